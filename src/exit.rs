@@ -1,0 +1,52 @@
+//! Exit codes: each a named, documented constant of the contract with scripts.
+//!
+//! Knows nothing of how a run gets there.
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// Every row created, existed or recovered.
+    Ok = 0,
+    /// A bug (panics too), or rows in and rows out do not agree.
+    Bug = 1,
+    /// Usage or configuration; nothing was sent.
+    Usage = 2,
+    /// Finished; some rows failed or are invalid.
+    SomeFailed = 3,
+    /// Finished; all that failed is retryable.
+    AllRetryable = 4,
+    /// Stopped by `--max-failures`.
+    MaxFailures = 5,
+    /// Stopped: no answer, or an outage longer than `--max-outage`.
+    Outage = 6,
+    /// Input unreadable, or changed since it was marked.
+    Input = 7,
+    /// Target unusable: URL, certificate, credentials, permission.
+    Target = 8,
+    /// Stopped by `--max-duration`.
+    MaxDuration = 9,
+    /// Another process holds the run.
+    Held = 10,
+    /// Results or journal can't be written.
+    Unwritable = 11,
+    /// SIGHUP, drained.
+    Hangup = 129,
+    /// SIGINT, drained.
+    Interrupted = 130,
+    /// SIGTERM, drained.
+    Terminated = 143,
+}
+
+impl Exit {
+    /// The number that the process ends with.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

@@ -1,0 +1,1 @@
+//! Reads rows from files and standard input.

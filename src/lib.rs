@@ -1,0 +1,26 @@
+//! Bulk import of instance associations into BlueKing CMDB: every row in is exactly one true line
+//! out, whatever fails. `docs/design.md` says how. The modules stand in the order in which they build
+//! on each other: each imports only from those above it.
+
+pub mod association;
+pub mod outcome;
+pub mod target;
+pub mod exit;
+pub mod wire;
+pub mod verdict;
+pub mod cmdb;
+pub mod input;
+pub mod journal;
+pub mod plan;
+pub mod conflict;
+pub mod pacer;
+pub mod retry;
+pub mod tally;
+pub mod settle;
+pub mod run;
+pub mod results;
+pub mod progress;
+pub mod sandbox;
+pub mod cli;
+pub mod config;
+pub mod commands;

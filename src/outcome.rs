@@ -1,0 +1,220 @@
+//! What became of a row: status, reason, and the record of it.
+//!
+//! Owns the closed lists that results show. Knows nothing of how an outcome was reached or where it
+//! is written.
+
+use serde::{Deserialize, Serialize};
+
+use crate::association::Cells;
+
+/// How a row ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// A call of this run created it, and the server said its id.
+    Created,
+    /// It was there without this line's doing.
+    Existed,
+    /// Found on the server after a call of ours for it went in doubt.
+    Recovered,
+    /// It does not exist, or nobody can tell; the reason says which.
+    Failed,
+    /// The line holds no association; no call was made.
+    Invalid,
+    /// Undo saw it, deleted it and saw it gone.
+    Deleted,
+    /// Not settled, and never sent. Only in what is written of an unfinished run or a check.
+    NotAttempted,
+    /// Not settled, and may have been sent. Only in what is written of an unfinished run.
+    InDoubt,
+}
+
+impl Status {
+    /// All of them, in the order in which a summary shows them.
+    pub const ALL: [Self; 8] = [
+        Self::Created,
+        Self::Existed,
+        Self::Recovered,
+        Self::Deleted,
+        Self::Failed,
+        Self::Invalid,
+        Self::InDoubt,
+        Self::NotAttempted,
+    ];
+
+    /// The word that results show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Existed => "existed",
+            Self::Recovered => "recovered",
+            Self::Failed => "failed",
+            Self::Invalid => "invalid",
+            Self::Deleted => "deleted",
+            Self::NotAttempted => "not_attempted",
+            Self::InDoubt => "in_doubt",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Whether the association is there (or, for undo, gone), as asked.
+    pub const fn is_good(self) -> bool {
+        matches!(
+            self,
+            Self::Created | Self::Existed | Self::Recovered | Self::Deleted
+        )
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $retryable:literal;)*) => {
+        /// Why a row did not end well: a closed list.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason {
+            $($(#[$doc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl Reason {
+            /// The whole list.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word that results show.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// Whether the same row may well succeed later, with nothing about it changed.
+            pub const fn retryable(self) -> bool {
+                match self { $(Self::$variant => $retryable),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The line holds no association.
+    InvalidRow = "invalid-row", false;
+    /// No business id, where one is sent.
+    MissingBizId = "missing-biz-id", false;
+    /// The model association does not exist, or this app may not see it.
+    UnknownAssociation = "unknown-association", false;
+    /// It belongs to the business topology.
+    MainlineAssociation = "mainline-association", false;
+    /// The source instance does not exist.
+    MissingSource = "missing-source", false;
+    /// The target instance does not exist.
+    MissingTarget = "missing-target", false;
+    /// Another association is in the way of a 1:1 or 1:n rule.
+    MappingConflict = "mapping-conflict", false;
+    /// No permission for these instances.
+    Forbidden = "forbidden", false;
+    /// The server refuses this row for good.
+    Rejected = "rejected", false;
+    /// The server's limit.
+    Throttled = "throttled", true;
+    /// No answer, and surely nothing done.
+    Unavailable = "unavailable", true;
+    /// The server's lock was held each time.
+    LockContention = "lock-contention", true;
+    /// It may exist: no answer told, and the last look did not find it.
+    OutcomeUnknown = "outcome-unknown", true;
+    /// Undo: no such association any more.
+    NotFound = "not-found", false;
+    /// Undo: the id belongs to another association now.
+    NotTheSame = "not-the-same", false;
+}
+
+impl Reason {
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.as_str() == text)
+    }
+}
+
+/// What became of a row, final.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// The server's id, for rows that ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub association_id: Option<i64>,
+    /// Why it did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Whether a rerun takes it without being told to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retryable: bool,
+    /// The server's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+    /// The server's text or ours; cleaned of control characters and secrets.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Creates charged to the row.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Of the answer that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Milliseconds since 1970, UTC.
+    pub finished_at: i64,
+}
+
+impl Outcome {
+    /// A good end.
+    pub fn good(status: Status, association_id: i64, attempts: u32, finished_at: i64) -> Self {
+        Self {
+            status,
+            association_id: Some(association_id),
+            reason: None,
+            retryable: false,
+            code: None,
+            message: String::new(),
+            attempts,
+            request_id: None,
+            finished_at,
+        }
+    }
+
+    /// A bad end: `invalid` for what never was a row, `failed` for all else.
+    pub fn bad(reason: Reason, message: String, attempts: u32, finished_at: i64) -> Self {
+        let status = match reason {
+            Reason::InvalidRow | Reason::MissingBizId => Status::Invalid,
+            _ => Status::Failed,
+        };
+        Self {
+            status,
+            association_id: None,
+            reason: Some(reason),
+            retryable: reason.retryable(),
+            code: None,
+            message,
+            attempts,
+            request_id: None,
+            finished_at,
+        }
+    }
+}
+
+/// A row and what became of it: what the journal keeps and results show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The row's place over all inputs, from 0.
+    pub ordinal: u64,
+    /// Which input, from 0.
+    pub file: u32,
+    /// Where the row starts in its file.
+    pub line: u64,
+    /// The input's text.
+    pub cells: Cells,
+    /// What became of it.
+    pub outcome: Outcome,
+}

@@ -1,0 +1,1 @@
+//! What an earlier process or parent run left to do for a row.

@@ -1,0 +1,1 @@
+//! The one loop with concurrency: admit, call, record, stop.

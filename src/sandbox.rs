@@ -1,0 +1,1 @@
+//! A CMDB in memory, with its rules, races and faults.

@@ -1,0 +1,1 @@
+//! Counts of a run: what display and summary show.

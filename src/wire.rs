@@ -1,0 +1,455 @@
+//! Requests and answers of the API: bodies, both key sets, code numbers.
+//!
+//! Owns what the bytes mean. Knows nothing of how they travel or what an answer means for a row.
+//! Sources: contract sections 1 to 9, captures 1 to 8.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::{self, Deserializer};
+use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::association::{InstId, Link, Mapping, ModelAssociation};
+
+/// The server's numbers (contract sections 3, 8 and 9).
+pub mod code {
+    #![allow(missing_docs)]
+    pub const DUPLICATE: i64 = 1_199_014;
+    pub const MAPPING_ONE_TO_ONE: i64 = 1_101_052;
+    pub const MAPPING_ONE_TO_MANY: i64 = 1_101_061;
+    pub const UNKNOWN_ASSOCIATION: i64 = 1_101_046;
+    pub const ASSOCIATION_NOT_UNIQUE: i64 = 1_101_062;
+    pub const ASSOCIATION_VANISHED: i64 = 1_101_072;
+    pub const MISSING_SOURCE: i64 = 1_101_073;
+    pub const MISSING_TARGET: i64 = 1_101_074;
+    pub const LOCKED: i64 = 1_113_053;
+    pub const LOCKED_3_9: i64 = 1_113_051;
+    pub const BAD_JSON: i64 = 1_199_000;
+    pub const HTTP_FAILED: i64 = 1_199_002;
+    pub const BAD_PARAMETER: i64 = 1_199_003;
+    pub const BAD_FIELD: i64 = 1_199_006;
+    pub const NOT_AN_INTEGER: i64 = 1_199_009;
+    pub const UNASSIGNED: i64 = 1_199_010;
+    pub const INVALID_PARAMETER: i64 = 1_199_011;
+    pub const NOT_FOUND: i64 = 1_199_019;
+    pub const NO_USER: i64 = 1_199_027;
+    pub const OVER_LIMIT: i64 = 1_199_035;
+    pub const PROXY_FAILED: i64 = 1_199_036;
+    pub const NO_BACKEND: i64 = 1_199_037;
+    pub const EMPTY_DETAILS: i64 = 1_199_038;
+    pub const BAD_AUTH_ATTRIBUTES: i64 = 1_199_045;
+    pub const AUTH_FAILED: i64 = 1_199_046;
+    pub const TOO_MANY: i64 = 1_199_059;
+    pub const TRANSACTION_NOT_STARTED: i64 = 1_199_065;
+    pub const TRANSACTION_NOT_COMMITTED: i64 = 1_199_066;
+    pub const TRANSACTION_ABORTED: i64 = 1_199_067;
+    pub const TOO_MANY_REQUESTS: i64 = 1_199_997;
+    pub const UNKNOWN_OR_DRIVER: i64 = 1_199_998;
+    pub const INTERNAL: i64 = 1_199_999;
+    pub const AUDIT_SAVE: i64 = 1_109_001;
+    pub const AUDIT_SNAPSHOT: i64 = 1_109_002;
+    pub const AUDIT_BATCH: i64 = 1_109_005;
+    pub const ID_SEQUENCE: i64 = 1_102_020;
+    pub const FORBIDDEN: i64 = 9_900_403;
+    pub const ESB_CATCH_ALL: i64 = 1_306_000;
+    pub const ESB_BACKEND: i64 = 1_306_201;
+    pub const ESB_THROTTLED: i64 = 1_306_429;
+}
+
+/// A call, whatever way it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Create one association.
+    Create(Link),
+    /// Create up to 200 of one model association.
+    CreateMany {
+        /// Of which.
+        model: Arc<ModelAssociation>,
+        /// Source and target of each.
+        pairs: Vec<(InstId, InstId)>,
+    },
+    /// Which of these exist?
+    Find(Find),
+    /// What are these model associations?
+    Models(Vec<Arc<str>>),
+    /// Delete one association.
+    Delete {
+        /// The source model.
+        obj_id: Arc<str>,
+        /// The association's id.
+        id: i64,
+    },
+}
+
+/// A look-up: everything of one model association that fits any of the patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Find {
+    /// A model whose table is read; from 3.10 on required (capture 6.3).
+    pub obj_id: Arc<str>,
+    /// Of which model association.
+    pub obj_asst_id: Arc<str>,
+    /// Never empty: an empty `$or` is refused with 1199998 (captures-chain).
+    pub any_of: Vec<Pattern>,
+}
+
+/// What a look-up looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pattern {
+    /// This very association.
+    Pair(InstId, InstId),
+    /// Any with this source.
+    Source(InstId),
+    /// Any with this target.
+    Target(InstId),
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.entries(&mut map)?;
+        map.end()
+    }
+}
+
+impl Pattern {
+    fn entries<M: SerializeMap>(self, map: &mut M) -> Result<(), M::Error> {
+        if let Self::Pair(source, _) | Self::Source(source) = self {
+            map.serialize_entry("bk_inst_id", &source.get())?;
+        }
+        if let Self::Pair(_, target) | Self::Target(target) = self {
+            map.serialize_entry("bk_asst_inst_id", &target.get())?;
+        }
+        Ok(())
+    }
+}
+
+struct Condition<'a>(&'a Find);
+
+impl Serialize for Condition<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("bk_obj_asst_id", &*self.0.obj_asst_id)?;
+        match self.0.any_of.as_slice() {
+            [one] => one.entries(&mut map)?,
+            many => map.serialize_entry("$or", many)?,
+        }
+        map.end()
+    }
+}
+
+struct Names<'a>(&'a [Arc<str>]);
+
+impl Serialize for Names<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
+        for name in self.0 {
+            seq.serialize_element(&**name)?;
+        }
+        seq.end()
+    }
+}
+
+/// A request's body, less the credentials: an object whose entries the client may add to.
+#[derive(Debug)]
+pub struct Body<'a>(pub &'a Request);
+
+impl Body<'_> {
+    /// Writes the body's entries into a map that is already open.
+    pub fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        match self.0 {
+            Request::Create(link) => {
+                map.serialize_entry("bk_obj_asst_id", &*link.association.obj_asst_id)?;
+                map.serialize_entry("bk_inst_id", &link.association.inst_id.get())?;
+                map.serialize_entry("bk_asst_inst_id", &link.association.asst_inst_id.get())?;
+                if let Some(biz_id) = link.biz_id {
+                    map.serialize_entry("metadata", &Metadata::new(biz_id))?;
+                }
+                Ok(())
+            }
+            Request::CreateMany { model, pairs } => {
+                map.serialize_entry("bk_obj_id", &*model.source)?;
+                map.serialize_entry("bk_asst_obj_id", &*model.target)?;
+                map.serialize_entry("bk_obj_asst_id", &*model.obj_asst_id)?;
+                let details: Vec<_> = pairs.iter().map(|&(s, t)| Pattern::Pair(s, t)).collect();
+                map.serialize_entry("details", &details)
+            }
+            Request::Find(find) => {
+                map.serialize_entry("bk_obj_id", &*find.obj_id)?;
+                map.serialize_entry("condition", &Condition(find))
+            }
+            Request::Models(names) => {
+                #[derive(Serialize)]
+                struct Condition<T> {
+                    bk_obj_asst_id: T,
+                }
+                #[derive(Serialize)]
+                struct In<'a> {
+                    #[serde(rename = "$in")]
+                    names: Names<'a>,
+                }
+                match names.as_slice() {
+                    [one] => map.serialize_entry(
+                        "condition",
+                        &Condition {
+                            bk_obj_asst_id: &**one,
+                        },
+                    ),
+                    many => map.serialize_entry(
+                        "condition",
+                        &Condition {
+                            bk_obj_asst_id: In { names: Names(many) },
+                        },
+                    ),
+                }
+            }
+            Request::Delete { obj_id, id } => {
+                map.serialize_entry("bk_obj_id", &**obj_id)?;
+                map.serialize_entry("id", id)
+            }
+        }
+    }
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.entries(&mut map)?;
+        map.end()
+    }
+}
+
+/// `{"label":{"bk_biz_id":"1"}}`: a string, since a number is refused up to 3.8 (contract 2).
+#[derive(Debug, Serialize)]
+struct Metadata {
+    label: Label,
+}
+
+#[derive(Debug, Serialize)]
+struct Label {
+    bk_biz_id: String,
+}
+
+impl Metadata {
+    fn new(biz_id: InstId) -> Self {
+        Self {
+            label: Label {
+                bk_biz_id: biz_id.to_string(),
+            },
+        }
+    }
+}
+
+/// An answer's body, in either key set: `code`/`message` or `bk_error_code`/`bk_error_msg`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Envelope {
+    /// What it says of itself.
+    #[serde(default, deserialize_with = "lenient_bool")]
+    pub result: Option<bool>,
+    #[serde(default, deserialize_with = "lenient_code")]
+    code: Option<i64>,
+    #[serde(default, deserialize_with = "lenient_code")]
+    bk_error_code: Option<i64>,
+    #[serde(default, deserialize_with = "lenient_text")]
+    message: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
+    bk_error_msg: Option<String>,
+    /// What was asked for; its shape depends on the request. JSON's null is `Some("null")`.
+    #[serde(default, deserialize_with = "present")]
+    pub data: Option<Box<RawValue>>,
+    /// What may not be done, with 9900403.
+    #[serde(default, deserialize_with = "present")]
+    pub permission: Option<Box<RawValue>>,
+    /// The ESB's id of the call.
+    #[serde(default, deserialize_with = "lenient_text")]
+    pub request_id: Option<String>,
+}
+
+impl Envelope {
+    /// An envelope as the server would write it.
+    pub fn new(result: bool, code: i64, message: &str, data: Box<RawValue>) -> Self {
+        Self {
+            result: Some(result),
+            code: Some(code),
+            message: Some(message.to_owned()),
+            data: Some(data),
+            ..Self::default()
+        }
+    }
+
+    /// Reads a body; `None` where it is no JSON object.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// The number, whichever key it came under.
+    pub fn code(&self) -> Option<i64> {
+        self.code.or(self.bk_error_code)
+    }
+
+    /// The text, whichever key it came under.
+    pub fn message(&self) -> &str {
+        self.message
+            .as_deref()
+            .or(self.bk_error_msg.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// Whether it says success twice. Where result and code disagree, it says neither.
+    pub fn succeeded(&self) -> Option<bool> {
+        match (self.result, self.code()) {
+            (Some(true), Some(0)) => Some(true),
+            (Some(false) | None, Some(code)) if code != 0 => Some(false),
+            _ => None,
+        }
+    }
+
+    fn data_as<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        serde_json::from_str(self.data.as_ref()?.get()).ok()
+    }
+
+    /// The id of what was created: a positive integer or nothing.
+    pub fn created_id(&self) -> Option<i64> {
+        #[derive(Deserialize)]
+        struct Created {
+            id: i64,
+        }
+        self.data_as::<Created>()
+            .map(|created| created.id)
+            .filter(|id| *id > 0)
+    }
+
+    /// What a look-up found. `None` where the answer can't be trusted; JSON's null is an empty list
+    /// (a nil slice in Go).
+    pub fn found(&self) -> Option<Vec<Found>> {
+        self.data_as::<Option<Vec<Found>>>()
+            .map(Option::unwrap_or_default)
+    }
+
+    /// The model associations of an answer; entries of a shape unknown to us are left out.
+    pub fn models(&self) -> Option<Vec<ModelAssociation>> {
+        #[derive(Deserialize)]
+        struct Model {
+            bk_obj_asst_id: String,
+            bk_obj_id: String,
+            bk_asst_obj_id: String,
+            #[serde(default)]
+            bk_asst_id: String,
+            mapping: String,
+        }
+        let models = self.data_as::<Option<Vec<Model>>>()?.unwrap_or_default();
+        let read = |model: Model| {
+            Some(ModelAssociation {
+                mapping: Mapping::parse(&model.mapping)?,
+                mainline: model.bk_asst_id == "bk_mainline",
+                obj_asst_id: model.bk_obj_asst_id.into(),
+                source: model.bk_obj_id.into(),
+                target: model.bk_asst_obj_id.into(),
+            })
+        };
+        Some(models.into_iter().filter_map(read).collect())
+    }
+}
+
+/// An association as a look-up returns it (capture 6.1).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Found {
+    /// The association's id.
+    pub id: i64,
+    /// Of which model association.
+    #[serde(default)]
+    pub bk_obj_asst_id: String,
+    /// The source.
+    pub bk_inst_id: u64,
+    /// The target.
+    pub bk_asst_inst_id: u64,
+}
+
+/// What an answer's headers say of the server's limit (contract section 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateHint {
+    /// `X-Bkapi-RateLimit-Limit`: calls a window.
+    pub limit: Option<u64>,
+    /// `X-Bkapi-RateLimit-Remaining`: calls left in it.
+    pub remaining: Option<u64>,
+    /// `X-Bkapi-RateLimit-Reset`: until the window ends.
+    pub reset: Option<Duration>,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
+}
+
+/// An answer that arrived whole.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body; `None` where it was no JSON object.
+    pub envelope: Option<Envelope>,
+    /// The beginning of a body that was no JSON object, for a person to read.
+    pub excerpt: String,
+    /// The server's limit.
+    pub rate: RateHint,
+    /// The id of the call: from the body, else from a header.
+    pub request_id: Option<String>,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "answers are the common case")]
+pub enum Reply {
+    /// An answer arrived whole.
+    Answered(Answer),
+    /// The request never left: connection refused, name not found.
+    NotSent(String),
+    /// No whole answer: reset, timeout, cut or oversized body. The call may have been executed.
+    Lost(String),
+    /// The target can't be used as configured: its certificate, or a URL that can't be called.
+    Unusable(String),
+}
+
+fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(d).map(Some)
+}
+
+/// A code as number or numeric text. A code that is neither counts as no code.
+fn lenient_code<'de, D: Deserializer<'de>>(d: D) -> Result<Option<i64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Code<'a> {
+        Number(i64),
+        Text(#[serde(borrow)] std::borrow::Cow<'a, str>),
+        Other(de::IgnoredAny),
+    }
+    Ok(match Code::deserialize(d)? {
+        Code::Number(number) => Some(number),
+        Code::Text(text) => text.trim().parse().ok(),
+        Code::Other(_) => None,
+    })
+}
+
+fn lenient_bool<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Flag {
+        Bool(bool),
+        Other(de::IgnoredAny),
+    }
+    Ok(match Flag::deserialize(d)? {
+        Flag::Bool(flag) => Some(flag),
+        Flag::Other(_) => None,
+    })
+}
+
+fn lenient_text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Text(String),
+        Other(de::IgnoredAny),
+    }
+    Ok(match Text::deserialize(d)? {
+        Text::Text(text) => Some(text),
+        Text::Other(_) => None,
+    })
+}
