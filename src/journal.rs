@@ -1,1 +1,365 @@
-//! The append-only file in which a run's outcomes are written first.
+//! The append-only file in which a run is written down first: `RESULTS.journal`.
+//!
+//! Owns the format, the order of write and sync, and the lock. Knows nothing of calls or of what
+//! results look like. One record a line, `CHECKSUM JSON`: a header, then marks, outcomes and sync
+//! records, then a trailer. Two promises rest on it:
+//!
+//! * no row is sent before a mark that covers it is on disk ([`Journal::covers`]);
+//! * after a failed write or sync nothing more is appended: what the disk holds stays readable.
+
+pub mod disk;
+pub mod replay;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::association::Cells;
+use crate::manifest::Head;
+use crate::outcome::{Outcome, Record};
+use disk::Disk;
+
+/// Outcomes reach the disk at least this often.
+pub const SYNC_EVERY: Duration = Duration::from_millis(200);
+
+/// What goes wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file can't be written or synced. Nothing more is appended after it.
+    #[error("{}: {error}: the run stops, and the same command goes on when that is mended", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Another process has it.
+    #[error("{}: held by process {} on {} since {}", path.display(), holder.pid, holder.host, holder.since)]
+    Held {
+        /// The file.
+        path: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// It is damaged before the last point known to be on disk.
+    #[error(
+        "{}: line {line} is damaged, and later lines are known to have been written: the disk lost \
+         what it had confirmed. Restore the file, or start anew with --fresh",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: u64,
+    },
+    /// It is no journal, or one of another version.
+    #[error("{}: not a journal of this version of bkassoc: {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+}
+
+/// Who holds a journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Host name.
+    pub host: String,
+    /// Process id.
+    pub pid: u32,
+    /// When it opened the journal, RFC 3339.
+    pub since: String,
+}
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entry {
+    Head(Box<Head>),
+    Opened(Holder),
+    Mark(MarkEntry),
+    Outcome(OutcomeEntry),
+    /// Bytes known to be on disk.
+    Synced(u64),
+    /// Every row is settled: how many there are.
+    End(u64),
+}
+
+/// Rows up to `through` (exclusive) may be sent from now on.
+#[derive(Debug, Serialize, Deserialize)]
+struct MarkEntry {
+    through: u64,
+    /// The largest association id seen so far.
+    floor: i64,
+    /// Eight hex digits a row, from the previous mark's `through` on.
+    rows: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct OutcomeEntry {
+    row: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    file: u32,
+    line: u64,
+    cells: [String; 4],
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// [`OutcomeEntry`] as it is written, borrowing everything.
+#[derive(Serialize)]
+struct OutcomeLine<'a> {
+    row: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    file: u32,
+    line: u64,
+    cells: [&'a str; 4],
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Line<'a> {
+    Head(&'a Head),
+    Opened(&'a Holder),
+    Mark(&'a MarkEntry),
+    Outcome(OutcomeLine<'a>),
+    Synced(u64),
+    End(u64),
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde calls"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl From<OutcomeEntry> for Record {
+    fn from(entry: OutcomeEntry) -> Self {
+        Self {
+            ordinal: entry.row,
+            file: entry.file,
+            line: entry.line,
+            cells: Cells::new(entry.cells.each_ref().map(String::as_str)),
+            outcome: entry.outcome,
+        }
+    }
+}
+
+/// The journal's path beside results.
+pub fn path_for(results: &Path) -> PathBuf {
+    let mut name = results.as_os_str().to_owned();
+    name.push(".journal");
+    name.into()
+}
+
+/// A journal open for appending, held by this process alone.
+pub struct Journal {
+    path: PathBuf,
+    disk: Box<dyn Disk>,
+    /// Rendered and not yet handed to the system.
+    buffer: Vec<u8>,
+    /// Bytes handed to the system since the file began.
+    written: u64,
+    /// Written marks that no sync covers yet: where each ends in the file, and through which row.
+    unsynced_marks: VecDeque<(u64, u64)>,
+    marked_through: u64,
+    durable_through: u64,
+    dirty_since: Option<Instant>,
+    syncing: Option<u64>,
+    broken: bool,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Takes over a file that is locked by this process and holds `written` bytes of which marks
+    /// through `marked_through` are already in it.
+    pub fn new(path: PathBuf, disk: Box<dyn Disk>, written: u64, marked_through: u64) -> Self {
+        Self {
+            path,
+            disk,
+            buffer: Vec::with_capacity(64 * 1024),
+            written,
+            unsynced_marks: VecDeque::new(),
+            marked_through,
+            // A mark that was read back counts only after the next sync: what the system's cache
+            // shows need not be on the disk.
+            durable_through: 0,
+            dirty_since: None,
+            syncing: None,
+            broken: false,
+        }
+    }
+
+    /// Writes the first line of a new file.
+    pub fn write_head(&mut self, head: &Head) {
+        self.push(&Line::Head(head));
+    }
+
+    /// Writes who holds the file from now on.
+    pub fn write_holder(&mut self, holder: &Holder) {
+        self.push(&Line::Opened(holder));
+        self.unsynced_marks
+            .push_back((self.end(), self.marked_through));
+    }
+
+    /// Says that rows through `through` (exclusive) may be sent once this is on disk.
+    /// `fingerprints` are those of the rows since the previous mark; `floor` is the largest
+    /// association id seen so far.
+    pub fn mark(&mut self, fingerprints: &[u32], floor: i64) {
+        use std::fmt::Write as _;
+        let through = self.marked_through + fingerprints.len() as u64;
+        let mut rows = String::with_capacity(fingerprints.len() * 8);
+        for fingerprint in fingerprints {
+            let _ = write!(rows, "{fingerprint:08x}");
+        }
+        self.push(&Line::Mark(&MarkEntry {
+            through,
+            floor,
+            rows,
+        }));
+        self.marked_through = through;
+        self.unsynced_marks.push_back((self.end(), through));
+    }
+
+    /// Writes down what became of a row.
+    pub fn outcome(&mut self, record: &Record) {
+        self.push(&Line::Outcome(OutcomeLine {
+            row: record.ordinal,
+            file: record.file,
+            line: record.line,
+            cells: record.cells.all(),
+            outcome: &record.outcome,
+        }));
+    }
+
+    /// Says that every one of `rows` rows has its outcome.
+    pub fn end_of_run(&mut self, rows: u64) {
+        self.push(&Line::End(rows));
+    }
+
+    /// Through which row (exclusive) marks have been written, on disk or not.
+    pub fn marked_through(&self) -> u64 {
+        self.marked_through
+    }
+
+    /// Whether a mark that covers this row is on disk.
+    pub fn covers(&self, ordinal: u64) -> bool {
+        ordinal < self.durable_through
+    }
+
+    /// Hands what was rendered to the system.
+    pub fn flush(&mut self) -> Result<(), JournalError> {
+        self.refuse_if_broken()?;
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.disk.append(&self.buffer) {
+            return Err(self.broke(error));
+        }
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// When the next sync is due; at once where rows wait for a mark.
+    pub fn sync_due(&self) -> Option<Instant> {
+        if self.broken || self.syncing.is_some() {
+            return None;
+        }
+        match (self.dirty_since, self.unsynced_marks.is_empty()) {
+            (Some(since), true) => Some(since + SYNC_EVERY),
+            (Some(since), false) => Some(since),
+            (None, _) => None,
+        }
+    }
+
+    /// Starts a sync of everything written so far. Writing may go on meanwhile; the result belongs
+    /// into [`Self::synced`].
+    pub fn start_sync(&mut self) -> Result<BoxFuture<'static, io::Result<()>>, JournalError> {
+        self.flush()?;
+        self.syncing = Some(self.written);
+        self.dirty_since = None;
+        Ok(self.disk.sync())
+    }
+
+    /// Takes note of a sync that has ended.
+    pub fn synced(&mut self, result: io::Result<()>) -> Result<(), JournalError> {
+        let through = self.syncing.take().unwrap_or(0);
+        // A failed sync may have dropped the pages for good: the next one would succeed and lie.
+        result.map_err(|error| self.broke(error))?;
+        while let Some(&(end, rows)) = self.unsynced_marks.front() {
+            if end > through {
+                break;
+            }
+            self.durable_through = self.durable_through.max(rows);
+            self.unsynced_marks.pop_front();
+        }
+        let dirty_since = self.dirty_since;
+        self.push(&Line::Synced(through));
+        self.dirty_since = dirty_since;
+        Ok(())
+    }
+
+    /// Writes and syncs everything, waiting for it.
+    pub async fn settle(&mut self) -> Result<(), JournalError> {
+        let sync = self.start_sync()?;
+        let result = sync.await;
+        self.synced(result)?;
+        self.flush()
+    }
+
+    fn end(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    fn push(&mut self, line: &Line<'_>) {
+        if self.broken {
+            return;
+        }
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(b"00000000 ");
+        let body = start + 9;
+        serde_json::to_writer(&mut self.buffer, line).expect("a journal line is plain data");
+        let checksum = crc32fast::hash(&self.buffer[body..]);
+        self.buffer[start..start + 8].copy_from_slice(format!("{checksum:08x}").as_bytes());
+        self.buffer.push(b'\n');
+        self.dirty_since.get_or_insert_with(Instant::now);
+    }
+
+    fn refuse_if_broken(&self) -> Result<(), JournalError> {
+        if self.broken {
+            return Err(JournalError::Unwritable {
+                path: self.path.clone(),
+                error: io::Error::other("an earlier write failed"),
+            });
+        }
+        Ok(())
+    }
+
+    fn broke(&mut self, error: io::Error) -> JournalError {
+        self.broken = true;
+        JournalError::Unwritable {
+            path: self.path.clone(),
+            error,
+        }
+    }
+}

@@ -1,1 +1,28 @@
 //! What an earlier process or parent run left to do for a row.
+
+use crate::association::Row;
+use crate::outcome::Outcome;
+
+/// What is to be done for a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// No call was ever made for it.
+    Send,
+    /// A call may have been made: look before creating. What is found with an id above `floor` may
+    /// be that call's doing.
+    LookUpFirst {
+        /// The largest id that had been seen before the call.
+        floor: i64,
+    },
+    /// It is settled: the outcome is carried over from the parent run.
+    Carry(Outcome),
+}
+
+/// A row with its plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// The row.
+    pub row: Row,
+    /// What is to be done for it.
+    pub plan: Plan,
+}

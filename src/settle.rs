@@ -1,1 +1,528 @@
-//! The life of one row.
+//! The life of one row: what each verdict makes of it, until it has an outcome.
+//!
+//! A pure machine; time and chance come in as arguments. Owns attempts, doubt and the rule of when
+//! absence is believed. Knows nothing of other rows, of pacing or of how calls are made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::association::{Link, Mapping, ModelAssociation};
+use crate::outcome::{Outcome, Reason, Status};
+use crate::plan::Plan;
+use crate::retry::Backoff;
+use crate::verdict::{Cause, Taken, Verdict};
+use crate::wire::{Found, Pattern};
+
+/// Empty look-ups after the server said "taken", before the create is tried again.
+const LOOKS_AT_TAKEN: u32 = 5;
+
+/// What a run grants each row.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Creates charged to one row.
+    pub max_attempts: u32,
+    /// How long after a call went in doubt its absence on the server is believed.
+    pub settle_after: Duration,
+}
+
+/// What the server said, for a person to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Its number.
+    pub code: Option<i64>,
+    /// Its text, or that of the transport.
+    pub message: String,
+    /// The id of the call.
+    pub request_id: Option<String>,
+}
+
+/// What is to be done for a row next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Create it, not before then.
+    Create(Instant),
+    /// Look it up, not before then.
+    LookUp(Instant),
+    /// Look it up once more when there is nothing else left to do.
+    LookUpLast,
+    /// It is settled.
+    Settle(Outcome),
+}
+
+/// A call for the row that may have been executed.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    sent_at: Instant,
+}
+
+/// A row that is not settled.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// What is to exist.
+    pub link: Link,
+    /// Of which model association.
+    pub model: Arc<ModelAssociation>,
+    attempts: u32,
+    /// Calls that charged nothing: they lengthen the waits.
+    unpaid: u32,
+    doubt: Option<Doubt>,
+    /// Whether a call of ours was ever in doubt.
+    doubted: bool,
+    /// The largest association id seen before the row could first be sent.
+    floor: i64,
+    taken: Option<Taken>,
+    /// Empty look-ups in a row since the server said "taken".
+    looked: u32,
+    unknown_codes: u32,
+    last_look: bool,
+    cause: Option<Cause>,
+    told: Told,
+}
+
+impl Life {
+    /// A row that is about to be under way, and its first step. `largest_id` is the largest
+    /// association id seen so far, `started` when this process began.
+    pub fn begin(
+        link: Link,
+        model: Arc<ModelAssociation>,
+        plan: &Plan,
+        largest_id: i64,
+        started: Instant,
+    ) -> (Self, Step) {
+        let mut life = Self {
+            link,
+            model,
+            attempts: 0,
+            unpaid: 0,
+            doubt: None,
+            doubted: false,
+            floor: largest_id,
+            taken: None,
+            looked: 0,
+            unknown_codes: 0,
+            last_look: false,
+            cause: None,
+            told: Told::default(),
+        };
+        if let Plan::LookUpFirst { floor } = plan {
+            life.floor = *floor;
+            life.doubted = true;
+            life.doubt = Some(Doubt { sent_at: started });
+            return (life, Step::LookUp(started));
+        }
+        (life, Step::Create(started))
+    }
+
+    /// Takes back what an outage cost the row.
+    pub fn give_back(&mut self, attempts: u32) {
+        self.attempts = self.attempts.saturating_sub(attempts);
+    }
+
+    /// Whether the row ends here instead of being created once more. Asked when its wait is over,
+    /// not when its last attempt failed: an outage found meanwhile gives attempts back.
+    pub fn before_create(&self, policy: &Policy) -> Option<Step> {
+        let spent = self.attempts >= policy.max_attempts || self.unknown_codes >= 2;
+        if !spent {
+            return None;
+        }
+        if self.doubted && !self.last_look {
+            return Some(Step::LookUpLast);
+        }
+        Some(Step::Settle(self.gave_up()))
+    }
+
+    /// What to look for.
+    pub fn patterns(&self) -> impl Iterator<Item = Pattern> + use<> {
+        let (source, target) = (
+            self.link.association.inst_id,
+            self.link.association.asst_inst_id,
+        );
+        let side = self.taken == Some(Taken::Side);
+        let patterns = match self.model.mapping {
+            Mapping::OneToOne if side => {
+                [Some(Pattern::Source(source)), Some(Pattern::Target(target))]
+            }
+            Mapping::OneToMany if side => [Some(Pattern::Target(target)), None],
+            _ => [Some(Pattern::Pair(source, target)), None],
+        };
+        patterns.into_iter().flatten()
+    }
+
+    /// The row is looked up for the last time.
+    pub fn look_last(&mut self) {
+        self.last_look = true;
+    }
+
+    /// A create got its verdict.
+    pub fn on_verdict(
+        &mut self,
+        verdict: Verdict,
+        told: Told,
+        sent_at: Instant,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Step {
+        self.told = told;
+        match verdict {
+            Verdict::Created(id) => {
+                self.attempts += 1;
+                self.end_well(Status::Created, id)
+            }
+            Verdict::LookUp(taken) => {
+                self.attempts += 1;
+                self.taken = Some(taken);
+                self.looked = 0;
+                Step::LookUp(now)
+            }
+            Verdict::InDoubt(cause) => {
+                self.charge(cause);
+                self.unknown_codes += u32::from(cause == Cause::UnknownCode);
+                self.taken = None;
+                self.doubt = Some(Doubt { sent_at });
+                self.doubted = true;
+                Step::LookUp(now)
+            }
+            Verdict::Again(cause) => {
+                self.charge(cause);
+                Step::Create(now + self.backoff(rng))
+            }
+            Verdict::Failed(reason) => {
+                self.attempts += 1;
+                self.end_badly(reason)
+            }
+            // The run stops; the row stays as it is, marked and without an outcome.
+            Verdict::Stop(_) => Step::Create(now),
+        }
+    }
+
+    /// A look-up that was sent at `asked_at` found these (and perhaps others).
+    pub fn on_found(
+        &mut self,
+        found: &[Found],
+        asked_at: Instant,
+        now: Instant,
+        policy: &Policy,
+        rng: &mut impl Rng,
+    ) -> Step {
+        if let Some(id) = found.iter().filter(|f| self.is_this(f)).map(|f| f.id).min() {
+            let ours = self.doubted && id > self.floor;
+            return self.end_well(
+                if ours {
+                    Status::Recovered
+                } else {
+                    Status::Existed
+                },
+                id,
+            );
+        }
+        if let Some(doubt) = self.doubt {
+            let believed_at = doubt.sent_at + policy.settle_after;
+            if asked_at < believed_at {
+                return Step::LookUp(believed_at);
+            }
+            self.doubt = None;
+        } else if let Some(taken) = self.taken {
+            if let Some(id) = found
+                .iter()
+                .filter(|f| self.is_in_the_way(f))
+                .map(|f| f.id)
+                .min()
+            {
+                let mapping = self.model.mapping.as_str();
+                self.told.message = format!(
+                    "association {id} is in the way of the {mapping} rule; {}",
+                    self.told.message
+                );
+                return self.end_badly(Reason::MappingConflict);
+            }
+            self.looked += 1;
+            if self.looked < LOOKS_AT_TAKEN {
+                return Step::LookUp(now + Backoff::READ_LAG.longest(self.looked - 1));
+            }
+            if taken == Taken::Side && self.model.mapping == Mapping::ManyToMany {
+                return self.end_badly(Reason::MappingConflict);
+            }
+        }
+        if self.last_look {
+            return Step::Settle(self.gave_up());
+        }
+        Step::Create(now + self.backoff(rng))
+    }
+
+    /// Nobody can look the row up: it ends with what is known.
+    pub fn on_unfindable(&mut self, told: Told) -> Step {
+        self.told = told;
+        self.end_badly(Reason::OutcomeUnknown)
+    }
+
+    fn is_this(&self, found: &Found) -> bool {
+        let link = &self.link.association;
+        found.id > 0
+            && found.bk_inst_id == link.inst_id.get()
+            && found.bk_asst_inst_id == link.asst_inst_id.get()
+            && *found.bk_obj_asst_id == *link.obj_asst_id
+    }
+
+    fn is_in_the_way(&self, found: &Found) -> bool {
+        let link = &self.link.association;
+        let same_source = found.bk_inst_id == link.inst_id.get();
+        let same_target = found.bk_asst_inst_id == link.asst_inst_id.get();
+        *found.bk_obj_asst_id == *link.obj_asst_id
+            && match self.model.mapping {
+                Mapping::OneToOne => same_source || same_target,
+                Mapping::OneToMany => same_target,
+                Mapping::ManyToMany => false,
+            }
+    }
+
+    fn charge(&mut self, cause: Cause) {
+        self.cause = Some(cause);
+        match cause {
+            Cause::Throttled | Cause::Overload => self.unpaid += 1,
+            Cause::NoAnswer | Cause::Locked | Cause::Unclear | Cause::UnknownCode => {
+                self.attempts += 1;
+            }
+        }
+    }
+
+    fn backoff(&self, rng: &mut impl Rng) -> Duration {
+        let schedule = match self.cause {
+            Some(Cause::Throttled | Cause::Locked) => Backoff::BUSY,
+            _ => Backoff::NO_ANSWER,
+        };
+        schedule.wait((self.attempts + self.unpaid).saturating_sub(1), rng)
+    }
+
+    fn end_well(&self, status: Status, id: i64) -> Step {
+        let mut outcome = Outcome::good(status, id, self.attempts, 0);
+        outcome.request_id.clone_from(&self.told.request_id);
+        Step::Settle(outcome)
+    }
+
+    fn end_badly(&self, reason: Reason) -> Step {
+        Step::Settle(self.failed(reason, self.told.message.clone()))
+    }
+
+    fn failed(&self, reason: Reason, message: String) -> Outcome {
+        let mut outcome = Outcome::bad(reason, message, self.attempts, 0);
+        outcome.code = self.told.code;
+        outcome.request_id.clone_from(&self.told.request_id);
+        outcome
+    }
+
+    /// The end of a row whose attempts are used up.
+    fn gave_up(&self) -> Outcome {
+        let reason = match self.cause {
+            _ if self.unknown_codes >= 2 => Reason::Rejected,
+            Some(Cause::Locked) => Reason::LockContention,
+            Some(Cause::Throttled) => Reason::Throttled,
+            Some(Cause::NoAnswer) if !self.doubted => Reason::Unavailable,
+            _ => Reason::OutcomeUnknown,
+        };
+        let message = match reason {
+            Reason::OutcomeUnknown => format!(
+                "it may exist: {} calls, and no answer tells; not found at the last look-up. Last: {}",
+                self.attempts, self.told.message
+            ),
+            _ => self.told.message.clone(),
+        };
+        self.failed(reason, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::{Association, InstId};
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    const POLICY: Policy = Policy {
+        max_attempts: 2,
+        settle_after: Duration::from_secs(35),
+    };
+
+    fn life(mapping: Mapping, plan: &Plan, largest_id: i64) -> (Life, Step) {
+        let link = Link {
+            association: Association {
+                obj_asst_id: "a".into(),
+                inst_id: InstId::new(1).unwrap(),
+                asst_inst_id: InstId::new(2).unwrap(),
+            },
+            biz_id: None,
+        };
+        let model = ModelAssociation {
+            obj_asst_id: "a".into(),
+            source: "s".into(),
+            target: "t".into(),
+            mapping,
+            mainline: false,
+        };
+        Life::begin(link, Arc::new(model), plan, largest_id, Instant::now())
+    }
+
+    fn found(id: i64, source: u64, target: u64) -> Found {
+        Found {
+            id,
+            bk_obj_asst_id: "a".into(),
+            bk_inst_id: source,
+            bk_asst_inst_id: target,
+        }
+    }
+
+    fn settled(step: Step) -> Outcome {
+        match step {
+            Step::Settle(outcome) => outcome,
+            other => panic!("not settled: {other:?}"),
+        }
+    }
+
+    fn verdict(life: &mut Life, verdict: Verdict) -> Step {
+        let now = Instant::now();
+        life.on_verdict(
+            verdict,
+            Told::default(),
+            now,
+            now,
+            &mut StdRng::seed_from_u64(1),
+        )
+    }
+
+    fn look(life: &mut Life, found: &[Found]) -> Step {
+        let now = Instant::now();
+        life.on_found(found, now, now, &POLICY, &mut StdRng::seed_from_u64(1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn absence_of_a_row_in_doubt_is_believed_only_after_settle_after() {
+        let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+        let sent = Instant::now();
+        assert_eq!(
+            verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer)),
+            Step::LookUp(sent)
+        );
+        let park = sent + POLICY.settle_after;
+        assert_eq!(look(&mut life, &[]), Step::LookUp(park));
+        tokio::time::advance(POLICY.settle_after).await;
+        assert!(matches!(look(&mut life, &[]), Step::Create(at) if at >= park));
+        assert_eq!(life.before_create(&POLICY), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_after_doubt_is_recovered_unless_it_is_older() {
+        for (id, status) in [(11, Status::Recovered), (10, Status::Existed)] {
+            let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 10);
+            verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer));
+            let outcome = settled(look(&mut life, &[found(id, 1, 2)]));
+            assert_eq!((outcome.status, outcome.association_id), (status, Some(id)));
+        }
+        let (mut life, step) = life(Mapping::OneToOne, &Plan::LookUpFirst { floor: 0 }, 99);
+        assert!(matches!(step, Step::LookUp(_)));
+        assert_eq!(
+            settled(look(&mut life, &[found(5, 1, 2)])).status,
+            Status::Recovered
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mapping_refusal_is_existed_or_a_conflict_as_the_look_up_says() {
+        let (mut one, _) = life(Mapping::OneToOne, &Plan::Send, 0);
+        verdict(&mut one, Verdict::LookUp(Taken::Side));
+        assert_eq!(one.patterns().count(), 2);
+        assert_eq!(
+            settled(look(&mut one, &[found(5, 1, 2)])).status,
+            Status::Existed
+        );
+        let (mut one, _) = life(Mapping::OneToMany, &Plan::Send, 0);
+        verdict(&mut one, Verdict::LookUp(Taken::Side));
+        assert!(
+            matches!(look(&mut one, &[found(6, 1, 9)]), Step::LookUp(_)),
+            "1:n: another target"
+        );
+        let outcome = settled(look(&mut one, &[found(6, 9, 2)]));
+        assert_eq!(outcome.reason, Some(Reason::MappingConflict));
+        assert!(
+            outcome.message.contains("association 6"),
+            "{}",
+            outcome.message
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_that_lag_are_asked_again_and_then_the_create_is_tried_again() {
+        let (mut life, _) = life(Mapping::OneToOne, &Plan::Send, 0);
+        verdict(&mut life, Verdict::LookUp(Taken::Side));
+        for _ in 1..LOOKS_AT_TAKEN {
+            assert!(matches!(look(&mut life, &[]), Step::LookUp(_)));
+        }
+        assert!(matches!(look(&mut life, &[]), Step::Create(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn spent_attempts_end_as_unknown_only_after_a_last_look() {
+        let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+        for _ in 0..POLICY.max_attempts {
+            assert_eq!(life.before_create(&POLICY), None);
+            verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer));
+            tokio::time::advance(POLICY.settle_after).await;
+            assert!(matches!(look(&mut life, &[]), Step::Create(_)));
+        }
+        assert_eq!(life.before_create(&POLICY), Some(Step::LookUpLast));
+        life.look_last();
+        let outcome = settled(look(&mut life, &[]));
+        assert_eq!(
+            (outcome.reason, outcome.retryable),
+            (Some(Reason::OutcomeUnknown), true)
+        );
+        assert_eq!(outcome.attempts, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_surely_not_done_ends_as_unavailable_or_locked() {
+        for (cause, reason) in [
+            (Cause::NoAnswer, Reason::Unavailable),
+            (Cause::Locked, Reason::LockContention),
+        ] {
+            let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+            verdict(&mut life, Verdict::Again(cause));
+            verdict(&mut life, Verdict::Again(cause));
+            let outcome = settled(life.before_create(&POLICY).unwrap());
+            assert_eq!(outcome.reason, Some(reason));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttled_and_overloaded_calls_charge_nothing_and_outages_give_back() {
+        let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+        for _ in 0..100 {
+            verdict(&mut life, Verdict::Again(Cause::Throttled));
+        }
+        assert_eq!(life.before_create(&POLICY), None);
+        verdict(&mut life, Verdict::Again(Cause::NoAnswer));
+        verdict(&mut life, Verdict::Again(Cause::NoAnswer));
+        assert!(life.before_create(&POLICY).is_some());
+        life.give_back(2);
+        assert_eq!(life.before_create(&POLICY), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_nobody_knows_is_tried_once_more_and_then_rejected() {
+        let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+        let policy = Policy {
+            max_attempts: 6,
+            ..POLICY
+        };
+        for _ in 0..2 {
+            assert_eq!(life.before_create(&policy), None);
+            verdict(&mut life, Verdict::InDoubt(Cause::UnknownCode));
+            tokio::time::advance(POLICY.settle_after).await;
+            look(&mut life, &[]);
+        }
+        assert_eq!(life.before_create(&policy), Some(Step::LookUpLast));
+        life.look_last();
+        assert_eq!(settled(look(&mut life, &[])).reason, Some(Reason::Rejected));
+    }
+}

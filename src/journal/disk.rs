@@ -1,0 +1,72 @@
+//! The file under a journal: append and sync, and the lock that keeps other processes out.
+//!
+//! Knows bytes, not records.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// Where a journal's bytes go. The second implementor is the tests' disk, which fails on demand.
+pub trait Disk: Send {
+    /// Hands bytes to the system. A failure may leave a part of them behind.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes sure that all bytes appended before this call survive a power loss.
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>>;
+}
+
+impl Disk for Arc<File> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        (&**self).write_all(bytes)
+    }
+
+    /// Off the loop: a sync takes 0.1 to 10 ms, and calls go on meanwhile.
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        let file = Arc::clone(self);
+        tokio::task::spawn_blocking(move || file.sync_data())
+            .map(|joined| joined.unwrap_or_else(|error| Err(io::Error::other(error))))
+            .boxed()
+    }
+}
+
+/// Opens (or makes) a file for appending and locks it. `None`: another process holds it.
+///
+/// The lock is on the file, not on its name: where the name points to another file by the time the
+/// lock is had, the previous holder has finished and removed it, and the opening starts again.
+pub fn open_locked(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let held = file.metadata()?;
+        match std::fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {
+                return Ok(Some(file));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes a name in a folder survive a power loss.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder)?.sync_all()
+}

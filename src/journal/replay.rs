@@ -1,0 +1,258 @@
+//! Reading a journal back: what is settled, what is marked, where the file may go on.
+//!
+//! A torn end is cut off; damage before the last sync record is an error that names the line.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
+
+use super::{Entry, Holder, JournalError};
+use crate::manifest::Head;
+use crate::outcome::Record;
+
+/// What a journal says.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// What the run is. `None` where the file ends before its first line does.
+    pub head: Option<Head>,
+    /// Rows that have an outcome.
+    pub settled: Settled,
+    /// Rows below this may have been sent.
+    pub marked_through: u64,
+    /// For each mark: rows below `.0` that no earlier mark covers have the floor `.1`.
+    pub floors: Vec<(u64, i64)>,
+    /// The largest association id seen.
+    pub largest_id: i64,
+    /// How many rows the run has, where it has settled them all.
+    pub end: Option<u64>,
+    /// Where good lines end; what follows is torn.
+    pub good_bytes: u64,
+}
+
+impl Replay {
+    /// The largest id that had been seen when this row was marked.
+    pub fn floor_of(&self, ordinal: u64) -> i64 {
+        let after = self
+            .floors
+            .partition_point(|(through, _)| *through <= ordinal);
+        self.floors
+            .get(after)
+            .map_or(self.largest_id, |(_, floor)| *floor)
+    }
+}
+
+/// A set of ordinals, kept as ranges: it is as large as the number of its gaps.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// start -> end (exclusive); neither touching nor overlapping.
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl Settled {
+    /// Puts an ordinal in; false where it was in already.
+    pub fn insert(&mut self, ordinal: u64) -> bool {
+        let before = self
+            .ranges
+            .range(..=ordinal)
+            .next_back()
+            .map(|(s, e)| (*s, *e));
+        if before.is_some_and(|(_, end)| ordinal < end) {
+            return false;
+        }
+        let start = match before {
+            Some((start, end)) if end == ordinal => start,
+            _ => ordinal,
+        };
+        let end = self.ranges.remove(&(ordinal + 1)).unwrap_or(ordinal + 1);
+        self.ranges.insert(start, end);
+        true
+    }
+
+    /// Whether it is in.
+    pub fn contains(&self, ordinal: u64) -> bool {
+        self.ranges
+            .range(..=ordinal)
+            .next_back()
+            .is_some_and(|(_, end)| ordinal < *end)
+    }
+
+    /// How many are in.
+    pub fn len(&self) -> u64 {
+        self.ranges.iter().map(|(start, end)| end - start).sum()
+    }
+
+    /// Whether none is in.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+}
+
+/// Reads the whole file, giving each outcome to `each`.
+pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, JournalError> {
+    let mut lines = Lines::open(path)?;
+    let mut replay = Replay::default();
+    while let Some(entry) = lines.next_good()? {
+        match entry {
+            Entry::Head(head) if replay.head.is_none() => replay.head = Some(*head),
+            Entry::Head(_) => return Err(lines.damaged()),
+            _ if replay.head.is_none() => return Err(lines.foreign("it has no header")),
+            Entry::Opened(_) | Entry::Synced(_) => {}
+            Entry::Mark(mark) => {
+                let rows = mark.rows.len() as u64 / 8;
+                if mark.through != replay.marked_through + rows
+                    || !mark.rows.len().is_multiple_of(8)
+                {
+                    return Err(lines.damaged());
+                }
+                replay.marked_through = mark.through;
+                replay.largest_id = replay.largest_id.max(mark.floor);
+                replay.floors.push((mark.through, mark.floor));
+            }
+            Entry::Outcome(outcome) => {
+                if outcome.row >= replay.marked_through || !replay.settled.insert(outcome.row) {
+                    return Err(lines.damaged());
+                }
+                let record = Record::from(outcome);
+                replay.largest_id = replay
+                    .largest_id
+                    .max(record.outcome.association_id.unwrap_or(0));
+                each(record);
+            }
+            Entry::End(rows) => replay.end = Some(rows),
+        }
+    }
+    replay.good_bytes = lines.good_bytes;
+    lines.refuse_damage_before_a_sync()?;
+    Ok(replay)
+}
+
+/// Who last opened the journal.
+pub fn holder(path: &Path) -> Option<Holder> {
+    let mut lines = Lines::open(path).ok()?;
+    let mut holder = None;
+    while let Ok(Some(entry)) = lines.next_good() {
+        if let Entry::Opened(found) = entry {
+            holder = Some(found);
+        }
+    }
+    holder
+}
+
+/// The fingerprints of marked rows, in order: what going on compares the input with.
+pub fn fingerprints(path: &Path) -> Result<impl Iterator<Item = u32> + Send + use<>, JournalError> {
+    let mut lines = Lines::open(path)?;
+    let marks = std::iter::from_fn(move || {
+        loop {
+            match lines.next_good() {
+                Ok(Some(Entry::Mark(mark))) => return Some(mark.rows),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    });
+    Ok(marks.flat_map(|rows| {
+        let digits: Vec<u32> = rows
+            .as_bytes()
+            .chunks_exact(8)
+            .filter_map(|hex| u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok())
+            .collect();
+        digits
+    }))
+}
+
+/// The file's lines, up to the first that is damaged.
+struct Lines {
+    path: std::path::PathBuf,
+    reader: BufReader<File>,
+    line: Vec<u8>,
+    /// Of the line read last, from 1.
+    number: u64,
+    good_bytes: u64,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, JournalError> {
+        let file = File::open(path).map_err(|error| JournalError::Unwritable {
+            path: path.to_owned(),
+            error,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: BufReader::with_capacity(64 * 1024, file),
+            line: Vec::new(),
+            number: 0,
+            good_bytes: 0,
+        })
+    }
+
+    fn next_good(&mut self) -> Result<Option<Entry>, JournalError> {
+        self.number += 1;
+        let Some(entry) = self.read_line()? else {
+            return Ok(None);
+        };
+        self.good_bytes += self.line.len() as u64;
+        Ok(Some(entry))
+    }
+
+    /// The next line's entry; `None` at the end and for a damaged line alike.
+    fn read_line(&mut self) -> Result<Option<Entry>, JournalError> {
+        self.line.clear();
+        self.reader
+            .read_until(b'\n', &mut self.line)
+            .map_err(|error| self.unreadable(error))?;
+        Ok(parse(&self.line))
+    }
+
+    /// Looks behind the good lines for a sync record that vouches for more than them.
+    fn refuse_damage_before_a_sync(&mut self) -> Result<(), JournalError> {
+        let damaged_line = self.number;
+        self.reader
+            .seek(SeekFrom::Start(self.good_bytes))
+            .map_err(|error| self.unreadable(error))?;
+        loop {
+            let entry = self.read_line()?;
+            if self.line.is_empty() {
+                return Ok(());
+            }
+            if matches!(entry, Some(Entry::Synced(bytes)) if bytes > self.good_bytes) {
+                return Err(JournalError::Damaged {
+                    path: self.path.clone(),
+                    line: damaged_line,
+                });
+            }
+        }
+    }
+
+    fn damaged(&self) -> JournalError {
+        JournalError::Damaged {
+            path: self.path.clone(),
+            line: self.number,
+        }
+    }
+
+    fn foreign(&self, what: &str) -> JournalError {
+        JournalError::Foreign {
+            path: self.path.clone(),
+            what: what.to_owned(),
+        }
+    }
+
+    fn unreadable(&self, error: io::Error) -> JournalError {
+        JournalError::Unwritable {
+            path: self.path.clone(),
+            error,
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Option<Entry> {
+    let line = line.strip_suffix(b"\n")?;
+    let (checksum, rest) = line.split_at_checked(8)?;
+    let body = rest.strip_prefix(b" ")?;
+    let checksum = u32::from_str_radix(std::str::from_utf8(checksum).ok()?, 16).ok()?;
+    if checksum != crc32fast::hash(body) {
+        return None;
+    }
+    serde_json::from_slice(body).ok()
+}

@@ -1,0 +1,202 @@
+//! What a run is: its head, which opens the journal, and `RESULTS.run.json`, the audit record of a
+//! finished run.
+//!
+//! Owns which differences between two heads make them different runs. Holds no secret.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::target::Target;
+
+/// The version of journal and `run.json`.
+pub const FORMAT: u32 = 1;
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// Creates what the rows say.
+    Import,
+    /// Settles chosen rows of a results file again.
+    Rerun,
+    /// Deletes what a results file says was created.
+    Undo,
+}
+
+impl Work {
+    /// The command's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Rerun => "rerun",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// What is known of a run before its first row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// [`FORMAT`]
+    pub format: u32,
+    /// The tool's version.
+    pub tool: String,
+    /// What is done.
+    pub work: Work,
+    /// Where.
+    pub target: Target,
+    /// As which app.
+    pub app_code: Option<String>,
+    /// As which user.
+    pub username: Option<String>,
+    /// The options that decide what a row means, by flag name, as text.
+    pub options: BTreeMap<String, String>,
+    /// The inputs, as they were named.
+    pub inputs: Vec<String>,
+    /// RFC 3339.
+    pub started_at: String,
+    /// Of which run this one settles rows again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The run whose results are this run's input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its results' path, as it was named.
+    pub results: String,
+    /// When it started.
+    pub started_at: Option<String>,
+}
+
+impl Head {
+    /// Why the same results path can't go on under `other`: the first thing that differs, or
+    /// nothing. Who asks, when, and how fast do not matter.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let said = |name: &str, was: &str, is: &str| Some(format!("{name} was {was}, and is {is}"));
+        if self.format != other.format {
+            return said(
+                "the journal's format",
+                &self.format.to_string(),
+                &other.format.to_string(),
+            );
+        }
+        if self.work != other.work {
+            return said("the command", self.work.as_str(), other.work.as_str());
+        }
+        if self.target != other.target {
+            return said(
+                "the target",
+                &self.target.to_string(),
+                &other.target.to_string(),
+            );
+        }
+        let names: std::collections::BTreeSet<_> =
+            self.options.keys().chain(other.options.keys()).collect();
+        for name in names {
+            let (was, is) = (self.options.get(name), other.options.get(name));
+            if was != is {
+                let text = |v: Option<&String>| v.map_or("not given".to_owned(), Clone::clone);
+                return said(&format!("--{name}"), &text(was), &text(is));
+            }
+        }
+        if self.inputs.len() != other.inputs.len() {
+            return said("the input", &self.inputs.join(" "), &other.inputs.join(" "));
+        }
+        None
+    }
+}
+
+/// An input, by its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digested {
+    /// As it was named; `-` is standard input.
+    pub name: String,
+    /// Of the bytes as they came, lower-case hex.
+    pub sha256: String,
+    /// How many they were.
+    pub bytes: u64,
+}
+
+/// `RESULTS.run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// What was known before the first row.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The inputs with their digests.
+    pub digests: Vec<Digested>,
+    /// RFC 3339.
+    pub finished_at: String,
+    /// Rows by status, as written.
+    pub counts: BTreeMap<String, u64>,
+    /// Failed rows by reason, as written.
+    pub reasons: BTreeMap<String, u64>,
+    /// How the process ended.
+    pub exit: u8,
+    /// Of the results file, lower-case hex.
+    pub results_sha256: String,
+}
+
+/// The manifest's path beside results.
+pub fn path_for(results: &Path) -> PathBuf {
+    let mut name = results.as_os_str().to_owned();
+    name.push(".run.json");
+    name.into()
+}
+
+/// What goes wrong with a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Can't be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Is no manifest.
+    #[error("{}: not a run.json of this version of bkassoc: {error}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        error: serde_json::Error,
+    },
+}
+
+impl Manifest {
+    /// Reads the manifest beside results; `None` where there is none.
+    pub fn read(results: &Path) -> Result<Option<Self>, ManifestError> {
+        let path = path_for(results);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ManifestError::Unreadable { path, error }),
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| ManifestError::Foreign { path, error })
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("a manifest is plain data");
+        text.push('\n');
+        text
+    }
+
+    /// Whether a finished run had the same inputs, by their bytes.
+    pub fn has_inputs(&self, digests: &[Digested]) -> bool {
+        self.digests.len() == digests.len()
+            && self
+                .digests
+                .iter()
+                .zip(digests)
+                .all(|(a, b)| a.sha256 == b.sha256)
+    }
+}
