@@ -1,9 +1,13 @@
 //! What one answer means for a row: one pure table.
 //!
-//! Owns the classification of contract section 12 and design section 5. Knows nothing of attempts,
-//! time or what was sent before.
+//! Owns the classification of contract section 12 and design section 5, for creates and for the calls
+//! around them. Knows nothing of attempts, time or what was sent before. `tests/wire/verdicts.txt`
+//! shows the whole policy as data.
+
+mod advice;
 
 use crate::outcome::Reason;
+use crate::wire::{Answer, Envelope, Reply, code};
 
 /// What one answer to a create means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,4 +66,470 @@ pub enum Stop {
     Certificate,
     /// Headers or set-up on the server's side.
     Setup,
+}
+
+/// What an answer to a question (a look-up, a model association) means. Asking twice does no harm, so
+/// that nothing is ever in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Answered, with a list of what was found.
+    Answered,
+    /// No answer yet.
+    Again(Cause),
+    /// The question itself is refused.
+    Rejected,
+    /// This user may not ask.
+    Forbidden,
+    /// The run can't go on.
+    Stop(Stop),
+}
+
+/// What the answer to a whole batch means (design section 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// Answered, item by item.
+    Answered,
+    /// This server has no such call, or not for this app: single calls instead, from now on.
+    NoSuchPath,
+    /// Refused as a whole, nothing done: its rows go singly, to get their numbers.
+    Refused,
+    /// Rows may have been created: a look-up tells which.
+    InDoubt(Cause),
+    /// Not executed, and may be sent again.
+    Again(Cause),
+    /// The run can't go on.
+    Stop(Stop),
+}
+
+/// What the answer to a delete means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// The server says so. It says the same of an id that was gone, or that another model has
+    /// (captures-chain), so that only looking before and after proves it.
+    Accepted,
+    /// It may have been executed: a look-up tells.
+    InDoubt(Cause),
+    /// It was not executed, and may be sent again.
+    Again(Cause),
+    /// This row fails.
+    Failed(Reason),
+    /// The run can't go on.
+    Stop(Stop),
+}
+
+/// Judges the answer to a create. `proven` says that some call of this run has succeeded: before
+/// that, an answer that can't come from a CMDB means that the address is wrong, after it that
+/// something in between is.
+pub fn judge(reply: &Reply, proven: bool) -> Verdict {
+    judge_with(reply, proven, |envelope| {
+        envelope.created_id().map(Verdict::Created)
+    })
+}
+
+/// Judges the answer to a look-up or to the question for model associations.
+pub fn judge_query(reply: &Reply, proven: bool) -> Query {
+    let is_list = |envelope: &Envelope| {
+        let data = envelope.data.as_ref()?.get();
+        (data.starts_with('[') || data == "null").then_some(Query::Answered)
+    };
+    judge_with(reply, proven, is_list)
+}
+
+/// Judges the answer to a whole batch.
+pub fn judge_batch(reply: &Reply, proven: bool) -> Batch {
+    if let Reply::Answered(answer) = reply
+        && lacks_batch(answer, proven)
+    {
+        return Batch::NoSuchPath;
+    }
+    let is_object = |envelope: &Envelope| {
+        let data = envelope.data.as_ref()?.get();
+        data.starts_with('{').then_some(Batch::Answered)
+    };
+    judge_with(reply, proven, is_object)
+}
+
+/// Judges the answer to a delete.
+pub fn judge_delete(reply: &Reply, proven: bool) -> Deletion {
+    if let Reply::Answered(answer) = reply
+        && (answer.status == 404 && code_of(answer).is_none() || backend_lacks_path(answer))
+    {
+        return Deletion::Stop(Stop::Setup);
+    }
+    if let Reply::Answered(answer) = reply
+        && code_of(answer) == Some(code::NOT_FOUND)
+    {
+        return Deletion::Failed(Reason::NotFound);
+    }
+    judge_with(reply, proven, |_| Some(Deletion::Accepted))
+}
+
+/// Every judge: transport first, then success, then the table.
+fn judge_with<T: From<Verdict>>(
+    reply: &Reply,
+    proven: bool,
+    success: impl FnOnce(&Envelope) -> Option<T>,
+) -> T {
+    let verdict = match reply {
+        Reply::NotSent(_) => Verdict::Again(Cause::NoAnswer),
+        Reply::Lost(_) => Verdict::InDoubt(Cause::NoAnswer),
+        Reply::Unusable(_) => Verdict::Stop(Stop::Certificate),
+        Reply::Answered(answer) => match &answer.envelope {
+            None => by_status(answer, proven),
+            Some(envelope) => match (envelope.code(), envelope.succeeded()) {
+                (None, _) => by_status(answer, proven),
+                (Some(_), Some(true)) => match success(envelope) {
+                    Some(verdict) => return verdict,
+                    None => Verdict::InDoubt(Cause::Unclear),
+                },
+                (Some(number), Some(false)) => by_code(number, envelope.message(), answer, proven),
+                (Some(_), None) => Verdict::InDoubt(Cause::Unclear),
+            },
+        },
+    };
+    verdict.into()
+}
+
+impl From<Verdict> for Query {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Created(_) => Self::Answered,
+            Verdict::InDoubt(cause) | Verdict::Again(cause) => Self::Again(cause),
+            Verdict::Failed(Reason::Forbidden) => Self::Forbidden,
+            Verdict::Failed(_) | Verdict::LookUp(_) => Self::Rejected,
+            Verdict::Stop(stop) => Self::Stop(stop),
+        }
+    }
+}
+
+impl From<Verdict> for Batch {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Created(_) => Self::Answered,
+            Verdict::InDoubt(cause) => Self::InDoubt(cause),
+            // A batch has no transaction: what one item ran into says nothing of those before it.
+            Verdict::LookUp(_) => Self::InDoubt(Cause::Unclear),
+            Verdict::Again(Cause::Locked) => Self::InDoubt(Cause::Locked),
+            Verdict::Again(cause) => Self::Again(cause),
+            Verdict::Failed(_) => Self::Refused,
+            Verdict::Stop(stop) => Self::Stop(stop),
+        }
+    }
+}
+
+impl From<Verdict> for Deletion {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Created(_) => Self::Accepted,
+            Verdict::InDoubt(cause) => Self::InDoubt(cause),
+            Verdict::Again(cause) => Self::Again(cause),
+            Verdict::Failed(Reason::Forbidden) => Self::Failed(Reason::Forbidden),
+            Verdict::Failed(_) | Verdict::LookUp(_) => Self::Failed(Reason::Rejected),
+            Verdict::Stop(stop) => Self::Stop(stop),
+        }
+    }
+}
+
+fn code_of(answer: &Answer) -> Option<i64> {
+    answer.envelope.as_ref()?.code()
+}
+
+/// Whether the server has no batch call: no such path, or none that this app may call although it may
+/// call others.
+fn lacks_batch(answer: &Answer, proven: bool) -> bool {
+    match code_of(answer) {
+        None => answer.status == 404,
+        Some(
+            code::ESB_NO_PERMISSION
+            | code::ESB_NO_COMPONENT
+            | code::ESB_INACTIVE
+            | code::GATEWAY_NO_PERMISSION
+            | code::GATEWAY_NOT_FOUND,
+        ) => proven,
+        Some(_) => backend_lacks_path(answer),
+    }
+}
+
+/// Whether an entrance says that the CMDB behind it does not know the path.
+fn backend_lacks_path(answer: &Answer) -> bool {
+    answer.envelope.as_ref().is_some_and(|envelope| {
+        let message = envelope.message();
+        match envelope.code() {
+            Some(code::ESB_CATCH_ALL) => message.starts_with(ESB_NO_SUCH_PATH),
+            Some(code::NO_BACKEND) => message.starts_with(NO_SUCH_PATH),
+            _ => false,
+        }
+    })
+}
+
+/// The table of numbers: contract section 12, with design section 5's additions.
+fn by_code(number: i64, message: &str, answer: &Answer, proven: bool) -> Verdict {
+    use Cause::{Locked, NoAnswer, Throttled, Unclear, UnknownCode};
+    use Verdict::{Again, Failed, InDoubt, LookUp};
+
+    if let Some(text) = known_text(number, message) {
+        return match text.verdict {
+            Verdict::Stop(Stop::WrongAddress) if proven => Again(NoAnswer),
+            verdict => verdict,
+        };
+    }
+    match number {
+        code::DUPLICATE => LookUp(Taken::Triple),
+        code::MAPPING_ONE_TO_ONE | code::MAPPING_ONE_TO_MANY => LookUp(Taken::Side),
+
+        code::UNKNOWN_ASSOCIATION | code::ASSOCIATION_NOT_UNIQUE | code::ASSOCIATION_VANISHED => {
+            Failed(Reason::UnknownAssociation)
+        }
+        code::MISSING_SOURCE => Failed(Reason::MissingSource),
+        code::MISSING_TARGET => Failed(Reason::MissingTarget),
+        code::FORBIDDEN => Failed(Reason::Forbidden),
+        code::BAD_JSON
+        | code::BAD_PARAMETER
+        | code::BAD_FIELD
+        | code::NOT_AN_INTEGER
+        | code::UNASSIGNED
+        | code::INVALID_PARAMETER
+        | code::NOT_FOUND
+        | code::OVER_LIMIT
+        | code::EMPTY_DETAILS
+        | code::BAD_AUTH_ATTRIBUTES
+        | code::TOO_MANY
+        | code::GATEWAY_BODY_TOO_LARGE
+        | code::GATEWAY_URI_TOO_LONG => Failed(Reason::Rejected),
+
+        code::LOCKED | code::LOCKED_3_9 => Again(Locked),
+        code::TOO_MANY_REQUESTS | code::ESB_THROTTLED | 1_642_900..=1_642_999 => Again(Throttled),
+        // Refused before anything was begun.
+        code::AUTH_FAILED
+        | code::TRANSACTION_NOT_STARTED
+        | code::NO_BACKEND
+        | code::GATEWAY_INTERNAL
+        | code::GATEWAY_UNAVAILABLE => Again(NoAnswer),
+
+        // On 3.9.27 and older 1109002 stands for any failure of the core (contract section 3.4).
+        code::AUDIT_SAVE
+        | code::AUDIT_SNAPSHOT
+        | code::AUDIT_BATCH
+        | code::TRANSACTION_NOT_COMMITTED
+        | code::TRANSACTION_ABORTED => InDoubt(Unclear),
+        code::GO_ERROR
+        | code::HTTP_FAILED
+        | code::PROXY_FAILED
+        | code::ID_SEQUENCE
+        | code::UNKNOWN_OR_DRIVER
+        | code::INTERNAL
+        | code::ESB_CATCH_ALL
+        | code::ESB_BACKEND
+        | code::ESB_RESULT_FORMAT
+        | 1_650_000..=1_650_499 => InDoubt(NoAnswer),
+
+        // The number is new to us, the status is not.
+        _ if answer.status == 429 => Again(Throttled),
+        _ => stop_of(number).map_or(InDoubt(UnknownCode), Verdict::Stop),
+    }
+}
+
+/// The numbers that no other row will fare better with.
+fn stop_of(number: i64) -> Option<Stop> {
+    Some(match number {
+        code::ESB_OPERATOR_ERROR | code::ESB_USER_ERROR | code::GATEWAY_INVALID_ARGS => {
+            Stop::Credentials
+        }
+        1_640_100..=1_640_199 => Stop::Credentials,
+        code::ESB_NO_PERMISSION | 1_640_300..=1_640_399 => Stop::ApiForbidden,
+        code::GATEWAY_NOT_FOUND => Stop::WrongAddress,
+        code::NO_USER
+        | code::ESB_TLS_TO_BACKEND
+        | code::ESB_TEST_HOST
+        | code::ESB_BLOCKED
+        | code::ESB_BAD_METHOD
+        | 1_306_404..=1_306_408
+        | code::GATEWAY_JWT
+        | code::GATEWAY_RECURSION => Stop::Setup,
+        _ => return None,
+    })
+}
+
+/// An answer without a number: its HTTP status is all there is.
+fn by_status(answer: &Answer, proven: bool) -> Verdict {
+    let json = answer.envelope.is_some();
+    match answer.status {
+        429 => Verdict::Again(Cause::Throttled),
+        413 => Verdict::Failed(Reason::Rejected),
+        401 if !proven => Verdict::Stop(Stop::Credentials),
+        403 if !proven => Verdict::Stop(Stop::ApiForbidden),
+        // A proxy's own timeout is no sign of a wrong address.
+        408 => Verdict::InDoubt(Cause::NoAnswer),
+        300..=499 if !proven => Verdict::Stop(Stop::WrongAddress),
+        500 if json => Verdict::InDoubt(Cause::Overload),
+        200..=299 if !proven && is_foreign(answer) => Verdict::Stop(Stop::WrongAddress),
+        200..=299 if json => Verdict::InDoubt(Cause::Unclear),
+        _ => Verdict::InDoubt(Cause::NoAnswer),
+    }
+}
+
+/// Whether something else than a CMDB spoke: a web page, or a JSON object that says nothing of a
+/// result. An empty body and JSON that was cut are no such signs.
+fn is_foreign(answer: &Answer) -> bool {
+    match &answer.envelope {
+        Some(envelope) => envelope.result.is_none(),
+        None => {
+            let text = answer.excerpt.trim_start();
+            !text.is_empty() && !text.starts_with('{')
+        }
+    }
+}
+
+/// How a known text is found in a message.
+#[derive(Clone, Copy, Debug)]
+enum Find {
+    /// At its beginning.
+    Prefix(&'static str),
+    /// Anywhere.
+    Part(&'static str),
+}
+
+/// A text that tells apart the causes of one number.
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    number: i64,
+    find: Find,
+    verdict: Verdict,
+    /// What to change, where a person can.
+    advice: &'static str,
+}
+
+const fn text(number: i64, find: Find, verdict: Verdict) -> Text {
+    Text {
+        number,
+        find,
+        verdict,
+        advice: "",
+    }
+}
+
+const fn credential(prefix: &'static str, advice: &'static str) -> Text {
+    Text {
+        number: code::ESB_CATCH_ALL,
+        find: Find::Prefix(prefix),
+        verdict: Verdict::Stop(Stop::Credentials),
+        advice,
+    }
+}
+
+const ESB_NO_SUCH_PATH: &str =
+    "Request interface error, the response content is not a json string: 404: Page Not Found";
+const NO_SUCH_PATH: &str = "rewrite request failed, unknown requested";
+
+/// The one table of texts: numbers that stand for several causes. The ESB's own messages are English
+/// in every language (captures-chain), those of drivers and Go's network library too. Sources:
+/// captures-esb "What it means" 3 and 4; captures 5.8, 12.0, 12.14; contract sections 3.1, 4 and 8.
+/// The first that fits decides.
+const TEXTS: &[Text] = {
+    use Cause::NoAnswer;
+    use Find::{Part, Prefix};
+    use Verdict::{Again, Failed, InDoubt, LookUp};
+    &[
+        credential(
+            "APP Code [bk_app_code]",
+            "the ESB got no app code: give --app-code (or BK_APP_CODE)",
+        ),
+        credential(
+            "Invalid APP Code",
+            "the ESB does not know this app code: check --app-code (or BK_APP_CODE)",
+        ),
+        credential(
+            "APP Secret verification failed",
+            "the secret does not belong to this app code: check --app-secret-file (or \
+             BK_APP_SECRET) and --app-code",
+        ),
+        credential(
+            "Signature [bk_signature] and APP Secret",
+            "the ESB got no app secret: give --app-secret-file (or BK_APP_SECRET)",
+        ),
+        credential(
+            "User authentication failed, please check if the bk_token",
+            "the user's token is not valid, or not any more: log in anew and give the new bk_token \
+             with --token-file (or BK_TOKEN), or use --username",
+        ),
+        credential(
+            "User authentication failed",
+            "give --username of a user for whom this app may call without login (the ESB's \
+             user_auth::skip_user_auth white list has to name the app), or a bk_token with \
+             --token-file (or BK_TOKEN)",
+        ),
+        credential(
+            "The specified user TOKEN",
+            "the ESB does not know this access token: check --token-file (or BK_TOKEN)",
+        ),
+        text(
+            code::ESB_CATCH_ALL,
+            Prefix("Request JSON string is wrong"),
+            Failed(Reason::Rejected),
+        ),
+        text(
+            code::ESB_CATCH_ALL,
+            Prefix("request bkauth api error"),
+            Again(NoAnswer),
+        ),
+        text(
+            code::ESB_CATCH_ALL,
+            Prefix("Request interface error"),
+            InDoubt(NoAnswer),
+        ),
+        text(
+            code::ESB_CATCH_ALL,
+            Prefix("An error occurred while requesting"),
+            InDoubt(NoAnswer),
+        ),
+        text(
+            code::ESB_CATCH_ALL,
+            Prefix("Component error"),
+            InDoubt(NoAnswer),
+        ),
+        text(
+            code::ESB_BACKEND,
+            Prefix("Component request third-party system [BK_LOGIN]"),
+            Again(NoAnswer),
+        ),
+        text(
+            code::ESB_BACKEND,
+            Part("Connection refused"),
+            Again(NoAnswer),
+        ),
+        text(
+            code::PROXY_FAILED,
+            Part("connect: connection refused"),
+            Again(NoAnswer),
+        ),
+        text(
+            code::NO_BACKEND,
+            Prefix(NO_SUCH_PATH),
+            Verdict::Stop(Stop::WrongAddress),
+        ),
+        text(
+            code::UNKNOWN_OR_DRIVER,
+            Part("E11000"),
+            LookUp(Taken::Triple),
+        ),
+        text(
+            code::BAD_AUTH_ATTRIBUTES,
+            Prefix("model association ["),
+            Failed(Reason::UnknownAssociation),
+        ),
+        // The permission check comes before the create: where it fails, nothing was begun.
+        text(code::BAD_AUTH_ATTRIBUTES, Prefix("Post "), Again(NoAnswer)),
+        text(code::BAD_AUTH_ATTRIBUTES, Prefix("Get "), Again(NoAnswer)),
+        text(code::BAD_AUTH_ATTRIBUTES, Part("dial tcp"), Again(NoAnswer)),
+    ]
+};
+
+fn known_text(number: i64, message: &str) -> Option<&'static Text> {
+    TEXTS.iter().find(|text| {
+        text.number == number
+            && match text.find {
+                Find::Prefix(prefix) => message.starts_with(prefix),
+                Find::Part(part) => message.contains(part),
+            }
+    })
 }

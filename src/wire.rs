@@ -53,9 +53,29 @@ pub mod code {
     pub const AUDIT_BATCH: i64 = 1_109_005;
     pub const ID_SEQUENCE: i64 = 1_102_020;
     pub const FORBIDDEN: i64 = 9_900_403;
+    pub const GO_ERROR: i64 = -1;
     pub const ESB_CATCH_ALL: i64 = 1_306_000;
     pub const ESB_BACKEND: i64 = 1_306_201;
+    pub const ESB_TLS_TO_BACKEND: i64 = 1_306_203;
+    pub const ESB_TEST_HOST: i64 = 1_306_206;
+    pub const ESB_BLOCKED: i64 = 1_306_207;
+    pub const ESB_RESULT_FORMAT: i64 = 1_306_208;
+    pub const ESB_BAD_METHOD: i64 = 1_306_209;
+    pub const ESB_OPERATOR_ERROR: i64 = 1_306_401;
+    pub const ESB_USER_ERROR: i64 = 1_306_402;
+    pub const ESB_NO_PERMISSION: i64 = 1_306_403;
+    pub const ESB_NO_COMPONENT: i64 = 1_306_404;
+    pub const ESB_INACTIVE: i64 = 1_306_405;
     pub const ESB_THROTTLED: i64 = 1_306_429;
+    pub const GATEWAY_INVALID_ARGS: i64 = 1_640_001;
+    pub const GATEWAY_JWT: i64 = 1_640_004;
+    pub const GATEWAY_NO_PERMISSION: i64 = 1_640_301;
+    pub const GATEWAY_NOT_FOUND: i64 = 1_640_401;
+    pub const GATEWAY_BODY_TOO_LARGE: i64 = 1_641_301;
+    pub const GATEWAY_URI_TOO_LONG: i64 = 1_641_401;
+    pub const GATEWAY_INTERNAL: i64 = 1_650_001;
+    pub const GATEWAY_UNAVAILABLE: i64 = 1_650_300;
+    pub const GATEWAY_RECURSION: i64 = 1_650_801;
 }
 
 /// A call, whatever way it goes.
@@ -280,7 +300,24 @@ impl Envelope {
 
     /// Reads a body; `None` where it is no JSON object.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return None;
+        }
         serde_json::from_slice(bytes).ok()
+    }
+
+    /// Rewrites the texts that a person may get to see: the messages, and the call's id.
+    pub fn rewrite_texts(&mut self, rewrite: impl Fn(&str) -> String) {
+        for text in [
+            &mut self.message,
+            &mut self.bk_error_msg,
+            &mut self.request_id,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *text = rewrite(text);
+        }
     }
 
     /// The number, whichever key it came under.
