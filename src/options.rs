@@ -1,0 +1,437 @@
+//! What can be set about a run, as values that parse and print themselves.
+//!
+//! Owns their spelling, so that a flag, a variable, a profile and `run.json` read alike. Knows nothing
+//! of where a value was given. Only the words of closed lists are derived by clap.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::association::{Mapping, ModelAssociation};
+use crate::target::{Entrance, Secret};
+
+/// Why a text is no value of an option. Says what is taken instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// No rate.
+    #[error("a rate is a positive number, as 90, 90/s or 600/m, or `unlimited`")]
+    Rate,
+    /// No limit of failures.
+    #[error("a limit is a number of rows, as 100, or a percentage above 0 and up to 100, as 5%")]
+    MaxFailures,
+    /// No batch size.
+    #[error("a batch is `off`, `auto`, or a size from 1 to {max}", max = Batch::MAX)]
+    Batch,
+    /// No model association.
+    #[error(
+        "a model association is ASST=SRC,DST or ASST=SRC,DST,MAPPING with a mapping of 1:1, 1:n or n:n"
+    )]
+    Model,
+    /// No duration.
+    #[error("a duration is a number of seconds or has units, as 90, 40s, 15m, 1h30m")]
+    Duration,
+}
+
+/// How many calls a second, at most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rate {
+    /// No ceiling of ours.
+    Unlimited,
+    /// Calls a second; positive and finite.
+    PerSecond(f64),
+}
+
+impl FromStr for Rate {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        if text == "unlimited" {
+            return Ok(Self::Unlimited);
+        }
+        let (number, seconds) = match text.split_once('/') {
+            None => (text, 1.0),
+            Some((number, "s")) => (number, 1.0),
+            Some((number, "m")) => (number, 60.0),
+            Some(_) => return Err(OptionError::Rate),
+        };
+        let number: f64 = number.parse().map_err(|_| OptionError::Rate)?;
+        let rate = number / seconds;
+        if !rate.is_normal() || rate < 0.0 {
+            return Err(OptionError::Rate);
+        }
+        Ok(Self::PerSecond(rate))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Unlimited => f.write_str("unlimited"),
+            Self::PerSecond(rate) if rate < 1.0 => write!(f, "{}/m", rate * 60.0),
+            Self::PerSecond(rate) => write!(f, "{rate}/s"),
+        }
+    }
+}
+
+/// After how many failed rows a run stops.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxFailures {
+    /// That many.
+    Rows(u64),
+    /// That many in a hundred settled rows.
+    Percent(f64),
+}
+
+impl MaxFailures {
+    /// Settled rows before a percentage says anything.
+    pub const PERCENT_FROM: u64 = 1_000;
+
+    /// Whether that many failures among that many settled rows are too many.
+    pub fn reached(self, failed: u64, settled: u64) -> bool {
+        match self {
+            Self::Rows(rows) => failed >= rows,
+            Self::Percent(percent) => {
+                settled >= Self::PERCENT_FROM && failed as f64 * 100.0 >= percent * settled as f64
+            }
+        }
+    }
+}
+
+impl FromStr for MaxFailures {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        let parsed = match text.strip_suffix('%') {
+            Some(number) => (number.parse().ok())
+                .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+                .map(Self::Percent),
+            None => (text.parse().ok()).filter(|rows| *rows > 0).map(Self::Rows),
+        };
+        parsed.ok_or(OptionError::MaxFailures)
+    }
+}
+
+impl fmt::Display for MaxFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rows(rows) => rows.fmt(f),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// Whether rows travel many to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// One row a call.
+    Off,
+    /// As many as the server takes, if it takes them at all.
+    Auto,
+    /// That many at most.
+    Size(u16),
+}
+
+impl Batch {
+    /// The most that the server takes in a call (contract section 6).
+    pub const MAX: u16 = 200;
+}
+
+impl FromStr for Batch {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        match text {
+            "off" => Ok(Self::Off),
+            "auto" => Ok(Self::Auto),
+            _ => (text.parse().ok())
+                .filter(|size| (1..=Self::MAX).contains(size))
+                .map(Self::Size)
+                .ok_or(OptionError::Batch),
+        }
+    }
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Auto => f.write_str("auto"),
+            Self::Size(size) => size.fmt(f),
+        }
+    }
+}
+
+/// Whether `metadata.label.bk_biz_id` is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SendBizId {
+    /// On `esb` only
+    Auto,
+    /// With every create
+    Always,
+    /// With none
+    Never,
+}
+
+impl SendBizId {
+    /// What it comes to at an entrance. Where a business is sent, each row must have one.
+    pub const fn at(self, entrance: Entrance) -> bool {
+        match self {
+            Self::Auto => matches!(entrance, Entrance::Esb),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// The language of the server's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+/// What an input is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InputFormat {
+    /// Comma-separated, or as --delimiter says
+    Csv,
+    /// Tab-separated
+    Tsv,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A bar on a terminal, else lines
+    Auto,
+    /// A bar
+    Bar,
+    /// A line every 30 seconds
+    Lines,
+    /// Nothing
+    Off,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The way to the server. A URL may hold a password, so it prints without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// As `http_proxy`, `https_proxy` and `no_proxy` say.
+    FromEnvironment,
+    /// Straight.
+    None,
+    /// Through this one.
+    Url(Secret),
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FromEnvironment => f.write_str("from the environment"),
+            Self::None => f.write_str("none"),
+            Self::Url(url) => f.write_str(&without_userinfo(url.expose())),
+        }
+    }
+}
+
+/// A text in which the user and password of a URL are replaced by `***`.
+pub fn without_userinfo(text: &str) -> Cow<'_, str> {
+    let start = text.find("://").map_or(0, |scheme| scheme + 3);
+    let authority = text[start..].split(['/', '?', '#']).next().unwrap_or("");
+    match authority.rfind('@') {
+        Some(at) => Cow::Owned(format!("{}***{}", &text[..start], &text[start + at..])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// A duration: humantime's spelling, or a bare number of seconds.
+pub fn duration(text: &str) -> Result<Duration, OptionError> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text).map_err(|_| OptionError::Duration)
+}
+
+/// A duration for people, to the second: `2h 3m 4s`.
+pub fn brief_duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        return format!("{}ms", duration.as_millis());
+    }
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+}
+
+/// A model association as `--model` gives it. Without a mapping it counts as 1:1, the strictest: rows
+/// that could collide under any rule are kept apart.
+pub fn model(text: &str) -> Result<ModelAssociation, OptionError> {
+    let (name, rest) = text.split_once('=').ok_or(OptionError::Model)?;
+    let parts: Vec<&str> = rest.split(',').map(str::trim).collect();
+    let (source, target, mapping) = match parts[..] {
+        [source, target] => (source, target, Mapping::OneToOne),
+        [source, target, mapping] => {
+            let mapping = Mapping::parse(mapping).ok_or(OptionError::Model)?;
+            (source, target, mapping)
+        }
+        _ => return Err(OptionError::Model),
+    };
+    let name = name.trim();
+    if name.is_empty() || source.is_empty() || target.is_empty() {
+        return Err(OptionError::Model);
+    }
+    Ok(ModelAssociation {
+        obj_asst_id: name.into(),
+        source: source.into(),
+        target: target.into(),
+        mapping,
+        mainline: false,
+    })
+}
+
+/// What the engine is told: how fast, how long, how often.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineOptions {
+    /// Calls of this process, all of them.
+    pub rate: Rate,
+    /// Calls in flight, at most.
+    pub concurrency: usize,
+    /// One call.
+    pub timeout: Duration,
+    /// How long after a call went in doubt its absence on the server is believed.
+    pub settle_after: Duration,
+    /// Creates charged to one row.
+    pub max_attempts: u32,
+    /// How long to wait for the first answer ever.
+    pub connect_timeout: Duration,
+    /// How long to hold when nothing settles.
+    pub max_outage: Duration,
+    /// Stop after that many failed rows of this process.
+    pub max_failures: Option<MaxFailures>,
+    /// Stop admitting after that time.
+    pub max_duration: Option<Duration>,
+    /// Rows to a call.
+    pub batch: Batch,
+    /// Whether a business is sent with each create.
+    pub send_biz_id: bool,
+    /// Model associations the server may not be asked for.
+    pub models: Vec<ModelAssociation>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_read_by_the_second_or_minute_and_prints_as_it_is_read() {
+        for (text, rate, shown) in [
+            ("90", Rate::PerSecond(90.0), "90/s"),
+            ("90/s", Rate::PerSecond(90.0), "90/s"),
+            ("600/m", Rate::PerSecond(10.0), "10/s"),
+            ("30/m", Rate::PerSecond(0.5), "30/m"),
+            ("0.5/s", Rate::PerSecond(0.5), "30/m"),
+            ("unlimited", Rate::Unlimited, "unlimited"),
+        ] {
+            assert_eq!(text.parse(), Ok(rate), "{text}");
+            assert_eq!(rate.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(rate), "{shown}");
+        }
+        for text in [
+            "",
+            "0",
+            "-1",
+            "nan",
+            "inf",
+            "90/h",
+            "90/",
+            "/s",
+            "Unlimited",
+        ] {
+            assert_eq!(text.parse::<Rate>(), Err(OptionError::Rate), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_of_failures_speaks_only_from_a_thousand_settled_rows_on() {
+        let five: MaxFailures = "5%".parse().unwrap();
+        assert!(!five.reached(999, 999));
+        assert!(!five.reached(49, 1_000));
+        assert!(five.reached(50, 1_000));
+        let three: MaxFailures = "3".parse().unwrap();
+        assert!(!three.reached(2, 2));
+        assert!(three.reached(3, 3));
+        for text in ["0", "0%", "101%", "-1", "%", "x", "nan%"] {
+            assert!(text.parse::<MaxFailures>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_batch_holds_what_the_server_takes() {
+        assert_eq!("off".parse(), Ok(Batch::Off));
+        assert_eq!("auto".parse(), Ok(Batch::Auto));
+        assert_eq!("200".parse(), Ok(Batch::Size(200)));
+        for text in ["0", "201", "on", ""] {
+            assert_eq!(text.parse::<Batch>(), Err(OptionError::Batch), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_number_is_seconds() {
+        for (text, seconds) in [("40", 40), ("40s", 40), ("15m", 900), ("1h30m", 5_400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "x", "-1", "1.5"] {
+            assert_eq!(duration(text), Err(OptionError::Duration), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_model_association_without_a_mapping_counts_as_one_to_one() {
+        let model = model("a_run_b=a,b").unwrap();
+        assert_eq!(model.mapping, Mapping::OneToOne);
+        assert_eq!((&*model.source, &*model.target), ("a", "b"));
+        assert_eq!(
+            super::model("x=a, b ,1:n").unwrap().mapping,
+            Mapping::OneToMany
+        );
+        for text in ["", "x", "x=a", "=a,b", "x=a,b,2:2", "x=a,b,1:1,c", "x=,b"] {
+            assert_eq!(super::model(text), Err(OptionError::Model), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_prints_without_its_user_and_password() {
+        for (text, shown) in [
+            ("http://u:p@h:1/x@y", "http://***@h:1/x@y"),
+            ("http://h:1/x@y", "http://h:1/x@y"),
+            ("http://u:p@x@h", "http://***@h"),
+            ("u:p@h:3128", "***@h:3128"),
+        ] {
+            assert_eq!(without_userinfo(text), shown);
+        }
+        let proxy = Proxy::Url(Secret::new("http://u:canary@h"));
+        assert!(!format!("{proxy} {proxy:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_business_is_sent_by_itself_on_esb_only() {
+        let at = |send: SendBizId| {
+            [Entrance::Esb, Entrance::Gateway, Entrance::Native].map(|entrance| send.at(entrance))
+        };
+        assert_eq!(at(SendBizId::Auto), [true, false, false]);
+        assert_eq!(at(SendBizId::Always), [true; 3]);
+        assert_eq!(at(SendBizId::Never), [false; 3]);
+    }
+}
