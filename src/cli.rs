@@ -2,10 +2,7 @@
 //!
 //! The only home of clap's parsers. Knows nothing of what a flag means, and reads neither files nor
 //! variables: [`layers`] puts what is not typed beneath what is.
-#![allow(
-    missing_docs,
-    reason = "flattened groups are documented at their types"
-)]
+#![allow(missing_docs, reason = "flattened groups are documented at their types")]
 
 pub mod layers;
 
@@ -494,12 +491,8 @@ fn status(text: &str) -> Result<Status, String> {
 
 fn reason(text: &str) -> Result<Reason, String> {
     let words = || Reason::ALL.iter().map(|reason| reason.as_str());
-    Reason::parse(text).ok_or_else(|| {
-        format!(
-            "a reason is one of {}",
-            words().collect::<Vec<_>>().join(", ")
-        )
-    })
+    Reason::parse(text)
+        .ok_or_else(|| format!("a reason is one of {}", words().collect::<Vec<_>>().join(", ")))
 }
 
 fn biz_id(text: &str) -> Result<InstId, String> {
@@ -510,12 +503,7 @@ fn mapped_column(text: &str) -> Result<(Column, String), String> {
     let (field, name) = text.split_once('=').ok_or("FIELD=COLUMN is expected")?;
     let column = (Column::ALL.into_iter())
         .find(|column| [column.name(), column.api_name()].contains(&field))
-        .ok_or_else(|| {
-            format!(
-                "a field is one of {}",
-                Column::ALL.map(Column::name).join(", ")
-            )
-        })?;
+        .ok_or_else(|| format!("a field is one of {}", Column::ALL.map(Column::name).join(", ")))?;
     if name.is_empty() {
         return Err("the column's name is missing".to_owned());
     }
@@ -535,10 +523,7 @@ fn fault(text: &str) -> Result<Fault, String> {
     let rate = (rate.parse().ok())
         .filter(|rate| (0.0..=1.0).contains(rate))
         .ok_or("the rate of a fault is a number from 0 to 1")?;
-    Ok(Fault {
-        kind: kind.to_owned(),
-        rate,
-    })
+    Ok(Fault { kind: kind.to_owned(), rate })
 }
 
 fn some_duration(text: &str) -> Result<Duration, String> {

@@ -29,14 +29,9 @@ fn keys(model: u32, mapping: Mapping, association: &Association) -> [Option<Key>
     match mapping {
         Mapping::OneToOne => [Some(source), Some(target)],
         Mapping::OneToMany => [Some(target), None],
-        Mapping::ManyToMany => [
-            Some(Key::Pair(
-                model,
-                association.inst_id,
-                association.asst_inst_id,
-            )),
-            None,
-        ],
+        Mapping::ManyToMany => {
+            [Some(Key::Pair(model, association.inst_id, association.asst_inst_id)), None]
+        }
     }
 }
 
@@ -71,10 +66,7 @@ impl Conflicts {
         let mut standing = Standing::default();
         for (side, key) in keys(model, mapping, row).into_iter().enumerate() {
             let Some(key) = key else { continue };
-            standing.places[side] = Place {
-                key: Some(key),
-                next: None,
-            };
+            standing.places[side] = Place { key: Some(key), next: None };
             if let Some(before) = self.last.insert(key, slot) {
                 standing.behind += 1;
                 let places = &mut self.standing[before].places;

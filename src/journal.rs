@@ -137,10 +137,7 @@ enum Line<'a> {
     End(u64),
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the shape that serde calls"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }
@@ -183,9 +180,7 @@ pub struct Journal {
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Journal").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -217,8 +212,7 @@ impl Journal {
     /// Writes who holds the file from now on.
     pub fn write_holder(&mut self, holder: &Holder) {
         self.push(&Line::Opened(holder));
-        self.unsynced_marks
-            .push_back((self.end(), self.marked_through));
+        self.unsynced_marks.push_back((self.end(), self.marked_through));
     }
 
     /// Says that rows through `through` (exclusive) may be sent once this is on disk.
@@ -231,11 +225,7 @@ impl Journal {
         for fingerprint in fingerprints {
             let _ = write!(rows, "{fingerprint:08x}");
         }
-        self.push(&Line::Mark(&MarkEntry {
-            through,
-            floor,
-            rows,
-        }));
+        self.push(&Line::Mark(&MarkEntry { through, floor, rows }));
         self.marked_through = through;
         self.unsynced_marks.push_back((self.end(), through));
     }
@@ -357,9 +347,6 @@ impl Journal {
 
     fn broke(&mut self, error: io::Error) -> JournalError {
         self.broken = true;
-        JournalError::Unwritable {
-            path: self.path.clone(),
-            error,
-        }
+        JournalError::Unwritable { path: self.path.clone(), error }
     }
 }

@@ -88,11 +88,7 @@ impl Head {
             return said("the command", self.work.as_str(), other.work.as_str());
         }
         if self.target != other.target {
-            return said(
-                "the target",
-                &self.target.to_string(),
-                &other.target.to_string(),
-            );
+            return said("the target", &self.target.to_string(), &other.target.to_string());
         }
         let names: std::collections::BTreeSet<_> =
             self.options.keys().chain(other.options.keys()).collect();
@@ -193,10 +189,6 @@ impl Manifest {
     /// Whether a finished run had the same inputs, by their bytes.
     pub fn has_inputs(&self, digests: &[Digested]) -> bool {
         self.digests.len() == digests.len()
-            && self
-                .digests
-                .iter()
-                .zip(digests)
-                .all(|(a, b)| a.sha256 == b.sha256)
+            && self.digests.iter().zip(digests).all(|(a, b)| a.sha256 == b.sha256)
     }
 }

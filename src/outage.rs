@@ -51,12 +51,7 @@ pub struct Outage {
 
 impl Default for Outage {
     fn default() -> Self {
-        Self {
-            state: State::Closed,
-            streak: FxHashMap::default(),
-            pause: FIRST_PAUSE,
-            next: None,
-        }
+        Self { state: State::Closed, streak: FxHashMap::default(), pause: FIRST_PAUSE, next: None }
     }
 }
 
@@ -110,11 +105,15 @@ impl Outage {
         ended
     }
 
-    /// A trial call that says nothing about creates was answered: the next may follow at once.
-    pub fn trial_passed(&mut self) {
+    /// The one call of a trial has ended, and was none that decides: the next may follow, at once
+    /// where it was answered.
+    pub fn trial_landed(&mut self, answered: bool, now: Instant) {
         if let State::Trial { trying } = &mut self.state {
             *trying = false;
             self.next = None;
+            if !answered {
+                self.lengthen(now);
+            }
         }
     }
 
@@ -159,20 +158,12 @@ mod tests {
         let mut outage = Outage::default();
         let now = Instant::now();
         assert_eq!(outage.unanswered(7, 1, now), []);
-        assert_eq!(
-            outage.unanswered(7, 1, now),
-            [],
-            "one row alone is no outage"
-        );
+        assert_eq!(outage.unanswered(7, 1, now), [], "one row alone is no outage");
         assert_eq!(outage.unanswered(8, 1, now), []);
         let mut back = outage.unanswered(9, 1, now);
         back.sort_unstable();
         assert_eq!(back, [(7, 2), (8, 1), (9, 1)]);
-        assert_eq!(
-            outage.unanswered(10, 1, now),
-            [(10, 1)],
-            "what lands later is given back too"
-        );
+        assert_eq!(outage.unanswered(10, 1, now), [(10, 1)], "what lands later is given back too");
         assert_eq!(outage.may(now), May::Wait(Some(now + FIRST_PAUSE)));
     }
 

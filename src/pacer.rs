@@ -96,10 +96,7 @@ impl Meter {
     }
 
     fn per_second(&self, now: Instant) -> f64 {
-        let elapsed = now
-            .saturating_duration_since(self.since)
-            .as_secs_f64()
-            .max(0.1);
+        let elapsed = now.saturating_duration_since(self.since).as_secs_f64().max(0.1);
         self.rate.max(f64::from(self.count) / elapsed.max(1.0))
     }
 }
@@ -111,9 +108,7 @@ impl Pacer {
     /// The burst is `max(2, rate/100)`: governor's default, the whole rate, overshoots by 11 %; a
     /// burst of 1 undershoots by up to 65 % where the clock ticks in milliseconds.
     pub fn new(per_second: Option<f64>, concurrency: usize) -> Self {
-        let clock = TokioClock {
-            start: Instant::now(),
-        };
+        let clock = TokioClock { start: Instant::now() };
         let limiter = per_second.map(|rate| {
             let burst = NonZeroU32::new((rate / 100.0) as u32).map_or(2, |n| n.get().max(2));
             let quota = Quota::with_period(Duration::from_secs_f64(1.0 / rate))
@@ -126,11 +121,7 @@ impl Pacer {
             limiter,
             paused_until: None,
             server: None,
-            meter: Meter {
-                since: clock.start,
-                count: 0,
-                rate: 0.0,
-            },
+            meter: Meter { since: clock.start, count: 0, rate: 0.0 },
             clock,
             ceiling,
             limit: ceiling as f64,
@@ -192,15 +183,9 @@ impl Pacer {
             return;
         }
         self.last_cut = Some(now);
-        let seen = self
-            .server
-            .map_or_else(|| self.meter.per_second(now), |s| s.per_second);
+        let seen = self.server.map_or_else(|| self.meter.per_second(now), |s| s.per_second);
         let per_second = (seen * 0.85).max(0.2);
-        self.server = Some(ServerPace {
-            per_second,
-            next: now,
-            raised: now,
-        });
+        self.server = Some(ServerPace { per_second, next: now, raised: now });
     }
 
     /// The server can't take so many calls at once.
@@ -239,10 +224,7 @@ mod tests {
             let mut pacer = Pacer::new(Some(rate), 64);
             let calls = run_for(&mut pacer, Duration::from_secs(10)).await.len() as f64;
             let burst = (rate / 100.0_f64).max(2.0);
-            assert!(
-                (calls - rate * 10.0).abs() <= (rate * 0.1).max(burst),
-                "{rate}: {calls}"
-            );
+            assert!((calls - rate * 10.0).abs() <= (rate * 0.1).max(burst), "{rate}: {calls}");
         }
     }
 
@@ -254,19 +236,13 @@ mod tests {
             pacer.permit(Instant::now()).unwrap();
         }
         tokio::time::advance(Duration::from_millis(10)).await;
-        let hint = RateHint {
-            retry_after: Some(Duration::from_secs(2)),
-            ..RateHint::default()
-        };
+        let hint = RateHint { retry_after: Some(Duration::from_secs(2)), ..RateHint::default() };
         pacer.throttled(hint, sent, Instant::now());
         let pace = pacer.server.unwrap().per_second;
         pacer.throttled(hint, sent, Instant::now());
         assert!((pacer.server.unwrap().per_second - pace).abs() < f64::EPSILON);
         let (until, hold) = pacer.permit(Instant::now()).unwrap_err();
-        assert_eq!(
-            (until - Instant::now(), hold),
-            (Duration::from_secs(2), Hold::Server)
-        );
+        assert_eq!((until - Instant::now(), hold), (Duration::from_secs(2), Hold::Server));
     }
 
     #[tokio::test(start_paused = true)]

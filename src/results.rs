@@ -1,1 +1,230 @@
-//! From journal to results, in input order.
+//! The file a person reads: one line for each row of input, in input order.
+//!
+//! Owns columns and formats, and the way from a journal to results. What is written here is what
+//! counts: the summary is taken from it, and rows in are compared with rows out.
+
+pub mod reader;
+pub mod writer;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHashMap;
+
+use crate::journal::disk::sync_folder_of;
+use crate::journal::{JournalError, replay};
+use crate::outcome::{Record, Status};
+use crate::sort::{Sorted, Sorter};
+use writer::Writer;
+
+/// The columns, in order. `file` follows where there are several inputs.
+pub const COLUMNS: [&str; 14] = [
+    "line",
+    "obj_asst_id",
+    "inst_id",
+    "asst_inst_id",
+    "biz_id",
+    "status",
+    "association_id",
+    "reason",
+    "retryable",
+    "code",
+    "message",
+    "attempts",
+    "request_id",
+    "finished_at",
+];
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated.
+    Csv,
+    /// Tab-separated.
+    Tsv,
+    /// One object a line.
+    Jsonl,
+}
+
+impl Format {
+    /// By the file name's ending.
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
+            "jsonl" => Some(Self::Jsonl),
+            _ => None,
+        }
+    }
+}
+
+/// What goes wrong with results.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// Can't be written.
+    #[error("{}: {error}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The journal they are made from.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A row in is no line out, or two. A bug.
+    #[error(
+        "row {expected} of the input is not the next line of the results, row {found} is: this is a bug; the journal is kept"
+    )]
+    NotConserved {
+        /// The next row of the input, from 0.
+        expected: u64,
+        /// The next row of the results.
+        found: u64,
+    },
+    /// Can't be read, or no results file.
+    #[error("{}{}: {what}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where, if at a line.
+        line: Option<u64>,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+}
+
+/// The outcomes of a journal, in input order.
+pub struct Outcomes {
+    sorted: Sorted,
+    /// For each id that a `recovered` line claims: the first line that claims it.
+    claims: FxHashMap<i64, u64>,
+    folder: PathBuf,
+}
+
+impl Outcomes {
+    /// Sorts the outcomes of a journal by their place in the input.
+    pub fn of_journal(journal: &Path) -> Result<Self, ResultsError> {
+        let folder = match journal.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let unwritable = |error| ResultsError::Unwritable { path: folder.clone(), error };
+        let mut sorter = Sorter::new(&folder).map_err(unwritable)?;
+        let mut failed = None;
+        let mut claims = FxHashMap::default();
+        replay::outcomes(journal, |row, body| {
+            if let Err(error) = sorter.push(row, body) {
+                failed.get_or_insert(error);
+            }
+            if let Some(id) = replay::claim(body, &[Status::Recovered]) {
+                claims.insert(id, u64::MAX);
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(unwritable(error));
+        }
+        if !claims.is_empty() {
+            replay::outcomes(journal, |row, body| {
+                if let Some(id) = replay::claim(body, &[Status::Created, Status::Recovered])
+                    && let Some(first) = claims.get_mut(&id)
+                {
+                    *first = row.min(*first);
+                }
+            })?;
+        }
+        let sorted = sorter.sorted().map_err(unwritable)?;
+        Ok(Self { sorted, claims, folder })
+    }
+
+    /// Within a run an id is `created` or `recovered` on one line only, the first: two lines of the
+    /// same triple may both have been found after a crash.
+    fn demote(&self, record: &mut Record) {
+        let outcome = &mut record.outcome;
+        if let (Status::Created | Status::Recovered, Some(id)) =
+            (outcome.status, outcome.association_id)
+            && self.claims.get(&id).is_some_and(|first| *first != record.ordinal)
+        {
+            outcome.status = Status::Existed;
+        }
+    }
+}
+
+impl Iterator for Outcomes {
+    type Item = Result<Record, ResultsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.sorted.next()?;
+        Some(
+            item.map_err(|error| ResultsError::Unwritable { path: self.folder.clone(), error })
+                .map(|(_, body)| {
+                    let mut record = replay::record(&body);
+                    self.demote(&mut record);
+                    record
+                }),
+        )
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// How many lines.
+    pub rows: u64,
+    /// Of the file, lower-case hex.
+    pub sha256: String,
+}
+
+/// Writes records to a file that replaces `path` when it is whole and on disk. `files` are the
+/// inputs' names where there are several; `each` sees every record that was written.
+pub fn write(
+    path: &Path,
+    format: Format,
+    files: &[String],
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+    mut each: impl FnMut(&Record),
+) -> Result<Written, ResultsError> {
+    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
+    let draft = draft_of(path);
+    let file = File::create(&draft)
+        .map_err(|error| ResultsError::Unwritable { path: draft.clone(), error })?;
+    let mut writer = Writer::new(file, format, files).map_err(unwritable)?;
+    let mut rows = 0;
+    for record in records {
+        let record = record?;
+        if record.ordinal != rows {
+            return Err(ResultsError::NotConserved { expected: rows, found: record.ordinal });
+        }
+        writer.write(&record).map_err(unwritable)?;
+        each(&record);
+        rows += 1;
+    }
+    let (file, sha256) = writer.finish().map_err(unwritable)?;
+    file.sync_all().map_err(unwritable)?;
+    std::fs::rename(&draft, path).map_err(unwritable)?;
+    sync_folder_of(path).map_err(unwritable)?;
+    Ok(Written { rows, sha256 })
+}
+
+/// Writes a small file whole: beside it, synced, renamed.
+pub fn write_whole(path: &Path, text: &str) -> Result<(), ResultsError> {
+    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
+    let draft = draft_of(path);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&draft)
+        .map_err(unwritable)?;
+    io::Write::write_all(&mut file, text.as_bytes()).map_err(unwritable)?;
+    file.sync_all().map_err(unwritable)?;
+    std::fs::rename(&draft, path).map_err(unwritable)?;
+    sync_folder_of(path).map_err(unwritable)
+}
+
+fn draft_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".draft");
+    name.into()
+}

@@ -15,26 +15,17 @@ pub struct Backoff {
 
 impl Backoff {
     /// For calls that got no answer.
-    pub const NO_ANSWER: Self = Self {
-        first: Duration::from_millis(500),
-        cap: Duration::from_secs(30),
-    };
+    pub const NO_ANSWER: Self =
+        Self { first: Duration::from_millis(500), cap: Duration::from_secs(30) };
     /// For locks and limits of the server, which clear within a second or two.
-    pub const BUSY: Self = Self {
-        first: Duration::from_millis(200),
-        cap: Duration::from_secs(5),
-    };
+    pub const BUSY: Self = Self { first: Duration::from_millis(200), cap: Duration::from_secs(5) };
     /// For reads that lag behind writes.
-    pub const READ_LAG: Self = Self {
-        first: Duration::from_millis(300),
-        cap: Duration::from_secs(3),
-    };
+    pub const READ_LAG: Self =
+        Self { first: Duration::from_millis(300), cap: Duration::from_secs(3) };
 
     /// The longest wait before try number `tries` + 1.
     pub fn longest(self, tries: u32) -> Duration {
-        let doubled = self
-            .first
-            .saturating_mul(1u32.checked_shl(tries).unwrap_or(u32::MAX));
+        let doubled = self.first.saturating_mul(1u32.checked_shl(tries).unwrap_or(u32::MAX));
         doubled.min(self.cap)
     }
 

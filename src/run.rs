@@ -1,1 +1,514 @@
 //! The one loop with concurrency: admit, call, record, stop.
+//!
+//! Everything happens on one thread, in one loop whose arms never await: futures of calls are polled
+//! in place, so that no row costs a task or a channel message, and what a call does is its return
+//! value. Owns the order of things: rows are staged behind a mark, admitted when the mark is on disk,
+//! called when nothing collides and the pacer lets them, and written down when they are settled.
+//! Knows nothing of files' formats or of HTTP.
+
+mod dispatch;
+mod landing;
+mod rows;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::association::Row;
+use crate::cmdb::Cmdb;
+use crate::exit::Exit;
+use crate::feed::{Ended, Feed};
+use crate::journal::{Journal, JournalError};
+use crate::models::{self, Knowledge, Models};
+use crate::options::{EngineOptions, Rate};
+use crate::outage::Outage;
+use crate::outcome::{Outcome, Record, Status};
+use crate::pacer::{Hold, Pacer};
+use crate::plan::{Plan, Planned};
+use crate::settle::Policy;
+use crate::tally::Tally;
+use crate::target::Target;
+use crate::wire::{Reply, Request};
+use rows::{Place, Rows, Under};
+
+/// Rows under way at most: waiting for a collision, a retry or a parked doubt included.
+pub const LOOK_AHEAD: usize = 8192;
+/// Rows a mark, once the run is going. The first marks are small, so that a slow input and the
+/// largest id seen are caught early.
+const MARK: usize = 1024;
+const FIRST_MARK: usize = 16;
+/// Triples a look-up, at most: 500 took 55 to 80 ms (captures-chain).
+const TRIPLES: usize = 500;
+/// A look-up waits so long for company, or until so many wait.
+const LINGER: Duration = Duration::from_millis(200);
+const COMPANY: usize = 100;
+/// How long calls in flight may take to answer once the run stops.
+const DRAIN: Duration = Duration::from_secs(15);
+/// Rows that are all refused for lack of permission before the run is.
+const FORBIDDEN_ROWS: usize = 20;
+
+/// Why a run ended before its input did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halt {
+    /// The exit code.
+    pub exit: Exit,
+    /// What happened and what to do, for a person.
+    pub message: String,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Finish {
+    /// Why it stopped early, if it did.
+    pub halt: Option<Halt>,
+    /// The inputs, if they were read to their end.
+    pub ended: Option<Ended>,
+}
+
+/// What a run needs besides its rows.
+pub struct Setting<'a, C> {
+    /// Where calls go.
+    pub cmdb: &'a C,
+    /// Where that is, for messages.
+    pub target: &'a Target,
+    /// How fast, how long, how often.
+    pub options: &'a EngineOptions,
+    /// The largest association id that earlier processes of this run saw.
+    pub largest_id: i64,
+    /// Milliseconds since 1970: the wall clock.
+    pub clock: fn() -> i64,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+/// Runs until every row is settled or the run has to stop. `stop` ends it from outside; `show` is
+/// called a few times a second.
+pub async fn run<C: Cmdb>(
+    setting: Setting<'_, C>,
+    journal: &mut Journal,
+    feed: Feed,
+    tally: &mut Tally,
+    stop: impl Future<Output = Halt>,
+    show: &mut dyn FnMut(&Tally),
+) -> Result<Finish, JournalError> {
+    Run::new(setting, journal, feed, tally).go(stop, show).await
+}
+
+/// What a call was for.
+#[derive(Debug)]
+enum Call {
+    Create(usize),
+    Find(Vec<usize>),
+    Models(Vec<Arc<str>>),
+    Probe,
+}
+
+/// A call that has ended.
+struct Landed {
+    call: Call,
+    reply: Reply,
+    sent_at: Instant,
+}
+
+async fn perform<C: Cmdb>(cmdb: &C, call: Call, request: Request, limit: Duration) -> Landed {
+    let sent_at = Instant::now();
+    let reply = match timeout(limit, cmdb.call(request)).await {
+        Ok(reply) => reply,
+        Err(_) => Reply::Lost(format!("no answer within {}", humantime::format_duration(limit))),
+    };
+    Landed { call, reply, sent_at }
+}
+
+struct Run<'a, C> {
+    cmdb: &'a C,
+    target: &'a Target,
+    options: &'a EngineOptions,
+    clock: fn() -> i64,
+    policy: Policy,
+    journal: &'a mut Journal,
+    tally: &'a mut Tally,
+    feed: Feed,
+    /// Marked rows that are not admitted yet, in input order.
+    staged: VecDeque<Planned>,
+    next_mark: usize,
+    ended: Option<Ended>,
+    models: Models,
+    /// A question is in flight, or waits until then.
+    asking: bool,
+    ask_at: Instant,
+    rows: Rows,
+    pacer: Pacer,
+    outage: Outage,
+    rng: StdRng,
+    started: Instant,
+    /// The last time that a row came closer to its end.
+    progress: Instant,
+    /// Any answer ever; a successful answer ever; a create that permission allowed ever.
+    answered: bool,
+    proven: bool,
+    permitted: bool,
+    /// Rows refused for lack of permission while nothing proves that it is theirs alone.
+    forbidden: Vec<(usize, Outcome)>,
+    find_limit: usize,
+    /// What the last call said that brought nothing forward.
+    trouble: String,
+    largest_id: i64,
+    failed: u64,
+    settled: u64,
+    halt: Option<Halt>,
+    drain_until: Option<Instant>,
+    held: Option<(Instant, Hold)>,
+}
+
+impl<'a, C: Cmdb> Run<'a, C> {
+    fn new(
+        setting: Setting<'a, C>,
+        journal: &'a mut Journal,
+        feed: Feed,
+        tally: &'a mut Tally,
+    ) -> Self {
+        let options = setting.options;
+        let rate = match options.rate {
+            Rate::Unlimited => None,
+            Rate::PerSecond(rate) => Some(rate),
+        };
+        let started = Instant::now();
+        Self {
+            cmdb: setting.cmdb,
+            target: setting.target,
+            options,
+            clock: setting.clock,
+            policy: Policy {
+                max_attempts: options.max_attempts,
+                settle_after: options.settle_after,
+            },
+            journal,
+            tally,
+            feed,
+            staged: VecDeque::new(),
+            next_mark: FIRST_MARK,
+            ended: None,
+            models: Models::given(&options.models),
+            asking: false,
+            ask_at: started,
+            rows: Rows::default(),
+            pacer: Pacer::new(rate, options.concurrency),
+            outage: Outage::default(),
+            rng: StdRng::seed_from_u64(setting.seed),
+            started,
+            progress: started,
+            answered: false,
+            proven: false,
+            permitted: false,
+            forbidden: Vec::new(),
+            find_limit: TRIPLES,
+            trouble: "nothing yet".to_owned(),
+            largest_id: setting.largest_id,
+            failed: 0,
+            settled: 0,
+            halt: None,
+            drain_until: None,
+            held: None,
+        }
+    }
+
+    async fn go(
+        mut self,
+        stop: impl Future<Output = Halt>,
+        show: &mut dyn FnMut(&Tally),
+    ) -> Result<Finish, JournalError> {
+        let cmdb = self.cmdb;
+        let limit = self.options.timeout;
+        let mut calls = FuturesUnordered::new();
+        let mut sync: Option<BoxFuture<'static, io::Result<()>>> = None;
+        let mut stop = std::pin::pin!(stop.fuse());
+        let mut timer = std::pin::pin!(sleep_until(self.started));
+        let mut show_at = self.started;
+        loop {
+            let now = Instant::now();
+            self.check_limits(now);
+            self.stage();
+            self.admit(now);
+            self.rows.wake(now);
+            while let Some((call, request)) = self.next_call(calls.len(), now) {
+                calls.push(perform(cmdb, call, request, limit));
+            }
+            if calls.is_empty() {
+                if self.halt.is_some() || self.is_done() {
+                    break;
+                }
+                if self.finish_the_last(now) {
+                    continue;
+                }
+            }
+            if self.drain_until.is_some_and(|until| until <= now) {
+                break;
+            }
+            self.journal.flush()?;
+            if sync.is_none() && self.journal.sync_due().is_some_and(|due| due <= now) {
+                sync = Some(self.journal.start_sync()?);
+            }
+            if show_at <= now {
+                self.tally.hold(self.held.map(|(_, hold)| hold), now);
+                show(self.tally);
+                show_at = now + Duration::from_millis(200);
+            }
+            let wake = self.next_wake(show_at, now);
+            if timer.deadline() != wake {
+                timer.as_mut().reset(wake);
+            }
+            tokio::select! {
+                biased;
+                halt = &mut stop => self.stop(halt),
+                Some(landed) = calls.next(), if !calls.is_empty() => {
+                    self.land(landed);
+                    while let Some(Some(landed)) = calls.next().now_or_never() {
+                        self.land(landed);
+                    }
+                }
+                result = async { sync.as_mut().expect("guarded").await }, if sync.is_some() => {
+                    sync = None;
+                    self.journal.synced(result)?;
+                }
+                () = self.feed.news(), if self.wants_rows() => {}
+                () = &mut timer => {}
+            }
+        }
+        if let Some(running) = sync {
+            let result = running.await;
+            self.journal.synced(result)?;
+        }
+        self.journal.settle().await?;
+        show(self.tally);
+        Ok(Finish { halt: self.halt, ended: self.ended })
+    }
+
+    /// Stops admitting; what is in flight may still answer for a while. The first stop counts.
+    fn stop(&mut self, halt: Halt) {
+        tracing::warn!(exit = halt.exit.code(), "stopping: {}", halt.message);
+        self.drain_until.get_or_insert(Instant::now() + DRAIN);
+        self.halt.get_or_insert(halt);
+    }
+
+    fn stop_with(&mut self, exit: Exit, message: String) {
+        self.stop(Halt { exit, message });
+    }
+
+    fn check_limits(&mut self, now: Instant) {
+        if self.halt.is_some() {
+            return;
+        }
+        if self.options.max_duration.is_some_and(|most| now >= self.started + most) {
+            let most = humantime::format_duration(self.options.max_duration.unwrap_or_default());
+            self.stop_with(Exit::MaxDuration, format!("--max-duration {most} is over"));
+        } else if !self.answered && self.waits_for_server() && now >= self.connect_deadline() {
+            self.drain_until = Some(now);
+            let wait = humantime::format_duration(self.options.connect_timeout);
+            self.stop_with(
+                Exit::Outage,
+                format!(
+                    "no answer ever came from {} within {wait} ({}): check --endpoint and --proxy, \
+                     and whether it is up",
+                    self.target, self.trouble
+                ),
+            );
+        } else if self.waits_for_server() && now >= self.progress + self.options.max_outage {
+            let most = humantime::format_duration(self.options.max_outage);
+            self.stop_with(
+                Exit::Outage,
+                format!(
+                    "nothing was settled for {most}, the last answer being: {}. The rows are \
+                     outstanding, not failed: the same command goes on",
+                    self.trouble
+                ),
+            );
+        }
+    }
+
+    fn connect_deadline(&self) -> Instant {
+        self.progress + self.options.connect_timeout
+    }
+
+    fn waits_for_server(&self) -> bool {
+        !self.rows.is_empty() || self.asking || self.models.has_questions()
+    }
+
+    fn wants_rows(&self) -> bool {
+        self.halt.is_none() && self.ended.is_none() && self.staged.len() < MARK / 2
+    }
+
+    /// Takes rows from the reader and writes the mark that covers them.
+    fn stage(&mut self) {
+        if !self.wants_rows() {
+            return;
+        }
+        let rows = self.feed.take(self.next_mark);
+        if rows.is_empty() {
+            match self.feed.end() {
+                None => {}
+                Some(Ok(ended)) => self.ended = Some(ended),
+                Some(Err(error)) => self.stop_with(Exit::Input, error.to_string()),
+            }
+            return;
+        }
+        if self.rows.is_empty() && self.staged.is_empty() {
+            self.progress = Instant::now();
+        }
+        self.next_mark = (self.next_mark * 4).min(MARK);
+        let marked = self.journal.marked_through();
+        let fresh: Vec<u32> = (rows.iter().map(|planned| &planned.row))
+            .filter(|row| row.ordinal >= marked)
+            .map(Row::fingerprint)
+            .collect();
+        if !fresh.is_empty() {
+            self.journal.mark(&fresh, self.largest_id);
+        }
+        for planned in &rows {
+            if let (Ok(link), Plan::Send | Plan::LookUpFirst { .. }) =
+                (&planned.row.link, &planned.plan)
+            {
+                self.models.look(&link.association.obj_asst_id);
+            }
+        }
+        self.staged.extend(rows);
+    }
+
+    /// Lets staged rows in, in input order: those that need no call end here, the others get a place
+    /// among the rows under way once their mark is on disk.
+    fn admit(&mut self, now: Instant) {
+        while self.halt.is_none()
+            && let Some(Planned { row, plan }) = self.staged.front()
+        {
+            if let Plan::Carry(outcome) = plan {
+                let outcome = outcome.clone();
+                self.write_down_staged(outcome);
+                continue;
+            }
+            let link = match &row.link {
+                Ok(link) => link,
+                Err(error) => {
+                    let (reason, message) = models::invalidity(row, error);
+                    self.write_down_staged(Outcome::bad(reason, message, 0, (self.clock)()));
+                    continue;
+                }
+            };
+            let name = &link.association.obj_asst_id;
+            let knowledge = self.models.look(name).clone();
+            if let Some((reason, message)) = models::refusal(name, &knowledge) {
+                self.write_down_staged(Outcome::bad(reason, message, 0, (self.clock)()));
+                continue;
+            }
+            let Knowledge::Known(number, model) = knowledge else {
+                return;
+            };
+            if self.rows.len() >= LOOK_AHEAD || !self.journal.covers(row.ordinal) {
+                return;
+            }
+            let Some(Planned { row, plan }) = self.staged.pop_front() else {
+                return;
+            };
+            self.rows.admit(row, &plan, number, model, self.largest_id, self.started, now);
+        }
+    }
+
+    fn write_down_staged(&mut self, outcome: Outcome) {
+        let Some(Planned { row, .. }) = self.staged.pop_front() else {
+            return;
+        };
+        let Row { ordinal, file, line, cells, .. } = row;
+        self.write_down(Record { ordinal, file, line, cells, outcome });
+    }
+
+    fn write_down(&mut self, record: Record) {
+        self.journal.outcome(&record);
+        self.tally.add(&record);
+        self.progress = Instant::now();
+        self.settled += 1;
+        self.failed += u64::from(record.outcome.status == Status::Failed);
+        if self.options.max_failures.is_some_and(|most| most.reached(self.failed, self.settled))
+            && self.halt.is_none()
+        {
+            let (failed, settled) = (self.failed, self.settled);
+            let message = format!("--max-failures: {failed} of {settled} rows failed");
+            self.stop_with(Exit::MaxFailures, message);
+        }
+    }
+
+    fn settle(&mut self, slot: usize, mut outcome: Outcome) {
+        outcome.finished_at = (self.clock)();
+        self.outage.forget(slot);
+        let Under { life: _, row } = self.rows.leave(slot);
+        let Row { ordinal, file, line, cells, .. } = row;
+        self.write_down(Record { ordinal, file, line, cells, outcome });
+    }
+
+    fn is_done(&self) -> bool {
+        self.ended.is_some()
+            && self.staged.is_empty()
+            && self.rows.is_empty()
+            && self.forbidden.is_empty()
+    }
+
+    /// With nothing in flight and nothing that could be sent now or later: ends the rows that were
+    /// kept for this moment. True where that made something happen.
+    fn finish_the_last(&mut self, now: Instant) -> bool {
+        let stuck = !self.rows.is_moving()
+            && !self.asking
+            && !self.models.has_questions()
+            && (self.rows.len() >= LOOK_AHEAD || (self.ended.is_some() && self.staged.is_empty()));
+        if !stuck {
+            return false;
+        }
+        if !self.forbidden.is_empty() {
+            self.settle_forbidden();
+            return true;
+        }
+        self.rows.look_at_the_last(now)
+    }
+
+    fn settle_forbidden(&mut self) {
+        for (slot, outcome) in std::mem::take(&mut self.forbidden) {
+            self.settle(slot, outcome);
+        }
+    }
+
+    /// When the loop has to look again, if nothing happens before.
+    fn next_wake(&self, show_at: Instant, now: Instant) -> Instant {
+        let draining = self.halt.is_some();
+        let waiting = self.waits_for_server() && !draining;
+        [
+            Some(show_at),
+            self.drain_until,
+            self.journal.sync_due(),
+            self.rows.next_timer(),
+            self.held.map(|(until, _)| until).filter(|_| !draining),
+            self.rows.looks_since.map(|since| since + LINGER).filter(|due| *due > now && !draining),
+            (self.models.has_questions() && self.ask_at > now && !draining).then_some(self.ask_at),
+            self.options.max_duration.map(|most| self.started + most).filter(|_| !draining),
+            waiting.then(|| self.progress + self.options.max_outage),
+            (waiting && !self.answered).then(|| self.connect_deadline()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(show_at)
+    }
+
+    /// Where a row goes after a step of its life.
+    fn take_step(&mut self, slot: usize, step: crate::settle::Step, now: Instant) {
+        use crate::settle::Step;
+        match step {
+            Step::Create(at) => self.rows.put(slot, Place::Create, at, now),
+            Step::LookUp(at) => self.rows.put(slot, Place::Look, at, now),
+            Step::LookUpLast => self.rows.last.push(slot),
+            Step::Settle(outcome) => self.settle(slot, outcome),
+        }
+    }
+}

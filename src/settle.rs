@@ -136,10 +136,7 @@ impl Life {
 
     /// What to look for.
     pub fn patterns(&self) -> impl Iterator<Item = Pattern> + use<> {
-        let (source, target) = (
-            self.link.association.inst_id,
-            self.link.association.asst_inst_id,
-        );
+        let (source, target) = (self.link.association.inst_id, self.link.association.asst_inst_id);
         let side = self.taken == Some(Taken::Side);
         let patterns = match self.model.mapping {
             Mapping::OneToOne if side => {
@@ -149,6 +146,13 @@ impl Life {
             _ => [Some(Pattern::Pair(source, target)), None],
         };
         patterns.into_iter().flatten()
+    }
+
+    /// The row's create is about to be sent. Before the first, whatever has been seen is older.
+    pub fn about_to_create(&mut self, largest_id: i64) {
+        if !self.doubted && self.attempts == 0 && self.unpaid == 0 {
+            self.floor = self.floor.max(largest_id);
+        }
     }
 
     /// The row is looked up for the last time.
@@ -209,14 +213,7 @@ impl Life {
     ) -> Step {
         if let Some(id) = found.iter().filter(|f| self.is_this(f)).map(|f| f.id).min() {
             let ours = self.doubted && id > self.floor;
-            return self.end_well(
-                if ours {
-                    Status::Recovered
-                } else {
-                    Status::Existed
-                },
-                id,
-            );
+            return self.end_well(if ours { Status::Recovered } else { Status::Existed }, id);
         }
         if let Some(doubt) = self.doubt {
             let believed_at = doubt.sent_at + policy.settle_after;
@@ -225,12 +222,7 @@ impl Life {
             }
             self.doubt = None;
         } else if let Some(taken) = self.taken {
-            if let Some(id) = found
-                .iter()
-                .filter(|f| self.is_in_the_way(f))
-                .map(|f| f.id)
-                .min()
-            {
+            if let Some(id) = found.iter().filter(|f| self.is_in_the_way(f)).map(|f| f.id).min() {
                 let mapping = self.model.mapping.as_str();
                 self.told.message = format!(
                     "association {id} is in the way of the {mapping} rule; {}",
@@ -340,10 +332,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    const POLICY: Policy = Policy {
-        max_attempts: 2,
-        settle_after: Duration::from_secs(35),
-    };
+    const POLICY: Policy = Policy { max_attempts: 2, settle_after: Duration::from_secs(35) };
 
     fn life(mapping: Mapping, plan: &Plan, largest_id: i64) -> (Life, Step) {
         let link = Link {
@@ -365,12 +354,7 @@ mod tests {
     }
 
     fn found(id: i64, source: u64, target: u64) -> Found {
-        Found {
-            id,
-            bk_obj_asst_id: "a".into(),
-            bk_inst_id: source,
-            bk_asst_inst_id: target,
-        }
+        Found { id, bk_obj_asst_id: "a".into(), bk_inst_id: source, bk_asst_inst_id: target }
     }
 
     fn settled(step: Step) -> Outcome {
@@ -382,13 +366,7 @@ mod tests {
 
     fn verdict(life: &mut Life, verdict: Verdict) -> Step {
         let now = Instant::now();
-        life.on_verdict(
-            verdict,
-            Told::default(),
-            now,
-            now,
-            &mut StdRng::seed_from_u64(1),
-        )
+        life.on_verdict(verdict, Told::default(), now, now, &mut StdRng::seed_from_u64(1))
     }
 
     fn look(life: &mut Life, found: &[Found]) -> Step {
@@ -400,10 +378,7 @@ mod tests {
     async fn absence_of_a_row_in_doubt_is_believed_only_after_settle_after() {
         let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
         let sent = Instant::now();
-        assert_eq!(
-            verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer)),
-            Step::LookUp(sent)
-        );
+        assert_eq!(verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer)), Step::LookUp(sent));
         let park = sent + POLICY.settle_after;
         assert_eq!(look(&mut life, &[]), Step::LookUp(park));
         tokio::time::advance(POLICY.settle_after).await;
@@ -421,10 +396,7 @@ mod tests {
         }
         let (mut life, step) = life(Mapping::OneToOne, &Plan::LookUpFirst { floor: 0 }, 99);
         assert!(matches!(step, Step::LookUp(_)));
-        assert_eq!(
-            settled(look(&mut life, &[found(5, 1, 2)])).status,
-            Status::Recovered
-        );
+        assert_eq!(settled(look(&mut life, &[found(5, 1, 2)])).status, Status::Recovered);
     }
 
     #[tokio::test(start_paused = true)]
@@ -432,10 +404,7 @@ mod tests {
         let (mut one, _) = life(Mapping::OneToOne, &Plan::Send, 0);
         verdict(&mut one, Verdict::LookUp(Taken::Side));
         assert_eq!(one.patterns().count(), 2);
-        assert_eq!(
-            settled(look(&mut one, &[found(5, 1, 2)])).status,
-            Status::Existed
-        );
+        assert_eq!(settled(look(&mut one, &[found(5, 1, 2)])).status, Status::Existed);
         let (mut one, _) = life(Mapping::OneToMany, &Plan::Send, 0);
         verdict(&mut one, Verdict::LookUp(Taken::Side));
         assert!(
@@ -444,11 +413,7 @@ mod tests {
         );
         let outcome = settled(look(&mut one, &[found(6, 9, 2)]));
         assert_eq!(outcome.reason, Some(Reason::MappingConflict));
-        assert!(
-            outcome.message.contains("association 6"),
-            "{}",
-            outcome.message
-        );
+        assert!(outcome.message.contains("association 6"), "{}", outcome.message);
     }
 
     #[tokio::test(start_paused = true)]
@@ -473,19 +438,15 @@ mod tests {
         assert_eq!(life.before_create(&POLICY), Some(Step::LookUpLast));
         life.look_last();
         let outcome = settled(look(&mut life, &[]));
-        assert_eq!(
-            (outcome.reason, outcome.retryable),
-            (Some(Reason::OutcomeUnknown), true)
-        );
+        assert_eq!((outcome.reason, outcome.retryable), (Some(Reason::OutcomeUnknown), true));
         assert_eq!(outcome.attempts, 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_surely_not_done_ends_as_unavailable_or_locked() {
-        for (cause, reason) in [
-            (Cause::NoAnswer, Reason::Unavailable),
-            (Cause::Locked, Reason::LockContention),
-        ] {
+        for (cause, reason) in
+            [(Cause::NoAnswer, Reason::Unavailable), (Cause::Locked, Reason::LockContention)]
+        {
             let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
             verdict(&mut life, Verdict::Again(cause));
             verdict(&mut life, Verdict::Again(cause));
@@ -511,10 +472,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_number_nobody_knows_is_tried_once_more_and_then_rejected() {
         let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
-        let policy = Policy {
-            max_attempts: 6,
-            ..POLICY
-        };
+        let policy = Policy { max_attempts: 6, ..POLICY };
         for _ in 0..2 {
             assert_eq!(life.before_create(&policy), None);
             verdict(&mut life, Verdict::InDoubt(Cause::UnknownCode));

@@ -121,9 +121,7 @@ pub enum Deletion {
 /// that, an answer that can't come from a CMDB means that the address is wrong, after it that
 /// something in between is.
 pub fn judge(reply: &Reply, proven: bool) -> Verdict {
-    judge_with(reply, proven, |envelope| {
-        envelope.created_id().map(Verdict::Created)
-    })
+    judge_with(reply, proven, |envelope| envelope.created_id().map(Verdict::Created))
 }
 
 /// Judges the answer to a look-up or to the question for model associations.
@@ -400,12 +398,7 @@ struct Text {
 }
 
 const fn text(number: i64, find: Find, verdict: Verdict) -> Text {
-    Text {
-        number,
-        find,
-        verdict,
-        advice: "",
-    }
+    Text { number, find, verdict, advice: "" }
 }
 
 const fn credential(prefix: &'static str, advice: &'static str) -> Text {
@@ -462,56 +455,20 @@ const TEXTS: &[Text] = {
             "The specified user TOKEN",
             "the ESB does not know this access token: check --token-file (or BK_TOKEN)",
         ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("Request JSON string is wrong"),
-            Failed(Reason::Rejected),
-        ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("request bkauth api error"),
-            Again(NoAnswer),
-        ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("Request interface error"),
-            InDoubt(NoAnswer),
-        ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("An error occurred while requesting"),
-            InDoubt(NoAnswer),
-        ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("Component error"),
-            InDoubt(NoAnswer),
-        ),
+        text(code::ESB_CATCH_ALL, Prefix("Request JSON string is wrong"), Failed(Reason::Rejected)),
+        text(code::ESB_CATCH_ALL, Prefix("request bkauth api error"), Again(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("Request interface error"), InDoubt(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("An error occurred while requesting"), InDoubt(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("Component error"), InDoubt(NoAnswer)),
         text(
             code::ESB_BACKEND,
             Prefix("Component request third-party system [BK_LOGIN]"),
             Again(NoAnswer),
         ),
-        text(
-            code::ESB_BACKEND,
-            Part("Connection refused"),
-            Again(NoAnswer),
-        ),
-        text(
-            code::PROXY_FAILED,
-            Part("connect: connection refused"),
-            Again(NoAnswer),
-        ),
-        text(
-            code::NO_BACKEND,
-            Prefix(NO_SUCH_PATH),
-            Verdict::Stop(Stop::WrongAddress),
-        ),
-        text(
-            code::UNKNOWN_OR_DRIVER,
-            Part("E11000"),
-            LookUp(Taken::Triple),
-        ),
+        text(code::ESB_BACKEND, Part("Connection refused"), Again(NoAnswer)),
+        text(code::PROXY_FAILED, Part("connect: connection refused"), Again(NoAnswer)),
+        text(code::NO_BACKEND, Prefix(NO_SUCH_PATH), Verdict::Stop(Stop::WrongAddress)),
+        text(code::UNKNOWN_OR_DRIVER, Part("E11000"), LookUp(Taken::Triple)),
         text(
             code::BAD_AUTH_ATTRIBUTES,
             Prefix("model association ["),

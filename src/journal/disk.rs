@@ -40,11 +40,7 @@ impl Disk for Arc<File> {
 /// lock is had, the previous holder has finished and removed it, and the opening starts again.
 pub fn open_locked(path: &Path) -> io::Result<Option<File>> {
     loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),

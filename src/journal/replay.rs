@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::{Entry, Holder, JournalError};
 use crate::manifest::Head;
-use crate::outcome::Record;
+use crate::outcome::{Record, Status};
 
 /// What a journal says.
 #[derive(Debug, Default)]
@@ -33,12 +33,8 @@ pub struct Replay {
 impl Replay {
     /// The largest id that had been seen when this row was marked.
     pub fn floor_of(&self, ordinal: u64) -> i64 {
-        let after = self
-            .floors
-            .partition_point(|(through, _)| *through <= ordinal);
-        self.floors
-            .get(after)
-            .map_or(self.largest_id, |(_, floor)| *floor)
+        let after = self.floors.partition_point(|(through, _)| *through <= ordinal);
+        self.floors.get(after).map_or(self.largest_id, |(_, floor)| *floor)
     }
 }
 
@@ -52,11 +48,7 @@ pub struct Settled {
 impl Settled {
     /// Puts an ordinal in; false where it was in already.
     pub fn insert(&mut self, ordinal: u64) -> bool {
-        let before = self
-            .ranges
-            .range(..=ordinal)
-            .next_back()
-            .map(|(s, e)| (*s, *e));
+        let before = self.ranges.range(..=ordinal).next_back().map(|(s, e)| (*s, *e));
         if before.is_some_and(|(_, end)| ordinal < end) {
             return false;
         }
@@ -71,10 +63,7 @@ impl Settled {
 
     /// Whether it is in.
     pub fn contains(&self, ordinal: u64) -> bool {
-        self.ranges
-            .range(..=ordinal)
-            .next_back()
-            .is_some_and(|(_, end)| ordinal < *end)
+        self.ranges.range(..=ordinal).next_back().is_some_and(|(_, end)| ordinal < *end)
     }
 
     /// How many are in.
@@ -114,9 +103,8 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
                     return Err(lines.damaged());
                 }
                 let record = Record::from(outcome);
-                replay.largest_id = replay
-                    .largest_id
-                    .max(record.outcome.association_id.unwrap_or(0));
+                replay.largest_id =
+                    replay.largest_id.max(record.outcome.association_id.unwrap_or(0));
                 each(record);
             }
             Entry::End(rows) => replay.end = Some(rows),
@@ -173,10 +161,8 @@ struct Lines {
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, JournalError> {
-        let file = File::open(path).map_err(|error| JournalError::Unwritable {
-            path: path.to_owned(),
-            error,
-        })?;
+        let file = File::open(path)
+            .map_err(|error| JournalError::Unwritable { path: path.to_owned(), error })?;
         Ok(Self {
             path: path.to_owned(),
             reader: BufReader::with_capacity(64 * 1024, file),
@@ -198,9 +184,7 @@ impl Lines {
     /// The next line's entry; `None` at the end and for a damaged line alike.
     fn read_line(&mut self) -> Result<Option<Entry>, JournalError> {
         self.line.clear();
-        self.reader
-            .read_until(b'\n', &mut self.line)
-            .map_err(|error| self.unreadable(error))?;
+        self.reader.read_until(b'\n', &mut self.line).map_err(|error| self.unreadable(error))?;
         Ok(parse(&self.line))
     }
 
@@ -216,43 +200,75 @@ impl Lines {
                 return Ok(());
             }
             if matches!(entry, Some(Entry::Synced(bytes)) if bytes > self.good_bytes) {
-                return Err(JournalError::Damaged {
-                    path: self.path.clone(),
-                    line: damaged_line,
-                });
+                return Err(JournalError::Damaged { path: self.path.clone(), line: damaged_line });
             }
         }
     }
 
     fn damaged(&self) -> JournalError {
-        JournalError::Damaged {
-            path: self.path.clone(),
-            line: self.number,
-        }
+        JournalError::Damaged { path: self.path.clone(), line: self.number }
     }
 
     fn foreign(&self, what: &str) -> JournalError {
-        JournalError::Foreign {
-            path: self.path.clone(),
-            what: what.to_owned(),
-        }
+        JournalError::Foreign { path: self.path.clone(), what: what.to_owned() }
     }
 
     fn unreadable(&self, error: io::Error) -> JournalError {
-        JournalError::Unwritable {
-            path: self.path.clone(),
-            error,
-        }
+        JournalError::Unwritable { path: self.path.clone(), error }
     }
 }
 
-fn parse(line: &[u8]) -> Option<Entry> {
+/// A line's body, if its checksum is right.
+fn body(line: &[u8]) -> Option<&[u8]> {
     let line = line.strip_suffix(b"\n")?;
     let (checksum, rest) = line.split_at_checked(8)?;
     let body = rest.strip_prefix(b" ")?;
     let checksum = u32::from_str_radix(std::str::from_utf8(checksum).ok()?, 16).ok()?;
-    if checksum != crc32fast::hash(body) {
+    (checksum == crc32fast::hash(body)).then_some(body)
+}
+
+fn parse(line: &[u8]) -> Option<Entry> {
+    serde_json::from_slice(body(line)?).ok()
+}
+
+/// Gives each outcome's place and its line's body, as they stand in the file, to `each`.
+pub fn outcomes(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), JournalError> {
+    let mut lines = Lines::open(path)?;
+    loop {
+        lines.line.clear();
+        let read = lines.reader.read_until(b'\n', &mut lines.line);
+        read.map_err(|error| lines.unreadable(error))?;
+        let Some(body) = body(&lines.line) else {
+            return Ok(());
+        };
+        if let Some(row) = outcome_row(body) {
+            each(row, body);
+        }
+    }
+}
+
+/// The row of an outcome's line; `None` for other lines.
+fn outcome_row(body: &[u8]) -> Option<u64> {
+    let digits = body.strip_prefix(br#"{"outcome":{"row":"#)?;
+    let end = digits.iter().position(|b| !b.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// The id that an outcome's line claims with one of these statuses.
+pub fn claim(body: &[u8], statuses: &[Status]) -> Option<i64> {
+    // Most lines are told without parsing them.
+    let text = std::str::from_utf8(body).ok()?;
+    if !statuses.iter().any(|status| text.contains(status.as_str())) {
         return None;
     }
-    serde_json::from_slice(body).ok()
+    let outcome = record(body).outcome;
+    outcome.association_id.filter(|_| statuses.contains(&outcome.status))
+}
+
+/// The record of an outcome's line.
+pub fn record(body: &[u8]) -> Record {
+    match serde_json::from_slice(body) {
+        Ok(Entry::Outcome(outcome)) => outcome.into(),
+        _ => unreachable!("the body was told by its checksum and its beginning"),
+    }
 }

@@ -1,0 +1,137 @@
+//! What is known of model associations, and which rows that knowledge refuses before any call.
+//!
+//! Shared by `import` and `check`, so that a row that passes the check is never refused locally
+//! afterwards. Asks nothing itself: it says what is to be asked.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::association::{ModelAssociation, Row, RowError};
+use crate::outcome::Reason;
+
+/// Names asked in one call.
+const NAMES_A_CALL: usize = 200;
+/// Names that don't exist are forgotten beyond this many, so that memory stays bounded.
+const MOST_UNKNOWN: usize = 50_000;
+
+/// What is known of one name.
+#[derive(Clone, Debug)]
+pub enum Knowledge {
+    /// It has been or will be asked for.
+    Wanted,
+    /// It exists. The number is unique within the run.
+    Known(u32, Arc<ModelAssociation>),
+    /// It does not exist, or this app may not see it.
+    Unknown,
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub struct Models {
+    names: FxHashMap<Arc<str>, Knowledge>,
+    wanted: VecDeque<Arc<str>>,
+    numbers: u32,
+    unknown: usize,
+}
+
+impl Models {
+    /// Starts with what need not be asked (`--model`).
+    pub fn given(models: &[ModelAssociation]) -> Self {
+        let mut this = Self::default();
+        for model in models {
+            this.learn(model.clone());
+        }
+        this
+    }
+
+    /// What is known of a name; where that is nothing, it will be asked for.
+    pub fn look(&mut self, name: &Arc<str>) -> &Knowledge {
+        if !self.names.contains_key(name) {
+            self.names.insert(Arc::clone(name), Knowledge::Wanted);
+            self.wanted.push_back(Arc::clone(name));
+        }
+        &self.names[name]
+    }
+
+    /// A model association that is known to exist, to ask for as a probe.
+    pub fn any_known(&self) -> Option<&Arc<ModelAssociation>> {
+        self.names.values().find_map(|knowledge| match knowledge {
+            Knowledge::Known(_, model) => Some(model),
+            Knowledge::Wanted | Knowledge::Unknown => None,
+        })
+    }
+
+    /// Whether there is anything to ask.
+    pub fn has_questions(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// The names of the next question.
+    pub fn question(&mut self) -> Vec<Arc<str>> {
+        let most = self.wanted.len().min(NAMES_A_CALL);
+        self.wanted.drain(..most).collect()
+    }
+
+    /// The question got no answer: it will be asked again.
+    pub fn ask_again(&mut self, names: Vec<Arc<str>>) {
+        for name in names.into_iter().rev() {
+            self.wanted.push_front(name);
+        }
+    }
+
+    /// The question was answered. What the answer does not name does not exist; what was not asked
+    /// for is not believed.
+    pub fn answered(&mut self, asked: &[Arc<str>], models: Vec<ModelAssociation>) {
+        for model in models {
+            if let Some(Knowledge::Wanted) = self.names.get(&model.obj_asst_id) {
+                self.learn(model);
+            }
+        }
+        if self.unknown + asked.len() > MOST_UNKNOWN {
+            self.names.retain(|_, knowledge| !matches!(knowledge, Knowledge::Unknown));
+            self.unknown = 0;
+        }
+        for name in asked {
+            if let Some(knowledge @ Knowledge::Wanted) = self.names.get_mut(name) {
+                *knowledge = Knowledge::Unknown;
+                self.unknown += 1;
+            }
+        }
+    }
+
+    fn learn(&mut self, model: ModelAssociation) {
+        let name = Arc::clone(&model.obj_asst_id);
+        self.names.insert(name, Knowledge::Known(self.numbers, Arc::new(model)));
+        self.numbers += 1;
+    }
+}
+
+/// Why a row that could be read is refused before any call.
+pub fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
+    match knowledge {
+        Knowledge::Unknown => Some((
+            Reason::UnknownAssociation,
+            format!("model association {name:?} does not exist, or is not visible to this app"),
+        )),
+        Knowledge::Known(_, model) if model.mainline => Some((
+            Reason::MainlineAssociation,
+            format!(
+                "{name:?} is part of the business topology (bk_mainline), which imports may not touch"
+            ),
+        )),
+        Knowledge::Known(..) | Knowledge::Wanted => None,
+    }
+}
+
+/// Why a row that could not be read is invalid.
+pub fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
+    let reason = match error {
+        RowError::MissingBizId => Reason::MissingBizId,
+        RowError::BadId { .. } | RowError::BadName { .. } | RowError::Broken(_) => {
+            Reason::InvalidRow
+        }
+    };
+    (reason, format!("line {}: {error}", row.line))
+}

@@ -1,0 +1,135 @@
+//! Which call goes next: the probe of an outage, the question for model associations, look-ups,
+//! creates, in this order, each only when the pacer lets it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{COMPANY, Call, DRAIN, LINGER, Run};
+use crate::cmdb::Cmdb;
+use crate::outage::May;
+use crate::pacer::Hold;
+use crate::tally::CallKind;
+use crate::wire::{Find, Request};
+
+impl<C: Cmdb> Run<'_, C> {
+    /// The next call that may go now, if there is one.
+    pub(super) fn next_call(&mut self, in_flight: usize, now: Instant) -> Option<(Call, Request)> {
+        self.held = None;
+        if self.halt.is_some() {
+            return None;
+        }
+        if in_flight >= self.pacer.concurrency() {
+            self.held = Some((now + DRAIN, Hold::Concurrency));
+            return None;
+        }
+        let may = self.outage.may(now);
+        if let May::Wait(until) = may {
+            self.held = Some((until.unwrap_or(now + DRAIN), Hold::Outage));
+            return None;
+        }
+        if !self.has_call(may, now) {
+            let hold = if self.rows.is_empty() { Hold::Input } else { Hold::Collisions };
+            self.held = Some((now + DRAIN, hold));
+            return None;
+        }
+        if let Err((until, hold)) = self.pacer.permit(now) {
+            self.held = Some((until, hold));
+            return None;
+        }
+        let next = match may {
+            May::Probe => self.probe(),
+            _ if self.may_ask(now) => self.question(),
+            _ if self.looks_due(now) => self.find(),
+            _ => self.create(),
+        };
+        match may {
+            May::Probe => self.outage.probe_sent(),
+            May::One => self.outage.trial_sent(),
+            May::All | May::Wait(_) => {}
+        }
+        Some(next)
+    }
+
+    /// Whether there is a call to make. Rows that have no attempt left end here.
+    fn has_call(&mut self, may: May, now: Instant) -> bool {
+        if may == May::Probe || self.may_ask(now) || self.looks_due(now) {
+            return true;
+        }
+        while let Some(&slot) = self.rows.creates.front() {
+            let Some(step) = self.rows.life(slot).before_create(&self.policy) else {
+                return true;
+            };
+            self.rows.creates.pop_front();
+            self.take_step(slot, step, now);
+        }
+        self.looks_due(now)
+    }
+
+    fn may_ask(&self, now: Instant) -> bool {
+        !self.asking && self.models.has_questions() && self.ask_at <= now
+    }
+
+    fn looks_due(&self, now: Instant) -> bool {
+        let looks = &self.rows.looks;
+        let creates_first = self.outage.is_on() && !self.rows.creates.is_empty();
+        !looks.is_empty()
+            && !creates_first
+            && (looks.len() >= COMPANY
+                || self.rows.creates.is_empty()
+                || self.rows.looks_since.is_some_and(|since| since + LINGER <= now))
+    }
+
+    fn question(&mut self) -> (Call, Request) {
+        self.asking = true;
+        let names = self.models.question();
+        self.tally.call(CallKind::Models);
+        (Call::Models(names.clone()), Request::Models(names))
+    }
+
+    /// Asks something harmless: a model association that is known, or a row under way.
+    fn probe(&mut self) -> (Call, Request) {
+        self.tally.call(CallKind::Probe);
+        let given = |name: &str| self.options.models.iter().any(|m| *m.obj_asst_id == *name);
+        let request = match self.models.any_known() {
+            Some(model) if !given(&model.obj_asst_id) => {
+                Request::Models(vec![Arc::clone(&model.obj_asst_id)])
+            }
+            _ => match self.rows.any() {
+                Some(life) => Request::Find(Find {
+                    obj_id: Arc::clone(&life.model.source),
+                    obj_asst_id: Arc::clone(&life.model.obj_asst_id),
+                    any_of: life.patterns().collect(),
+                }),
+                None => Request::Models(self.models.question()),
+            },
+        };
+        (Call::Probe, request)
+    }
+
+    fn find(&mut self) -> (Call, Request) {
+        let slots = self.rows.take_looks(self.find_limit);
+        let model = Arc::clone(&self.rows.life(slots[0]).model);
+        let any_of = slots.iter().flat_map(|&slot| self.rows.life(slot).patterns()).collect();
+        self.tally.call(CallKind::Find);
+        let request = Request::Find(Find {
+            obj_id: Arc::clone(&model.source),
+            obj_asst_id: Arc::clone(&model.obj_asst_id),
+            any_of,
+        });
+        (Call::Find(slots), request)
+    }
+
+    fn create(&mut self) -> (Call, Request) {
+        let slot = self.rows.creates.pop_front().expect("there is a call");
+        self.tally.call(CallKind::Create);
+        let largest_id = self.largest_id;
+        let life = self.rows.life_mut(slot);
+        life.about_to_create(largest_id);
+        let mut link = life.link.clone();
+        if !self.options.send_biz_id {
+            link.biz_id = None;
+        }
+        (Call::Create(slot), Request::Create(link))
+    }
+}

@@ -1,0 +1,182 @@
+//! The rows under way: their lives, who waits for whom, and what each waits for next.
+//!
+//! A row is in just one place at a time: behind a colliding row, in a queue, on a timer, in flight,
+//! or kept for the end. So a slot that is reused never has a stale timer.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use slab::Slab;
+use tokio::time::Instant;
+
+use crate::association::{ModelAssociation, Row};
+use crate::conflict::Conflicts;
+use crate::plan::Plan;
+use crate::settle::{Life, Step};
+
+/// What a row waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// Its create.
+    Create,
+    /// Its look-up.
+    Look,
+}
+
+/// A row under way.
+#[derive(Debug)]
+pub(super) struct Under {
+    pub(super) life: Life,
+    pub(super) row: Row,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    rows: Slab<Under>,
+    /// What a row does first, by slot, while it stands behind others.
+    first: Vec<Option<Place>>,
+    conflicts: Conflicts,
+    /// Ready to be created, first come, first served.
+    pub(super) creates: VecDeque<usize>,
+    /// Ready to be looked up.
+    pub(super) looks: VecDeque<usize>,
+    /// Since when the oldest of them waits.
+    pub(super) looks_since: Option<Instant>,
+    timers: BinaryHeap<Reverse<(Instant, Place, usize)>>,
+    /// Kept for a last look when nothing else is left to do.
+    pub(super) last: Vec<usize>,
+}
+
+impl Rows {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(super) fn life(&self, slot: usize) -> &Life {
+        &self.rows[slot].life
+    }
+
+    pub(super) fn life_mut(&mut self, slot: usize) -> &mut Life {
+        &mut self.rows[slot].life
+    }
+
+    /// Any row at all.
+    pub(super) fn any(&self) -> Option<&Life> {
+        self.rows.iter().next().map(|(_, under)| &under.life)
+    }
+
+    /// Gives a row its place behind those it collides with, or lets it go at once.
+    #[expect(clippy::too_many_arguments, reason = "what a row's life begins with")]
+    pub(super) fn admit(
+        &mut self,
+        row: Row,
+        plan: &Plan,
+        number: u32,
+        model: Arc<ModelAssociation>,
+        largest_id: i64,
+        started: Instant,
+        now: Instant,
+    ) {
+        let Ok(link) = row.link.clone() else { return };
+        let mapping = model.mapping;
+        let (life, step) = Life::begin(link, model, plan, largest_id, started);
+        let place = match step {
+            Step::LookUp(_) => Place::Look,
+            _ => Place::Create,
+        };
+        let slot = self.rows.insert(Under { life, row });
+        if self.first.len() <= slot {
+            self.first.resize(slot + 1, None);
+        }
+        self.first[slot] = Some(place);
+        let association = &self.rows[slot].life.link.association;
+        if self.conflicts.enter(slot, number, mapping, association) {
+            self.first[slot] = None;
+            self.put(slot, place, now, now);
+        }
+    }
+
+    /// A settled row makes room; rows that stood behind it may go.
+    pub(super) fn leave(&mut self, slot: usize) -> Under {
+        let Self { conflicts, first, creates, looks, looks_since, .. } = self;
+        conflicts.leave(slot, |freed| match first[freed].take() {
+            Some(Place::Look) => {
+                looks.push_back(freed);
+                looks_since.get_or_insert_with(Instant::now);
+            }
+            _ => creates.push_back(freed),
+        });
+        self.rows.remove(slot)
+    }
+
+    /// Queues a row, now or when its time has come.
+    pub(super) fn put(&mut self, slot: usize, place: Place, at: Instant, now: Instant) {
+        if at > now {
+            self.timers.push(Reverse((at, place, slot)));
+            return;
+        }
+        match place {
+            Place::Create => self.creates.push_back(slot),
+            Place::Look => {
+                self.looks.push_back(slot);
+                self.looks_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Queues all rows whose time has come.
+    pub(super) fn wake(&mut self, now: Instant) {
+        while let Some(&Reverse((at, place, slot))) = self.timers.peek()
+            && at <= now
+        {
+            self.timers.pop();
+            self.put(slot, place, now, now);
+        }
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Takes rows of one model association that wait to be looked up, oldest first.
+    pub(super) fn take_looks(&mut self, most: usize) -> Vec<usize> {
+        let Some(&oldest) = self.looks.front() else {
+            return Vec::new();
+        };
+        let model = Arc::clone(&self.rows[oldest].life.model);
+        let mut taken = Vec::new();
+        let mut others = VecDeque::new();
+        for slot in self.looks.drain(..) {
+            if taken.len() < most && Arc::ptr_eq(&self.rows[slot].life.model, &model) {
+                taken.push(slot);
+            } else {
+                others.push_back(slot);
+            }
+        }
+        self.looks = others;
+        if self.looks.is_empty() {
+            self.looks_since = None;
+        }
+        taken
+    }
+
+    /// Whether any row waits for something that will come by itself.
+    pub(super) fn is_moving(&self) -> bool {
+        !(self.creates.is_empty() && self.looks.is_empty() && self.timers.is_empty())
+    }
+
+    /// Sends the rows kept for the end to their last look.
+    pub(super) fn look_at_the_last(&mut self, now: Instant) -> bool {
+        let last = std::mem::take(&mut self.last);
+        for &slot in &last {
+            self.life_mut(slot).look_last();
+            self.put(slot, Place::Look, now, now);
+        }
+        !last.is_empty()
+    }
+}
