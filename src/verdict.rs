@@ -371,13 +371,11 @@ fn by_status(answer: &Answer, proven: bool) -> Verdict {
 /// Whether something else than a CMDB spoke: a web page, or a JSON object that says nothing of a
 /// result. An empty body and JSON that was cut are no such signs.
 fn is_foreign(answer: &Answer) -> bool {
-    match &answer.envelope {
-        Some(envelope) => envelope.result.is_none(),
-        None => {
-            let text = answer.excerpt.trim_start();
-            !text.is_empty() && !text.starts_with('{')
-        }
+    if let Some(envelope) = &answer.envelope {
+        return envelope.result.is_none();
     }
+    let text = answer.excerpt.trim_start();
+    !text.is_empty() && !text.starts_with('{')
 }
 
 /// How a known text is found in a message.
