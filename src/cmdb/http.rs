@@ -1,1 +1,472 @@
-//! The HTTP client: the only file that knows reqwest.
+//! The HTTP client: the only file that knows reqwest, and rustls below it.
+//!
+//! Owns how a request travels: path, headers, credentials, proxy, certificates, and what of the way
+//! back is proven. Untrusted texts are cleaned here, at the door. Knows nothing of what an answer
+//! means; the time a call may take is the caller's, who drops the future.
+//! Sources: design section 4, contract section 1, captures 5 and 11, captures-esb "What it means" 7
+//! to 11.
+
+mod headers;
+mod text;
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url};
+
+use crate::cmdb::Cmdb;
+use crate::target::{Entrance, Identity, Target};
+use crate::wire::{Answer, Body, Envelope, Reply, Request};
+use headers::Credentials;
+use text::Cleaner;
+
+/// How long a connection may take to come about, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shorter than the 2 s after which a gunicorn without its nginx closes (captures-esb 11).
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// An answer about one association takes a few hundred bytes; one with a permission block, a few
+/// thousand.
+const SMALL_ANSWER: usize = 1 << 20;
+/// A look-up of 2,000 triples or the answer to a batch.
+const LARGE_ANSWER: usize = 16 << 20;
+
+/// Everything about the way to the server that is not the target itself.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Of the server's messages.
+    pub language: Language,
+    /// Authorities to trust beside the system's, as PEM.
+    pub ca_cert: Option<PathBuf>,
+    /// Trusts any certificate.
+    pub insecure: bool,
+    /// Through what to go.
+    pub proxy: Proxy,
+    /// Connections to keep: as many as there are calls in flight.
+    pub concurrency: usize,
+    /// What to call ourselves.
+    pub user_agent: String,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            language: Language::default(),
+            ca_cert: None,
+            insecure: false,
+            proxy: Proxy::default(),
+            concurrency: 32,
+            user_agent: concat!("bkassoc/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Of the server's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// English
+    #[default]
+    En,
+    /// Chinese
+    Zh,
+}
+
+impl Language {
+    /// The server's name for it: anything but `en` is Chinese to it (contract section 1).
+    const fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Zh => "zh-cn",
+        }
+    }
+}
+
+/// Through what the calls go. A loopback address is always called directly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// What `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` say, in either case.
+    #[default]
+    FromEnvironment,
+    /// Straight to the server.
+    None,
+    /// This proxy. Its URL may hold a password.
+    Url(String),
+}
+
+/// Why there can be no client with these options. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The endpoint is no URL.
+    #[error("--endpoint {endpoint} can't be called: {reason}")]
+    Endpoint {
+        /// As given.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The authorities' file can't be read.
+    #[error("--ca-cert {}: {source}", path.display())]
+    CaCertUnreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The authorities' file holds no certificate.
+    #[error("--ca-cert {}: holds no certificate in PEM form", path.display())]
+    CaCertEmpty {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The proxy's URL can't be used. It is not shown, since it may hold a password.
+    #[error("--proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128")]
+    Proxy,
+    /// A value that has to travel as a header can't.
+    #[error("{what} holds a character that can't be sent in a header")]
+    Header {
+        /// The flag that gave it.
+        what: &'static str,
+    },
+    /// TLS can't be set up.
+    #[error("TLS can't be set up: {0}; give the authorities to trust with --ca-cert")]
+    Tls(String),
+}
+
+/// A CMDB behind HTTP.
+pub struct HttpClient {
+    client: Client,
+    routes: Routes,
+    /// The beginning of each body: an open JSON object with the credentials, or nothing.
+    preamble: Vec<u8>,
+    cleaner: Cleaner,
+}
+
+/// Where each request goes, parsed once.
+struct Routes {
+    create: Url,
+    create_many: Url,
+    find: Url,
+    models: Url,
+    delete: Delete,
+}
+
+enum Delete {
+    /// POST, with model and id in the body.
+    InBody(Url),
+    /// DELETE, with model and id in the path.
+    InPath(Url),
+}
+
+impl HttpClient {
+    /// A client for a target. Reads the certificates; opens no connection.
+    pub fn new(
+        target: &Target,
+        identity: &Identity,
+        options: &HttpOptions,
+    ) -> Result<Self, ClientError> {
+        let endpoint = parse_endpoint(&target.endpoint)?;
+        let headers = headers::fixed(target, identity, options.language)?;
+        Ok(Self {
+            client: build(&endpoint, &headers, options)?,
+            routes: Routes::new(target.entrance, &endpoint),
+            preamble: preamble(target, identity),
+            cleaner: Cleaner::new(identity),
+        })
+    }
+
+    fn request(&self, request: &Request) -> reqwest::Request {
+        let url = match request {
+            Request::Create(_) => &self.routes.create,
+            Request::CreateMany { .. } => &self.routes.create_many,
+            Request::Find(_) => &self.routes.find,
+            Request::Models(_) => &self.routes.models,
+            Request::Delete { obj_id, id } => match &self.routes.delete {
+                Delete::InBody(url) => url,
+                Delete::InPath(base) => {
+                    return reqwest::Request::new(
+                        Method::DELETE,
+                        append(base, &[obj_id, &id.to_string()]),
+                    );
+                }
+            },
+        };
+        let mut http = reqwest::Request::new(Method::POST, url.clone());
+        *http.body_mut() = Some(self.body(request).into());
+        http
+    }
+
+    /// The body in one buffer: the credentials' open object, joined with the request's own.
+    fn body(&self, request: &Request) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.preamble.len() + 160);
+        body.extend_from_slice(&self.preamble);
+        let own = body.len();
+        serde_json::to_writer(&mut body, &Body(request)).expect("a request is plain JSON");
+        if own > 0 {
+            body[own] = b',';
+        }
+        body
+    }
+
+    async fn send(&self, request: Request) -> Reply {
+        let limit = match request {
+            Request::Create(_) | Request::Delete { .. } => SMALL_ANSWER,
+            Request::CreateMany { .. } | Request::Find(_) | Request::Models(_) => LARGE_ANSWER,
+        };
+        let response = match self.client.execute(self.request(&request)).await {
+            Ok(response) => response,
+            Err(error) => return self.failure(error),
+        };
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            rate: headers::rate_hint(response.headers()),
+            request_id: headers::request_id(response.headers())
+                .and_then(|id| self.cleaner.request_id(id)),
+            ..Answer::default()
+        };
+        match read(response, limit).await {
+            Ok(body) => {
+                self.fill(&mut answer, &body);
+                Reply::Answered(answer)
+            }
+            Err(Cut::TooLarge) => Reply::Lost(format!("answer larger than {} MiB", limit >> 20)),
+            Err(Cut::Broken(error)) => Reply::Lost(self.reason(error)),
+        }
+    }
+
+    fn fill(&self, answer: &mut Answer, body: &[u8]) {
+        let Some(mut envelope) = Envelope::parse(body) else {
+            answer.excerpt = self.cleaner.excerpt(body);
+            return;
+        };
+        envelope.rewrite_texts(|text| self.cleaner.message(text));
+        let own_id = envelope.request_id.as_deref();
+        if let Some(id) = own_id.and_then(|id| self.cleaner.request_id(id)) {
+            answer.request_id = Some(id);
+        }
+        answer.envelope = Some(envelope);
+    }
+
+    /// What a failed call proves. Only what happened before a connection stood is proof that nothing
+    /// was sent; the pool itself tries again what it could not begin to write, and nothing else.
+    fn failure(&self, error: reqwest::Error) -> Reply {
+        if !error.is_connect() {
+            return Reply::Lost(self.reason(error));
+        }
+        if tls_error(&error).is_some_and(is_for_good) {
+            return Reply::Unusable(self.reason(error));
+        }
+        Reply::NotSent(self.reason(error))
+    }
+
+    fn reason(&self, error: reqwest::Error) -> String {
+        self.cleaner.message(&causes(&error.without_url()))
+    }
+}
+
+impl Cmdb for HttpClient {
+    async fn call(&self, request: Request) -> Reply {
+        self.send(request).await
+    }
+}
+
+impl Routes {
+    fn new(entrance: Entrance, endpoint: &Url) -> Self {
+        match entrance {
+            Entrance::Esb => {
+                let component =
+                    |name| append(endpoint, &["api", "c", "compapi", "v2", "cc", name, ""]);
+                Self {
+                    create: component("add_instance_association"),
+                    create_many: component("batch_create_instance_association"),
+                    find: component("find_instance_association"),
+                    models: component("find_object_association"),
+                    delete: Delete::InBody(component("delete_instance_association")),
+                }
+            }
+            Entrance::Gateway | Entrance::Native => {
+                let resource = |verb, noun| append(endpoint, &["api", "v3", verb, noun]);
+                Self {
+                    create: resource("create", "instassociation"),
+                    create_many: resource("createmany", "instassociation"),
+                    find: resource("find", "instassociation"),
+                    models: resource("find", "objectassociation"),
+                    delete: Delete::InPath(resource("delete", "instassociation")),
+                }
+            }
+        }
+    }
+}
+
+fn parse_endpoint(endpoint: &str) -> Result<Url, ClientError> {
+    let refuse = |reason: String| ClientError::Endpoint {
+        endpoint: endpoint.to_owned(),
+        reason,
+    };
+    let url = Url::parse(endpoint).map_err(|error| refuse(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(refuse("it must start with http:// or https://".to_owned()));
+    }
+    Ok(url)
+}
+
+fn append(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    url.path_segments_mut()
+        .expect("http and https URLs have a path")
+        .pop_if_empty()
+        .extend(segments);
+    url
+}
+
+/// The beginning of a body: on the ESB an object with the credentials, left open; else nothing.
+fn preamble(target: &Target, identity: &Identity) -> Vec<u8> {
+    if target.entrance != Entrance::Esb {
+        return Vec::new();
+    }
+    let mut open = serde_json::to_vec(&Credentials::in_body(target, identity))
+        .expect("credentials are plain JSON");
+    open.pop();
+    if open.len() == 1 { Vec::new() } else { open }
+}
+
+fn build(
+    endpoint: &Url,
+    headers: &HeaderMap,
+    options: &HttpOptions,
+) -> Result<Client, ClientError> {
+    // Another part of the process may have been first; any provider will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let authorities = authorities(options)?;
+    let builder = || {
+        let builder = Client::builder()
+            .user_agent(&options.user_agent)
+            .default_headers(headers.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(options.concurrency)
+            .tcp_nodelay(true)
+            .tls_danger_accept_invalid_certs(options.insecure);
+        with_proxy(builder, endpoint, &options.proxy)
+    };
+    let trusting_system = builder()?.tls_certs_merge(authorities.clone()).build();
+    trusting_system.or_else(|error| {
+        // A minimal container has no certificates, and plain HTTP needs none.
+        if endpoint.scheme() == "https" {
+            return Err(ClientError::Tls(causes(&error)));
+        }
+        let without_system = builder()?.tls_certs_only(authorities).build();
+        without_system.map_err(|error| ClientError::Tls(causes(&error)))
+    })
+}
+
+fn with_proxy(
+    builder: ClientBuilder,
+    endpoint: &Url,
+    proxy: &Proxy,
+) -> Result<ClientBuilder, ClientError> {
+    match proxy {
+        _ if is_loopback(endpoint) => Ok(builder.no_proxy()),
+        Proxy::FromEnvironment => Ok(builder),
+        Proxy::None => Ok(builder.no_proxy()),
+        Proxy::Url(url) => {
+            let usable = Url::parse(url)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let proxy = usable
+                .then(|| reqwest::Proxy::all(url.as_str()).ok())
+                .flatten();
+            Ok(builder.proxy(proxy.ok_or(ClientError::Proxy)?))
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+fn authorities(options: &HttpOptions) -> Result<Vec<Certificate>, ClientError> {
+    let Some(path) = &options.ca_cert else {
+        return Ok(Vec::new());
+    };
+    let pem = std::fs::read(path).map_err(|source| ClientError::CaCertUnreadable {
+        path: path.clone(),
+        source,
+    })?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(ClientError::CaCertEmpty { path: path.clone() }),
+    }
+}
+
+/// Why a body did not arrive whole.
+enum Cut {
+    TooLarge,
+    Broken(reqwest::Error),
+}
+
+async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, Cut> {
+    let announced = response.content_length().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(Cut::TooLarge);
+    }
+    // What a server announces is not yet worth memory.
+    let mut body = Vec::with_capacity(announced.min(64 << 10) as usize);
+    while let Some(chunk) = response.chunk().await.map_err(Cut::Broken)? {
+        if body.len() + chunk.len() > limit {
+            return Err(Cut::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An error and its causes in one line.
+fn causes(error: &reqwest::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = cause.source();
+    }
+    line
+}
+
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref() {
+            return Some(tls);
+        }
+        // An I/O error does not count what it wraps as its source.
+        cause = match error.downcast_ref().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Whether a handshake failed for a reason that no waiting mends: a certificate, or a port that speaks
+/// no TLS.
+fn is_for_good(error: &rustls::Error) -> bool {
+    use rustls::{Error, InvalidMessage};
+    matches!(
+        error,
+        Error::InvalidCertificate(_)
+            | Error::NoCertificatesPresented
+            | Error::UnsupportedNameType
+            | Error::PeerIncompatible(_)
+            | Error::InvalidMessage(InvalidMessage::InvalidContentType)
+    )
+}

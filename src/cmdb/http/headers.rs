@@ -1,0 +1,275 @@
+//! The headers of both ways, and the credentials, which travel in a header or in the body.
+//!
+//! Sources: contract sections 1 and 9; captures 5.2 to 5.10, 11.4 and 11.5.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+
+use super::{ClientError, Language};
+use crate::target::{Entrance, Identity, Secret, Target};
+use crate::wire::RateHint;
+
+/// More calls a window than any server allows.
+const MOST_CALLS: u64 = 1_000_000;
+/// The longest wait that a server may ask for and be heeded.
+const LONGEST_WAIT: u64 = 24 * 60 * 60;
+
+/// The credentials, in the order of the seed's example (design section 13). The server prefers a token
+/// to a username (captures-esb 2.9), so a token goes out only where there is no username.
+#[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the server's names")]
+pub(super) struct Credentials<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bk_app_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bk_app_secret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bk_username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bk_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bk_supplier_account: Option<&'a str>,
+}
+
+impl<'a> Credentials<'a> {
+    /// As the ESB takes them. It puts in account 0 by itself (captures-esb "What it means" 9).
+    pub(super) fn in_body(target: &'a Target, identity: &'a Identity) -> Self {
+        Self {
+            bk_supplier_account: foreign_account(target),
+            ..Self::in_header(identity)
+        }
+    }
+
+    /// As the gateway takes them.
+    fn in_header(identity: &'a Identity) -> Self {
+        let username = identity.username.as_deref();
+        let token = identity.token.as_ref().filter(|_| username.is_none());
+        Self {
+            bk_app_code: identity.app_code.as_deref(),
+            bk_app_secret: identity.app_secret.as_ref().map(Secret::expose),
+            bk_username: username,
+            bk_token: token.map(Secret::expose),
+            bk_supplier_account: None,
+        }
+    }
+}
+
+/// The account, where it is not the one that every installation has.
+fn foreign_account(target: &Target) -> Option<&str> {
+    (target.supplier_account != "0").then_some(target.supplier_account.as_str())
+}
+
+/// The headers that every request of a client carries.
+pub(super) fn fixed(
+    target: &Target,
+    identity: &Identity,
+    language: Language,
+) -> Result<HeaderMap, ClientError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let tag = HeaderValue::from_static(language.tag());
+    let mut put = |names: [&'static str; 2], value: &str, what| {
+        let value = HeaderValue::from_str(value).map_err(|_| ClientError::Header { what })?;
+        for name in names {
+            headers.insert(HeaderName::from_static(name), value.clone());
+        }
+        Ok(())
+    };
+    // The first of two names is that of CMDB 3.5 to 3.13, the second that of 3.14 and newer.
+    let account = ["http_blueking_supplier_id", "x-bkcmdb-supplier-account"];
+    match target.entrance {
+        Entrance::Esb => {
+            headers.insert("blueking-language", tag);
+            return Ok(headers);
+        }
+        Entrance::Gateway => {
+            if let Some(id) = foreign_account(target) {
+                put(account, id, "--supplier-account")?;
+            }
+            headers.insert("x-bkapi-authorization", authorization(identity));
+        }
+        Entrance::Native => {
+            put(account, &target.supplier_account, "--supplier-account")?;
+            if let Some(user) = &identity.username {
+                put(["bk_user", "x-bkcmdb-user"], user, "--username")?;
+            }
+        }
+    }
+    headers.insert("http_blueking_language", tag.clone());
+    headers.insert("x-bkcmdb-language", tag);
+    Ok(headers)
+}
+
+fn authorization(identity: &Identity) -> HeaderValue {
+    let json = serde_json::to_string(&Credentials::in_header(identity))
+        .expect("credentials are plain JSON");
+    let mut value =
+        HeaderValue::from_str(&ascii_json(&json)).expect("JSON in ASCII has no control");
+    value.set_sensitive(true);
+    value
+}
+
+/// JSON with everything beyond ASCII escaped, as a header can carry it.
+pub(super) fn ascii_json(json: &str) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() && c != '\x7f' {
+            ascii.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(ascii, "\\u{unit:04x}").expect("a String takes all");
+            }
+        }
+    }
+    ascii
+}
+
+/// The call's id, as far as a header tells it.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<&str> {
+    ["x-bkapi-request-id", "cc_request_id", "x-request-id"]
+        .into_iter()
+        .find_map(|name| headers.get(name)?.to_str().ok())
+}
+
+/// What the headers say of the server's limit. What can't be meant is left out.
+pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let calls = |name| number(name).filter(|calls| *calls <= MOST_CALLS);
+    let wait = |seconds: Option<u64>| {
+        seconds
+            .filter(|seconds| *seconds <= LONGEST_WAIT)
+            .map(Duration::from_secs)
+    };
+    RateHint {
+        limit: calls("x-bkapi-ratelimit-limit").filter(|limit| *limit > 0),
+        remaining: calls("x-bkapi-ratelimit-remaining"),
+        reset: wait(number("x-bkapi-ratelimit-reset")),
+        retry_after: wait(number(RETRY_AFTER.as_str()).or_else(|| retry_date(headers))),
+    }
+}
+
+/// `Retry-After` as a date, less the server's own `Date`: no clock of ours is asked.
+fn retry_date(headers: &HeaderMap) -> Option<u64> {
+    let date = |name| http_date(headers.get(name)?.to_str().ok()?);
+    date(RETRY_AFTER)?.checked_sub(date(DATE)?)
+}
+
+/// Seconds since 1970 of a date such as `Tue, 24 Nov 2026 02:11:09 GMT`, the one form that may be
+/// sent (RFC 9110 section 5.6.7).
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let mut words = text.trim().strip_suffix(" GMT")?.split(' ').skip(1);
+    let day: u64 = words.next()?.parse().ok()?;
+    let name = words.next()?;
+    let month = MONTHS.iter().position(|month| *month == name)? as u64;
+    let year: u64 = words.next()?.parse().ok()?;
+    let mut clock = words
+        .next()?
+        .split(':')
+        .map(|part| part.parse::<u64>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    if !(1970..10_000).contains(&year) || !(1..32).contains(&day) {
+        return None;
+    }
+    // Years begin in March, so that the leap day is the last.
+    let (year, month) = if month < 2 {
+        (year - 1, month + 10)
+    } else {
+        (year, month - 2)
+    };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let since_1970 = days.checked_sub(719_468)?;
+    Some(since_1970 * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_str(value).unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_date_is_seconds_since_1970() {
+        for (text, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("Thu, 29 Feb 2024 23:59:59 GMT", Some(1_709_251_199)),
+            ("Tue, 24 Nov 2026 02:11:09 GMT", Some(1_795_486_269)),
+            ("Tue, 24 Nov 2026 02:11:09", None),
+            ("Tue, 24 Foo 2026 02:11:09 GMT", None),
+            ("Tue, 99 Nov 2026 02:11:09 GMT", None),
+            ("", None),
+        ] {
+            assert_eq!(http_date(text), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_read_and_absurd_values_are_not() {
+        let hint = rate_hint(&headers(&[
+            ("x-bkapi-ratelimit-limit", "100"),
+            ("x-bkapi-ratelimit-remaining", "0"),
+            ("x-bkapi-ratelimit-reset", "1"),
+            ("retry-after", "7"),
+        ]));
+        assert_eq!(
+            hint,
+            RateHint {
+                limit: Some(100),
+                remaining: Some(0),
+                reset: Some(Duration::from_secs(1)),
+                retry_after: Some(Duration::from_secs(7)),
+            }
+        );
+        let absurd = rate_hint(&headers(&[
+            ("x-bkapi-ratelimit-limit", "0"),
+            ("x-bkapi-ratelimit-remaining", "18446744073709551615"),
+            ("x-bkapi-ratelimit-reset", "1795486269"),
+            ("retry-after", "-1"),
+        ]));
+        assert_eq!(absurd, RateHint::default());
+    }
+
+    #[test]
+    fn a_retry_date_counts_from_the_servers_own_clock() {
+        let at = |date| {
+            rate_hint(&headers(&[
+                ("retry-after", "Tue, 24 Nov 2026 02:12:09 GMT"),
+                ("date", date),
+            ]))
+            .retry_after
+        };
+        assert_eq!(
+            at("Tue, 24 Nov 2026 02:11:09 GMT"),
+            Some(Duration::from_mins(1))
+        );
+        assert_eq!(at("Tue, 24 Nov 2026 02:13:09 GMT"), None);
+    }
+
+    #[test]
+    fn a_header_carries_names_beyond_ascii_escaped() {
+        let identity = Identity {
+            username: Some("管理员".to_owned()),
+            ..Identity::default()
+        };
+        assert_eq!(
+            authorization(&identity),
+            r#"{"bk_username":"\u7ba1\u7406\u5458"}"#
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! Texts that come in: cleaned of secrets, of what moves a terminal, and of length.
+
+use super::headers::ascii_json;
+use crate::target::{Identity, Secret};
+
+/// The longest message that is kept, in characters.
+const MESSAGE: usize = 500;
+/// The longest beginning of a body that is kept, in characters.
+const EXCERPT: usize = 200;
+/// How much of a body its excerpt is made from, in bytes.
+const EXCERPT_WINDOW: usize = 16 << 10;
+/// What stands where a secret stood.
+const MASK: &str = "[secret]";
+
+/// Knows the secrets, to keep them out of every text.
+pub(super) struct Cleaner {
+    /// The secrets in every form in which a text may hold them, the longest first.
+    needles: Vec<String>,
+}
+
+impl Cleaner {
+    pub(super) fn new(identity: &Identity) -> Self {
+        let mut needles: Vec<String> = identity
+            .secrets()
+            .map(Secret::expose)
+            .filter(|secret| !secret.is_empty())
+            .flat_map(forms)
+            .collect();
+        needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        needles.dedup();
+        Self { needles }
+    }
+
+    /// A message, fit to be shown and kept.
+    pub(super) fn message(&self, text: &str) -> String {
+        self.clean(text, MESSAGE)
+    }
+
+    /// The beginning of a body that was no JSON object.
+    pub(super) fn excerpt(&self, body: &[u8]) -> String {
+        let window = &body[..body.len().min(EXCERPT_WINDOW)];
+        self.clean(String::from_utf8_lossy(window).trim(), EXCERPT)
+    }
+
+    /// An id, if it looks like one.
+    pub(super) fn request_id(&self, text: &str) -> Option<String> {
+        let looks_like_one = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic())
+            && !self.holds_secret(text);
+        looks_like_one.then(|| text.to_owned())
+    }
+
+    fn clean(&self, text: &str, limit: usize) -> String {
+        let plain = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+        if plain && text.len() <= limit && !self.holds_secret(text) {
+            return text.to_owned();
+        }
+        let masked = self.mask(text);
+        let mut cleaned: String = masked.chars().filter_map(shown).collect();
+        if cleaned != masked {
+            // What was left out may have stood inside a secret.
+            cleaned = self.mask(&cleaned);
+        }
+        match cleaned.char_indices().nth(limit) {
+            Some((end, _)) => format!("{}…", &cleaned[..end]),
+            None => cleaned,
+        }
+    }
+
+    fn holds_secret(&self, text: &str) -> bool {
+        self.needles
+            .iter()
+            .any(|needle| text.contains(needle.as_str()))
+    }
+
+    fn mask(&self, text: &str) -> String {
+        let mut masked = text.to_owned();
+        for needle in &self.needles {
+            if masked.contains(needle.as_str()) {
+                masked = masked.replace(needle.as_str(), MASK);
+            }
+        }
+        masked
+    }
+}
+
+/// A secret as it is, inside JSON, and inside a URL (captures-esb 1.17 echoes a token so).
+fn forms(secret: &str) -> Vec<String> {
+    let quoted = serde_json::to_string(secret).expect("a text is plain JSON");
+    let json = &quoted[1..quoted.len() - 1];
+    let mut forms = vec![secret.to_owned(), json.to_owned(), ascii_json(json)];
+    for space in ["%20", "+"] {
+        for digits in [b"0123456789ABCDEF", b"0123456789abcdef"] {
+            forms.push(percent_encoded(secret, space, digits));
+        }
+    }
+    forms
+}
+
+fn percent_encoded(text: &str, space: &str, digits: &[u8; 16]) -> String {
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        match byte {
+            b' ' => encoded.push_str(space),
+            b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(byte.into()),
+            _ => {
+                encoded.push('%');
+                encoded.push(digits[usize::from(byte >> 4)].into());
+                encoded.push(digits[usize::from(byte & 15)].into());
+            }
+        }
+    }
+    encoded
+}
+
+/// What is shown of a character: a space for what breaks a line, nothing for what moves a terminal's
+/// cursor, hides, or turns the direction of a text.
+fn shown(c: char) -> Option<char> {
+    match c {
+        '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some(' '),
+        '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}' => None,
+        _ if c.is_control() => None,
+        _ => Some(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaner(secret: &str) -> Cleaner {
+        Cleaner::new(&Identity {
+            app_secret: Some(Secret::new(secret)),
+            token: Some(Secret::new("tok/en 1")),
+            ..Identity::default()
+        })
+    }
+
+    #[test]
+    fn nothing_that_moves_a_terminal_comes_through() {
+        let cleaner = cleaner("s3cret");
+        for (text, shown) in [
+            (
+                "数据唯一性校验失败， association 重复",
+                "数据唯一性校验失败， association 重复",
+            ),
+            ("a\u{1b}[31mb\u{9b}2Jc\u{7f}\0", "a[31mb2Jc"),
+            ("one\r\ntwo\tthree\u{2028}four", "one  two three four"),
+            ("\u{202e}gnp.exe\u{200b}\u{feff}\u{2066}", "gnp.exe"),
+        ] {
+            assert_eq!(cleaner.message(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_every_form_it_may_travel_in() {
+        let secret = "p\"w/ü+";
+        let cleaner = cleaner(secret);
+        for text in [
+            secret,
+            r#"p\"w/ü+"#,
+            r#"p\"w/\u00fc+"#,
+            "p%22w%2F%C3%BC%2B",
+            "p%22w%2f%c3%bc%2b",
+            "tok/en 1",
+            "tok%2Fen%201",
+            "tok%2fen+1",
+        ] {
+            let echoed = format!("wrong secret {text}, try again");
+            assert_eq!(cleaner.message(&echoed), "wrong secret [secret], try again");
+            assert_eq!(
+                cleaner.excerpt(echoed.as_bytes()),
+                "wrong secret [secret], try again"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_torn_by_invisible_characters_or_by_the_limit_is_masked_too() {
+        let cleaner = cleaner("hunter2hunter2");
+        assert_eq!(cleaner.message("hunter2\u{200b}hunter2"), "[secret]");
+        let long = format!("{}hunter2hunter2", "x".repeat(495));
+        assert_eq!(cleaner.message(&long), format!("{}[secr…", "x".repeat(495)));
+    }
+
+    #[test]
+    fn texts_are_cut_by_characters() {
+        let cleaner = cleaner("s3cret");
+        assert_eq!(cleaner.message(&"名".repeat(500)), "名".repeat(500));
+        assert_eq!(
+            cleaner.message(&"名".repeat(501)),
+            format!("{}…", "名".repeat(500))
+        );
+        assert_eq!(
+            cleaner.excerpt(&vec![b'a'; 1 << 20]),
+            format!("{}…", "a".repeat(200))
+        );
+        assert_eq!(cleaner.excerpt(b"\xff\xfe  "), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn an_id_is_short_and_graphic_or_none() {
+        let cleaner = cleaner("s3cret");
+        assert_eq!(
+            cleaner
+                .request_id("e43da4ef221746868dc4c837d36f3807")
+                .as_deref(),
+            Some("e43da4ef221746868dc4c837d36f3807")
+        );
+        for text in ["", "a b", "é", "a\u{1b}", "id-s3cret", &"a".repeat(65)] {
+            assert_eq!(cleaner.request_id(text), None, "{text}");
+        }
+    }
+}
