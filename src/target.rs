@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// How the CMDB is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Entrance {
     /// The ESB: `/api/c/compapi/v2/cc/NAME/`, credentials in the body.
@@ -38,6 +38,85 @@ pub struct Target {
     pub endpoint: String,
     /// The supplier account.
     pub supplier_account: String,
+}
+
+/// Why a text is no endpoint. Its message completes a sentence that names flag and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Another scheme, or none.
+    #[error("must start with http:// or https://")]
+    Scheme,
+    /// `http:///path`
+    #[error("names no host")]
+    NoHost,
+    /// `http://user:password@host`
+    #[error("must not hold a user or a password")]
+    Userinfo,
+    /// Spaces, control characters, a backslash.
+    #[error("holds a character that no URL has")]
+    Character,
+    /// `?` or `#`
+    #[error("must end before any ? or #")]
+    Query,
+}
+
+impl Target {
+    /// The endpoint that stands for the in-process sandbox.
+    pub const SANDBOX: &str = "sandbox";
+
+    /// A target, with its endpoint brought into one form: no trailing slash, no pasted tail of the
+    /// API's own path, scheme and host in lower case.
+    pub fn new(
+        entrance: Entrance,
+        endpoint: &str,
+        supplier_account: impl Into<String>,
+    ) -> Result<Self, EndpointError> {
+        Ok(Self {
+            entrance,
+            endpoint: normalize(entrance, endpoint)?,
+            supplier_account: supplier_account.into(),
+        })
+    }
+}
+
+fn normalize(entrance: Entrance, endpoint: &str) -> Result<String, EndpointError> {
+    let endpoint = endpoint.trim();
+    if endpoint == Target::SANDBOX {
+        return Ok(endpoint.to_owned());
+    }
+    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '\\';
+    if endpoint.contains(bad) {
+        return Err(EndpointError::Character);
+    }
+    let (scheme, rest) = endpoint.split_once("://").ok_or(EndpointError::Scheme)?;
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme != "http" && scheme != "https" {
+        return Err(EndpointError::Scheme);
+    }
+    if rest.contains(['?', '#']) {
+        return Err(EndpointError::Query);
+    }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err(EndpointError::Userinfo);
+    }
+    if authority.is_empty() || authority.starts_with(':') {
+        return Err(EndpointError::NoHost);
+    }
+    let tail = match entrance {
+        Entrance::Esb => "/api/c/compapi",
+        Entrance::Gateway | Entrance::Native => "/api/v3",
+    };
+    let ends_tail = |at: &usize| matches!(path.as_bytes().get(at + tail.len()), None | Some(b'/'));
+    let base = match path.rfind(tail).filter(ends_tail) {
+        Some(at) => &path[..at],
+        None => path,
+    };
+    let authority = authority.to_ascii_lowercase();
+    Ok(format!(
+        "{scheme}://{authority}{}",
+        base.trim_end_matches('/')
+    ))
 }
 
 impl fmt::Display for Target {
@@ -89,5 +168,65 @@ impl Identity {
     /// The secrets it holds, to be kept out of every text.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.app_secret.iter().chain(&self.token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_endpoint_loses_its_tail_and_its_slash() {
+        use Entrance::{Esb, Gateway, Native};
+        for (entrance, pasted, endpoint) in [
+            (Esb, "https://paas.example.com", "https://paas.example.com"),
+            (
+                Esb,
+                " HTTPS://Paas.Example.com/ ",
+                "https://paas.example.com",
+            ),
+            (
+                Esb,
+                "https://paas.example.com/api/c/compapi/v2/cc/add_instance_association/",
+                "https://paas.example.com",
+            ),
+            (Esb, "http://h:80/t/api/c/compapi", "http://h:80/t"),
+            (Esb, "http://h/api/c/compapi2", "http://h/api/c/compapi2"),
+            (
+                Gateway,
+                "https://bkapi.example.com/api/bk-cmdb/prod/",
+                "https://bkapi.example.com/api/bk-cmdb/prod",
+            ),
+            (
+                Gateway,
+                "https://bkapi.example.com/api/bk-cmdb/prod/api/v3/create/instassociation",
+                "https://bkapi.example.com/api/bk-cmdb/prod",
+            ),
+            (Native, "http://[::1]:8080/api/v3/", "http://[::1]:8080"),
+            (Native, "sandbox", "sandbox"),
+        ] {
+            assert_eq!(
+                normalize(entrance, pasted).as_deref(),
+                Ok(endpoint),
+                "{pasted}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_refused_with_the_reason() {
+        for (text, error) in [
+            ("paas.example.com", EndpointError::Scheme),
+            ("ftp://h", EndpointError::Scheme),
+            ("", EndpointError::Scheme),
+            ("http://", EndpointError::NoHost),
+            ("http://:80/", EndpointError::NoHost),
+            ("http://user:pw@h/", EndpointError::Userinfo),
+            ("http://h/?a=b", EndpointError::Query),
+            ("http://h/a b", EndpointError::Character),
+            ("http://h\\x", EndpointError::Character),
+        ] {
+            assert_eq!(normalize(Entrance::Esb, text), Err(error), "{text}");
+        }
     }
 }
