@@ -21,7 +21,7 @@ use clap_complete::Shell;
 
 use crate::association::{Column, InstId, ModelAssociation};
 use crate::log::LogFormat;
-use crate::options::{self, Batch, InputFormat, Language, MaxFailures, Rate, SendBizId};
+use crate::options::{self, Batch, Format, Language, MaxFailures, Rate, SendBizId};
 use crate::outcome::{Reason, Status};
 use crate::progress::ProgressMode;
 use crate::target::Entrance;
@@ -336,8 +336,8 @@ pub struct InputArgs {
     #[arg(long, value_name = "FIELD=COLUMN", value_parser = mapped_column)]
     pub map: Vec<(Column, String)>,
     /// Format of the input [default: detected]
-    #[arg(long, value_parser = words(InputFormat::WORDS), value_name = "FORMAT")]
-    pub input_format: Option<InputFormat>,
+    #[arg(long, value_parser = words(Format::WORDS), value_name = "FORMAT")]
+    pub input_format: Option<Format>,
     /// Delimiter of cells: one ASCII character, or `tab` [default: detected]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub delimiter: Option<u8>,

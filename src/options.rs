@@ -205,9 +205,9 @@ impl Language {
     pub const WORDS: [(&str, Self); 2] = [("en", Self::En), ("zh", Self::Zh)];
 }
 
-/// What an input is written in.
+/// What rows are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputFormat {
+pub enum Format {
     /// Comma-separated, or as `--delimiter` says.
     Csv,
     /// Tab-separated.
@@ -216,13 +216,22 @@ pub enum InputFormat {
     Jsonl,
 }
 
-impl InputFormat {
+impl Format {
     /// The values by their words.
     pub const WORDS: [(&str, Self); 3] = [
-        ("csv", Self::Csv),
-        ("tsv", Self::Tsv),
-        ("jsonl", Self::Jsonl),
+        (Self::Csv.as_str(), Self::Csv),
+        (Self::Tsv.as_str(), Self::Tsv),
+        (Self::Jsonl.as_str(), Self::Jsonl),
     ];
+
+    /// The word, which is also the ending of a file's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Jsonl => "jsonl",
+        }
+    }
 }
 
 /// The way to the server. A URL may hold a password, so it prints without one.
@@ -325,6 +334,25 @@ pub struct EngineOptions {
     pub send_biz_id: bool,
     /// Model associations the server may not be asked for.
     pub models: Vec<ModelAssociation>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            rate: Rate::PerSecond(90.0),
+            concurrency: 32,
+            timeout: Duration::from_secs(40),
+            settle_after: Duration::from_secs(35),
+            max_attempts: 6,
+            connect_timeout: Duration::from_secs(30),
+            max_outage: Duration::from_mins(15),
+            max_failures: None,
+            max_duration: None,
+            batch: Batch::Off,
+            send_biz_id: true,
+            models: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]
