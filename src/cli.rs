@@ -2,7 +2,12 @@
 //!
 //! The only home of clap's parsers. Knows nothing of what a flag means, and reads neither files nor
 //! variables: [`layers`] puts what is not typed beneath what is.
-#![allow(missing_docs, reason = "flattened groups are documented at their types")]
+#![allow(
+    missing_docs,
+    reason = "flattened groups are documented at their types"
+)]
+#![allow(clippy::doc_markdown, reason = "comments are the help texts")]
+#![allow(rustdoc::bare_urls, reason = "comments are the help texts")]
 
 pub mod layers;
 
@@ -10,14 +15,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::association::{Column, InstId, ModelAssociation};
-use crate::options::{
-    self, Batch, InputFormat, Language, LogFormat, MaxFailures, ProgressMode, Rate, SendBizId,
-};
+use crate::log::LogFormat;
+use crate::options::{self, Batch, Format, Language, MaxFailures, Rate, SendBizId};
 use crate::outcome::{Reason, Status};
+use crate::progress::ProgressMode;
 use crate::target::Entrance;
 
 const EXIT_CODES: &str = "\
@@ -36,6 +42,12 @@ Exit codes:
   11 results or journal can't be written
   129, 130, 143  interrupted; the same command goes on";
 
+const ENTRANCES: [(&str, Entrance); 3] = [
+    (Entrance::Esb.as_str(), Entrance::Esb),
+    (Entrance::Gateway.as_str(), Entrance::Gateway),
+    (Entrance::Native.as_str(), Entrance::Native),
+];
+
 const PRECEDENCE: &str = "\
 Each flag --some-name is also the variable BKASSOC_SOME_NAME and the profile key `some_name`; a flag \
 wins over a variable, a variable over a profile. Flags only: --sandbox, --fresh, --yes, \
@@ -52,7 +64,6 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once")]
 pub enum Command {
     /// Create what the rows say
     ///
@@ -247,10 +258,10 @@ pub struct Sandbox {
     #[arg(long, value_name = "FILE")]
     pub models: Option<PathBuf>,
     /// Which entrance it is
-    #[arg(long, value_enum, default_value = "esb")]
+    #[arg(long, value_parser = words(ENTRANCES), default_value = "esb")]
     pub entrance: Entrance,
     /// Which CMDB it behaves as
-    #[arg(long, value_enum, default_value = "3.10.18", value_name = "VERSION")]
+    #[arg(long, value_parser = words(CmdbVersion::WORDS), default_value = "3.10.18", value_name = "VERSION")]
     pub cmdb_version: CmdbVersion,
     /// How long each answer takes
     #[arg(long, value_name = "D", default_value = "0s", value_parser = options::duration)]
@@ -272,17 +283,22 @@ pub struct Sandbox {
 }
 
 /// Which CMDB the sandbox behaves as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CmdbVersion {
     /// 3.5: no locks, no batch
-    #[value(name = "3.5")]
     V3_5,
     /// 3.10.18
-    #[value(name = "3.10.18")]
     V3_10_18,
     /// 3.14
-    #[value(name = "3.14")]
     V3_14,
+}
+
+impl CmdbVersion {
+    const WORDS: [(&str, Self); 3] = [
+        ("3.5", Self::V3_5),
+        ("3.10.18", Self::V3_10_18),
+        ("3.14", Self::V3_14),
+    ];
 }
 
 /// A fault of the sandbox, and how often it strikes.
@@ -320,8 +336,8 @@ pub struct InputArgs {
     #[arg(long, value_name = "FIELD=COLUMN", value_parser = mapped_column)]
     pub map: Vec<(Column, String)>,
     /// Format of the input [default: detected]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub input_format: Option<InputFormat>,
+    #[arg(long, value_parser = words(Format::WORDS), value_name = "FORMAT")]
+    pub input_format: Option<Format>,
     /// Delimiter of cells: one ASCII character, or `tab` [default: detected]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub delimiter: Option<u8>,
@@ -338,7 +354,7 @@ pub struct BusinessArgs {
     #[arg(long, value_name = "N", value_parser = biz_id)]
     pub biz_id: Option<InstId>,
     /// Whether metadata.label.bk_biz_id is sent
-    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    #[arg(long, value_parser = words(SendBizId::WORDS), default_value = "auto", value_name = "WHEN")]
     pub send_biz_id: SendBizId,
 }
 
@@ -350,7 +366,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "URL", conflicts_with = "sandbox")]
     pub endpoint: Option<String>,
     /// How the CMDB is reached
-    #[arg(long, value_enum, default_value = "esb")]
+    #[arg(long, value_parser = words(ENTRANCES), default_value = "esb")]
     pub entrance: Entrance,
     /// Use a CMDB in memory; no server is called and no credentials are read
     #[arg(long)]
@@ -382,7 +398,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "URL|none")]
     pub proxy: Option<String>,
     /// Language of the server's messages
-    #[arg(long, value_enum, default_value = "en", value_name = "LANGUAGE")]
+    #[arg(long, value_parser = words(Language::WORDS), default_value = "en", value_name = "LANGUAGE")]
     pub cmdb_language: Language,
     /// Profile of the configuration file [default: default]
     #[arg(long, value_name = "NAME")]
@@ -466,7 +482,7 @@ pub struct LogArgs {
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// Format of logs
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, value_parser = words(LogFormat::WORDS), default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
@@ -477,11 +493,22 @@ pub struct DisplayArgs {
     #[command(flatten)]
     pub log: LogArgs,
     /// How progress is shown
-    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
+    #[arg(long, value_parser = words(ProgressMode::WORDS), default_value = "auto", value_name = "MODE")]
     pub progress: ProgressMode,
     /// Write the summary to stdout as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Takes the words of a closed list, and lists them in help and completions.
+fn words<T, const N: usize>(list: [(&'static str, T); N]) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(list.map(|(word, _)| word)).try_map(move |text| {
+        let known = list.iter().find(|(word, _)| *word == text);
+        known.map(|(_, value)| *value).ok_or("no such word")
+    })
 }
 
 fn status(text: &str) -> Result<Status, String> {

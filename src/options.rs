@@ -1,14 +1,12 @@
 //! What can be set about a run, as values that parse and print themselves.
 //!
 //! Owns their spelling, so that a flag, a variable, a profile and `run.json` read alike. Knows nothing
-//! of where a value was given. Only the words of closed lists are derived by clap.
+//! of where a value was given.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
-
-use clap::ValueEnum;
 
 use crate::association::{Mapping, ModelAssociation};
 use crate::target::{Entrance, Secret};
@@ -165,17 +163,24 @@ impl fmt::Display for Batch {
 }
 
 /// Whether `metadata.label.bk_biz_id` is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendBizId {
-    /// On `esb` only
+    /// On `esb` only.
     Auto,
-    /// With every create
+    /// With every create.
     Always,
-    /// With none
+    /// With none.
     Never,
 }
 
 impl SendBizId {
+    /// The values by their words.
+    pub const WORDS: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("always", Self::Always),
+        ("never", Self::Never),
+    ];
+
     /// What it comes to at an entrance. Where a business is sent, each row must have one.
     pub const fn at(self, entrance: Entrance) -> bool {
         match self {
@@ -187,45 +192,46 @@ impl SendBizId {
 }
 
 /// The language of the server's messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
-    /// English
+    /// English.
     En,
-    /// Chinese
+    /// Chinese.
     Zh,
 }
 
-/// What an input is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum InputFormat {
-    /// Comma-separated, or as --delimiter says
+impl Language {
+    /// The values by their words.
+    pub const WORDS: [(&str, Self); 2] = [("en", Self::En), ("zh", Self::Zh)];
+}
+
+/// What rows are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated, or as `--delimiter` says.
     Csv,
-    /// Tab-separated
+    /// Tab-separated.
     Tsv,
-    /// One JSON object a line
+    /// One JSON object a line.
     Jsonl,
 }
 
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProgressMode {
-    /// A bar on a terminal, else lines
-    Auto,
-    /// A bar
-    Bar,
-    /// A line every 30 seconds
-    Lines,
-    /// Nothing
-    Off,
-}
+impl Format {
+    /// The values by their words.
+    pub const WORDS: [(&str, Self); 3] = [
+        (Self::Csv.as_str(), Self::Csv),
+        (Self::Tsv.as_str(), Self::Tsv),
+        (Self::Jsonl.as_str(), Self::Jsonl),
+    ];
 
-/// How logs are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
+    /// The word, which is also the ending of a file's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Jsonl => "jsonl",
+        }
+    }
 }
 
 /// The way to the server. A URL may hold a password, so it prints without one.
@@ -328,6 +334,25 @@ pub struct EngineOptions {
     pub send_biz_id: bool,
     /// Model associations the server may not be asked for.
     pub models: Vec<ModelAssociation>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            rate: Rate::PerSecond(90.0),
+            concurrency: 32,
+            timeout: Duration::from_secs(40),
+            settle_after: Duration::from_secs(35),
+            max_attempts: 6,
+            connect_timeout: Duration::from_secs(30),
+            max_outage: Duration::from_mins(15),
+            max_failures: None,
+            max_duration: None,
+            batch: Batch::Off,
+            send_biz_id: true,
+            models: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]

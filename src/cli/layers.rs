@@ -243,11 +243,12 @@ fn as_flags(arg: &Arg, flag: &str, values: &[OsString]) -> Result<Vec<OsString>,
         ArgAction::SetTrue => match switch(last) {
             Some(true) => Ok(vec![bare]),
             Some(false) => Ok(Vec::new()),
-            None => Err(format!("{flag} is true or false, not {last:?}")),
+            None => Err(format!("{flag} is true or false, not {}", last.display())),
         },
         ArgAction::Count => {
             let count = last.to_str().and_then(|text| text.parse::<u8>().ok());
-            let count = count.ok_or_else(|| format!("{flag} is a number, not {last:?}"))?;
+            let count =
+                count.ok_or_else(|| format!("{flag} is a number, not {}", last.display()))?;
             Ok(vec![bare; count.min(9).into()])
         }
         ArgAction::Append => Ok(values.iter().map(|value| with_value(&bare, value)).collect()),
@@ -377,7 +378,7 @@ mod tests {
         assert_eq!(on.display.log.verbose, 2);
         assert!(!json("0").unwrap().display.json);
         let error = json("maybe").unwrap_err().to_string();
-        assert_eq!(error, "BKASSOC_JSON: json is true or false, not \"maybe\"");
+        assert_eq!(error, "BKASSOC_JSON: json is true or false, not maybe");
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! Where calls go: the target, the way to it, and the line that says so before anything is sent.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::cli::layers::Layered;
+use crate::cli::{ParentArgs, TargetArgs};
+use crate::options::{Language, Proxy, Rate, without_userinfo};
+use crate::target::{Identity, Secret, Target};
+
+use super::{ConfigError, Environment, Parent, identity};
+
+/// The server, the way to it, and as whom.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Where calls go.
+    pub target: Target,
+    /// Where that was given: `--endpoint`, `BKASSOC_ENDPOINT`, `profile "x" of …`.
+    pub origin: String,
+    /// As whom.
+    pub identity: Identity,
+    /// The way.
+    pub http: HttpConfig,
+}
+
+/// The way to the server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpConfig {
+    /// Of the server's messages.
+    pub language: Language,
+    /// More certificates to trust.
+    pub ca_cert: Option<PathBuf>,
+    /// Do not verify.
+    pub insecure: bool,
+    /// Through which proxy.
+    pub proxy: Proxy,
+    /// What the proxy comes to, for people: no password.
+    pub proxy_shown: String,
+}
+
+impl Connection {
+    /// The first line of a run: where it goes, as whom, by which way and how fast. Holds no secret.
+    pub fn announcement(&self, rate: Rate) -> String {
+        let mut line = format!("to {} from {}", self.target, self.origin);
+        if self.target.endpoint == Target::SANDBOX {
+            return line;
+        }
+        let identity = &self.identity;
+        let app = identity.app_code.as_deref().unwrap_or("none");
+        let user = match (&identity.username, &identity.token) {
+            (Some(name), _) => name.as_str(),
+            (None, Some(_)) => "as the token says",
+            (None, None) => "none",
+        };
+        let ca = match &self.http.ca_cert {
+            _ if self.http.insecure => "not verified".to_owned(),
+            Some(path) => format!("system and {}", path.display()),
+            None => "system".to_owned(),
+        };
+        // Writing to a String can't fail.
+        let _ = write!(
+            line,
+            ", app {app}, user {user}, proxy {}, CA {ca}, rate {rate}",
+            self.http.proxy_shown
+        );
+        line
+    }
+}
+
+/// The sandbox in this process: nothing of the real world is read.
+pub(super) fn in_process(args: &TargetArgs, parent: Option<&Parent>) -> Connection {
+    let origin = match parent {
+        Some(parent) if !args.sandbox => parent.file.display().to_string(),
+        _ => "--sandbox".to_owned(),
+    };
+    Connection {
+        target: Target {
+            entrance: args.entrance,
+            endpoint: Target::SANDBOX.to_owned(),
+            supplier_account: args.supplier_account.clone(),
+        },
+        origin,
+        identity: Identity::default(),
+        http: HttpConfig {
+            language: args.cmdb_language,
+            ca_cert: None,
+            insecure: false,
+            proxy: Proxy::None,
+            proxy_shown: "none".to_owned(),
+        },
+    }
+}
+
+pub(super) fn connect(
+    args: &TargetArgs,
+    layered: &Layered,
+    environment: &Environment<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Connection, ConfigError> {
+    let (Some(endpoint), Some((_, origin))) = (&args.endpoint, layered.sources.get("endpoint"))
+    else {
+        return Err(ConfigError::NoEndpoint);
+    };
+    let account = args.supplier_account.clone();
+    let target =
+        Target::new(args.entrance, endpoint, account).map_err(|error| ConfigError::Endpoint {
+            origin: origin.clone(),
+            endpoint: without_userinfo(endpoint).into_owned(),
+            error,
+        })?;
+    let found = identity::find(args, &layered.sources, environment)?;
+    warnings.extend(found.warnings);
+    if args.insecure {
+        let at = layered
+            .sources
+            .get("insecure")
+            .map_or("--insecure", |(_, origin)| origin);
+        warnings.push(format!("{at}: the server's certificate is not verified"));
+    }
+    let proxy = match args.proxy.as_deref() {
+        None => Proxy::FromEnvironment,
+        Some("none") => Proxy::None,
+        Some(url) => Proxy::Url(Secret::new(url)),
+    };
+    Ok(Connection {
+        origin: origin.clone(),
+        identity: found.identity,
+        http: HttpConfig {
+            language: args.cmdb_language,
+            ca_cert: args.ca_cert.clone(),
+            insecure: args.insecure,
+            proxy_shown: proxy_shown(&proxy, &target, environment),
+            proxy,
+        },
+        target,
+    })
+}
+
+/// What the proxy comes to, as far as that can be told without a call: `no_proxy` may still say no.
+fn proxy_shown(proxy: &Proxy, target: &Target, environment: &Environment<'_>) -> String {
+    let names = if target.endpoint.starts_with("https:") {
+        ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+    } else {
+        ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+    };
+    let found = names
+        .iter()
+        .find_map(|name| Some((name, environment.get(name)?)));
+    match (proxy, found) {
+        (Proxy::FromEnvironment, Some((name, url))) => {
+            let url = url.to_string_lossy();
+            format!("{} ({name})", without_userinfo(&url))
+        }
+        (Proxy::FromEnvironment, None) => "none".to_owned(),
+        (proxy, _) => proxy.to_string(),
+    }
+}
+
+pub(super) fn same_target(
+    connection: &Connection,
+    parent: &Parent,
+    args: Option<&ParentArgs>,
+) -> Result<(), ConfigError> {
+    let allowed = args.is_some_and(|args| args.allow_other_target);
+    if allowed || connection.target == parent.target {
+        return Ok(());
+    }
+    Err(ConfigError::OtherTarget {
+        ours: Box::new(connection.target.clone()),
+        origin: connection.origin.clone(),
+        theirs: Box::new(parent.target.clone()),
+        file: parent.file.clone(),
+    })
+}

@@ -1,0 +1,216 @@
+//! Where results go: the rules for their names. Pure but for [`refuse_own_input`].
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+
+use crate::options::Format;
+
+/// Why a results path can't be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// Another ending than the three.
+    #[error("{origin} {}: results end in .csv, .tsv or .jsonl", path.display())]
+    Ending {
+        /// Who says so.
+        origin: String,
+        /// The path.
+        path: PathBuf,
+    },
+    /// No name can be derived.
+    #[error("give -o RESULTS: {because}")]
+    Required {
+        /// Why not.
+        because: String,
+    },
+    /// Results would overwrite what they are made from.
+    #[error("{} is read by this command, so results can't go there: give another -o", path.display())]
+    OwnInput {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A name that is not there, such as `..`.
+    #[error("{} has no file name", path.display())]
+    NoName {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// What results are of, where their name is derived from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `a.csv` -> `a.results.csv`
+    Import,
+    /// `a.csv` -> `a.sandbox.results.csv`
+    SandboxImport,
+    /// `a.csv` -> `a.check.csv`: never the results of an import, which it would seem to have finished.
+    Check,
+    /// `a.results.csv` -> `a.rerun-1.csv` -> `a.rerun-2.csv`
+    Rerun,
+    /// `a.results.csv` -> `a.undo.csv`
+    Undo,
+}
+
+/// The name that results have by themselves, beside what they are made from.
+pub fn derived(from: &Path, kind: Kind) -> Result<PathBuf, PathError> {
+    let name = from.file_name().ok_or_else(|| PathError::NoName {
+        path: from.to_owned(),
+    })?;
+    let name = name.to_string_lossy();
+    let (stem, format) = split(&name);
+    let name = match kind {
+        Kind::Import => format!("{stem}.results"),
+        Kind::SandboxImport => format!("{stem}.sandbox.results"),
+        Kind::Check => format!("{stem}.check"),
+        Kind::Rerun => match rerun_number(stem) {
+            Some((base, number)) => format!("{base}.rerun-{}", number + 1),
+            None => format!("{}.rerun-1", without_results(stem)),
+        },
+        Kind::Undo => format!("{}.undo", without_results(stem)),
+    };
+    Ok(from.with_file_name(format!("{name}.{}", format.as_str())))
+}
+
+/// The format that a results path's ending asks for.
+pub fn format_of(path: &Path, origin: &str) -> Result<Format, PathError> {
+    let ending = path.extension().and_then(OsStr::to_str);
+    (Format::WORDS.into_iter())
+        .find(|(word, _)| Some(*word) == ending)
+        .map(|(_, format)| format)
+        .ok_or_else(|| PathError::Ending {
+            origin: origin.to_owned(),
+            path: path.to_owned(),
+        })
+}
+
+/// The format of an input by its name, for results that have no name; CSV where it says nothing.
+pub fn format_like(input: &Path) -> Format {
+    let name = input.file_name().unwrap_or_default().to_string_lossy();
+    split(&name).1
+}
+
+/// Puts today's date where `{date}` stands.
+pub fn dated(path: &Path, today: Date) -> PathBuf {
+    match path.to_str() {
+        Some(text) if text.contains("{date}") => text.replace("{date}", &today.to_string()).into(),
+        _ => path.to_owned(),
+    }
+}
+
+/// Refuses results that would overwrite an input, whatever the way to it is spelled.
+pub fn refuse_own_input(results: &Path, inputs: &[PathBuf]) -> Result<(), PathError> {
+    let place = |path: &Path| {
+        path.canonicalize()
+            .or_else(|_| std::path::absolute(path))
+            .ok()
+    };
+    let results_place = place(results);
+    let same = |input: &PathBuf| input == results || place(input) == results_place;
+    if results_place.is_some() && inputs.iter().any(same) {
+        let path = results.to_owned();
+        return Err(PathError::OwnInput { path });
+    }
+    Ok(())
+}
+
+/// A name without the endings that say how it is packed and written, and the format they ask for.
+fn split(name: &str) -> (&str, Format) {
+    let unpacked = [".gz", ".zst"]
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+        .unwrap_or(name);
+    let endings = [
+        (".csv", Format::Csv),
+        (".tsv", Format::Tsv),
+        (".jsonl", Format::Jsonl),
+        (".ndjson", Format::Jsonl),
+        (".json", Format::Jsonl),
+        (".txt", Format::Csv),
+    ];
+    (endings.into_iter())
+        .find_map(|(ending, format)| Some((unpacked.strip_suffix(ending)?, format)))
+        .filter(|(stem, _)| !stem.is_empty())
+        .unwrap_or((unpacked, Format::Csv))
+}
+
+fn without_results(stem: &str) -> &str {
+    stem.strip_suffix(".results").unwrap_or(stem)
+}
+
+fn rerun_number(stem: &str) -> Option<(&str, u32)> {
+    let (base, number) = stem.rsplit_once(".rerun-")?;
+    Some((
+        base,
+        number.parse().ok().filter(|number| *number < u32::MAX)?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_named_after_what_they_are_made_from() {
+        use Kind::{Check, Import, Rerun, SandboxImport, Undo};
+        for (from, kind, name) in [
+            ("a.csv", Import, "a.results.csv"),
+            ("/x/a.tsv", Import, "/x/a.results.tsv"),
+            ("a.jsonl.gz", Import, "a.results.jsonl"),
+            ("a.csv.zst", Import, "a.results.csv"),
+            ("a.ndjson", Import, "a.results.jsonl"),
+            ("links", Import, "links.results.csv"),
+            ("links.2024", Import, "links.2024.results.csv"),
+            (".csv", Import, ".csv.results.csv"),
+            ("名.csv", Import, "名.results.csv"),
+            ("a.csv", SandboxImport, "a.sandbox.results.csv"),
+            ("a.csv", Check, "a.check.csv"),
+            ("a.results.csv", Rerun, "a.rerun-1.csv"),
+            ("a.rerun-1.csv", Rerun, "a.rerun-2.csv"),
+            ("a.rerun-9.jsonl", Rerun, "a.rerun-10.jsonl"),
+            ("a.rerun-x.csv", Rerun, "a.rerun-x.rerun-1.csv"),
+            ("out.csv", Rerun, "out.rerun-1.csv"),
+            ("a.sandbox.results.csv", Rerun, "a.sandbox.rerun-1.csv"),
+            ("a.results.csv", Undo, "a.undo.csv"),
+            ("a.rerun-1.csv", Undo, "a.rerun-1.undo.csv"),
+            ("out.tsv", Undo, "out.undo.tsv"),
+        ] {
+            assert_eq!(derived(Path::new(from), kind), Ok(name.into()), "{from}");
+        }
+        assert!(derived(Path::new(".."), Import).is_err());
+    }
+
+    #[test]
+    fn an_ending_decides_the_format_and_others_are_refused() {
+        assert_eq!(format_of(Path::new("x.jsonl"), "-o"), Ok(Format::Jsonl));
+        for path in ["x", "x.json", "x.csv.gz", "x.CSV"] {
+            let error = format_of(Path::new(path), "-o").unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("-o {path}: results end in .csv, .tsv or .jsonl")
+            );
+        }
+    }
+
+    #[test]
+    fn a_date_stands_where_it_is_asked_for() {
+        let today = jiff::civil::date(2026, 2, 3);
+        assert_eq!(
+            dated(Path::new("l-{date}/{date}.csv"), today),
+            Path::new("l-2026-02-03/2026-02-03.csv")
+        );
+        assert_eq!(dated(Path::new("l.csv"), today), Path::new("l.csv"));
+    }
+
+    #[test]
+    fn results_never_overwrite_what_they_are_made_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("a.csv");
+        std::fs::write(&input, "").unwrap();
+        let detour = folder.path().join(".").join("a.csv");
+        let other = folder.path().join("b.csv");
+        assert!(refuse_own_input(&detour, std::slice::from_ref(&input)).is_err());
+        assert!(refuse_own_input(&other, &[input]).is_ok());
+    }
+}
