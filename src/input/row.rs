@@ -47,22 +47,23 @@ impl Rows {
         };
         let texts = [name, inst_id, asst_inst_id, biz_id];
         let parsed = parse(&mut self.names, texts, self.require_biz_id);
-        self.number(line, texts, parsed)
+        let cells = Cells::new(texts);
+        self.number(line, cells, parsed)
     }
 
     /// A row that is none, with what is known of its texts.
     pub(super) fn bad(&mut self, line: u64, texts: [&str; 4], error: RowError) -> Row {
-        self.number(line, texts, Err(error))
+        self.number(line, Cells::new(texts), Err(error))
     }
 
-    fn number(&mut self, line: u64, texts: [&str; 4], parsed: Result<Link, RowError>) -> Row {
+    fn number(&mut self, line: u64, cells: Cells, parsed: Result<Link, RowError>) -> Row {
         let ordinal = self.ordinal;
         self.ordinal += 1;
         Row {
             ordinal,
             file: self.file,
             line,
-            cells: Cells::new(texts),
+            cells,
             link: parsed,
         }
     }
