@@ -1,1 +1,232 @@
-//! Reads rows from files and standard input.
+//! Reads rows from files and standard input, whatever their format, compression and encoding.
+//!
+//! Owns what input may look like (section 3 of the design). Knows nothing of what becomes of a row.
+//! Memory does not grow with the number of rows, and a row is given as soon as it has arrived.
+
+mod columns;
+mod csv;
+mod encoding;
+mod error;
+mod jsonl;
+mod row;
+mod source;
+mod text;
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+pub use encoding::{Encoding, UnknownEncoding};
+pub use error::InputError;
+pub use source::{Digest, Source, digest};
+
+use crate::association::{Column, InstId, Row};
+use columns::Columns;
+use csv::Table;
+use jsonl::Objects;
+use row::Rows;
+use text::Text;
+
+/// How rows are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Cells between delimiters, which are told from the header unless given.
+    Csv,
+    /// Cells between tabs.
+    Tsv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// What is said about all inputs of a run. Nothing said means: find out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputOptions {
+    /// Which column (or key) holds a field, where it has another name.
+    pub map: Vec<(Column, String)>,
+    /// `--input-format`
+    pub format: Option<Format>,
+    /// `--delimiter`, an ASCII character.
+    pub delimiter: Option<u8>,
+    /// `--encoding`
+    pub encoding: Option<Encoding>,
+    /// `--biz-id`, for rows that have none.
+    pub default_biz_id: Option<InstId>,
+    /// Whether a row needs a business id.
+    pub require_biz_id: bool,
+}
+
+/// Gives the rows of all inputs, in order. A row that is none comes with its
+/// [`RowError`](crate::association::RowError); an [`InputError`] ends everything.
+pub struct Reader {
+    waiting: VecDeque<Waiting>,
+    current: Option<Lines>,
+    options: InputOptions,
+    columns: Columns,
+    rows: Rows,
+    digests: Vec<Digest>,
+}
+
+/// An input whose turn has not come.
+enum Waiting {
+    /// It can be opened again, so that many inputs need neither many descriptors nor many buffers.
+    Closed(Source),
+    /// It gives its bytes only once.
+    Open(Box<Lines>),
+}
+
+impl Reader {
+    /// Opens every input and reads its header, so that what is wrong with the last one is known
+    /// before the first row is used.
+    pub fn open(sources: &[Source], options: &InputOptions) -> Result<Self, InputError> {
+        if sources
+            .iter()
+            .filter(|&source| *source == Source::Stdin)
+            .count()
+            > 1
+        {
+            return Err(InputError::StdinTwice);
+        }
+        let columns = Columns::new(&options.map)?;
+        let mut waiting = VecDeque::with_capacity(sources.len());
+        for source in sources {
+            let lines = Lines::open(source, options, &columns)?;
+            waiting.push_back(if source.is_regular_file() {
+                Waiting::Closed(source.clone())
+            } else {
+                Waiting::Open(Box::new(lines))
+            });
+        }
+        Ok(Self {
+            waiting,
+            current: None,
+            columns,
+            rows: Rows::new(options.default_biz_id, options.require_biz_id),
+            options: options.clone(),
+            digests: Vec::with_capacity(sources.len()),
+        })
+    }
+
+    /// The digests of the inputs that were read to their end: all of them, once iteration has
+    /// ended without an error.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    fn next_row(&mut self) -> Result<Option<Row>, InputError> {
+        loop {
+            if let Some(lines) = &mut self.current
+                && let Some(row) = lines.next(&self.columns, &mut self.rows)?
+            {
+                return Ok(Some(row));
+            }
+            if let Some(lines) = self.current.take() {
+                self.digests.push(lines.into_text().finish()?);
+                self.rows.next_file();
+            }
+            self.current = Some(match self.waiting.pop_front() {
+                None => return Ok(None),
+                Some(Waiting::Open(lines)) => *lines,
+                Some(Waiting::Closed(source)) => {
+                    Lines::open(&source, &self.options, &self.columns)?
+                }
+            });
+        }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Row, InputError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.next_row();
+        if row.is_err() {
+            self.waiting.clear();
+            self.current = None;
+        }
+        row.transpose()
+    }
+}
+
+/// One input, its header read.
+enum Lines {
+    Table(Table),
+    Objects(Objects),
+}
+
+impl Lines {
+    fn open(
+        source: &Source,
+        options: &InputOptions,
+        columns: &Columns,
+    ) -> Result<Self, InputError> {
+        let text = Text::open(source, options.encoding)?;
+        Self::new(text, is_named_jsonl(source), options, columns)
+    }
+
+    fn new(
+        mut text: Text,
+        named_jsonl: bool,
+        options: &InputOptions,
+        columns: &Columns,
+    ) -> Result<Self, InputError> {
+        let format = match options.format {
+            Some(format) => format,
+            None if is_jsonl(&mut text, named_jsonl, columns)? => Format::Jsonl,
+            None => Format::Csv,
+        };
+        let delimiter = match (format, options.delimiter) {
+            (Format::Jsonl, _) => return Ok(Self::Objects(Objects::open(text)?)),
+            (_, Some(delimiter)) => delimiter,
+            (Format::Tsv, None) => b'\t',
+            (Format::Csv, None) => csv::detect_delimiter(&first_line(&mut text)?, columns).0,
+        };
+        let biz_id_needed = options.require_biz_id && options.default_biz_id.is_none();
+        Table::open(text, delimiter, columns, biz_id_needed).map(Self::Table)
+    }
+
+    fn next(&mut self, columns: &Columns, rows: &mut Rows) -> Result<Option<Row>, InputError> {
+        match self {
+            Self::Table(table) => table.next(rows),
+            Self::Objects(objects) => objects.next(columns, rows),
+        }
+    }
+
+    fn into_text(self) -> Text {
+        match self {
+            Self::Table(table) => table.into_text(),
+            Self::Objects(objects) => objects.into_text(),
+        }
+    }
+}
+
+/// Whether these are JSON objects: an object begins with a brace. Where the first line is neither
+/// that nor a header of ours, the source's name decides.
+fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<bool, InputError> {
+    let first = text.find(|byte| !byte.is_ascii_whitespace())?;
+    if first.is_some_and(|at| text.pending()[at] == b'{') {
+        return Ok(true);
+    }
+    Ok(named_jsonl && csv::detect_delimiter(&first_line(text)?, columns).1 == 0)
+}
+
+/// The first line that is not empty, left in its place.
+fn first_line(text: &mut Text) -> Result<String, InputError> {
+    text.skip_empty_lines()?;
+    let end = text.find(|byte| matches!(byte, b'\r' | b'\n'))?;
+    let line = &text.pending()[..end.unwrap_or(text.pending().len())];
+    Ok(String::from_utf8_lossy(line).into_owned())
+}
+
+fn is_named_jsonl(source: &Source) -> bool {
+    let Source::Path(path) = source else {
+        return false;
+    };
+    let extension = |path: &Path| Some(path.extension()?.to_str()?.to_ascii_lowercase());
+    let plain = match extension(path).as_deref() {
+        Some("gz" | "zst") => path.with_extension(""),
+        _ => path.clone(),
+    };
+    matches!(
+        extension(&plain).as_deref(),
+        Some("jsonl" | "ndjson" | "json")
+    )
+}

@@ -1,0 +1,281 @@
+//! Bytes to UTF-8: the encoding by its mark, by what the bytes are, or as told.
+//!
+//! What can't be decoded is never replaced by something that looks like text: UTF-8 is handed on as
+//! it is, and for other encodings the byte 0xFF, which no UTF-8 holds, stands for it. So whoever
+//! uses a cell sees that it is damaged, and damage in a cell that nobody uses harms nothing.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read};
+use std::str::FromStr;
+
+use encoding_rs::{DecoderResult, GB18030, UTF_8, UTF_16BE, UTF_16LE};
+
+use super::source::read_signature;
+
+/// How many bytes from the first non-ASCII one on are looked at, where they can be had without
+/// waiting.
+const WINDOW: usize = 1 << 16;
+
+/// After how many non-ASCII characters UTF-8 is believed for good. Half of GB18030's common
+/// characters can't even begin a UTF-8 sequence.
+const ENOUGH: usize = 8;
+
+/// Stands for what can't be decoded.
+const UNDECODABLE: u8 = 0xff;
+
+/// A text encoding by its usual names (`utf-8`, `utf-16`, `gb18030`, `gbk`, `big5` …).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Encoding(&'static encoding_rs::Encoding);
+
+/// The name is none of an encoding.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no encoding that is known; try utf-8, utf-16 or gb18030")]
+pub struct UnknownEncoding(String);
+
+impl FromStr for Encoding {
+    type Err = UnknownEncoding;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEncoding> {
+        encoding_rs::Encoding::for_label_no_replacement(name.as_bytes())
+            .map(Self)
+            .ok_or_else(|| UnknownEncoding(name.to_owned()))
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl fmt::Debug for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Encoding({self})")
+    }
+}
+
+/// Why the text ends here.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum Undecodable {
+    #[error(
+        "text in this line is neither clearly UTF-8 nor GB18030; say what it is with --encoding, e.g. --encoding gb18030"
+    )]
+    Unclear,
+    #[error("this line is not valid {0}; if the file is whole, say what it is with --encoding")]
+    Malformed(&'static str),
+}
+
+enum Mode {
+    /// No mark and nothing told: ASCII so far, and this many characters of what may be UTF-8.
+    Undecided { seen: usize },
+    /// Bytes pass as they are.
+    Utf8,
+    /// Anything else.
+    Other(encoding_rs::Decoder),
+    /// All was given.
+    End,
+}
+
+/// Reads text of any encoding as UTF-8.
+pub(super) struct Decoder<R> {
+    from: R,
+    /// Waiting for more costs nothing: the source is a file.
+    patient: bool,
+    mode: Mode,
+    /// Bytes read and not yet passed on.
+    pending: Vec<u8>,
+    /// How many of them may pass as they are.
+    ready: usize,
+    failed: Option<Undecodable>,
+}
+
+impl<R: Read> Decoder<R> {
+    /// Takes off the byte order mark, if there is one.
+    pub(super) fn new(mut from: R, told: Option<Encoding>, patient: bool) -> io::Result<Self> {
+        let mut pending = read_signature(&mut from, &[b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])?;
+        let marked = encoding_rs::Encoding::for_bom(&pending);
+        let encoding = match (told.map(|told| told.0), marked) {
+            // "utf-16" alone does not say which of the two.
+            (Some(told), Some((mark, _))) if is_utf16(told) && is_utf16(mark) => Some(mark),
+            (Some(told), _) => Some(told),
+            (None, marked) => marked.map(|(mark, _)| mark),
+        };
+        if let Some((mark, length)) = marked
+            && encoding == Some(mark)
+        {
+            pending.drain(..length);
+        }
+        Ok(Self {
+            from,
+            patient,
+            mode: match encoding {
+                None => Mode::Undecided { seen: 0 },
+                Some(encoding) if encoding == UTF_8 => Mode::Utf8,
+                Some(encoding) => Mode::Other(encoding.new_decoder_without_bom_handling()),
+            },
+            pending,
+            ready: 0,
+            failed: None,
+        })
+    }
+
+    pub(super) fn into_inner(self) -> R {
+        self.from
+    }
+
+    /// One more read; false at the end.
+    fn refill(&mut self) -> io::Result<bool> {
+        let length = self.pending.len();
+        self.pending.resize(length + WINDOW, 0);
+        let read = self.from.read(&mut self.pending[length..]);
+        self.pending.truncate(length + *read.as_ref().unwrap_or(&0));
+        Ok(read? > 0)
+    }
+
+    /// Passes on bytes that need no decoding.
+    fn pass(&mut self, out: &mut [u8]) -> usize {
+        let length = self.ready.min(out.len());
+        out[..length].copy_from_slice(&self.pending[..length]);
+        self.pending.drain(..length);
+        self.ready -= length;
+        length
+    }
+
+    /// ASCII passes; what follows it is kept to be judged.
+    fn read_ascii(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(out)?;
+        if read == 0 {
+            self.mode = Mode::End;
+        }
+        let ascii = out[..read].iter().position(|byte| !byte.is_ascii());
+        let ascii = ascii.unwrap_or(read);
+        self.pending.extend_from_slice(&out[ascii..read]);
+        Ok(ascii)
+    }
+
+    /// Decides what the pending bytes are, of which the first is not ASCII.
+    fn judge(&mut self, seen: usize) -> io::Result<()> {
+        let mut more = true;
+        while more
+            && (self.patient && self.pending.len() < WINDOW
+                || cut_off(&self.pending) == self.pending.len())
+        {
+            more = self.refill()?;
+        }
+        let cut = if more { cut_off(&self.pending) } else { 0 };
+        let judged = &self.pending[..self.pending.len() - cut];
+        let (good, bad) = count_utf8(judged);
+        if bad == 0 {
+            self.ready = judged.len();
+            let seen = seen + good;
+            self.mode = if seen < ENOUGH {
+                Mode::Undecided { seen }
+            } else {
+                Mode::Utf8
+            };
+        } else if seen == 0 && bad > good && is_gb18030(&self.pending, !more) {
+            self.mode = Mode::Other(GB18030.new_decoder_without_bom_handling());
+        } else {
+            self.ready = judged
+                .utf8_chunks()
+                .next()
+                .map_or(0, |chunk| chunk.valid().len());
+            self.failed = Some(Undecodable::Unclear);
+        }
+        Ok(())
+    }
+
+    fn read_other(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let last = self.pending.is_empty() && !self.refill()?;
+            let Mode::Other(decoder) = &mut self.mode else {
+                return Ok(0);
+            };
+            // Room is left for one mark.
+            let room = out.len() - 1;
+            let (result, read, written) =
+                decoder.decode_to_utf8_without_replacement(&self.pending, &mut out[..room], last);
+            let encoding = decoder.encoding();
+            self.pending.drain(..read);
+            if let DecoderResult::Malformed(..) = result {
+                if is_utf16(encoding) {
+                    self.failed = Some(Undecodable::Malformed(encoding.name()));
+                    return Ok(written);
+                }
+                out[written] = UNDECODABLE;
+                return Ok(written + 1);
+            }
+            if last && result == DecoderResult::InputEmpty {
+                self.mode = Mode::End;
+                return Ok(written);
+            }
+            if written > 0 {
+                return Ok(written);
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    /// `out` must have room for 16 bytes.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.ready > 0 {
+                return Ok(self.pass(out));
+            }
+            if let Some(error) = self.failed {
+                return Err(io::Error::new(ErrorKind::InvalidData, error));
+            }
+            let read = match self.mode {
+                Mode::End => return Ok(0),
+                Mode::Utf8 if self.pending.is_empty() => return self.from.read(out),
+                Mode::Utf8 => {
+                    self.ready = self.pending.len();
+                    0
+                }
+                Mode::Undecided { .. } if self.pending.is_empty() => self.read_ascii(out)?,
+                Mode::Undecided { seen } => {
+                    self.judge(seen)?;
+                    0
+                }
+                Mode::Other(_) => self.read_other(out)?,
+            };
+            if read > 0 {
+                return Ok(read);
+            }
+        }
+    }
+}
+
+fn is_utf16(encoding: &'static encoding_rs::Encoding) -> bool {
+    encoding == UTF_16LE || encoding == UTF_16BE
+}
+
+/// The length of a UTF-8 sequence that the bytes end in the middle of.
+fn cut_off(bytes: &[u8]) -> usize {
+    let is_begun = |length: &usize| {
+        let tail = &bytes[bytes.len() - length..];
+        str::from_utf8(tail)
+            .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=bytes.len().min(3)).find(is_begun).unwrap_or(0)
+}
+
+/// How many non-ASCII characters there are as UTF-8, and how many places that are not UTF-8.
+fn count_utf8(bytes: &[u8]) -> (usize, usize) {
+    bytes.utf8_chunks().fold((0, 0), |(good, bad), chunk| {
+        let characters = chunk.valid().chars().filter(|c| !c.is_ascii()).count();
+        (
+            good + characters,
+            bad + usize::from(!chunk.invalid().is_empty()),
+        )
+    })
+}
+
+fn is_gb18030(bytes: &[u8], last: bool) -> bool {
+    let mut decoder = GB18030.new_decoder_without_bom_handling();
+    let room = decoder.max_utf8_buffer_length_without_replacement(bytes.len());
+    let mut out = vec![0; room.unwrap_or(0)];
+    let (result, ..) = decoder.decode_to_utf8_without_replacement(bytes, &mut out, last);
+    result == DecoderResult::InputEmpty
+}

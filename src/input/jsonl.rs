@@ -1,0 +1,246 @@
+//! Lines of JSON objects: our columns as keys, or the API's own body. Numbers are never turned into
+//! floats: a value's own text is what counts.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::columns::Columns;
+use super::error::InputError;
+use super::row::{Rows, bad_name, cut};
+use super::text::{MAX_RECORD, Text};
+use crate::association::{Column, Row, RowError};
+
+/// How much of a broken line its message shows, in characters.
+const SHOWN: usize = 200;
+
+/// Lines of objects, of which the first was looked at.
+pub(super) struct Objects {
+    text: Text,
+}
+
+impl Objects {
+    /// Refuses results files. Anything else that is wrong is a row's matter.
+    pub(super) fn open(mut text: Text) -> Result<Self, InputError> {
+        text.skip_empty_lines()?;
+        let end = text.find(|byte| byte == b'\n')?;
+        let line = &text.pending()[..end.unwrap_or(text.pending().len())];
+        if serde_json::from_slice::<ResultsLine>(line).is_ok() {
+            return Err(InputError::Results {
+                file: text.file().to_owned(),
+            });
+        }
+        Ok(Self { text })
+    }
+
+    /// The next row; none at the end.
+    pub(super) fn next(
+        &mut self,
+        columns: &Columns,
+        rows: &mut Rows,
+    ) -> Result<Option<Row>, InputError> {
+        while self.text.skip_empty_lines()? {
+            let number = self.text.line();
+            let end = self.text.find(|byte| byte == b'\n')?;
+            let length = end.unwrap_or(self.text.pending().len());
+            if length > MAX_RECORD {
+                return Err(self.text.too_long(number));
+            }
+            let line = &self.text.pending()[..length];
+            let row =
+                (!line.trim_ascii().is_empty()).then(|| read_line(number, line, columns, rows));
+            self.text.consume(length);
+            if row.is_some() {
+                return Ok(row);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The text it reads from.
+    pub(super) fn into_text(self) -> Text {
+        self.text
+    }
+}
+
+/// What only a results file has.
+#[derive(Deserialize)]
+struct ResultsLine {
+    #[serde(rename = "status")]
+    _status: IgnoredAny,
+    #[serde(rename = "association_id")]
+    _association_id: IgnoredAny,
+    #[serde(rename = "finished_at")]
+    _finished_at: IgnoredAny,
+}
+
+fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut Rows) -> Row {
+    let broken = |what: fmt::Arguments<'_>| {
+        let line = cut(String::from_utf8_lossy(line).trim(), SHOWN);
+        RowError::Broken(format!("{what}: {line:?}").into())
+    };
+    let Ok(text) = str::from_utf8(line) else {
+        let error = broken(format_args!(
+            "the line can't be decoded; is --encoding right?"
+        ));
+        return rows.bad(number, [""; 4], error);
+    };
+    match read_object(text, columns) {
+        Err(error) => {
+            let (what, column) = (describe(&error), error.column());
+            let error = broken(format_args!("no row in JSON: {what} (column {column})"));
+            rows.bad(number, [""; 4], error)
+        }
+        Ok(values) => {
+            let texts = [0, 1, 2, 3].map(|index: usize| &*values[index].text);
+            // true and 5 are no names, though their texts would do.
+            if values[Column::ObjAsstId as usize].is_string {
+                rows.row(number, texts)
+            } else {
+                rows.bad(number, texts, bad_name(texts[Column::ObjAsstId as usize]))
+            }
+        }
+    }
+}
+
+/// `serde_json`'s words without the place, which counts lines within our line.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+}
+
+/// A value's text: a string's content, else what stands there; nothing for null and for what is
+/// missing.
+#[derive(Default)]
+struct Value<'a> {
+    text: Cow<'a, str>,
+    is_string: bool,
+}
+
+impl<'a> Value<'a> {
+    fn new(raw: &'a RawValue) -> Result<Self, serde_json::Error> {
+        let raw = raw.get();
+        let Some(quoted) = raw.strip_prefix('"') else {
+            let text = if raw == "null" { "" } else { raw };
+            return Ok(Self {
+                text: text.into(),
+                is_string: false,
+            });
+        };
+        let text = match quoted.strip_suffix('"') {
+            Some(plain) if !plain.contains('\\') => plain.into(),
+            _ => serde_json::from_str::<String>(raw)?.into(),
+        };
+        Ok(Self {
+            text,
+            is_string: true,
+        })
+    }
+}
+
+fn read_object<'a>(line: &'a str, columns: &Columns) -> Result<[Value<'a>; 4], serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(line);
+    let values = Object(columns).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(values)
+}
+
+/// Reads an object, keeping what our fields are called.
+struct Object<'c>(&'c Columns);
+
+impl<'de> DeserializeSeed<'de> for Object<'_> {
+    type Value = [Value<'de>; 4];
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = [Value<'de>; 4];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut values: [Option<&'de RawValue>; 4] = [None; 4];
+        while let Some(key) = map.next_key_seed(KeyOf(self.0))? {
+            let (column, raw) = match key {
+                Key::Field(column) => (column, map.next_value()?),
+                Key::Metadata => match biz_id_in(map.next_value()?) {
+                    Some(raw) if self.0.mapped(Column::BizId).is_none() => (Column::BizId, raw),
+                    _ => continue,
+                },
+                Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if values[column as usize].replace(raw).is_some() {
+                let name = column.name();
+                return Err(A::Error::custom(format_args!("two values for {name}")));
+            }
+        }
+        let mut texts: [Value<'de>; 4] = Default::default();
+        for (text, raw) in texts.iter_mut().zip(values) {
+            if let Some(raw) = raw {
+                *text = Value::new(raw).map_err(A::Error::custom)?;
+            }
+        }
+        Ok(texts)
+    }
+}
+
+/// What a key stands for.
+enum Key {
+    Field(Column),
+    Metadata,
+    Other,
+}
+
+struct KeyOf<'c>(&'c Columns);
+
+impl<'de> DeserializeSeed<'de> for KeyOf<'_> {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Key, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyOf<'_> {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+        Ok(match self.0.field(key) {
+            Some(column) => Key::Field(column),
+            None if key == "metadata" => Key::Metadata,
+            None => Key::Other,
+        })
+    }
+}
+
+/// The business in the API's own body: `metadata.label.bk_biz_id` (contract section 2).
+fn biz_id_in(metadata: &RawValue) -> Option<&RawValue> {
+    #[derive(Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow)]
+        label: Label<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Label<'a> {
+        #[serde(borrow)]
+        bk_biz_id: &'a RawValue,
+    }
+    let metadata: Metadata<'_> = serde_json::from_str(metadata.get()).ok()?;
+    Some(metadata.label.bk_biz_id)
+}

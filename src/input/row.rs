@@ -1,0 +1,134 @@
+//! Four texts to a row: what a cell may hold, and what a row says.
+
+use std::sync::Arc;
+
+use crate::association::{Association, Cells, Column, InstId, Link, Row, RowError};
+
+/// The longest name of a model association that is sent, in bytes.
+const MAX_NAME: usize = 256;
+
+/// How much of a value a message shows, in characters.
+const SHOWN: usize = 60;
+
+/// How many names of model associations are kept, so that rows share them.
+const NAMES: usize = 32;
+
+/// Makes rows of texts and counts them, over all inputs.
+pub(super) struct Rows {
+    default_biz_id: Option<String>,
+    require_biz_id: bool,
+    names: Names,
+    ordinal: u64,
+    file: u32,
+}
+
+impl Rows {
+    pub(super) fn new(default_biz_id: Option<InstId>, require_biz_id: bool) -> Self {
+        Self {
+            default_biz_id: default_biz_id.map(|id| id.to_string()),
+            require_biz_id,
+            names: Names::default(),
+            ordinal: 0,
+            file: 0,
+        }
+    }
+
+    /// From here on rows are of the next input.
+    pub(super) fn next_file(&mut self) {
+        self.file += 1;
+    }
+
+    /// A row of four texts, in the order of [`Column::ALL`].
+    pub(super) fn row(&mut self, line: u64, texts: [&str; 4]) -> Row {
+        let [name, inst_id, asst_inst_id, biz_id] = texts;
+        let biz_id = match &self.default_biz_id {
+            Some(default) if biz_id.trim().is_empty() => default,
+            _ => biz_id,
+        };
+        let texts = [name, inst_id, asst_inst_id, biz_id];
+        let parsed = parse(&mut self.names, texts, self.require_biz_id);
+        let cells = Cells::new(texts);
+        self.number(line, cells, parsed)
+    }
+
+    /// A row that is none, with what is known of its texts.
+    pub(super) fn bad(&mut self, line: u64, texts: [&str; 4], error: RowError) -> Row {
+        self.number(line, Cells::new(texts), Err(error))
+    }
+
+    fn number(&mut self, line: u64, cells: Cells, parsed: Result<Link, RowError>) -> Row {
+        let ordinal = self.ordinal;
+        self.ordinal += 1;
+        Row {
+            ordinal,
+            file: self.file,
+            line,
+            cells,
+            link: parsed,
+        }
+    }
+}
+
+fn parse(names: &mut Names, texts: [&str; 4], require_biz_id: bool) -> Result<Link, RowError> {
+    let [name, inst_id, asst_inst_id, biz_id] = texts;
+    let association = Association {
+        obj_asst_id: names.get(name)?,
+        inst_id: id(Column::InstId, inst_id)?,
+        asst_inst_id: id(Column::AsstInstId, asst_inst_id)?,
+    };
+    let biz_id = match biz_id.trim() {
+        "" if require_biz_id => return Err(RowError::MissingBizId),
+        "" => None,
+        _ => Some(id(Column::BizId, biz_id)?),
+    };
+    Ok(Link {
+        association,
+        biz_id,
+    })
+}
+
+/// The names of model associations met last, so that rows share them.
+#[derive(Default)]
+struct Names(Vec<Arc<str>>);
+
+impl Names {
+    fn get(&mut self, text: &str) -> Result<Arc<str>, RowError> {
+        let name = text.trim();
+        if let Some(found) = self.0.iter().position(|known| **known == *name) {
+            self.0.swap(0, found);
+            return Ok(Arc::clone(&self.0[0]));
+        }
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) {
+            return Err(bad_name(text));
+        }
+        let name = Arc::from(name);
+        self.0.truncate(NAMES - 1);
+        self.0.insert(0, Arc::clone(&name));
+        Ok(name)
+    }
+}
+
+fn id(column: Column, text: &str) -> Result<InstId, RowError> {
+    InstId::parse(text).map_err(|error| RowError::BadId {
+        column,
+        value: shown(text),
+        error,
+    })
+}
+
+pub(super) fn bad_name(text: &str) -> RowError {
+    RowError::BadName { value: shown(text) }
+}
+
+/// A text for a message, cut where it is long.
+pub(super) fn shown(text: &str) -> Box<str> {
+    cut(text, SHOWN)
+}
+
+/// The first characters of a text, and `…` where that is not all.
+pub(super) fn cut(text: &str, characters: usize) -> Box<str> {
+    match text.char_indices().nth(characters) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+    }
+}

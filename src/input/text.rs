@@ -1,0 +1,152 @@
+//! A window on a source's text that knows which line it stands at. Never reads more than once for
+//! what it is asked for, so that a row that has arrived on a pipe is not kept waiting for the next.
+
+use std::io::Read;
+
+use super::encoding::{Decoder, Encoding};
+use super::error::InputError;
+use super::source::{Digest, Inflate, Raw, Source};
+
+/// How long one row may be, in bytes of UTF-8: what bounds memory.
+pub(super) const MAX_RECORD: usize = 1 << 20;
+
+/// How much room a read is given, at least half of it.
+const CHUNK: usize = 1 << 16;
+
+pub(super) struct Text {
+    file: String,
+    from: Decoder<Inflate>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    line: u64,
+    after_cr: bool,
+}
+
+impl Text {
+    /// Opens a source, whatever its compression and encoding.
+    pub(super) fn open(source: &Source, encoding: Option<Encoding>) -> Result<Self, InputError> {
+        Self::new(Raw::open(source)?, encoding, source.is_regular_file())
+            .map_err(|error| InputError::unreadable(source, error))
+    }
+
+    fn new(raw: Raw, encoding: Option<Encoding>, patient: bool) -> std::io::Result<Self> {
+        let file = raw.name().to_owned();
+        Ok(Self {
+            file,
+            from: Decoder::new(Inflate::new(raw)?, encoding, patient)?,
+            buffer: vec![0; CHUNK],
+            start: 0,
+            end: 0,
+            line: 1,
+            after_cr: false,
+        })
+    }
+
+    /// The source's name.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The line of the next byte. Lines end in `\n`, `\r\n` or `\r`.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// What was read and not consumed.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Steps over bytes that are pending.
+    pub(super) fn consume(&mut self, length: usize) {
+        for &byte in &self.buffer[self.start..self.start + length] {
+            if byte == b'\r' || (byte == b'\n' && !self.after_cr) {
+                self.line += 1;
+            }
+            self.after_cr = byte == b'\r';
+        }
+        self.start += length;
+    }
+
+    /// Reads once, to have more pending; false at the end of the text.
+    pub(super) fn fill(&mut self) -> Result<bool, InputError> {
+        if self.pending().len() > MAX_RECORD {
+            return Err(self.too_long(self.line));
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.buffer.len() - self.end < CHUNK / 2 {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        match self.from.read(&mut self.buffer[self.end..]) {
+            Ok(read) => {
+                self.end += read;
+                Ok(read > 0)
+            }
+            Err(error) => Err(InputError::Broken {
+                file: self.file.clone(),
+                line: self.line,
+                error,
+            }),
+        }
+    }
+
+    /// Steps over empty lines; false at the end of the text.
+    pub(super) fn skip_empty_lines(&mut self) -> Result<bool, InputError> {
+        loop {
+            let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+            let empty = self.pending().iter().position(is_text);
+            self.consume(empty.unwrap_or(self.pending().len()));
+            if empty.is_some() {
+                return Ok(true);
+            }
+            if !self.fill()? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Waits until a byte that satisfies `wanted` is pending, and says where; none at the end.
+    pub(super) fn find(
+        &mut self,
+        wanted: impl Fn(u8) -> bool,
+    ) -> Result<Option<usize>, InputError> {
+        let mut searched = 0;
+        loop {
+            let rest = &self.pending()[searched..];
+            if let Some(found) = rest.iter().position(|&byte| wanted(byte)) {
+                return Ok(Some(searched + found));
+            }
+            searched = self.pending().len();
+            if !self.fill()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    pub(super) fn too_long(&self, line: u64) -> InputError {
+        InputError::TooLong {
+            file: self.file.clone(),
+            line,
+        }
+    }
+
+    pub(super) fn open_quote(&self, line: u64) -> InputError {
+        InputError::OpenQuote {
+            file: self.file.clone(),
+            line,
+        }
+    }
+
+    /// Reads what is left of the source and gives the digest of it all.
+    pub(super) fn finish(self) -> Result<Digest, InputError> {
+        let Self {
+            file, from, line, ..
+        } = self;
+        let raw = from.into_inner().into_raw();
+        raw.finish()
+            .map_err(|error| InputError::Broken { file, line, error })
+    }
+}
