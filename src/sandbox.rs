@@ -1,1 +1,582 @@
-//! A CMDB in memory, with its rules, races and faults.
+//! A CMDB in memory, with its rules, races, limits and faults: to try things on, and to test against.
+//!
+//! Owns the store and its set-up. In process it is a [`Cmdb`] without sockets, on tokio's clock;
+//! [`server`] puts the same store behind HTTP. What it does is held against the captures of real
+//! servers.
+
+pub mod faults;
+pub mod models;
+pub mod server;
+
+mod call;
+mod dialect;
+mod filter;
+mod log;
+mod refusal;
+mod rows;
+mod rules;
+
+#[cfg(test)]
+mod captures;
+
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+use tokio::time::{Instant, sleep};
+
+pub use call::Endpoint;
+pub use log::LogError;
+pub use refusal::Language;
+
+use call::Call;
+use dialect::{Dialect, Written};
+use faults::{Draw, Fault, Faults, Prey, scramble};
+use log::Log;
+use models::{Models, TableId};
+use refusal::Refusal;
+use rows::{Row, Rows};
+use rules::Terms;
+
+use crate::cmdb::Cmdb;
+use crate::target::Entrance;
+use crate::wire::{Answer, Envelope, RateHint, Reply, Request, code};
+
+/// Whose rules are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Version {
+    /// No batch, no search, no locks, no unique index; a look-up needs no model, a delete no model
+    /// either.
+    #[value(name = "3.5")]
+    V3_5,
+    /// 1101052 for every mapping violation of a single create.
+    #[default]
+    #[value(name = "3.10.18")]
+    V3_10_18,
+    /// 1101061 for 1:n; behind a gateway the keys `code` and `message`.
+    #[value(name = "3.14")]
+    V3_14,
+}
+
+/// So many calls in a window of fixed length; windows follow each other from the start on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How many calls, of all kinds together.
+    pub calls: u64,
+    /// The window's length.
+    pub window: Duration,
+}
+
+/// A text that is no quota.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no quota; write it like 100/s or 6000/m")]
+pub struct QuotaError(String);
+
+impl FromStr for Quota {
+    type Err = QuotaError;
+
+    fn from_str(text: &str) -> Result<Self, QuotaError> {
+        let (calls, unit) = text.trim().split_once('/').unwrap_or((text.trim(), "s"));
+        let seconds = match unit {
+            "s" => Some(1),
+            "m" => Some(60),
+            _ => None,
+        };
+        let calls = calls.parse().ok().filter(|calls| *calls > 0);
+        let quota = calls.zip(seconds).map(|(calls, seconds)| Self {
+            calls,
+            window: Duration::from_secs(seconds),
+        });
+        quota.ok_or_else(|| QuotaError(text.to_owned()))
+    }
+}
+
+/// How a sandbox is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What there is.
+    pub models: Models,
+    /// Whose rules are followed.
+    pub version: Version,
+    /// How calls in process are answered, and in which language.
+    pub entrance: Entrance,
+    /// See `entrance`.
+    pub language: Language,
+    /// The supplier account of calls in process.
+    pub supplier_account: String,
+    /// How long a call takes.
+    pub latency: Duration,
+    /// How many calls are let through.
+    pub quota: Option<Quota>,
+    /// Whether every entrance tells the quota in `X-Bkapi-RateLimit-*`. A gateway always does.
+    pub rate_headers: bool,
+    /// Whether the ESB has its own old list of components: no batch, no search, no count, and a
+    /// delete that only 3.5 understands (captures-chain). With 3.5 it always has.
+    pub old_esb: bool,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// What the faults are drawn from.
+    pub fault_seed: u64,
+    /// Where rows are kept over a restart.
+    pub data: Option<PathBuf>,
+}
+
+impl Setup {
+    /// A 3.10.18 behind an ESB that speaks English, answers at once and never fails.
+    pub fn new(models: Models) -> Self {
+        Self {
+            supplier_account: models.supplier_account.clone(),
+            models,
+            version: Version::default(),
+            entrance: Entrance::Esb,
+            language: Language::En,
+            latency: Duration::ZERO,
+            quota: None,
+            rate_headers: false,
+            old_esb: false,
+            faults: Faults::none(),
+            fault_seed: 0,
+            data: None,
+        }
+    }
+}
+
+/// A row as tests see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    /// The association's id.
+    pub id: i64,
+    /// Of which model association.
+    pub obj_asst_id: Arc<str>,
+    /// The source.
+    pub source: i64,
+    /// The target.
+    pub target: i64,
+}
+
+/// A CMDB in memory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Sandbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    models: Models,
+    version: Version,
+    entrance: Entrance,
+    language: Language,
+    supplier_account: String,
+    latency: Duration,
+    quota: Option<Quota>,
+    rate_headers: bool,
+    old_esb: bool,
+    seed: u64,
+    start: Instant,
+    /// Counts the ids given to calls.
+    ids: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rows: Rows,
+    log: Option<Log>,
+    locks: FxHashSet<(TableId, i64)>,
+    faults: Faults,
+    /// Calls that came through the entrance, by endpoint.
+    calls: [u64; Endpoint::ALL.len()],
+    /// The number of the quota's window, and the calls in it.
+    window: (u128, u64),
+}
+
+impl State {
+    fn insert(&mut self, row: Row, models: &Models) -> io::Result<u32> {
+        if let Some(log) = &mut self.log {
+            log.created(self.rows.next_id(), row, models)?;
+        }
+        let id = self.rows.insert(row);
+        self.rows.born(id, Instant::now(), self.faults.lag_by);
+        Ok(id)
+    }
+
+    fn remove(&mut self, id: i64) -> io::Result<()> {
+        if let Some(log) = &mut self.log {
+            log.deleted(id)?;
+        }
+        self.rows.remove(id);
+        Ok(())
+    }
+}
+
+/// Who calls, and how that is answered.
+#[derive(Clone, Debug)]
+struct Caller {
+    entrance: Entrance,
+    supplier_account: String,
+    language: Language,
+    /// What a native caller brought along.
+    request_id: Option<String>,
+}
+
+impl Sandbox {
+    /// Sets a sandbox up: with the rows of its data file, or with those that the models say exist.
+    pub fn new(setup: Setup) -> Result<Self, LogError> {
+        let mappings = setup.models.all().map(|(_, known)| known.model.mapping);
+        let mut rows = Rows::new(mappings);
+        let opened = setup.data.as_deref();
+        let opened = opened.map(|path| Log::open(path, &setup.models, &mut rows));
+        let (log, new) = opened
+            .transpose()?
+            .map_or((None, true), |(log, new)| (Some(log), new));
+        let mut state = State {
+            rows,
+            log,
+            locks: FxHashSet::default(),
+            faults: setup.faults,
+            calls: [0; Endpoint::ALL.len()],
+            window: (0, 0),
+        };
+        if new {
+            preload(&mut state, &setup.models).map_err(|source| LogError::Io {
+                path: setup.data.unwrap_or_default(),
+                source,
+            })?;
+        }
+        Ok(Self(Arc::new(Inner {
+            models: setup.models,
+            version: setup.version,
+            entrance: setup.entrance,
+            language: setup.language,
+            supplier_account: setup.supplier_account,
+            latency: setup.latency,
+            quota: setup.quota,
+            rate_headers: setup.rate_headers,
+            old_esb: setup.old_esb || setup.version == Version::V3_5,
+            seed: setup.fault_seed,
+            start: Instant::now(),
+            ids: AtomicU64::new(0),
+            state: Mutex::new(state),
+        })))
+    }
+
+    /// Everything that is stored, ids ascending.
+    pub fn rows(&self) -> Vec<StoredRow> {
+        let state = self.state();
+        let stored = |(id, row): (i64, Row)| StoredRow {
+            id,
+            obj_asst_id: Arc::clone(&self.0.models.get(row.table).model.obj_asst_id),
+            source: row.source,
+            target: row.target,
+        };
+        state.rows.iter().map(stored).collect()
+    }
+
+    /// How many rows are stored.
+    pub fn len(&self) -> usize {
+        self.state().rows.len()
+    }
+
+    /// Whether nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Stores a row past all checks; `None` where there is no such model association.
+    pub fn insert(&self, obj_asst_id: &str, source: i64, target: i64) -> Option<i64> {
+        let table = self.0.models.table(obj_asst_id)?;
+        let row = Row {
+            source,
+            target,
+            table,
+        };
+        let stored = self.state().insert(row, &self.0.models);
+        stored.ok().map(i64::from)
+    }
+
+    /// How many calls an endpoint has had, refused and lost ones included; not those that the
+    /// entrance itself turned away.
+    pub fn calls(&self, endpoint: Endpoint) -> u64 {
+        self.state().calls[endpoint as usize]
+    }
+
+    /// Changes what goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state().faults = faults;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a call that has passed the entrance; `None` where its connection closes instead.
+    async fn answer(
+        &self,
+        endpoint: Endpoint,
+        call: Result<Call, Refusal>,
+        caller: Caller,
+    ) -> Option<Written> {
+        let (draw, faults, hint, admitted) = self.admit(endpoint);
+        let dialect = self.dialect(&caller);
+        let told = self.0.rate_headers || caller.entrance == Entrance::Gateway;
+        let hint = hint.filter(|_| told).unwrap_or_default();
+        if !admitted {
+            return Some(rated(self.over_quota(&dialect, endpoint), hint));
+        }
+        let slowness = if draw.slow {
+            faults.slow_by
+        } else {
+            Duration::ZERO
+        };
+        let terms = Terms {
+            own: caller.supplier_account == self.0.models.supplier_account,
+            language: caller.language,
+            lag: draw.lag.then_some(faults.lag_by),
+        };
+        let work = |delay| self.work(call, terms, delay);
+        let written = match draw.fault {
+            Some(Fault::LateCommit) => {
+                // Nobody waits for it: the connection closes first.
+                tokio::spawn(work(self.0.latency + slowness + faults.late_by));
+                self.wait(slowness).await;
+                return None;
+            }
+            Some(Fault::LostAnswer) => {
+                self.run(endpoint, slowness, work(slowness)).await.ok();
+                return None;
+            }
+            Some(Fault::BadGateway) if draw.coin => {
+                self.run(endpoint, slowness, work(slowness)).await.ok();
+                dialect.bad_gateway()
+            }
+            Some(Fault::Garbled) => {
+                let result = self.run(endpoint, slowness, work(slowness)).await;
+                write(&dialect, result).garbled()
+            }
+            None | Some(Fault::Slow | Fault::ReadLag) => {
+                write(&dialect, self.run(endpoint, slowness, work(slowness)).await)
+            }
+            Some(refusing) => {
+                self.wait(slowness).await;
+                refuse(&dialect, refusing)?
+            }
+        };
+        Some(rated(written, hint))
+    }
+
+    /// Counts a call and says what it meets, and whether the quota lets it through.
+    fn admit(&self, endpoint: Endpoint) -> (Draw, Faults, Option<RateHint>, bool) {
+        let mut state = self.state();
+        let number = state.calls.iter().sum();
+        state.calls[endpoint as usize] += 1;
+        let prey = match endpoint {
+            Endpoint::Create => Prey::Create,
+            Endpoint::CreateMany | Endpoint::Delete => Prey::Write,
+            Endpoint::Find | Endpoint::Search | Endpoint::Count => Prey::Read,
+            Endpoint::Models => Prey::Ask,
+        };
+        let draw = state.faults.draw(self.0.seed, number, prey);
+        let faults = state.faults.clone();
+        let Some(quota) = self.0.quota else {
+            return (draw, faults, None, true);
+        };
+        let elapsed = self.0.start.elapsed().as_nanos();
+        let length = quota.window.as_nanos().max(1);
+        if state.window.0 != elapsed / length {
+            state.window = (elapsed / length, 0);
+        }
+        state.window.1 += 1;
+        let used = state.window.1;
+        let left = u64::try_from(length - elapsed % length).unwrap_or(u64::MAX);
+        let hint = RateHint {
+            limit: Some(quota.calls),
+            remaining: Some(quota.calls.saturating_sub(used)),
+            reset: Some(Duration::from_secs(left.div_ceil(1_000_000_000))),
+            retry_after: None,
+        };
+        (draw, faults, Some(hint), used <= quota.calls)
+    }
+
+    fn over_quota(&self, dialect: &Dialect, endpoint: Endpoint) -> Written {
+        match dialect.entrance {
+            Entrance::Esb => {
+                let calls = self.0.quota.map_or(0, |quota| quota.calls);
+                let text = format!(
+                    "Access frequency limit, Access frequency of APP [{}] to component [/v2/cc/{}/] exceeds \
+                     the limit; the frequency limit is [{calls}/1second], please try again later",
+                    self.0.models.credentials.app_code,
+                    endpoint.component(),
+                );
+                dialect.esb_refused(code::ESB_THROTTLED, &text)
+            }
+            Entrance::Gateway => dialect.gateway_throttled(429),
+            Entrance::Native => dialect.too_many_requests(),
+        }
+    }
+
+    /// What a server goes on with once it has the request, whoever waits for it.
+    fn work(
+        &self,
+        call: Result<Call, Refusal>,
+        terms: Terms,
+        delay: Duration,
+    ) -> impl Future<Output = Result<String, Refusal>> + Send + use<> {
+        let sandbox = self.clone();
+        async move {
+            if !delay.is_zero() {
+                sleep(delay).await;
+            }
+            sandbox.execute(call?, terms).await
+        }
+    }
+
+    /// Runs work to its end even if the caller leaves. A batch ends with its caller, as a real one
+    /// does (captures-chain: 36 of 200 stored), and work that takes no time is done at once.
+    async fn run(
+        &self,
+        endpoint: Endpoint,
+        delay: Duration,
+        work: impl Future<Output = Result<String, Refusal>> + Send + 'static,
+    ) -> Result<String, Refusal> {
+        let at_once = self.0.latency.is_zero() && delay.is_zero();
+        if at_once || endpoint == Endpoint::CreateMany {
+            return work.await;
+        }
+        let stopped = |_| Err(Refusal::of(code::INTERNAL, "sandbox"));
+        tokio::spawn(work).await.unwrap_or_else(stopped)
+    }
+
+    async fn wait(&self, longer: Duration) {
+        let delay = self.0.latency + longer;
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+    }
+
+    /// How this caller is answered, under a fresh id unless the caller brought one along.
+    fn dialect(&self, caller: &Caller) -> Dialect {
+        let number = self.0.ids.fetch_add(1, Ordering::Relaxed);
+        let high = scramble(self.0.seed ^ scramble(number));
+        let hex = format!("{high:016x}{:016x}", scramble(high));
+        let fresh = match caller.entrance {
+            Entrance::Native => format!("cc0000{}", &hex[..20]),
+            Entrance::Esb | Entrance::Gateway => hex,
+        };
+        Dialect {
+            entrance: caller.entrance,
+            version: self.0.version,
+            language: caller.language,
+            request_id: caller.request_id.clone().unwrap_or(fresh),
+        }
+    }
+}
+
+fn write(dialect: &Dialect, result: Result<String, Refusal>) -> Written {
+    match result {
+        Ok(data) => dialect.success(&data),
+        Err(refusal) => dialect.refused(&refusal),
+    }
+}
+
+/// What a fault answers without executing the call; `None` where nothing comes back.
+fn refuse(dialect: &Dialect, fault: Fault) -> Option<Written> {
+    let second = Some(Duration::from_secs(1));
+    match fault {
+        Fault::LostRequest => None,
+        Fault::Throttled429 => {
+            let mut written = dialect.throttled_page();
+            written.rate.retry_after = second;
+            Some(written)
+        }
+        Fault::ThrottledGateway => {
+            let mut written = dialect.gateway_throttled(200);
+            (written.rate.limit, written.rate.remaining) = (Some(100), Some(0));
+            written.rate.reset = second;
+            Some(written)
+        }
+        Fault::ThrottledCmdb => Some(dialect.too_many_requests()),
+        Fault::Locked => Some(dialect.refused(&Refusal::new(code::LOCKED))),
+        Fault::DataNull => Some(dialect.success("null")),
+        _ => Some(dialect.bad_gateway()),
+    }
+}
+
+/// Adds what the quota says, where the answer says nothing of its own.
+fn rated(mut written: Written, hint: RateHint) -> Written {
+    if written.rate == RateHint::default() {
+        written.rate = hint;
+    }
+    written
+}
+
+fn preload(state: &mut State, models: &Models) -> io::Result<()> {
+    for (table, known) in models.all() {
+        for &(source, target) in &known.existing {
+            let row = Row {
+                source,
+                target,
+                table,
+            };
+            state.insert(row, models)?;
+        }
+    }
+    Ok(())
+}
+
+impl Cmdb for Sandbox {
+    async fn call(&self, request: Request) -> Reply {
+        let caller = Caller {
+            entrance: self.0.entrance,
+            supplier_account: self.0.supplier_account.clone(),
+            language: self.0.language,
+            request_id: None,
+        };
+        let call = Call::from(request);
+        let endpoint = call.endpoint();
+        let written = match self.missing(endpoint, &caller) {
+            Some(written) => Some(written),
+            None => self.answer(endpoint, Ok(call), caller).await,
+        };
+        match written {
+            Some(written) => Reply::Answered(answer(written)),
+            None => Reply::Lost("the sandbox closed the connection".to_owned()),
+        }
+    }
+}
+
+impl Sandbox {
+    /// What an entrance says that has no such endpoint.
+    fn missing(&self, endpoint: Endpoint, caller: &Caller) -> Option<Written> {
+        let entrance = caller.entrance;
+        let dialect = self.dialect(caller);
+        let old_cmdb = self.0.version == Version::V3_5;
+        let old = old_cmdb || (self.0.old_esb && entrance == Entrance::Esb);
+        match endpoint {
+            Endpoint::Delete if old && !old_cmdb => Some(dialect.not_json("404: Page Not Found")),
+            _ if old && endpoint.is_new() => Some(dialect.not_found()),
+            _ => None,
+        }
+    }
+}
+
+fn answer(written: Written) -> Answer {
+    let envelope = Envelope::parse(written.body.as_bytes());
+    let is_id =
+        |(name, _): &&(&str, String)| name.ends_with("equest_id") || name.ends_with("equest-Id");
+    let header = written.headers.iter().find(is_id).map(|(_, id)| id.clone());
+    let in_body = envelope
+        .as_ref()
+        .and_then(|envelope| envelope.request_id.clone());
+    Answer {
+        status: written.status,
+        excerpt: match &envelope {
+            Some(_) => String::new(),
+            None => written.body.chars().take(200).collect(),
+        },
+        envelope,
+        rate: written.rate,
+        request_id: in_body.or(header),
+    }
+}

@@ -1,0 +1,278 @@
+//! The rows: every association that exists, by id, by pair and, where a rule counts it, by target.
+//!
+//! Owns the id sequence and the indexes. Knows nothing of names, rules or calls. A row costs 60 to
+//! 100 bytes, indexes included; every operation is logarithmic but a search by target in an n:n
+//! association, which reads that association through.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::models::TableId;
+use crate::association::Mapping;
+
+/// One association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) source: i64,
+    pub(super) target: i64,
+    pub(super) table: TableId,
+}
+
+#[derive(Debug)]
+struct Index {
+    /// (source, target, id): 3.5 stores the same pair twice, so the id belongs to the key.
+    by_pair: BTreeSet<(i64, i64, u32)>,
+    /// (target, id), where a mapping rule counts targets.
+    by_target: Option<BTreeSet<(i64, u32)>>,
+}
+
+/// All associations.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// At `id - 1`. Ids that were deleted or never came to be are empty.
+    all: Vec<Option<Row>>,
+    indexes: Vec<Index>,
+    live: usize,
+    /// From which id on rows came to be at which time, for as long as a look-up may lag.
+    births: VecDeque<(Instant, u32)>,
+}
+
+impl Rows {
+    /// None yet, for the tables in their order.
+    pub(super) fn new(mappings: impl Iterator<Item = Mapping>) -> Self {
+        let index = |mapping| Index {
+            by_pair: BTreeSet::new(),
+            by_target: (mapping != Mapping::ManyToMany).then(BTreeSet::new),
+        };
+        Self {
+            all: Vec::new(),
+            indexes: mappings.map(index).collect(),
+            live: 0,
+            births: VecDeque::new(),
+        }
+    }
+
+    /// The id that the next row gets: one sequence over all associations (captures-chain).
+    pub(super) fn next_id(&self) -> u32 {
+        u32::try_from(self.all.len() + 1).expect("fewer than 2^32 rows fit into memory")
+    }
+
+    /// Adds a row under the next id.
+    pub(super) fn insert(&mut self, row: Row) -> u32 {
+        let id = self.next_id();
+        self.all.push(Some(row));
+        self.live += 1;
+        let index = &mut self.indexes[row.table.index()];
+        index.by_pair.insert((row.source, row.target, id));
+        if let Some(by_target) = &mut index.by_target {
+            by_target.insert((row.target, id));
+        }
+        id
+    }
+
+    /// Lets the next row get this id, if it is not behind already.
+    pub(super) fn skip_to(&mut self, id: u32) {
+        let len = id.saturating_sub(1) as usize;
+        if len > self.all.len() {
+            self.all.resize(len, None);
+        }
+    }
+
+    /// Notes when a row came to be, and forgets what no lag reaches back to.
+    pub(super) fn born(&mut self, id: u32, now: Instant, lag: Duration) {
+        let is_old = |(birth, _): &(Instant, u32)| now.duration_since(*birth) >= lag;
+        while self.births.front().is_some_and(is_old) {
+            self.births.pop_front();
+        }
+        if self.births.back().is_none_or(|(last, _)| *last < now) {
+            self.births.push_back((now, id));
+        }
+    }
+
+    /// The first id that is younger than the lag, and so hidden from a look-up that lags.
+    pub(super) fn horizon(&self, now: Instant, lag: Duration) -> u32 {
+        let is_young = |(birth, _): &&(Instant, u32)| now.duration_since(*birth) < lag;
+        let youngest = self.births.iter().find(is_young);
+        youngest.map_or(u32::MAX, |(_, id)| *id)
+    }
+
+    /// Removes a row; `None` where there was none.
+    pub(super) fn remove(&mut self, id: i64) -> Option<Row> {
+        let number = u32::try_from(id).ok()?;
+        let row = self.all.get_mut(number.checked_sub(1)? as usize)?.take()?;
+        self.live -= 1;
+        let index = &mut self.indexes[row.table.index()];
+        index.by_pair.remove(&(row.source, row.target, number));
+        if let Some(by_target) = &mut index.by_target {
+            by_target.remove(&(row.target, number));
+        }
+        Some(row)
+    }
+
+    pub(super) fn get(&self, id: i64) -> Option<Row> {
+        let index = usize::try_from(id).ok()?.checked_sub(1)?;
+        self.all.get(index).copied().flatten()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.live
+    }
+
+    /// All rows, ids ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, Row)> {
+        let numbered = (1..).zip(&self.all);
+        numbered.filter_map(|(id, row)| Some((id, (*row)?)))
+    }
+
+    pub(super) fn has_pair(&self, table: TableId, source: i64, target: i64) -> bool {
+        self.with_pair(table, source, target).next().is_some()
+    }
+
+    pub(super) fn has_source(&self, table: TableId, source: i64) -> bool {
+        self.with_source(table, source).next().is_some()
+    }
+
+    pub(super) fn has_target(&self, table: TableId, target: i64) -> bool {
+        let mut found = false;
+        let _ = self.each_with_target(table, target, |_| {
+            found = true;
+            ControlFlow::Break(())
+        });
+        found
+    }
+
+    pub(super) fn with_pair(
+        &self,
+        table: TableId,
+        source: i64,
+        target: i64,
+    ) -> impl Iterator<Item = u32> {
+        let by_pair = &self.indexes[table.index()].by_pair;
+        let same = by_pair.range((source, target, 0)..=(source, target, u32::MAX));
+        same.map(|&(_, _, id)| id)
+    }
+
+    pub(super) fn with_source(&self, table: TableId, source: i64) -> impl Iterator<Item = u32> {
+        let by_pair = &self.indexes[table.index()].by_pair;
+        let same = by_pair.range((source, i64::MIN, 0)..=(source, i64::MAX, u32::MAX));
+        same.map(|&(_, _, id)| id)
+    }
+
+    /// Visits the ids of the rows with this target until the visitor breaks.
+    pub(super) fn each_with_target(
+        &self,
+        table: TableId,
+        target: i64,
+        mut visit: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let index = &self.indexes[table.index()];
+        match &index.by_target {
+            Some(by_target) => {
+                let mut same = by_target.range((target, 0)..=(target, u32::MAX));
+                same.try_for_each(|&(_, id)| visit(id))
+            }
+            None => {
+                let mut same = index.by_pair.iter().filter(|(_, t, _)| *t == target);
+                same.try_for_each(|&(_, _, id)| visit(id))
+            }
+        }
+    }
+
+    /// The ids of everything in a table.
+    pub(super) fn in_table(&self, table: TableId) -> impl Iterator<Item = u32> {
+        self.indexes[table.index()]
+            .by_pair
+            .iter()
+            .map(|&(_, _, id)| id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(table: usize, source: i64, target: i64) -> Row {
+        let table = TableId::new(table).unwrap();
+        Row {
+            source,
+            target,
+            table,
+        }
+    }
+
+    fn rows() -> Rows {
+        Rows::new([Mapping::OneToMany, Mapping::ManyToMany].into_iter())
+    }
+
+    fn targets(rows: &Rows, table: usize, target: i64) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let _ = rows.each_with_target(TableId::new(table).unwrap(), target, |id| {
+            ids.push(id);
+            ControlFlow::Continue(())
+        });
+        ids
+    }
+
+    #[test]
+    fn a_row_takes_no_more_than_it_must() {
+        assert_eq!(size_of::<Option<Row>>(), 24);
+    }
+
+    #[test]
+    fn ids_ascend_over_all_tables_and_are_never_given_twice() {
+        let mut rows = rows();
+        assert_eq!(rows.insert(row(0, 1, 2)), 1);
+        assert_eq!(rows.insert(row(1, 1, 2)), 2);
+        assert!(rows.remove(2).is_some());
+        assert_eq!(rows.insert(row(1, 1, 2)), 3);
+        rows.skip_to(10);
+        assert_eq!(rows.insert(row(1, 1, 3)), 10);
+        assert_eq!(
+            rows.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+            [1, 3, 10]
+        );
+        assert_eq!(rows.len(), 3);
+    }
+
+    #[test]
+    fn indexes_find_what_is_there_and_forget_what_is_gone() {
+        let mut rows = rows();
+        for table in [0, 1] {
+            let id = rows.insert(row(table, 5, 7));
+            rows.insert(row(table, 5, 8));
+            rows.insert(row(table, -5, i64::MAX));
+            let at = TableId::new(table).unwrap();
+            assert!(rows.has_pair(at, 5, 7) && !rows.has_pair(at, 7, 5));
+            assert_eq!(rows.with_source(at, 5).count(), 2);
+            assert_eq!(targets(&rows, table, 7), [id]);
+            assert!(rows.has_target(at, i64::MAX));
+            assert_eq!(rows.remove(i64::from(id)), Some(row(table, 5, 7)));
+            assert_eq!(rows.remove(i64::from(id)), None);
+            assert!(!rows.has_pair(at, 5, 7) && !rows.has_target(at, 7));
+            assert_eq!(rows.in_table(at).count(), 2);
+        }
+        assert_eq!(rows.remove(0), None);
+        assert_eq!(rows.remove(-1), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lagging_look_up_sees_only_rows_older_than_the_lag() {
+        let lag = Duration::from_secs(1);
+        let mut rows = rows();
+        for _ in 0..2 {
+            let id = rows.insert(row(1, 1, 1));
+            rows.born(id, Instant::now(), lag);
+        }
+        assert_eq!(rows.horizon(Instant::now(), lag), 1);
+        tokio::time::advance(Duration::from_millis(600)).await;
+        let id = rows.insert(row(1, 1, 1));
+        rows.born(id, Instant::now(), lag);
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert_eq!(rows.horizon(Instant::now(), lag), 3);
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert_eq!(rows.horizon(Instant::now(), lag), u32::MAX);
+    }
+}

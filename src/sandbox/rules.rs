@@ -1,0 +1,595 @@
+//! What a call does: the server's checks in the server's order, its locks and its races.
+//!
+//! Owns contract sections 3 to 7. Knows nothing of entrances, faults or bytes. A create looks at the
+//! mapping first, waits, takes the lock, waits, and stores: so two at once may both get past the
+//! check, as they do on a real server (captures 9 and 13).
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep};
+
+use super::call::Call;
+use super::filter::{Alternative, Filter};
+use super::models::{Known, TableId};
+use super::refusal::{ALREADY_EXISTS_IN_BATCH, Language, Refusal, UNKNOWN_ASSOCIATION_IN_BATCH};
+use super::rows::{Row, Rows};
+use super::{Sandbox, Version};
+use crate::association::Mapping;
+use crate::wire::code;
+
+/// On whose behalf a call is executed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Whether the caller's account owns the instances. Model associations are seen by all (capture
+    /// 5.10).
+    pub(super) own: bool,
+    /// Of the texts in a batch's answer.
+    pub(super) language: Language,
+    /// How old a row must be to be seen.
+    pub(super) lag: Option<Duration>,
+}
+
+/// A pause between two tries for a 1:1 lock, and how many there are (contract section 5).
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+const LOCK_TRIES: usize = 10;
+
+/// An association as look-ups show it (capture 6.1).
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: i64,
+    bk_inst_id: i64,
+    bk_obj_id: &'a str,
+    bk_asst_inst_id: i64,
+    bk_asst_obj_id: &'a str,
+    bk_supplier_account: &'a str,
+    bk_obj_asst_id: &'a str,
+    bk_asst_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Value>,
+}
+
+/// A model association as questions show it (capture 6.11).
+#[derive(Serialize)]
+struct ShownModel<'a> {
+    id: usize,
+    bk_supplier_account: &'a str,
+    bk_obj_asst_id: &'a str,
+    bk_obj_asst_name: &'a str,
+    bk_obj_id: &'a str,
+    bk_asst_obj_id: &'a str,
+    bk_asst_id: &'a str,
+    mapping: &'a str,
+    on_delete: &'a str,
+    ispre: Option<bool>,
+}
+
+/// Locks of one create, let go of when it ends or is abandoned.
+struct Held<'a> {
+    sandbox: &'a Sandbox,
+    keys: Vec<(TableId, i64)>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut state = self.sandbox.state();
+        for key in &self.keys {
+            state.locks.remove(key);
+        }
+    }
+}
+
+impl Sandbox {
+    /// Does what a call asks; the data of a success is JSON text.
+    pub(super) async fn execute(&self, call: Call, terms: Terms) -> Result<String, Refusal> {
+        match call {
+            Call::Create {
+                obj_asst_id,
+                source,
+                target,
+            } => self.create(&obj_asst_id, source, target, terms).await,
+            Call::CreateMany {
+                source_model,
+                target_model,
+                obj_asst_id,
+                pairs,
+            } => {
+                let models = (source_model.as_str(), target_model.as_str());
+                self.create_many(models, &obj_asst_id, &pairs, terms).await
+            }
+            other => {
+                self.pause(4).await;
+                self.answer_at_once(other, terms)
+            }
+        }
+    }
+
+    fn answer_at_once(&self, call: Call, terms: Terms) -> Result<String, Refusal> {
+        match call {
+            Call::Find { model, .. } if model.is_empty() && self.0.version != Version::V3_5 => {
+                Err(Refusal::of(code::UNASSIGNED, "bk_obj_id"))
+            }
+            Call::Find { model, filter } => {
+                let anywhere = self.0.version == Version::V3_5;
+                let touches = |known: &Known| anywhere || touches(known, &model);
+                Ok(json(&self.show(self.matching(&filter, touches, terms))))
+            }
+            // The server forgets to put the field's name into its text (capture 6.13).
+            Call::Models { filter: None } => Err(Refusal::of(code::INVALID_PARAMETER, "%s")),
+            Call::Models {
+                filter: Some(filter),
+            } => Ok(self.show_models(&filter)),
+            Call::Delete { model, id } => self.delete(&model, id, terms),
+            Call::Search {
+                model,
+                filter,
+                fields,
+                start,
+                limit,
+            } => {
+                let found = self.matching(&filter, |known| touches(known, &model), terms);
+                let page = found.into_iter().skip(start).take(limit).collect();
+                let info = json(&project(&self.show(page), &fields));
+                Ok(format!(r#"{{"info":{info}}}"#))
+            }
+            Call::Count { model, filter } => {
+                // Counts rows of which the model is the source, and no others (contract section 7).
+                let is_source = |known: &Known| *known.model.source == *model;
+                let count = self.matching(&filter, is_source, terms).len();
+                Ok(format!(r#"{{"count":{count}}}"#))
+            }
+            Call::Create { .. } | Call::CreateMany { .. } => {
+                Err(Refusal::of(code::INTERNAL, "sandbox"))
+            }
+        }
+    }
+
+    async fn create(
+        &self,
+        obj_asst_id: &str,
+        source: i64,
+        target: i64,
+        terms: Terms,
+    ) -> Result<String, Refusal> {
+        self.pause(1).await;
+        let table = self.0.models.table(obj_asst_id);
+        let table = table.ok_or(Refusal::new(code::UNKNOWN_ASSOCIATION))?;
+        let mapping = self.0.models.get(table).model.mapping;
+        let row = Row {
+            source,
+            target,
+            table,
+        };
+        // A write conflict makes the server start over, and then it sees what was in the way.
+        loop {
+            self.check(row, terms)?;
+            self.window(mapping).await;
+            let held = self.lock(row, mapping).await?;
+            self.window(mapping).await;
+            drop(held);
+            if let Some(id) = self.store(row)? {
+                self.pause(1).await;
+                return Ok(format!(r#"{{"id":{id}}}"#));
+            }
+        }
+    }
+
+    /// The checks of a single create, in order (contract section 3.2).
+    fn check(&self, row: Row, terms: Terms) -> Result<(), Refusal> {
+        let model = &self.0.models.get(row.table).model;
+        if terms.own {
+            let state = self.state();
+            if mapping_is_violated(&state.rows, model.mapping, row) {
+                return Err(Refusal::new(match (model.mapping, self.0.version) {
+                    (Mapping::OneToMany, Version::V3_5 | Version::V3_14) => {
+                        code::MAPPING_ONE_TO_MANY
+                    }
+                    _ => code::MAPPING_ONE_TO_ONE,
+                }));
+            }
+            if state.rows.has_pair(row.table, row.source, row.target) {
+                return Err(Refusal::new(code::DUPLICATE));
+            }
+        }
+        self.check_instances(
+            (&model.source, &model.target),
+            row.source,
+            row.target,
+            terms,
+        )
+    }
+
+    fn check_instances(
+        &self,
+        (source_model, target_model): (&str, &str),
+        source: i64,
+        target: i64,
+        terms: Terms,
+    ) -> Result<(), Refusal> {
+        for (model, id, missing) in [
+            (source_model, source, code::MISSING_SOURCE),
+            (target_model, target, code::MISSING_TARGET),
+        ] {
+            if id < 0 {
+                // The server turns it into a uint64, which its driver refuses (capture 3.9).
+                let text = format!(
+                    "cannot transform type mapstr.MapStr to a BSON Document: {} overflows int64",
+                    id as u64
+                );
+                return Err(Refusal::raw(code::UNKNOWN_OR_DRIVER, text));
+            }
+            if !terms.own || !self.0.models.exists(model, id) {
+                return Err(Refusal::new(missing));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the locks of a create, with what is odd about them (contract section 5): the keys have
+    /// no side, 1:n tries once, and for 1:1 finding all keys held counts as success.
+    async fn lock(&self, row: Row, mapping: Mapping) -> Result<Option<Held<'_>>, Refusal> {
+        let (table, source, target) = (row.table, row.source, row.target);
+        let keys = match mapping {
+            _ if self.0.version == Version::V3_5 => return Ok(None),
+            Mapping::ManyToMany => return Ok(None),
+            Mapping::OneToMany => vec![(table, target)],
+            Mapping::OneToOne if source == target => vec![(table, source)],
+            Mapping::OneToOne => vec![(table, source), (table, target)],
+        };
+        let tries = if mapping == Mapping::OneToMany {
+            1
+        } else {
+            LOCK_TRIES
+        };
+        for _ in 0..tries {
+            if self.try_lock(&keys, mapping) {
+                let sandbox = self;
+                return Ok(Some(Held { sandbox, keys }));
+            }
+            if mapping == Mapping::OneToOne {
+                sleep(LOCK_RETRY).await;
+            }
+        }
+        Err(Refusal::new(code::LOCKED))
+    }
+
+    fn try_lock(&self, keys: &[(TableId, i64)], mapping: Mapping) -> bool {
+        let locks = &mut self.state().locks;
+        let is_free = |key: &&(TableId, i64)| !locks.contains(*key);
+        let free = keys.iter().filter(is_free).count();
+        let none_is_free_and_that_counts = mapping == Mapping::OneToOne && free == 0;
+        let locked = free == keys.len() || none_is_free_and_that_counts;
+        if locked {
+            locks.extend(keys);
+        }
+        locked
+    }
+
+    /// Stores a row; `None` where the unique index forbids it. 3.5 has none.
+    fn store(&self, row: Row) -> Result<Option<u32>, Refusal> {
+        let mut state = self.state();
+        let unique = self.0.version != Version::V3_5;
+        if unique && state.rows.has_pair(row.table, row.source, row.target) {
+            return Ok(None);
+        }
+        let stored = state.insert(row, &self.0.models);
+        stored
+            .map(Some)
+            .map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))
+    }
+
+    /// A batch: one after another, each with its own text and no code (contract section 6).
+    async fn create_many(
+        &self,
+        (source_model, target_model): (&str, &str),
+        obj_asst_id: &str,
+        pairs: &[(i64, i64)],
+        terms: Terms,
+    ) -> Result<String, Refusal> {
+        self.pause(4).await;
+        check_batch((source_model, target_model), obj_asst_id, pairs.len())?;
+        let table = self.0.models.table(obj_asst_id);
+        if table.is_none() && self.0.version == Version::V3_14 {
+            return Err(Refusal::new(code::UNKNOWN_ASSOCIATION));
+        }
+        let (mut created, mut errors) = (Map::new(), Map::new());
+        for (index, &(source, target)) in pairs.iter().enumerate() {
+            if index > 0 {
+                self.pause_in_batch().await;
+            }
+            let models = (source_model, target_model);
+            let result = self.create_in_batch(models, table, (source, target), terms);
+            match result {
+                Ok(id) => created.insert(index.to_string(), id.into()),
+                Err(refusal) => {
+                    errors.insert(index.to_string(), refusal.text(terms.language).into())
+                }
+            };
+        }
+        let data = serde_json::json!({"success_created": created, "error_msg": errors});
+        Ok(data.to_string())
+    }
+
+    fn create_in_batch(
+        &self,
+        models: (&str, &str),
+        table: Option<TableId>,
+        (source, target): (i64, i64),
+        terms: Terms,
+    ) -> Result<u32, Refusal> {
+        let row = table.map(|table| Row {
+            source,
+            target,
+            table,
+        });
+        let names = || format!("{}->{}", models.0, models.1);
+        let exists = |row: Row| {
+            self.state()
+                .rows
+                .has_pair(row.table, row.source, row.target)
+        };
+        if terms.own && row.is_some_and(exists) {
+            return Err(Refusal::of(ALREADY_EXISTS_IN_BATCH, names()));
+        }
+        self.check_instances(models, source, target, terms)?;
+        let row = row.ok_or(Refusal::new(UNKNOWN_ASSOCIATION_IN_BATCH))?;
+        let mapping = self.0.models.get(row.table).model.mapping;
+        if mapping_is_violated(&self.state().rows, mapping, row) {
+            return Err(Refusal::new(match mapping {
+                Mapping::OneToMany => code::MAPPING_ONE_TO_MANY,
+                _ => code::MAPPING_ONE_TO_ONE,
+            }));
+        }
+        let stored = self.store(row)?;
+        stored.ok_or_else(|| Refusal::of(ALREADY_EXISTS_IN_BATCH, names()))
+    }
+
+    /// Deletes through a model whose table holds the row; anything else deletes nothing and succeeds
+    /// (captures 7.2 to 7.6). 3.5 knows ids alone.
+    fn delete(&self, model: &str, id: i64, terms: Terms) -> Result<String, Refusal> {
+        let mut state = self.state();
+        let old = self.0.version == Version::V3_5;
+        let held_here = |row: &Row| old || touches(self.0.models.get(row.table), model);
+        let found = state.rows.get(id).filter(|row| terms.own && held_here(row));
+        if found.is_none() && old {
+            return Err(Refusal::new(code::NOT_FOUND));
+        }
+        if found.is_some() {
+            let removed = state.remove(id);
+            removed.map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))?;
+        }
+        Ok("null".to_owned())
+    }
+
+    /// What a filter lets through in the tables of some model associations, ids ascending.
+    fn matching(
+        &self,
+        filter: &Filter,
+        within: impl Fn(&Known) -> bool,
+        terms: Terms,
+    ) -> Vec<(i64, Row)> {
+        if !terms.own {
+            return Vec::new();
+        }
+        let state = self.state();
+        let mut ids = BTreeSet::new();
+        for alternative in &filter.0 {
+            for (table, known) in self.0.models.all().filter(|(_, known)| within(known)) {
+                if self.table_fits(alternative, known) {
+                    collect(&state.rows, table, alternative, &mut ids);
+                }
+            }
+        }
+        let horizon = terms.lag.map(|lag| state.rows.horizon(Instant::now(), lag));
+        ids.retain(|id| horizon.is_none_or(|horizon| *id < horizon));
+        let ids = ids.into_iter().map(i64::from);
+        ids.filter_map(|id| Some((id, state.rows.get(id)?)))
+            .collect()
+    }
+
+    /// Whether what an alternative says of anything but ids holds for a table's rows.
+    fn table_fits(&self, alternative: &Alternative, known: &Known) -> bool {
+        let model = &known.model;
+        alternative.terms().iter().all(|term| {
+            let value: &str = match term.field.as_str() {
+                "id" | "bk_inst_id" | "bk_asst_inst_id" => return true,
+                "bk_obj_asst_id" => &model.obj_asst_id,
+                "bk_obj_id" => &model.source,
+                "bk_asst_obj_id" => &model.target,
+                "bk_asst_id" => &known.kind,
+                "bk_supplier_account" => &self.0.models.supplier_account,
+                _ => return term.admits(&Value::Null),
+            };
+            term.any_of
+                .iter()
+                .any(|wanted| wanted.as_str() == Some(value))
+        })
+    }
+
+    fn show(&self, rows: Vec<(i64, Row)>) -> Vec<Shown<'_>> {
+        let show = |(id, row): (i64, Row)| {
+            let known = self.0.models.get(row.table);
+            Shown {
+                id,
+                bk_inst_id: row.source,
+                bk_obj_id: &known.model.source,
+                bk_asst_inst_id: row.target,
+                bk_asst_obj_id: &known.model.target,
+                bk_supplier_account: &self.0.models.supplier_account,
+                bk_obj_asst_id: &known.model.obj_asst_id,
+                bk_asst_id: &known.kind,
+                metadata: (self.0.version == Version::V3_5)
+                    .then(|| serde_json::json!({"label": {}})),
+            }
+        };
+        rows.into_iter().map(show).collect()
+    }
+
+    fn show_models(&self, filter: &Filter) -> String {
+        let show = |(table, known): (TableId, &Known)| {
+            let shown = ShownModel {
+                id: table.index() + 1,
+                bk_supplier_account: &self.0.models.supplier_account,
+                bk_obj_asst_id: &known.model.obj_asst_id,
+                bk_obj_asst_name: &known.name,
+                bk_obj_id: &known.model.source,
+                bk_asst_obj_id: &known.model.target,
+                bk_asst_id: &known.kind,
+                mapping: known.model.mapping.as_str(),
+                on_delete: "none",
+                ispre: known.model.mainline.then_some(true),
+            };
+            let shown = serde_json::to_value(shown).unwrap_or_default();
+            filter.admits(&shown).then_some(shown)
+        };
+        json(&self.0.models.all().filter_map(show).collect::<Vec<_>>())
+    }
+
+    /// Waits for some quarters of the latency.
+    async fn pause(&self, quarters: u32) {
+        if !self.0.latency.is_zero() {
+            sleep(self.0.latency * quarters / 4).await;
+        }
+    }
+
+    /// A moment in which others may get in between, even where there is no latency.
+    async fn window(&self, mapping: Mapping) {
+        if self.0.latency.is_zero() && mapping != Mapping::ManyToMany {
+            tokio::task::yield_now().await;
+        }
+        self.pause(1).await;
+    }
+
+    /// A batch's items follow each other faster than calls do: 200 took 0.6 s where a call took 10 to
+    /// 20 ms (captures-chain).
+    async fn pause_in_batch(&self) {
+        if !self.0.latency.is_zero() {
+            sleep(self.0.latency / 8).await;
+        }
+    }
+}
+
+/// The whole-call checks of a batch, in order (contract section 6).
+fn check_batch(
+    (source, target): (&str, &str),
+    obj_asst_id: &str,
+    items: usize,
+) -> Result<(), Refusal> {
+    for (name, value) in [
+        ("bk_obj_asst_id", obj_asst_id),
+        ("bk_obj_id", source),
+        ("bk_asst_obj_id", target),
+    ] {
+        if value.is_empty() {
+            return Err(Refusal::of(code::INVALID_PARAMETER, name));
+        }
+    }
+    if items == 0 {
+        return Err(Refusal::of(code::EMPTY_DETAILS, "details"));
+    }
+    if items > 200 {
+        return Err(Refusal::of(code::OVER_LIMIT, "details"));
+    }
+    // A name shorter than a model's makes the server cut beyond its end, and panic.
+    for (model, key, fits) in [
+        (source, "bk_obj_id", obj_asst_id.starts_with(source)),
+        (target, "bk_asst_obj_id", obj_asst_id.ends_with(target)),
+    ] {
+        if obj_asst_id.len() < model.len() {
+            return Err(Refusal::of(code::INTERNAL, "toposerver"));
+        }
+        if !fits {
+            return Err(Refusal::of(code::BAD_FIELD, key));
+        }
+    }
+    Ok(())
+}
+
+fn mapping_is_violated(rows: &Rows, mapping: Mapping, row: Row) -> bool {
+    match mapping {
+        Mapping::OneToOne => {
+            rows.has_source(row.table, row.source) || rows.has_target(row.table, row.target)
+        }
+        Mapping::OneToMany => rows.has_target(row.table, row.target),
+        Mapping::ManyToMany => false,
+    }
+}
+
+fn touches(known: &Known, model: &str) -> bool {
+    *known.model.source == *model || *known.model.target == *model
+}
+
+/// Adds the ids of a table's rows that fit an alternative, by the narrowest index that helps.
+fn collect(rows: &Rows, table: TableId, alternative: &Alternative, ids: &mut BTreeSet<u32>) {
+    let fits = |id: u32| {
+        rows.get(i64::from(id)).is_some_and(|row| {
+            row.table == table
+                && alternative
+                    .terms()
+                    .iter()
+                    .all(|term| match term.field.as_str() {
+                        "id" => term.admits(&id.into()),
+                        "bk_inst_id" => term.admits(&row.source.into()),
+                        "bk_asst_inst_id" => term.admits(&row.target.into()),
+                        _ => true,
+                    })
+        })
+    };
+    let mut add = |id: u32| {
+        if fits(id) {
+            ids.insert(id);
+        }
+    };
+    let (sources, targets) = (
+        alternative.integers("bk_inst_id"),
+        alternative.integers("bk_asst_inst_id"),
+    );
+    match (alternative.integers("id"), sources, targets) {
+        (Some(wanted), _, _) => {
+            wanted
+                .into_iter()
+                .filter_map(|id| u32::try_from(id).ok())
+                .for_each(add);
+        }
+        (None, Some(sources), Some(targets)) => {
+            for source in sources {
+                for target in &targets {
+                    rows.with_pair(table, source, *target).for_each(&mut add);
+                }
+            }
+        }
+        (None, Some(sources), None) => {
+            for source in sources {
+                rows.with_source(table, source).for_each(&mut add);
+            }
+        }
+        (None, None, Some(targets)) => {
+            for target in targets {
+                let _ = rows.each_with_target(table, target, |id| {
+                    add(id);
+                    ControlFlow::Continue(())
+                });
+            }
+        }
+        (None, None, None) => rows.in_table(table).for_each(add),
+    }
+}
+
+/// Keeps some fields; all of them where none are named.
+fn project(rows: &[Shown<'_>], fields: &[String]) -> Vec<Value> {
+    let one = |row: &Shown<'_>| {
+        let mut shown = serde_json::to_value(row).unwrap_or_default();
+        if let (Some(map), false) = (shown.as_object_mut(), fields.is_empty()) {
+            map.retain(|key, _| fields.contains(key));
+        }
+        shown
+    };
+    rows.iter().map(one).collect()
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("keys are text, so this can be written")
+}

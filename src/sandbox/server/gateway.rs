@@ -1,0 +1,68 @@
+//! The API gateway: any prefix and stage, credentials in `X-Bkapi-Authorization`.
+//!
+//! Owns the gateway's own refusals (contract section 9). Behind it stands the apiserver.
+
+use serde::Deserialize;
+
+use super::native::{ACCOUNT, LANGUAGE, Route, call, check_identity, route};
+use super::{Arrived, Caller, Entrance, Language, Sandbox, TurnedAway, Understood};
+use crate::sandbox::dialect::Dialect;
+use crate::sandbox::models::Credentials;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Authorization {
+    bk_app_code: String,
+    bk_app_secret: String,
+    bk_username: String,
+    bk_token: String,
+}
+
+pub(super) fn understand(
+    sandbox: &Sandbox,
+    arrived: &Arrived<'_>,
+) -> Result<Understood, TurnedAway> {
+    // The gateway itself sets the account "0" unless the caller names one (contract section 1).
+    let account = arrived.any_header(ACCOUNT).unwrap_or("0").to_owned();
+    let caller = Caller {
+        entrance: Entrance::Gateway,
+        supplier_account: account,
+        language: Language::of_header(arrived.any_header(LANGUAGE)),
+        request_id: None,
+    };
+    let dialect = sandbox.dialect(&caller);
+    let routed = arrived.path.split_once("/api/v3/");
+    let routed = routed.map(|(_, path)| route(arrived.method, path, sandbox.0.version));
+    let Some(Route::To(endpoint, parts)) = routed else {
+        return Err(Box::new(dialect.not_found()));
+    };
+    let user = authorize(&dialect, &sandbox.0.models.credentials, arrived)?;
+    check_identity(&dialect, &caller, &user)?;
+    Ok(call(sandbox, endpoint, parts, arrived.body, caller))
+}
+
+/// Checks the app; returns the user, who may be nobody: then it is CMDB that refuses.
+fn authorize(
+    dialect: &Dialect,
+    credentials: &Credentials,
+    arrived: &Arrived<'_>,
+) -> Result<String, TurnedAway> {
+    let refuse = |reason: &str| {
+        let text = format!("Parameters error [reason=\"{reason}\"]");
+        Box::new(dialect.gateway_refused(400, 1_640_001, "INVALID_ARGS", &text))
+    };
+    let text = arrived.header("X-Bkapi-Authorization").unwrap_or("{}");
+    let given: Authorization = serde_json::from_str(text)
+        .map_err(|_| refuse("request header X-Bkapi-Authorization is not a valid JSON"))?;
+    if given.bk_app_code.is_empty() {
+        return Err(refuse("please provide bk_app_code"));
+    }
+    let known = given.bk_app_code == credentials.app_code;
+    if !known || given.bk_app_secret != credentials.app_secret.expose() {
+        return Err(refuse("bk_app_code or bk_app_secret is incorrect"));
+    }
+    if given.bk_token == credentials.token.expose() {
+        return Ok("token-user".to_owned());
+    }
+    Ok(given.bk_username)
+}

@@ -1,0 +1,142 @@
+//! CMDB's own apiserver: paths under `/api/v3`, trusted headers, no secret.
+//!
+//! Owns its routes (captures 5 and 7.1), which the gateway's resources share.
+
+use super::{
+    Arrived, Call, Caller, Dialect, Endpoint, Entrance, Language, Method, PathParts, Refusal,
+    Sandbox, TurnedAway, Understood, Version, parse_body,
+};
+use crate::wire::code;
+
+/// Names of the headers that carry the account, first come first served (contract section 1).
+pub(super) const ACCOUNT: &[&str] = &[
+    "X-Bkcmdb-Supplier-Account",
+    "X-Bkapi-Supplier-Account",
+    "HTTP_BK_SUPPLIER_ACCOUNT",
+    "HTTP_BLUEKING_SUPPLIER_ID",
+];
+const USER: &[&str] = &["X-Bkcmdb-User", "BK_USER"];
+pub(super) const LANGUAGE: &[&str] = &["X-Bkcmdb-Language", "HTTP_BLUEKING_LANGUAGE"];
+/// What the server takes for the call's id instead of making one (captures 5.11 and 11.7).
+const REQUEST_ID: &[&str] = &["Cc_Request_Id", "X-Bkapi-Request-Id"];
+
+/// What a path under `/api/v3` leads to.
+pub(super) enum Route {
+    To(Endpoint, PathParts),
+    /// The path takes this method.
+    Not(&'static str),
+    /// The server behind has no such path.
+    Nowhere,
+    /// There is no server for such a path.
+    NoBackend,
+}
+
+pub(super) fn understand(
+    sandbox: &Sandbox,
+    arrived: &Arrived<'_>,
+) -> Result<Understood, TurnedAway> {
+    let caller = Caller {
+        entrance: Entrance::Native,
+        supplier_account: arrived.any_header(ACCOUNT).unwrap_or_default().to_owned(),
+        language: Language::of_header(arrived.any_header(LANGUAGE)),
+        request_id: arrived.any_header(REQUEST_ID).map(str::to_owned),
+    };
+    let user = arrived.any_header(USER).unwrap_or_default();
+    let dialect = sandbox.dialect(&caller);
+    let Some(path) = arrived.path.strip_prefix("/api/v3/") else {
+        return Err(Box::new(dialect.not_found()));
+    };
+    check_identity(&dialect, &caller, user)?;
+    match route(arrived.method, path, sandbox.0.version) {
+        Route::To(endpoint, parts) => Ok(call(sandbox, endpoint, parts, arrived.body, caller)),
+        Route::Not(allowed) => Err(Box::new(dialect.not_allowed(allowed))),
+        Route::Nowhere => Err(Box::new(dialect.not_found())),
+        Route::NoBackend => {
+            let text = "rewrite request failed, unknown requested with backend process";
+            Err(Box::new(
+                dialect.refused(&Refusal::raw(code::NO_BACKEND, text)),
+            ))
+        }
+    }
+}
+
+/// The account is asked for first (capture 5.4).
+pub(super) fn check_identity(
+    dialect: &Dialect,
+    caller: &Caller,
+    user: &str,
+) -> Result<(), TurnedAway> {
+    for (name, value) in [
+        ("owner_id", caller.supplier_account.as_str()),
+        ("user", user),
+    ] {
+        if value.is_empty() {
+            return Err(Box::new(dialect.refused(&Refusal::of(code::NO_USER, name))));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn call(
+    sandbox: &Sandbox,
+    endpoint: Endpoint,
+    parts: PathParts,
+    body: &[u8],
+    caller: Caller,
+) -> Understood {
+    let body = match endpoint {
+        Endpoint::Delete => Some(serde_json::Value::Null),
+        _ => parse_body(body),
+    };
+    Understood {
+        endpoint,
+        call: Call::decode(endpoint, parts, body.as_ref(), sandbox.0.version),
+        caller,
+    }
+}
+
+/// Finds the way for what stands behind `/api/v3/`; a slash at the end is allowed (capture 5.7).
+pub(super) fn route(method: &Method, path: &str, version: Version) -> Route {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let segments: Vec<_> = path.split('/').collect();
+    let old = version == Version::V3_5;
+    let model = |model: &str| PathParts {
+        model: model.to_owned(),
+        id: String::new(),
+    };
+    let (endpoint, parts) = match segments.as_slice() {
+        ["create", "instassociation"] => (Endpoint::Create, PathParts::default()),
+        ["find", "instassociation"] => (Endpoint::Find, PathParts::default()),
+        ["find", "objectassociation"] => (Endpoint::Models, PathParts::default()),
+        ["delete", "instassociation", id] if old => {
+            let id = (*id).to_owned();
+            (
+                Endpoint::Delete,
+                PathParts {
+                    id,
+                    ..PathParts::default()
+                },
+            )
+        }
+        ["delete", "instassociation", of, id] if !old => {
+            let id = (*id).to_owned();
+            (Endpoint::Delete, PathParts { id, ..model(of) })
+        }
+        ["createmany", "instassociation"] if !old => (Endpoint::CreateMany, PathParts::default()),
+        ["search", "instance_associations", "object", of] if !old => (Endpoint::Search, model(of)),
+        ["count", "instance_associations", "object", of] if !old => (Endpoint::Count, model(of)),
+        [_, known, ..] if known.ends_with("association") || known.ends_with("associations") => {
+            return Route::Nowhere;
+        }
+        _ => return Route::NoBackend,
+    };
+    let allowed = if endpoint == Endpoint::Delete {
+        "DELETE"
+    } else {
+        "POST"
+    };
+    if method.as_str() != allowed {
+        return Route::Not(allowed);
+    }
+    Route::To(endpoint, parts)
+}
