@@ -2,10 +2,7 @@
 //!
 //! The only home of clap's parsers. Knows nothing of what a flag means, and reads neither files nor
 //! variables: [`layers`] puts what is not typed beneath what is.
-#![allow(
-    missing_docs,
-    reason = "flattened groups are documented at their types"
-)]
+#![allow(missing_docs, reason = "flattened groups are documented at their types")]
 #![allow(clippy::doc_markdown, reason = "comments are the help texts")]
 #![allow(rustdoc::bare_urls, reason = "comments are the help texts")]
 
@@ -294,11 +291,8 @@ pub enum CmdbVersion {
 }
 
 impl CmdbVersion {
-    const WORDS: [(&str, Self); 3] = [
-        ("3.5", Self::V3_5),
-        ("3.10.18", Self::V3_10_18),
-        ("3.14", Self::V3_14),
-    ];
+    const WORDS: [(&str, Self); 3] =
+        [("3.5", Self::V3_5), ("3.10.18", Self::V3_10_18), ("3.14", Self::V3_14)];
 }
 
 /// A fault of the sandbox, and how often it strikes.

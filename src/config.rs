@@ -357,17 +357,11 @@ fn layer(
         };
         let name = given("profile").map(|name| name.to_string_lossy().into_owned());
         let config = given("config").map(PathBuf::from);
-        layers.extend(profile::read(
-            config.as_deref(),
-            name.as_deref(),
-            environment,
-        )?);
+        layers.extend(profile::read(config.as_deref(), name.as_deref(), environment)?);
     }
     if sandbox {
         for layer in &mut layers {
-            layer
-                .values
-                .retain(|flag, _| !REAL_WORLD.contains(&&**flag));
+            layer.values.retain(|flag, _| !REAL_WORLD.contains(&&**flag));
         }
     }
     layers.extend(parent.map(inherited));
@@ -387,11 +381,7 @@ fn inherited(parent: &Parent) -> Layer {
     if target.endpoint != Target::SANDBOX {
         values.insert("endpoint".to_owned(), vec![target.endpoint.clone().into()]);
     }
-    Layer {
-        source: Source::Parent,
-        origin: parent.file.display().to_string(),
-        values,
-    }
+    Layer { source: Source::Parent, origin: parent.file.display().to_string(), values }
 }
 
 fn engine(parts: &Parts<'_>) -> EngineOptions {
@@ -409,9 +399,7 @@ fn engine(parts: &Parts<'_>) -> EngineOptions {
         max_failures: settling.and_then(|args| args.max_failures),
         max_duration: calls.max_duration,
         batch: parts.batching.map_or(defaults.batch, |args| args.batch),
-        send_biz_id: parts
-            .business
-            .is_some_and(|args| args.send_biz_id.at(parts.target.entrance)),
+        send_biz_id: parts.business.is_some_and(|args| args.send_biz_id.at(parts.target.entrance)),
         models: calls.model.clone(),
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::association::Cells;
-use crate::manifest::Head;
+use crate::manifest::{Digested, Head};
 use crate::outcome::{Outcome, Record};
 use disk::Disk;
 
@@ -89,8 +89,18 @@ enum Entry {
     Outcome(OutcomeEntry),
     /// Bytes known to be on disk.
     Synced(u64),
-    /// Every row is settled: how many there are.
-    End(u64),
+    End(EndEntry),
+}
+
+/// Every row is settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndEntry {
+    /// How many there are.
+    pub rows: u64,
+    /// The inputs they came from.
+    pub inputs: Vec<Digested>,
+    /// When, RFC 3339.
+    pub finished_at: String,
 }
 
 /// Rows up to `through` (exclusive) may be sent from now on.
@@ -134,7 +144,7 @@ enum Line<'a> {
     Mark(&'a MarkEntry),
     Outcome(OutcomeLine<'a>),
     Synced(u64),
-    End(u64),
+    End(&'a EndEntry),
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
@@ -241,9 +251,9 @@ impl Journal {
         }));
     }
 
-    /// Says that every one of `rows` rows has its outcome.
-    pub fn end_of_run(&mut self, rows: u64) {
-        self.push(&Line::End(rows));
+    /// Says that every row has its outcome.
+    pub fn end_of_run(&mut self, end: &EndEntry) {
+        self.push(&Line::End(end));
     }
 
     /// Through which row (exclusive) marks have been written, on disk or not.

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -175,11 +176,8 @@ pub enum SendBizId {
 
 impl SendBizId {
     /// The values by their words.
-    pub const WORDS: [(&str, Self); 3] = [
-        ("auto", Self::Auto),
-        ("always", Self::Always),
-        ("never", Self::Never),
-    ];
+    pub const WORDS: [(&str, Self); 3] =
+        [("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
 
     /// What it comes to at an entrance. Where a business is sent, each row must have one.
     pub const fn at(self, entrance: Entrance) -> bool {
@@ -223,6 +221,12 @@ impl Format {
         (Self::Tsv.as_str(), Self::Tsv),
         (Self::Jsonl.as_str(), Self::Jsonl),
     ];
+
+    /// By a file name's ending.
+    pub fn of_name(path: &Path) -> Option<Self> {
+        let ending = path.extension()?.to_str()?;
+        Self::WORDS.into_iter().find(|(word, _)| *word == ending).map(|(_, format)| format)
+    }
 
     /// The word, which is also the ending of a file's name.
     pub const fn as_str(self) -> &'static str {

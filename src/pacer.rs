@@ -15,21 +15,36 @@ use tokio::time::Instant;
 
 use crate::wire::RateHint;
 
-/// What keeps the next call from going.
+/// What held the pace back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hold {
     /// `--rate`
     Rate,
-    /// The server's limit.
+    /// The server's own limit.
     Server,
-    /// `--concurrency`, or what the server takes at once.
+    /// `--concurrency`: all calls are waiting for answers.
     Concurrency,
-    /// Rows that collide with rows under way.
+    /// Rows that must not be under way together.
     Collisions,
-    /// The server does not answer.
+    /// The server gives no answer.
     Outage,
-    /// The input gives no more rows.
+    /// Rows come in slower than they go out.
     Input,
+    /// Nothing.
+    Nothing,
+}
+
+impl Hold {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Rate,
+        Self::Server,
+        Self::Concurrency,
+        Self::Collisions,
+        Self::Outage,
+        Self::Input,
+        Self::Nothing,
+    ];
 }
 
 /// governor on tokio's clock, so that pacing is tested in virtual time.

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 
 use crate::journal::disk::sync_folder_of;
 use crate::journal::{JournalError, replay};
+use crate::options::Format;
 use crate::outcome::{Record, Status};
 use crate::sort::{Sorted, Sorter};
 use writer::Writer;
@@ -35,29 +36,6 @@ pub const COLUMNS: [&str; 14] = [
     "request_id",
     "finished_at",
 ];
-
-/// How results are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Comma-separated.
-    Csv,
-    /// Tab-separated.
-    Tsv,
-    /// One object a line.
-    Jsonl,
-}
-
-impl Format {
-    /// By the file name's ending.
-    pub fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()? {
-            "csv" => Some(Self::Csv),
-            "tsv" => Some(Self::Tsv),
-            "jsonl" => Some(Self::Jsonl),
-            _ => None,
-        }
-    }
-}
 
 /// What goes wrong with results.
 #[derive(Debug, thiserror::Error)]

@@ -164,7 +164,9 @@ struct Run<'a, C> {
     settled: u64,
     halt: Option<Halt>,
     drain_until: Option<Instant>,
+    /// Until when the next call is held, and by what; since when that is so.
     held: Option<(Instant, Hold)>,
+    held_since: Instant,
 }
 
 impl<'a, C: Cmdb> Run<'a, C> {
@@ -216,6 +218,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             halt: None,
             drain_until: None,
             held: None,
+            held_since: started,
         }
     }
 
@@ -233,6 +236,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
         let mut show_at = self.started;
         loop {
             let now = Instant::now();
+            self.keep_time(now);
             self.check_limits(now);
             self.stage();
             self.admit(now);
@@ -256,7 +260,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 sync = Some(self.journal.start_sync()?);
             }
             if show_at <= now {
-                self.tally.hold(self.held.map(|(_, hold)| hold), now);
                 show(self.tally);
                 show_at = now + Duration::from_millis(200);
             }
@@ -299,6 +302,13 @@ impl<'a, C: Cmdb> Run<'a, C> {
 
     fn stop_with(&mut self, exit: Exit, message: String) {
         self.stop(Halt { exit, message });
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        let hold = self.held.map_or(Hold::Nothing, |(_, hold)| hold);
+        self.tally.calls.held(hold, now - self.held_since);
+        self.tally.elapsed = now - self.started;
+        self.held_since = now;
     }
 
     fn check_limits(&mut self, now: Instant) {

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 
 use crate::exit::Exit;
 use crate::outcome::{Reason, Record, Status};
+pub use crate::pacer::Hold;
 
 /// How many rows of each reason are shown by name.
 pub const SHOWN: usize = 5;
@@ -32,14 +33,8 @@ pub enum CallKind {
 
 impl CallKind {
     /// All of them, in the order in which a summary shows them.
-    pub const ALL: [Self; 6] = [
-        Self::Create,
-        Self::Batch,
-        Self::Delete,
-        Self::Find,
-        Self::Models,
-        Self::Probe,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Create, Self::Batch, Self::Delete, Self::Find, Self::Models, Self::Probe];
 
     /// The word that summaries show.
     pub const fn as_str(self) -> &'static str {
@@ -52,38 +47,6 @@ impl CallKind {
             Self::Probe => "probe",
         }
     }
-}
-
-/// What held the pace back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hold {
-    /// `--rate`
-    Rate,
-    /// The server's own limit.
-    Server,
-    /// `--concurrency`: all calls are waiting for answers.
-    Concurrency,
-    /// Rows that must not be under way together.
-    Collisions,
-    /// The server gives no answer.
-    Outage,
-    /// Rows come in slower than they go out.
-    Input,
-    /// Nothing.
-    Nothing,
-}
-
-impl Hold {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Rate,
-        Self::Server,
-        Self::Concurrency,
-        Self::Collisions,
-        Self::Outage,
-        Self::Input,
-        Self::Nothing,
-    ];
 }
 
 /// A row by its place in the input.
@@ -118,10 +81,7 @@ pub struct Example {
 impl ReasonTally {
     fn add(&mut self, record: &Record) {
         self.count += 1;
-        let place = Place {
-            file: record.file,
-            line: record.line,
-        };
+        let place = Place { file: record.file, line: record.line };
         if self.first.len() == SHOWN && self.first.last().is_some_and(|last| *last < place) {
             return;
         }
@@ -330,9 +290,7 @@ impl Calls {
     /// What held the pace back most of the time, and for which share of it.
     pub fn main_hold(&self) -> Option<(Hold, f64)> {
         let total: Duration = self.held.iter().sum();
-        let most = Hold::ALL
-            .into_iter()
-            .max_by_key(|hold| self.held[*hold as usize])?;
+        let most = Hold::ALL.into_iter().max_by_key(|hold| self.held[*hold as usize])?;
         let share = self.held[most as usize].as_secs_f64() / total.as_secs_f64();
         (!total.is_zero()).then_some((most, share))
     }
@@ -354,13 +312,7 @@ mod tests {
     use crate::outcome::Outcome;
 
     fn record(line: u64, outcome: Outcome) -> Record {
-        Record {
-            ordinal: line,
-            file: 0,
-            line,
-            cells: Cells::default(),
-            outcome,
-        }
+        Record { ordinal: line, file: 0, line, cells: Cells::default(), outcome }
     }
 
     fn good(line: u64, status: Status) -> Record {
@@ -397,10 +349,7 @@ mod tests {
             (vec![created.clone()], Exit::Ok),
             (vec![bad(3, Throttled)], Exit::AllRetryable),
             (vec![bad(3, Rejected)], Exit::SomeFailed),
-            (
-                vec![bad(3, Throttled), bad(4, InvalidRow)],
-                Exit::SomeFailed,
-            ),
+            (vec![bad(3, Throttled), bad(4, InvalidRow)], Exit::SomeFailed),
             (vec![created, bad(3, Throttled)], Exit::AllRetryable),
         ] {
             assert_eq!(exit_of(&tally(&records)), exit, "{records:?}");
@@ -433,11 +382,7 @@ mod tests {
             assert_eq!(tally(&[good(2, status)]).count(status), 1, "{status:?}");
         }
         for reason in Reason::ALL {
-            assert_eq!(
-                tally(&[bad(2, *reason)]).of_reason(*reason).count,
-                1,
-                "{reason:?}"
-            );
+            assert_eq!(tally(&[bad(2, *reason)]).of_reason(*reason).count, 1, "{reason:?}");
         }
     }
 
@@ -450,11 +395,7 @@ mod tests {
         }
         calls.answered(Duration::from_secs(3600));
         let near = |share: f64, ms: f64| (calls.latency_ms(share).unwrap() - ms).abs() < ms / 500.0;
-        assert!(
-            near(0.5, 51.0) && near(0.9, 91.0),
-            "{:?}",
-            calls.latency_ms(0.5)
-        );
+        assert!(near(0.5, 51.0) && near(0.9, 91.0), "{:?}", calls.latency_ms(0.5));
     }
 
     #[test]

@@ -300,10 +300,7 @@ impl Routes {
 }
 
 fn parse_endpoint(endpoint: &str) -> Result<Url, ClientError> {
-    let refuse = |reason: String| ClientError::Endpoint {
-        endpoint: endpoint.to_owned(),
-        reason,
-    };
+    let refuse = |reason: String| ClientError::Endpoint { endpoint: endpoint.to_owned(), reason };
     let url = Url::parse(endpoint).map_err(|error| refuse(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(refuse("it must start with http:// or https://".to_owned()));
@@ -377,9 +374,7 @@ fn with_proxy(
         Proxy::Url(url) => {
             let usable = Url::parse(url)
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            let proxy = usable
-                .then(|| reqwest::Proxy::all(url.as_str()).ok())
-                .flatten();
+            let proxy = usable.then(|| reqwest::Proxy::all(url.as_str()).ok()).flatten();
             Ok(builder.proxy(proxy.ok_or(ClientError::Proxy)?))
         }
     }
@@ -395,10 +390,8 @@ fn authorities(options: &HttpOptions) -> Result<Vec<Certificate>, ClientError> {
     let Some(path) = &options.ca_cert else {
         return Ok(Vec::new());
     };
-    let pem = std::fs::read(path).map_err(|source| ClientError::CaCertUnreadable {
-        path: path.clone(),
-        source,
-    })?;
+    let pem = std::fs::read(path)
+        .map_err(|source| ClientError::CaCertUnreadable { path: path.clone(), source })?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(ClientError::CaCertEmpty { path: path.clone() }),

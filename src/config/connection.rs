@@ -111,10 +111,7 @@ pub(super) fn connect(
     let found = identity::find(args, &layered.sources, environment)?;
     warnings.extend(found.warnings);
     if args.insecure {
-        let at = layered
-            .sources
-            .get("insecure")
-            .map_or("--insecure", |(_, origin)| origin);
+        let at = layered.sources.get("insecure").map_or("--insecure", |(_, origin)| origin);
         warnings.push(format!("{at}: the server's certificate is not verified"));
     }
     let proxy = match args.proxy.as_deref() {
@@ -143,9 +140,7 @@ fn proxy_shown(proxy: &Proxy, target: &Target, environment: &Environment<'_>) ->
     } else {
         ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
     };
-    let found = names
-        .iter()
-        .find_map(|name| Some((name, environment.get(name)?)));
+    let found = names.iter().find_map(|name| Some((name, environment.get(name)?)));
     match (proxy, found) {
         (Proxy::FromEnvironment, Some((name, url))) => {
             let url = url.to_string_lossy();

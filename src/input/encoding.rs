@@ -168,18 +168,11 @@ impl<R: Read> Decoder<R> {
         if bad == 0 {
             self.ready = judged.len();
             let seen = seen + good;
-            self.mode = if seen < ENOUGH {
-                Mode::Undecided { seen }
-            } else {
-                Mode::Utf8
-            };
+            self.mode = if seen < ENOUGH { Mode::Undecided { seen } } else { Mode::Utf8 };
         } else if seen == 0 && bad > good && is_gb18030(&self.pending, !more) {
             self.mode = Mode::Other(GB18030.new_decoder_without_bom_handling());
         } else {
-            self.ready = judged
-                .utf8_chunks()
-                .next()
-                .map_or(0, |chunk| chunk.valid().len());
+            self.ready = judged.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
             self.failed = Some(Undecodable::Unclear);
         }
         Ok(())
@@ -265,10 +258,7 @@ fn cut_off(bytes: &[u8]) -> usize {
 fn count_utf8(bytes: &[u8]) -> (usize, usize) {
     bytes.utf8_chunks().fold((0, 0), |(good, bad), chunk| {
         let characters = chunk.valid().chars().filter(|c| !c.is_ascii()).count();
-        (
-            good + characters,
-            bad + usize::from(!chunk.invalid().is_empty()),
-        )
+        (good + characters, bad + usize::from(!chunk.invalid().is_empty()))
     })
 }
 

@@ -131,10 +131,7 @@ impl InputError {
     }
 
     pub(super) fn unreadable(source: &Source, error: io::Error) -> Self {
-        Self::Unreadable {
-            file: source.to_string(),
-            error,
-        }
+        Self::Unreadable { file: source.to_string(), error }
     }
 }
 

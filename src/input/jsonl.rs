@@ -29,9 +29,7 @@ impl Objects {
         let end = text.find(|byte| byte == b'\n')?;
         let line = &text.pending()[..end.unwrap_or(text.pending().len())];
         if serde_json::from_slice::<ResultsLine>(line).is_ok() {
-            return Err(InputError::Results {
-                file: text.file().to_owned(),
-            });
+            return Err(InputError::Results { file: text.file().to_owned() });
         }
         Ok(Self { text })
     }
@@ -83,9 +81,7 @@ fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut Rows) -> Ro
         RowError::Broken(format!("{what}: {line:?}").into())
     };
     let Ok(text) = str::from_utf8(line) else {
-        let error = broken(format_args!(
-            "the line can't be decoded; is --encoding right?"
-        ));
+        let error = broken(format_args!("the line can't be decoded; is --encoding right?"));
         return rows.bad(number, [""; 4], error);
     };
     match read_object(text, columns) {
@@ -126,19 +122,13 @@ impl<'a> Value<'a> {
         let raw = raw.get();
         let Some(quoted) = raw.strip_prefix('"') else {
             let text = if raw == "null" { "" } else { raw };
-            return Ok(Self {
-                text: text.into(),
-                is_string: false,
-            });
+            return Ok(Self { text: text.into(), is_string: false });
         };
         let text = match quoted.strip_suffix('"') {
             Some(plain) if !plain.contains('\\') => plain.into(),
             _ => serde_json::from_str::<String>(raw)?.into(),
         };
-        Ok(Self {
-            text,
-            is_string: true,
-        })
+        Ok(Self { text, is_string: true })
     }
 }
 

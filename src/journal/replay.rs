@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
-use super::{Entry, Holder, JournalError};
+use super::{EndEntry, Entry, Holder, JournalError};
 use crate::manifest::Head;
 use crate::outcome::{Record, Status};
 
@@ -24,8 +24,8 @@ pub struct Replay {
     pub floors: Vec<(u64, i64)>,
     /// The largest association id seen.
     pub largest_id: i64,
-    /// How many rows the run has, where it has settled them all.
-    pub end: Option<u64>,
+    /// What was written when all rows were settled.
+    pub end: Option<EndEntry>,
     /// Where good lines end; what follows is torn.
     pub good_bytes: u64,
 }
@@ -107,7 +107,7 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
                     replay.largest_id.max(record.outcome.association_id.unwrap_or(0));
                 each(record);
             }
-            Entry::End(rows) => replay.end = Some(rows),
+            Entry::End(end) => replay.end = Some(end),
         }
     }
     replay.good_bytes = lines.good_bytes;

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::writer::unguarded;
-use super::{COLUMNS, Format, ResultsError};
+use super::{COLUMNS, ResultsError};
 use crate::association::Cells;
+use crate::options::Format;
 use crate::outcome::{Outcome, Reason, Record, Status};
 
 /// A line longer than this is none of ours.
@@ -47,7 +48,7 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Self, ResultsError> {
         let unreadable =
             |what: String| ResultsError::Unreadable { path: path.to_owned(), line: None, what };
-        let format = Format::of(path)
+        let format = Format::of_name(path)
             .ok_or_else(|| unreadable("results end with .csv, .tsv or .jsonl".to_owned()))?;
         let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
         let file = BufReader::with_capacity(1 << 16, file);

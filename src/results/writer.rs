@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::{COLUMNS, Format};
+use super::COLUMNS;
 use crate::association::{Column, InstId};
+use crate::options::Format;
 use crate::outcome::{Record, Status};
 
 /// Writes records one after the other.

@@ -83,13 +83,13 @@ impl<C: Cmdb> Run<'_, C> {
     fn question(&mut self) -> (Call, Request) {
         self.asking = true;
         let names = self.models.question();
-        self.tally.call(CallKind::Models);
+        self.tally.calls.sent(CallKind::Models);
         (Call::Models(names.clone()), Request::Models(names))
     }
 
     /// Asks something harmless: a model association that is known, or a row under way.
     fn probe(&mut self) -> (Call, Request) {
-        self.tally.call(CallKind::Probe);
+        self.tally.calls.sent(CallKind::Probe);
         let given = |name: &str| self.options.models.iter().any(|m| *m.obj_asst_id == *name);
         let request = match self.models.any_known() {
             Some(model) if !given(&model.obj_asst_id) => {
@@ -111,7 +111,7 @@ impl<C: Cmdb> Run<'_, C> {
         let slots = self.rows.take_looks(self.find_limit);
         let model = Arc::clone(&self.rows.life(slots[0]).model);
         let any_of = slots.iter().flat_map(|&slot| self.rows.life(slot).patterns()).collect();
-        self.tally.call(CallKind::Find);
+        self.tally.calls.sent(CallKind::Find);
         let request = Request::Find(Find {
             obj_id: Arc::clone(&model.source),
             obj_asst_id: Arc::clone(&model.obj_asst_id),
@@ -122,7 +122,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn create(&mut self) -> (Call, Request) {
         let slot = self.rows.creates.pop_front().expect("there is a call");
-        self.tally.call(CallKind::Create);
+        self.tally.calls.sent(CallKind::Create);
         let largest_id = self.largest_id;
         let life = self.rows.life_mut(slot);
         life.about_to_create(largest_id);

@@ -22,7 +22,7 @@ impl<C: Cmdb> Run<'_, C> {
             self.answered = true;
             self.pacer.answered(answer.rate, now);
         }
-        self.tally.took(now - sent_at);
+        self.tally.calls.answered(now - sent_at);
         match call {
             Call::Create(slot) => self.land_create(slot, &reply, sent_at, now),
             Call::Find(slots) => self.land_find(slots, &reply, sent_at, now),
@@ -59,7 +59,7 @@ impl<C: Cmdb> Run<'_, C> {
             _ => self.answered_by_server(),
         }
         if cause.is_some() {
-            self.tally.retry();
+            self.tally.calls.retries += 1;
         }
         match (verdict, step) {
             (Verdict::Failed(Reason::Forbidden), Step::Settle(outcome)) if !self.permitted => {
@@ -148,7 +148,7 @@ impl<C: Cmdb> Run<'_, C> {
                         self.unanswered(slot, 0, now);
                     }
                 }
-                self.tally.retry();
+                self.tally.calls.retries += 1;
                 let wait = Backoff::NO_ANSWER.wait(2, &mut self.rng);
                 self.look_again(slots, now + wait, now);
             }
@@ -214,7 +214,7 @@ impl<C: Cmdb> Run<'_, C> {
             }
             Query::Stop(stop) => self.stop_for(stop, reply),
             Query::Answered | Query::Again(_) => {
-                self.tally.retry();
+                self.tally.calls.retries += 1;
                 tracing::info!("no answer to the first question: {}", shown(&told(reply)));
                 self.models.ask_again(names);
                 self.ask_at = now + std::time::Duration::from_secs(1);
@@ -250,7 +250,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         match (cause, reply) {
             (Some(Cause::Throttled), Reply::Answered(answer)) => {
-                self.tally.throttled();
+                self.tally.calls.throttled += 1;
                 self.pacer.throttled(answer.rate, sent_at, now);
             }
             (Some(Cause::Overload), _) => {
