@@ -203,12 +203,14 @@ impl Journal {
             disk,
             buffer: Vec::with_capacity(64 * 1024),
             written,
-            unsynced_marks: VecDeque::new(),
-            marked_through,
             // A mark that was read back counts only after the next sync: what the system's cache
             // shows need not be on the disk.
+            unsynced_marks: VecDeque::from_iter(
+                (marked_through > 0).then_some((written, marked_through)),
+            ),
+            marked_through,
             durable_through: 0,
-            dirty_since: None,
+            dirty_since: (marked_through > 0).then(Instant::now),
             syncing: None,
             broken: false,
         }
@@ -222,7 +224,6 @@ impl Journal {
     /// Writes who holds the file from now on.
     pub fn write_holder(&mut self, holder: &Holder) {
         self.push(&Line::Opened(holder));
-        self.unsynced_marks.push_back((self.end(), self.marked_through));
     }
 
     /// Says that rows through `through` (exclusive) may be sent once this is on disk.

@@ -1,6 +1,7 @@
 //! What an earlier process or parent run left to do for a row.
 
 use crate::association::Row;
+use crate::journal::replay::Replay;
 use crate::outcome::Outcome;
 
 /// What is to be done for a row.
@@ -25,4 +26,19 @@ pub struct Planned {
     pub row: Row,
     /// What is to be done for it.
     pub plan: Plan,
+}
+
+/// What is left to do for a row when a run goes on: nothing where it is settled, a look-up first
+/// where a mark says that it may have been sent.
+pub fn going_on(replay: &Replay, ordinal: u64, plan: Plan) -> Option<Plan> {
+    if replay.settled.contains(ordinal) {
+        return None;
+    }
+    if ordinal >= replay.marked_through {
+        return Some(plan);
+    }
+    Some(match plan {
+        Plan::Send => Plan::LookUpFirst { floor: replay.floor_of(ordinal) },
+        Plan::LookUpFirst { .. } | Plan::Carry(_) => plan,
+    })
 }

@@ -522,3 +522,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
