@@ -1,3 +1,3 @@
 //! The integration tests: one binary, a module for each promise.
 
-fn main() {}
+mod wire;

@@ -1,0 +1,84 @@
+//! `tests/wire/*.json`: what real servers said, and what each answer was understood to mean.
+
+use bkassoc::verdict::{judge, judge_batch, judge_delete, judge_query};
+use bkassoc::wire::Reply;
+use serde::Deserialize;
+
+/// One exchange.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Capture {
+    /// Which: `cmdb 1.2`.
+    pub capture: String,
+    pub title: String,
+    pub entrance: String,
+    /// `create`, `query`, `batch`, `delete`; none where this tool never makes such a call.
+    pub call: Option<String>,
+    /// What it means, once some call has succeeded.
+    pub verdict: Option<String>,
+    /// What it means before that, where it is something else.
+    pub first: Option<String>,
+    pub request: Request,
+    pub response: Response,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub headers: Vec<String>,
+    pub body: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<String>,
+    pub body: String,
+}
+
+impl Capture {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire");
+        let mut captures = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let some: Vec<Self> = serde_json::from_str(&text)
+                    .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                captures.extend(some);
+            }
+        }
+        captures
+    }
+
+    pub fn name(&self) -> String {
+        format!("{}, {}", self.capture, self.title)
+    }
+
+    /// What was understood.
+    pub fn expected(&self, proven: bool) -> Option<&str> {
+        let first = self.first.as_deref().filter(|_| !proven);
+        first.or(self.verdict.as_deref())
+    }
+
+    /// What a reply to this call is judged to mean.
+    pub fn judged(&self, reply: &Reply, proven: bool) -> Option<String> {
+        Some(match self.call.as_deref()? {
+            "create" => format!("{:?}", judge(reply, proven)),
+            "query" => format!("{:?}", judge_query(reply, proven)),
+            "batch" => format!("{:?}", judge_batch(reply, proven)),
+            "delete" => format!("{:?}", judge_delete(reply, proven)),
+            other => panic!("{}: no such call: {other}", self.name()),
+        })
+    }
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
