@@ -2,10 +2,7 @@
 //!
 //! The only home of clap's parsers. Knows nothing of what a flag means, and reads neither files nor
 //! variables: [`layers`] puts what is not typed beneath what is.
-#![allow(
-    missing_docs,
-    reason = "flattened groups are documented at their types"
-)]
+#![allow(missing_docs, reason = "flattened groups are documented at their types")]
 #![allow(clippy::doc_markdown, reason = "comments are the help texts")]
 #![allow(rustdoc::bare_urls, reason = "comments are the help texts")]
 
@@ -21,10 +18,10 @@ use clap_complete::Shell;
 
 use crate::association::{Column, InstId, ModelAssociation};
 use crate::log::LogFormat;
-use crate::options::{self, Batch, Format, Language, MaxFailures, Rate, SendBizId};
+use crate::options::{self, Batch, Format, Language, MaxFailures, Proxy, Rate, SendBizId};
 use crate::outcome::{Reason, Status};
 use crate::progress::ProgressMode;
-use crate::target::Entrance;
+use crate::target::{Entrance, Secret};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -294,11 +291,8 @@ pub enum CmdbVersion {
 }
 
 impl CmdbVersion {
-    const WORDS: [(&str, Self); 3] = [
-        ("3.5", Self::V3_5),
-        ("3.10.18", Self::V3_10_18),
-        ("3.14", Self::V3_14),
-    ];
+    const WORDS: [(&str, Self); 3] =
+        [("3.5", Self::V3_5), ("3.10.18", Self::V3_10_18), ("3.14", Self::V3_14)];
 }
 
 /// A fault of the sandbox, and how often it strikes.
@@ -395,8 +389,8 @@ pub struct TargetArgs {
     #[arg(long)]
     pub insecure: bool,
     /// Proxy, or `none` [default: http_proxy, https_proxy, no_proxy]; never used for loopback
-    #[arg(long, value_name = "URL|none")]
-    pub proxy: Option<String>,
+    #[arg(long, value_name = "URL|none", value_parser = proxy)]
+    pub proxy: Option<Proxy>,
     /// Language of the server's messages
     #[arg(long, value_parser = words(Language::WORDS), default_value = "en", value_name = "LANGUAGE")]
     pub cmdb_language: Language,
@@ -518,28 +512,28 @@ fn status(text: &str) -> Result<Status, String> {
 
 fn reason(text: &str) -> Result<Reason, String> {
     let words = || Reason::ALL.iter().map(|reason| reason.as_str());
-    Reason::parse(text).ok_or_else(|| {
-        format!(
-            "a reason is one of {}",
-            words().collect::<Vec<_>>().join(", ")
-        )
-    })
+    Reason::parse(text)
+        .ok_or_else(|| format!("a reason is one of {}", words().collect::<Vec<_>>().join(", ")))
 }
 
 fn biz_id(text: &str) -> Result<InstId, String> {
     InstId::parse(text).map_err(|error| error.to_string())
 }
 
+/// Takes any text: a URL that is refused here would be shown with its password.
+#[expect(clippy::unnecessary_wraps, reason = "clap's signature")]
+fn proxy(text: &str) -> Result<Proxy, std::convert::Infallible> {
+    Ok(match text {
+        "none" => Proxy::None,
+        url => Proxy::Url(Secret::new(url)),
+    })
+}
+
 fn mapped_column(text: &str) -> Result<(Column, String), String> {
     let (field, name) = text.split_once('=').ok_or("FIELD=COLUMN is expected")?;
     let column = (Column::ALL.into_iter())
         .find(|column| [column.name(), column.api_name()].contains(&field))
-        .ok_or_else(|| {
-            format!(
-                "a field is one of {}",
-                Column::ALL.map(Column::name).join(", ")
-            )
-        })?;
+        .ok_or_else(|| format!("a field is one of {}", Column::ALL.map(Column::name).join(", ")))?;
     if name.is_empty() {
         return Err("the column's name is missing".to_owned());
     }
@@ -559,10 +553,7 @@ fn fault(text: &str) -> Result<Fault, String> {
     let rate = (rate.parse().ok())
         .filter(|rate| (0.0..=1.0).contains(rate))
         .ok_or("the rate of a fault is a number from 0 to 1")?;
-    Ok(Fault {
-        kind: kind.to_owned(),
-        rate,
-    })
+    Ok(Fault { kind: kind.to_owned(), rate })
 }
 
 fn some_duration(text: &str) -> Result<Duration, String> {

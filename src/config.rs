@@ -357,25 +357,19 @@ fn layer(
         };
         let name = given("profile").map(|name| name.to_string_lossy().into_owned());
         let config = given("config").map(PathBuf::from);
-        layers.extend(profile::read(
-            config.as_deref(),
-            name.as_deref(),
-            environment,
-        )?);
+        layers.extend(profile::read(config.as_deref(), name.as_deref(), environment)?);
     }
     if sandbox {
         for layer in &mut layers {
-            layer
-                .values
-                .retain(|flag, _| !REAL_WORLD.contains(&&**flag));
+            layer.values.retain(|flag, _| !REAL_WORLD.contains(&&**flag));
         }
     }
-    layers.extend(parent.map(inherited));
+    layers.extend(parent.map(|parent| inherited(parent, sandbox)));
     Ok((typed.over(&layers)?, sandbox))
 }
 
 /// What a run was told, as the lowest layer of what starts from its results.
-fn inherited(parent: &Parent) -> Layer {
+fn inherited(parent: &Parent, sandbox: bool) -> Layer {
     let target = &parent.target;
     let mut values = crate::cli::layers::Values::new();
     for (flag, texts) in &parent.options {
@@ -384,14 +378,10 @@ fn inherited(parent: &Parent) -> Layer {
     values.insert("entrance".to_owned(), vec![target.entrance.as_str().into()]);
     let account = target.supplier_account.clone().into();
     values.insert("supplier-account".to_owned(), vec![account]);
-    if target.endpoint != Target::SANDBOX {
+    if !sandbox && target.endpoint != Target::SANDBOX {
         values.insert("endpoint".to_owned(), vec![target.endpoint.clone().into()]);
     }
-    Layer {
-        source: Source::Parent,
-        origin: parent.file.display().to_string(),
-        values,
-    }
+    Layer { source: Source::Parent, origin: parent.file.display().to_string(), values }
 }
 
 fn engine(parts: &Parts<'_>) -> EngineOptions {
@@ -409,9 +399,7 @@ fn engine(parts: &Parts<'_>) -> EngineOptions {
         max_failures: settling.and_then(|args| args.max_failures),
         max_duration: calls.max_duration,
         batch: parts.batching.map_or(defaults.batch, |args| args.batch),
-        send_biz_id: parts
-            .business
-            .is_some_and(|args| args.send_biz_id.at(parts.target.entrance)),
+        send_biz_id: parts.business.is_some_and(|args| args.send_biz_id.at(parts.target.entrance)),
         models: calls.model.clone(),
     }
 }

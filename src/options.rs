@@ -175,11 +175,8 @@ pub enum SendBizId {
 
 impl SendBizId {
     /// The values by their words.
-    pub const WORDS: [(&str, Self); 3] = [
-        ("auto", Self::Auto),
-        ("always", Self::Always),
-        ("never", Self::Never),
-    ];
+    pub const WORDS: [(&str, Self); 3] =
+        [("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
 
     /// What it comes to at an entrance. Where a business is sent, each row must have one.
     pub const fn at(self, entrance: Entrance) -> bool {
@@ -373,17 +370,7 @@ mod tests {
             assert_eq!(rate.to_string(), shown);
             assert_eq!(shown.parse(), Ok(rate), "{shown}");
         }
-        for text in [
-            "",
-            "0",
-            "-1",
-            "nan",
-            "inf",
-            "90/h",
-            "90/",
-            "/s",
-            "Unlimited",
-        ] {
+        for text in ["", "0", "-1", "nan", "inf", "90/h", "90/", "/s", "Unlimited"] {
             assert_eq!(text.parse::<Rate>(), Err(OptionError::Rate), "{text}");
         }
     }
@@ -427,10 +414,7 @@ mod tests {
         let model = model("a_run_b=a,b").unwrap();
         assert_eq!(model.mapping, Mapping::OneToOne);
         assert_eq!((&*model.source, &*model.target), ("a", "b"));
-        assert_eq!(
-            super::model("x=a, b ,1:n").unwrap().mapping,
-            Mapping::OneToMany
-        );
+        assert_eq!(super::model("x=a, b ,1:n").unwrap().mapping, Mapping::OneToMany);
         for text in ["", "x", "x=a", "=a,b", "x=a,b,2:2", "x=a,b,1:1,c", "x=,b"] {
             assert_eq!(super::model(text), Err(OptionError::Model), "{text}");
         }

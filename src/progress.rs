@@ -15,10 +15,6 @@ pub enum ProgressMode {
 
 impl ProgressMode {
     /// The values by their words.
-    pub const WORDS: [(&str, Self); 4] = [
-        ("auto", Self::Auto),
-        ("bar", Self::Bar),
-        ("lines", Self::Lines),
-        ("off", Self::Off),
-    ];
+    pub const WORDS: [(&str, Self); 4] =
+        [("auto", Self::Auto), ("bar", Self::Bar), ("lines", Self::Lines), ("off", Self::Off)];
 }

@@ -32,14 +32,8 @@ pub enum CallKind {
 
 impl CallKind {
     /// All of them, in the order in which a summary shows them.
-    pub const ALL: [Self; 6] = [
-        Self::Create,
-        Self::Batch,
-        Self::Delete,
-        Self::Find,
-        Self::Models,
-        Self::Probe,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Create, Self::Batch, Self::Delete, Self::Find, Self::Models, Self::Probe];
 
     /// The word that summaries show.
     pub const fn as_str(self) -> &'static str {
@@ -118,10 +112,7 @@ pub struct Example {
 impl ReasonTally {
     fn add(&mut self, record: &Record) {
         self.count += 1;
-        let place = Place {
-            file: record.file,
-            line: record.line,
-        };
+        let place = Place { file: record.file, line: record.line };
         if self.first.len() == SHOWN && self.first.last().is_some_and(|last| *last < place) {
             return;
         }
@@ -329,12 +320,8 @@ impl Calls {
 
     /// What held the pace back most of the time, and for which share of it.
     pub fn main_hold(&self) -> Option<(Hold, f64)> {
-        let total: Duration = self.held.iter().sum();
-        let most = Hold::ALL
-            .into_iter()
-            .max_by_key(|hold| self.held[*hold as usize])?;
-        let share = self.held[most as usize].as_secs_f64() / total.as_secs_f64();
-        (!total.is_zero()).then_some((most, share))
+        let most = (Hold::ALL.into_iter()).max_by_key(|hold| self.held[*hold as usize])?;
+        Some((most, self.share_of(most))).filter(|(_, share)| *share > 0.0)
     }
 
     /// The share of time for which this held the pace back.
@@ -354,13 +341,7 @@ mod tests {
     use crate::outcome::Outcome;
 
     fn record(line: u64, outcome: Outcome) -> Record {
-        Record {
-            ordinal: line,
-            file: 0,
-            line,
-            cells: Cells::default(),
-            outcome,
-        }
+        Record { ordinal: line, file: 0, line, cells: Cells::default(), outcome }
     }
 
     fn good(line: u64, status: Status) -> Record {
@@ -373,7 +354,9 @@ mod tests {
 
     fn tally(records: &[Record]) -> Tally {
         let mut tally = Tally::default();
-        records.iter().for_each(|record| tally.add(record));
+        for record in records {
+            tally.add(record);
+        }
         tally
     }
 
@@ -397,10 +380,7 @@ mod tests {
             (vec![created.clone()], Exit::Ok),
             (vec![bad(3, Throttled)], Exit::AllRetryable),
             (vec![bad(3, Rejected)], Exit::SomeFailed),
-            (
-                vec![bad(3, Throttled), bad(4, InvalidRow)],
-                Exit::SomeFailed,
-            ),
+            (vec![bad(3, Throttled), bad(4, InvalidRow)], Exit::SomeFailed),
             (vec![created, bad(3, Throttled)], Exit::AllRetryable),
         ] {
             assert_eq!(exit_of(&tally(&records)), exit, "{records:?}");
@@ -433,11 +413,7 @@ mod tests {
             assert_eq!(tally(&[good(2, status)]).count(status), 1, "{status:?}");
         }
         for reason in Reason::ALL {
-            assert_eq!(
-                tally(&[bad(2, *reason)]).of_reason(*reason).count,
-                1,
-                "{reason:?}"
-            );
+            assert_eq!(tally(&[bad(2, *reason)]).of_reason(*reason).count, 1, "{reason:?}");
         }
     }
 
@@ -448,13 +424,9 @@ mod tests {
         for millis in 1..=100 {
             calls.answered(Duration::from_millis(millis));
         }
-        calls.answered(Duration::from_secs(3600));
+        calls.answered(Duration::from_hours(1));
         let near = |share: f64, ms: f64| (calls.latency_ms(share).unwrap() - ms).abs() < ms / 500.0;
-        assert!(
-            near(0.5, 51.0) && near(0.9, 91.0),
-            "{:?}",
-            calls.latency_ms(0.5)
-        );
+        assert!(near(0.5, 51.0) && near(0.9, 91.0), "{:?}", calls.latency_ms(0.5));
     }
 
     #[test]

@@ -31,14 +31,7 @@ pub enum Source {
 
 /// Flags whose values stand outside the layers: what must be decided each time, and what says where
 /// the layers are.
-const FLAGS_ONLY: &[&str] = &[
-    "sandbox",
-    "fresh",
-    "yes",
-    "allow-other-target",
-    "help",
-    "version",
-];
+const FLAGS_ONLY: &[&str] = &["sandbox", "fresh", "yes", "allow-other-target", "help", "version"];
 
 /// Flags that say where a profile is, and so can't stand in one.
 const NOT_IN_PROFILES: &[&str] = &["config", "profile"];
@@ -68,15 +61,8 @@ const INHERITED: &[&str] = &[
 ];
 
 /// Flags that say as whom, and where that stands: a rerun needs them again.
-const IDENTITY: &[&str] = &[
-    "app-code",
-    "app-secret-file",
-    "config",
-    "profile",
-    "proxy",
-    "token-file",
-    "username",
-];
+const IDENTITY: &[&str] =
+    &["app-code", "app-secret-file", "config", "profile", "proxy", "token-file", "username"];
 
 /// Values by the flag they stand for, without dashes in front.
 pub type Values = BTreeMap<String, Vec<OsString>>;
@@ -108,8 +94,7 @@ pub enum LayerError {
     Usage(#[from] clap::Error),
 }
 
-/// The command line as it was typed.
-#[derive(Debug)]
+/// The command line as it was typed. It can't be printed: a proxy's URL may hold a password.
 pub struct Typed {
     argv: Vec<OsString>,
     matches: ArgMatches,
@@ -135,11 +120,7 @@ impl Typed {
         let name = matches.subcommand_name().unwrap_or_default();
         let command = (Cli::command().find_subcommand(name).cloned())
             .ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingSubcommand))?;
-        Ok(Self {
-            argv,
-            matches,
-            command,
-        })
+        Ok(Self { argv, matches, command })
     }
 
     /// What was typed, and nothing else.
@@ -161,19 +142,13 @@ impl Typed {
     /// The command that was typed, to be given again.
     pub fn again(&self) -> Vec<String> {
         let rest = self.argv.iter().skip(1);
-        std::iter::once("bkassoc".to_owned())
-            .chain(rest.map(|arg| shown(arg)))
-            .collect()
+        std::iter::once("bkassoc".to_owned()).chain(rest.map(|arg| shown(arg))).collect()
     }
 
     /// What of the typed flags another command needs again to reach the same server as the same user.
     pub fn identity_flags(&self) -> Vec<String> {
-        let typed = IDENTITY
-            .iter()
-            .filter_map(|flag| Some((flag, self.value(flag)?)));
-        typed
-            .flat_map(|(flag, value)| [format!("--{flag}"), shown(value)])
-            .collect()
+        let typed = IDENTITY.iter().filter_map(|flag| Some((flag, self.value(flag)?)));
+        typed.flat_map(|(flag, value)| [format!("--{flag}"), shown(value)]).collect()
     }
 
     /// The command with these layers beneath what was typed, the most direct first.
@@ -192,10 +167,8 @@ impl Typed {
                     _ => layer.origin.clone(),
                 };
                 flags.extend(
-                    as_flags(arg, flag, values).map_err(|message| LayerError::Value {
-                        origin: origin.clone(),
-                        message,
-                    })?,
+                    as_flags(arg, flag, values)
+                        .map_err(|message| LayerError::Value { origin: origin.clone(), message })?,
                 );
                 sources.insert(flag.to_owned(), (layer.source, origin));
             }
@@ -256,10 +229,9 @@ pub fn variable(flag: &str) -> String {
 }
 
 fn layerable(command: &clap::Command) -> impl Iterator<Item = &Arg> {
-    command.get_arguments().filter(|arg| {
-        arg.get_long()
-            .is_some_and(|flag| !FLAGS_ONLY.contains(&flag))
-    })
+    command
+        .get_arguments()
+        .filter(|arg| arg.get_long().is_some_and(|flag| !FLAGS_ONLY.contains(&flag)))
 }
 
 /// The flags that some values stand for: `--flag=value` each, or the bare flag where it is a switch.
@@ -278,10 +250,7 @@ fn as_flags(arg: &Arg, flag: &str, values: &[OsString]) -> Result<Vec<OsString>,
                 count.ok_or_else(|| format!("{flag} is a number, not {}", last.display()))?;
             Ok(vec![bare; count.min(9).into()])
         }
-        ArgAction::Append => Ok(values
-            .iter()
-            .map(|value| with_value(&bare, value))
-            .collect()),
+        ArgAction::Append => Ok(values.iter().map(|value| with_value(&bare, value)).collect()),
         _ => Ok(vec![with_value(&bare, last)]),
     }
 }
@@ -295,9 +264,7 @@ fn with_value(bare: &OsStr, value: &OsStr) -> OsString {
 
 /// Reads a switch that was given as a text: `true`, `yes`, `1` and their opposites.
 fn switch(value: &OsStr) -> Option<bool> {
-    BoolishValueParser::new()
-        .parse_ref(&clap::Command::new("switch"), None, value)
-        .ok()
+    BoolishValueParser::new().parse_ref(&clap::Command::new("switch"), None, value).ok()
 }
 
 /// Says of a mistake where it was made, if it was not typed.
@@ -321,10 +288,7 @@ fn blame(error: clap::Error, sources: &BTreeMap<String, (Source, String)>) -> La
         Some(origin) => {
             let text = error.to_string();
             let message = text.lines().next().unwrap_or_default();
-            LayerError::Value {
-                origin,
-                message: message.trim_start_matches("error: ").to_owned(),
-            }
+            LayerError::Value { origin, message: message.trim_start_matches("error: ").to_owned() }
         }
     }
 }
@@ -370,10 +334,7 @@ mod tests {
                 (command.get_arguments()).any(|arg| arg.get_long() == Some(name))
             };
             let generated = ["help", "version"].contains(name);
-            assert!(
-                generated || Cli::command().get_subcommands().any(known),
-                "{name}"
-            );
+            assert!(generated || Cli::command().get_subcommands().any(known), "{name}");
         }
     }
 
@@ -383,12 +344,7 @@ mod tests {
         let variable = layer(Source::Variable, &[("rate", &["2"])]);
         let layers = [variable, profile];
         for (line, layers, rate, source) in [
-            (
-                "b import a.csv --rate 1",
-                &layers[..],
-                1.0,
-                Some(Source::Flag),
-            ),
+            ("b import a.csv --rate 1", &layers[..], 1.0, Some(Source::Flag)),
             ("b import a.csv", &layers[..], 2.0, Some(Source::Variable)),
             ("b import a.csv", &layers[1..], 3.0, Some(Source::Profile)),
             ("b import a.csv", &[], 90.0, None),
@@ -403,9 +359,7 @@ mod tests {
     fn a_repeatable_flag_replaces_what_lies_beneath_and_is_not_added_to_it() {
         let profile = layer(Source::Profile, &[("map", &["inst_id=a", "biz_id=b"])]);
         let names = |line: &str| {
-            let map = import(typed(line).over(std::slice::from_ref(&profile)).unwrap())
-                .reading
-                .map;
+            let map = import(typed(line).over(std::slice::from_ref(&profile)).unwrap()).reading.map;
             map.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
         };
         assert_eq!(names("b import a.csv"), ["a", "b"]);
@@ -444,18 +398,13 @@ mod tests {
         );
         let variable = layer(Source::Variable, &[("entrance", &["door"])]);
         let error = typed("b import a.csv").over(&[variable]).unwrap_err();
-        assert!(
-            error.to_string().starts_with("BKASSOC_ENTRANCE: "),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("BKASSOC_ENTRANCE: "), "{error}");
     }
 
     #[test]
     fn what_a_run_inherits_is_the_option_as_it_came_out() {
         let profile = layer(Source::Profile, &[("rate", &["3"]), ("app-code", &["x"])]);
-        let layered = typed("b import a.csv --map inst_id=a")
-            .over(&[profile])
-            .unwrap();
+        let layered = typed("b import a.csv --map inst_id=a").over(&[profile]).unwrap();
         assert_eq!(layered.inherited["rate"], ["3"]);
         assert_eq!(layered.inherited["map"], ["inst_id=a"]);
         assert_eq!(layered.inherited["settle-after"], ["35s"]);
@@ -484,9 +433,6 @@ mod tests {
             typed.again().join(" "),
             "bkassoc import a.csv --proxy http://***@h:1 --username me"
         );
-        assert_eq!(
-            typed.identity_flags().join(" "),
-            "--proxy http://***@h:1 --username me"
-        );
+        assert_eq!(typed.identity_flags().join(" "), "--proxy http://***@h:1 --username me");
     }
 }

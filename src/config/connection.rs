@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cli::layers::Layered;
 use crate::cli::{ParentArgs, TargetArgs};
 use crate::options::{Language, Proxy, Rate, without_userinfo};
-use crate::target::{Identity, Secret, Target};
+use crate::target::{Identity, Target};
 
 use super::{ConfigError, Environment, Parent, identity};
 
@@ -111,17 +111,10 @@ pub(super) fn connect(
     let found = identity::find(args, &layered.sources, environment)?;
     warnings.extend(found.warnings);
     if args.insecure {
-        let at = layered
-            .sources
-            .get("insecure")
-            .map_or("--insecure", |(_, origin)| origin);
+        let at = layered.sources.get("insecure").map_or("--insecure", |(_, origin)| origin);
         warnings.push(format!("{at}: the server's certificate is not verified"));
     }
-    let proxy = match args.proxy.as_deref() {
-        None => Proxy::FromEnvironment,
-        Some("none") => Proxy::None,
-        Some(url) => Proxy::Url(Secret::new(url)),
-    };
+    let proxy = args.proxy.clone().unwrap_or(Proxy::FromEnvironment);
     Ok(Connection {
         origin: origin.clone(),
         identity: found.identity,
@@ -143,9 +136,7 @@ fn proxy_shown(proxy: &Proxy, target: &Target, environment: &Environment<'_>) ->
     } else {
         ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
     };
-    let found = names
-        .iter()
-        .find_map(|name| Some((name, environment.get(name)?)));
+    let found = names.iter().find_map(|name| Some((name, environment.get(name)?)));
     match (proxy, found) {
         (Proxy::FromEnvironment, Some((name, url))) => {
             let url = url.to_string_lossy();

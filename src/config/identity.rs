@@ -65,24 +65,9 @@ pub(super) fn find(
     environment: &Environment<'_>,
 ) -> Result<Found, IdentityError> {
     let mut warnings = Vec::new();
-    let app_code = named(
-        args.app_code.as_deref(),
-        "app-code",
-        sources,
-        &APP_CODE,
-        environment,
-    )?;
-    let username = named(
-        args.username.as_deref(),
-        "username",
-        sources,
-        &USERNAME,
-        environment,
-    )?;
-    let mut identity = Identity {
-        app_code: app_code.map(|(_, text)| text),
-        ..Identity::default()
-    };
+    let app_code = named(args.app_code.as_deref(), "app-code", sources, &APP_CODE, environment)?;
+    let username = named(args.username.as_deref(), "username", sources, &USERNAME, environment)?;
+    let mut identity = Identity { app_code: app_code.map(|(_, text)| text), ..Identity::default() };
     if args.entrance == Entrance::Native {
         identity.username = username.map(|(_, text)| text);
         return complete(identity, args.entrance).map(|identity| Found { identity, warnings });
@@ -92,23 +77,11 @@ pub(super) fn find(
             .map(|kept| kept.read(&mut warnings))
             .transpose()
     };
-    identity.app_secret = secret(
-        args.app_secret_file.as_deref(),
-        "app-secret-file",
-        &APP_SECRET,
-    )?;
-    let token = Kept::find(
-        args.token_file.as_deref(),
-        "token-file",
-        sources,
-        &TOKEN,
-        environment,
-    )?;
+    identity.app_secret = secret(args.app_secret_file.as_deref(), "app-secret-file", &APP_SECRET)?;
+    let token = Kept::find(args.token_file.as_deref(), "token-file", sources, &TOKEN, environment)?;
     match (username, token) {
         (Some((named_at, username)), token)
-            if token
-                .as_ref()
-                .is_none_or(|token| named_at <= token.source()) =>
+            if token.as_ref().is_none_or(|token| named_at <= token.source()) =>
         {
             identity.username = Some(username);
         }
@@ -148,11 +121,7 @@ fn fallback(
 
 /// A secret that was not read yet.
 enum Kept {
-    File {
-        path: PathBuf,
-        source: Source,
-        origin: String,
-    },
+    File { path: PathBuf, source: Source, origin: String },
     Variable(Secret),
 }
 
@@ -190,11 +159,7 @@ impl Kept {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(source) => {
-                return Err(IdentityError::Unreadable {
-                    origin,
-                    path,
-                    source,
-                });
+                return Err(IdentityError::Unreadable { origin, path, source });
             }
         };
         let text = text.trim_end_matches(['\r', '\n']);
@@ -224,13 +189,7 @@ fn is_open_to_all(_: &Path) -> bool {
 
 /// Refuses what no server at this entrance would take (contract section 1).
 fn complete(identity: Identity, entrance: Entrance) -> Result<Identity, IdentityError> {
-    let missing = |what, how| {
-        Err(IdentityError::Missing {
-            what,
-            how,
-            entrance,
-        })
-    };
+    let missing = |what, how| Err(IdentityError::Missing { what, how, entrance });
     match entrance {
         Entrance::Native if identity.username.is_none() => {
             missing("the username", "give --username or BK_USERNAME")
@@ -239,14 +198,12 @@ fn complete(identity: Identity, entrance: Entrance) -> Result<Identity, Identity
         _ if identity.app_code.is_none() => {
             missing("the app code", "give --app-code or BK_APP_CODE")
         }
-        _ if identity.app_secret.is_none() => missing(
-            "the app secret",
-            "give --app-secret-file PATH or BK_APP_SECRET",
-        ),
-        Entrance::Esb if identity.username.is_none() && identity.token.is_none() => missing(
-            "a user",
-            "give --username, or --token-file PATH with a user's bk_token",
-        ),
+        _ if identity.app_secret.is_none() => {
+            missing("the app secret", "give --app-secret-file PATH or BK_APP_SECRET")
+        }
+        Entrance::Esb if identity.username.is_none() && identity.token.is_none() => {
+            missing("a user", "give --username, or --token-file PATH with a user's bk_token")
+        }
         Entrance::Esb | Entrance::Gateway => Ok(identity),
     }
 }

@@ -55,9 +55,7 @@ pub enum Kind {
 
 /// The name that results have by themselves, beside what they are made from.
 pub fn derived(from: &Path, kind: Kind) -> Result<PathBuf, PathError> {
-    let name = from.file_name().ok_or_else(|| PathError::NoName {
-        path: from.to_owned(),
-    })?;
+    let name = from.file_name().ok_or_else(|| PathError::NoName { path: from.to_owned() })?;
     let name = name.to_string_lossy();
     let (stem, format) = split(&name);
     let name = match kind {
@@ -79,10 +77,7 @@ pub fn format_of(path: &Path, origin: &str) -> Result<Format, PathError> {
     (Format::WORDS.into_iter())
         .find(|(word, _)| Some(*word) == ending)
         .map(|(_, format)| format)
-        .ok_or_else(|| PathError::Ending {
-            origin: origin.to_owned(),
-            path: path.to_owned(),
-        })
+        .ok_or_else(|| PathError::Ending { origin: origin.to_owned(), path: path.to_owned() })
 }
 
 /// The format of an input by its name, for results that have no name; CSV where it says nothing.
@@ -101,11 +96,7 @@ pub fn dated(path: &Path, today: Date) -> PathBuf {
 
 /// Refuses results that would overwrite an input, whatever the way to it is spelled.
 pub fn refuse_own_input(results: &Path, inputs: &[PathBuf]) -> Result<(), PathError> {
-    let place = |path: &Path| {
-        path.canonicalize()
-            .or_else(|_| std::path::absolute(path))
-            .ok()
-    };
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     let results_place = place(results);
     let same = |input: &PathBuf| input == results || place(input) == results_place;
     if results_place.is_some() && inputs.iter().any(same) {
@@ -117,10 +108,8 @@ pub fn refuse_own_input(results: &Path, inputs: &[PathBuf]) -> Result<(), PathEr
 
 /// A name without the endings that say how it is packed and written, and the format they ask for.
 fn split(name: &str) -> (&str, Format) {
-    let unpacked = [".gz", ".zst"]
-        .iter()
-        .find_map(|ending| name.strip_suffix(ending))
-        .unwrap_or(name);
+    let unpacked =
+        [".gz", ".zst"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
     let endings = [
         (".csv", Format::Csv),
         (".tsv", Format::Tsv),
@@ -141,10 +130,7 @@ fn without_results(stem: &str) -> &str {
 
 fn rerun_number(stem: &str) -> Option<(&str, u32)> {
     let (base, number) = stem.rsplit_once(".rerun-")?;
-    Some((
-        base,
-        number.parse().ok().filter(|number| *number < u32::MAX)?,
-    ))
+    Some((base, number.parse().ok().filter(|number| *number < u32::MAX)?))
 }
 
 #[cfg(test)]

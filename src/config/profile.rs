@@ -119,10 +119,7 @@ pub(super) fn read(
         let key = key.clone();
         return Err(ProfileError::NoTable { path, key });
     }
-    let Some(table) = file
-        .get(name.unwrap_or(DEFAULT))
-        .and_then(|value| value.as_table())
-    else {
+    let Some(table) = file.get(name.unwrap_or(DEFAULT)).and_then(|value| value.as_table()) else {
         return match name {
             None => Ok(None),
             Some(name) => Err(ProfileError::Missing {
@@ -149,10 +146,8 @@ fn find(
     config: Option<&Path>,
     environment: &Environment<'_>,
 ) -> Result<Option<(PathBuf, String)>, ProfileError> {
-    let unreadable = |path: &Path, source| ProfileError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable =
+        |path: &Path, source| ProfileError::Unreadable { path: path.to_owned(), source };
     if let Some(path) = config {
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
         return Ok(Some((path.to_owned(), text)));
@@ -163,11 +158,7 @@ fn find(
         .or_else(|| Some(PathBuf::from(environment.get("HOME")?).join(".config")))
         .filter(absolute)
         .map(|folder| folder.join("bkassoc").join("config.toml"));
-    for path in home
-        .iter()
-        .map(PathBuf::as_path)
-        .chain([environment.system_config])
-    {
+    for path in home.iter().map(PathBuf::as_path).chain([environment.system_config]) {
         match std::fs::read_to_string(path) {
             Ok(text) => return Ok(Some((path.to_owned(), text))),
             Err(error) if is_absent(&error) => {}
@@ -178,10 +169,7 @@ fn find(
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ProfileError {
@@ -216,11 +204,7 @@ fn values(table: &toml::Table, path: &Path, profile: &str) -> Result<Values, Pro
             Some(texts) => {
                 let is_path = PATHS.contains(&&*flag);
                 let texts = texts.into_iter().map(|text| {
-                    if is_path {
-                        path.with_file_name(text).into_os_string()
-                    } else {
-                        text.into()
-                    }
+                    if is_path { path.with_file_name(text).into_os_string() } else { text.into() }
                 });
                 let texts = texts.collect();
                 values.insert(flag, texts);
@@ -228,12 +212,7 @@ fn values(table: &toml::Table, path: &Path, profile: &str) -> Result<Values, Pro
             }
         };
         let key = key.clone();
-        return Err(ProfileError::Value {
-            path,
-            profile,
-            key,
-            what,
-        });
+        return Err(ProfileError::Value { path, profile, key, what });
     }
     Ok(values)
 }
@@ -257,11 +236,7 @@ pub(super) fn variables<'a>(
         let value = environment.get(&crate::cli::layers::variable(flag))?;
         Some((flag.to_owned(), split_list(flag, value)))
     });
-    Layer {
-        source: Source::Variable,
-        origin: "a variable".to_owned(),
-        values: values.collect(),
-    }
+    Layer { source: Source::Variable, origin: "a variable".to_owned(), values: values.collect() }
 }
 
 /// A variable holds several values of these flags between semicolons: column names and model

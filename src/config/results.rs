@@ -101,16 +101,13 @@ fn beside(inputs: &[PathBuf], kind: Kind) -> Result<PathBuf, PathError> {
         [input] => input,
         _ => return required("there is more than one input".to_owned()),
     };
-    let folder = input
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
         // A folder that is not there is the input's error, which names it better.
         Ok(()) | Err(rustix::io::Errno::NOENT) => paths::derived(input, kind),
-        Err(error) => required(format!(
-            "the folder {} can't be written: {error}",
-            folder.display()
-        )),
+        Err(error) => {
+            required(format!("the folder {} can't be written: {error}", folder.display()))
+        }
     }
 }
