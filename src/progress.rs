@@ -5,7 +5,7 @@
 //! shows come about.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -107,6 +107,7 @@ impl Progress {
             ProgressMode::Off => Shape::Off,
         };
         if shape == Shape::Bar {
+            lay_out(&screen.bar, None);
             screen.bar.set_draw_target(stderr);
         }
         Self::with_shape(shape, screen)
@@ -127,26 +128,20 @@ impl Progress {
     /// Shows how far the run is and what holds it back now. Does nothing where it is not yet due, so
     /// it may be called at any time.
     pub fn show(&mut self, tally: &Tally, hold: Hold) {
-        let Some(text) = self.text_if_due(tally, hold) else {
+        let Some(view) = self.view_if_due(tally, hold) else {
             return;
         };
         if self.shape == Shape::Lines {
-            tracing::info!("{text}");
+            tracing::info!("{view}");
             return;
         }
         let bar = &self.screen.bar;
-        if let Some(total) = tally.expected.filter(|_| bar.length().is_none()) {
-            bar.set_length(total);
-            // The template is a constant; without it the bar has indicatif's own looks.
-            if let Ok(style) = ProgressStyle::with_template("[{bar:20}] {wide_msg}") {
-                bar.set_style(style.progress_chars("=> "));
-            }
-        } else if tally.expected.is_none() {
-            let style = ProgressStyle::with_template("{wide_msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        if bar.length() != tally.expected {
+            lay_out(bar, tally.expected);
         }
-        bar.update(|state| state.set_pos(tally.settled()));
-        bar.set_message(text);
+        bar.set_position(tally.settled());
+        bar.set_prefix(view.how_far);
+        bar.set_message(view.how_well);
     }
 
     /// Takes the bar away.
@@ -155,7 +150,7 @@ impl Progress {
         self.screen.bar.set_draw_target(ProgressDrawTarget::hidden());
     }
 
-    fn text_if_due(&mut self, tally: &Tally, hold: Hold) -> Option<String> {
+    fn view_if_due(&mut self, tally: &Tally, hold: Hold) -> Option<View> {
         let every = self.shape.every()?;
         let now = Instant::now();
         if now < self.due {
@@ -163,7 +158,22 @@ impl Progress {
         }
         self.due = now + every;
         self.speed.observe(now, tally.settled_here());
-        Some(text(tally, hold, self.speed.rows_per_second()))
+        Some(View::of(tally, hold, self.speed.rows_per_second()))
+    }
+}
+
+/// Gives the bar its looks: without a total there is nothing to fill.
+fn lay_out(bar: &ProgressBar, total: Option<u64>) {
+    let template = match total {
+        Some(total) => {
+            bar.set_length(total);
+            "[{bar:20}] {prefix}\n{wide_msg}"
+        }
+        None => "{prefix}\n{wide_msg}",
+    };
+    // The templates are constants; if one were wrong, the bar would keep the looks it has.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
     }
 }
 
@@ -207,22 +217,47 @@ impl Speed {
     }
 }
 
-/// How far a run is, in one line without control characters.
-fn text(tally: &Tally, hold: Hold, speed: f64) -> String {
-    let settled = tally.settled();
-    let mut text = grouped(settled);
-    // Writing to a String can't fail.
-    if let Some(total) = tally.expected {
-        let _ = write!(text, " of {}", grouped(total));
+/// A run at one moment, in words without control characters.
+#[derive(Debug)]
+struct View {
+    /// Rows, speed, time left.
+    how_far: String,
+    /// Counts, and what holds the run back. May be empty.
+    how_well: String,
+}
+
+impl View {
+    fn of(tally: &Tally, hold: Hold, speed: f64) -> Self {
+        Self { how_far: how_far(tally, speed), how_well: how_well(tally, hold) }
     }
-    let _ = write!(text, " rows, {speed:.1}/s");
-    let left = tally.expected.map(|total| total.saturating_sub(settled));
-    if let Some(left) = left.filter(|left| *left > 0 && speed > 0.0) {
-        let seconds = left as f64 / speed;
-        if let Ok(left) = Duration::try_from_secs_f64(seconds.ceil()) {
-            let _ = write!(text, ", about {} left", brief_duration(left));
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.how_far)?;
+        if !self.how_well.is_empty() {
+            write!(f, "; {}", self.how_well)?;
         }
+        Ok(())
     }
+}
+
+fn how_far(tally: &Tally, speed: f64) -> String {
+    let settled = tally.settled();
+    let rows = grouped(settled);
+    let Some(total) = tally.expected else {
+        return format!("{rows} rows, {speed:.1}/s");
+    };
+    let text = format!("{rows} of {} rows, {speed:.1}/s", grouped(total));
+    let left = total.saturating_sub(settled) as f64 / speed;
+    match Duration::try_from_secs_f64(left.ceil()) {
+        Ok(left) if !left.is_zero() => format!("{text}, about {} left", brief_duration(left)),
+        // Done, standing still, or longer than anyone waits.
+        _ => text,
+    }
+}
+
+fn how_well(tally: &Tally, hold: Hold) -> String {
     let counts = [
         ("created", tally.count(Status::Created)),
         ("existed", tally.count(Status::Existed)),
@@ -230,15 +265,16 @@ fn text(tally: &Tally, hold: Hold, speed: f64) -> String {
         ("deleted", tally.count(Status::Deleted)),
         ("failed", tally.bad()),
     ];
-    let mut separator = "; ";
-    for (word, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-        let _ = write!(text, "{separator}{word} {}", grouped(count));
-        separator = ", ";
-    }
+    let counts: Vec<_> = (counts.into_iter())
+        .filter(|(_, count)| *count > 0)
+        .map(|(word, count)| format!("{word} {}", grouped(count)))
+        .collect();
+    let mut parts = vec![counts.join(", ")];
     if hold != Hold::Nothing {
-        let _ = write!(text, "; {}", hold_text(hold));
+        parts.push(hold_text(hold).to_owned());
     }
-    text
+    parts.retain(|part| !part.is_empty());
+    parts.join("; ")
 }
 
 #[cfg(test)]
@@ -267,10 +303,14 @@ mod tests {
         tally
     }
 
+    fn shown(tally: &Tally, hold: Hold, speed: f64) -> String {
+        View::of(tally, hold, speed).to_string()
+    }
+
     #[test]
     fn a_line_tells_how_far_the_run_is_and_what_holds_it_back() {
         assert_eq!(
-            text(&tally(Some(10_234)), Hold::Rate, 90.0),
+            shown(&tally(Some(10_234)), Hold::Rate, 90.0),
             "1,234 of 10,234 rows, 90.0/s, about 1m 40s left; created 1,200, existed 30, failed 4; \
              held back by --rate"
         );
@@ -279,10 +319,10 @@ mod tests {
     #[test]
     fn the_time_left_is_told_only_where_it_can_be_known() {
         let without = [
-            text(&tally(None), Hold::Nothing, 90.0),
-            text(&tally(Some(1_234)), Hold::Nothing, 90.0),
-            text(&tally(Some(5_000)), Hold::Nothing, 0.0),
-            text(&tally(Some(u64::MAX)), Hold::Nothing, 1e-300),
+            shown(&tally(None), Hold::Nothing, 90.0),
+            shown(&tally(Some(1_234)), Hold::Nothing, 90.0),
+            shown(&tally(Some(5_000)), Hold::Nothing, 0.0),
+            shown(&tally(Some(u64::MAX)), Hold::Nothing, 1e-300),
         ];
         for text in without {
             assert!(!text.contains("left"), "{text}");
@@ -297,7 +337,8 @@ mod tests {
         for _ in 0..610 {
             settle(&mut tally, Status::Created, 5);
             tokio::time::advance(Duration::from_millis(100)).await;
-            lines.extend(progress.text_if_due(&tally, Hold::Nothing));
+            let view = progress.view_if_due(&tally, Hold::Nothing);
+            lines.extend(view.map(|view| view.to_string()));
         }
         assert_eq!(
             lines,
@@ -310,7 +351,7 @@ mod tests {
     async fn what_is_off_is_never_due() {
         let mut progress = Progress::new(ProgressMode::Off, Screen::default());
         tokio::time::advance(Duration::from_hours(1)).await;
-        assert_eq!(progress.text_if_due(&tally(None), Hold::Nothing), None);
+        assert!(progress.view_if_due(&tally(None), Hold::Nothing).is_none());
         assert_eq!(progress.every(), None);
     }
 

@@ -215,8 +215,6 @@ fn what_is_wrong_with_a_profile_is_told_with_file_and_key_and_without_values() {
 
 #[test]
 fn the_more_direct_of_username_and_token_is_sent_alone_and_the_username_where_they_are_equal() {
-    let typed_user = " --username flag";
-    let typed_token = " --token-file /folder/token";
     let cases = [
         // typed, variable, profile, fallback: where the username stands, and where the token does.
         ("u t", "", "", "", "flag"),
@@ -235,10 +233,11 @@ fn the_more_direct_of_username_and_token_is_sent_alone_and_the_username_where_th
         let mut machine = Machine::ready().unset("BK_USERNAME").file("token", "token\n");
         let mut line = "b import a.csv".to_owned();
         let mut table = "[default]\n".to_owned();
-        for (place, what) in [(typed, "u"), (typed, "t")] {
-            if place.contains(what) {
-                line.push_str(if what == "u" { typed_user } else { typed_token });
-            }
+        if typed.contains('u') {
+            line.push_str(" --username flag");
+        }
+        if typed.contains('t') {
+            line.push_str(" --token-file /folder/token");
         }
         if variable.contains('u') {
             machine = machine.set("BKASSOC_USERNAME", "variable");
@@ -509,6 +508,25 @@ fn what_starts_from_a_sandboxs_results_stays_in_the_sandbox() {
     let connection = config.connection.unwrap();
     assert_eq!(connection.target.endpoint, Target::SANDBOX);
     assert_eq!(connection.identity.secrets().count(), 0);
+}
+
+#[test]
+fn commands_without_a_target_take_variables_too_and_read_no_profile() {
+    let machine = Machine::new().file("etc/config.toml", "no = toml at all");
+    let typed = Typed::parse(["b", "sandbox"].map(OsString::from)).unwrap();
+    let variable = |name: &str| (name == "BKASSOC_LISTEN").then(|| "127.0.0.1:0".into());
+    let environment = Environment {
+        variable: &variable,
+        system_config: &machine.path("etc/config.toml"),
+        today: jiff::civil::date(2026, 2, 3),
+    };
+    let Resolved::Plain(command) = resolve(&typed, &environment, None).unwrap() else {
+        panic!("a sandbox has no target");
+    };
+    let Command::Sandbox(sandbox) = *command else {
+        panic!("{command:?}");
+    };
+    assert_eq!(sandbox.listen.port(), 0);
 }
 
 #[test]
