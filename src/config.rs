@@ -141,6 +141,8 @@ pub struct Config {
     pub results: ResultsConfig,
     /// What is shown.
     pub display: Display,
+    /// The options that decide what a row means: with another value it is another run.
+    pub meaning: BTreeMap<String, String>,
     /// What `run.json` keeps of the options.
     pub inherited: BTreeMap<String, Vec<String>>,
     /// To be told before anything starts.
@@ -173,7 +175,7 @@ pub struct Display {
     pub verbose: u8,
     /// Of logs.
     pub log_format: LogFormat,
-    /// Of progress.
+    /// Of progress; with `-q` none.
     pub progress: ProgressMode,
     /// `--json`
     pub json: bool,
@@ -185,7 +187,7 @@ impl From<&DisplayArgs> for Display {
             quiet: args.log.quiet,
             verbose: args.log.verbose,
             log_format: args.log.log_format,
-            progress: args.progress,
+            progress: if args.log.quiet { ProgressMode::Off } else { args.progress },
             json: args.json,
         }
     }
@@ -328,7 +330,9 @@ pub fn resolve(
         ..parts.reading.map(reading).unwrap_or_default()
     };
     let display = parts.display.into();
+    let meaning = layered.meaning();
     Ok(Resolved::Run(Box::new(Config {
+        meaning,
         command: layered.command,
         connection,
         engine,

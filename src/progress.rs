@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::options::brief_duration;
 use crate::outcome::Status;
 use crate::summary::{grouped, hold_text};
-use crate::tally::{Hold, Tally};
+use crate::tally::{Held, Hold, Tally};
 
 /// How often the bar is drawn.
 const BAR_EVERY: Duration = Duration::from_millis(100);
@@ -87,6 +87,8 @@ pub struct Progress {
     screen: Screen,
     shape: Shape,
     speed: Speed,
+    /// Up to the last view: what held the pace back since is what is shown.
+    held_before: Held,
     due: Instant,
 }
 
@@ -117,18 +119,14 @@ impl Progress {
         let now = Instant::now();
         let mut speed = Speed::default();
         speed.observe(now, 0);
-        Self { screen, shape, speed, due: now + shape.every().unwrap_or_default() }
+        let due = now + shape.every().unwrap_or_default();
+        Self { screen, shape, speed, held_before: Held::default(), due }
     }
 
-    /// How often [`Progress::show`] is worth a call; `None`: never.
-    pub const fn every(&self) -> Option<Duration> {
-        self.shape.every()
-    }
-
-    /// Shows how far the run is and what holds it back now. Does nothing where it is not yet due, so
-    /// it may be called at any time.
-    pub fn show(&mut self, tally: &Tally, hold: Hold) {
-        let Some(view) = self.view_if_due(tally, hold) else {
+    /// Shows how far the run is and what holds it back. Does nothing where it is not yet due, so it may
+    /// be called at any time.
+    pub fn show(&mut self, tally: &Tally) {
+        let Some(view) = self.view_if_due(tally) else {
             return;
         };
         if self.shape == Shape::Lines {
@@ -150,7 +148,7 @@ impl Progress {
         self.screen.bar.set_draw_target(ProgressDrawTarget::hidden());
     }
 
-    fn view_if_due(&mut self, tally: &Tally, hold: Hold) -> Option<View> {
+    fn view_if_due(&mut self, tally: &Tally) -> Option<View> {
         let every = self.shape.every()?;
         let now = Instant::now();
         if now < self.due {
@@ -158,6 +156,9 @@ impl Progress {
         }
         self.due = now + every;
         self.speed.observe(now, tally.settled_here());
+        let holds = tally.calls.holds;
+        let hold = holds.since(&self.held_before).most().map_or(Hold::Nothing, |(hold, _)| hold);
+        self.held_before = holds;
         Some(View::of(tally, hold, self.speed.rows_per_second()))
     }
 }
@@ -337,7 +338,7 @@ mod tests {
         for _ in 0..610 {
             settle(&mut tally, Status::Created, 5);
             tokio::time::advance(Duration::from_millis(100)).await;
-            let view = progress.view_if_due(&tally, Hold::Nothing);
+            let view = progress.view_if_due(&tally);
             lines.extend(view.map(|view| view.to_string()));
         }
         assert_eq!(
@@ -348,11 +349,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_said_to_hold_the_run_back_is_what_did_so_since_the_last_line() {
+        let mut progress = Progress::with_shape(Shape::Lines, Screen::default());
+        let mut tally = Tally::default();
+        let mut held = Vec::new();
+        for (hold, seconds) in [(Hold::Rate, 30), (Hold::Outage, 20), (Hold::Nothing, 1)] {
+            tally.calls.held(hold, Duration::from_secs(seconds));
+            tokio::time::advance(LINE_EVERY).await;
+            held.extend(progress.view_if_due(&tally).map(|view| view.how_well));
+        }
+        assert_eq!(held, ["held back by --rate", "waiting for the server to come back", ""]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_off_is_never_due() {
         let mut progress = Progress::new(ProgressMode::Off, Screen::default());
         tokio::time::advance(Duration::from_hours(1)).await;
-        assert!(progress.view_if_due(&tally(None), Hold::Nothing).is_none());
-        assert_eq!(progress.every(), None);
+        assert!(progress.view_if_due(&tally(None)).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -270,7 +270,7 @@ impl Summary<'_> {
         }
         let (took, speed) = (brief_duration(tally.elapsed), tally.rows_per_second());
         write!(text, "Took {took}, {speed:.1} rows/s")?;
-        match calls.main_hold() {
+        match calls.holds.most() {
             Some((hold, share)) => {
                 let share = share * 100.0;
                 writeln!(text, "; {} for {share:.0} % of the time", hold_text(hold))
