@@ -1,1 +1,4 @@
 //! One command a file.
+
+pub mod completions;
+pub mod man;

@@ -141,6 +141,8 @@ pub struct Config {
     pub results: ResultsConfig,
     /// What is shown.
     pub display: Display,
+    /// The options that decide what a row means: with another value it is another run.
+    pub meaning: BTreeMap<String, String>,
     /// What `run.json` keeps of the options.
     pub inherited: BTreeMap<String, Vec<String>>,
     /// To be told before anything starts.
@@ -173,7 +175,7 @@ pub struct Display {
     pub verbose: u8,
     /// Of logs.
     pub log_format: LogFormat,
-    /// Of progress.
+    /// Of progress; with `-q` none.
     pub progress: ProgressMode,
     /// `--json`
     pub json: bool,
@@ -185,7 +187,7 @@ impl From<&DisplayArgs> for Display {
             quiet: args.log.quiet,
             verbose: args.log.verbose,
             log_format: args.log.log_format,
-            progress: args.progress,
+            progress: if args.log.quiet { ProgressMode::Off } else { args.progress },
             json: args.json,
         }
     }
@@ -328,7 +330,9 @@ pub fn resolve(
         ..parts.reading.map(reading).unwrap_or_default()
     };
     let display = parts.display.into();
+    let meaning = layered.meaning();
     Ok(Resolved::Run(Box::new(Config {
+        meaning,
         command: layered.command,
         connection,
         engine,
@@ -364,12 +368,12 @@ fn layer(
             layer.values.retain(|flag, _| !REAL_WORLD.contains(&&**flag));
         }
     }
-    layers.extend(parent.map(inherited));
+    layers.extend(parent.map(|parent| inherited(parent, sandbox)));
     Ok((typed.over(&layers)?, sandbox))
 }
 
 /// What a run was told, as the lowest layer of what starts from its results.
-fn inherited(parent: &Parent) -> Layer {
+fn inherited(parent: &Parent, sandbox: bool) -> Layer {
     let target = &parent.target;
     let mut values = crate::cli::layers::Values::new();
     for (flag, texts) in &parent.options {
@@ -378,7 +382,7 @@ fn inherited(parent: &Parent) -> Layer {
     values.insert("entrance".to_owned(), vec![target.entrance.as_str().into()]);
     let account = target.supplier_account.clone().into();
     values.insert("supplier-account".to_owned(), vec![account]);
-    if target.endpoint != Target::SANDBOX {
+    if !sandbox && target.endpoint != Target::SANDBOX {
         values.insert("endpoint".to_owned(), vec![target.endpoint.clone().into()]);
     }
     Layer { source: Source::Parent, origin: parent.file.display().to_string(), values }

@@ -1,1 +1,595 @@
-//! Summary.
+//! The end of a run in words: for a person, and for a script.
+//!
+//! Owns the summary's text, the JSON of design section 7, and the command to go on with. Knows
+//! nothing of how the numbers came about.
+
+mod next;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::options::brief_duration;
+use crate::outcome::{Reason, Status};
+use crate::tally::{CallKind, Hold, ReasonTally, Tally};
+use crate::target::Target;
+
+pub use next::{next_step, shell_quoted};
+
+/// How many characters of a server's message a summary shows.
+const MESSAGE_LENGTH: usize = 100;
+
+/// What kind of run it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `bkassoc import`
+    Import,
+    /// `bkassoc check`
+    Check,
+    /// `bkassoc rerun`
+    Rerun,
+    /// `bkassoc undo`
+    Undo,
+}
+
+impl Kind {
+    /// The command's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Check => "check",
+            Self::Rerun => "rerun",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// Everything that is said at the end of a run.
+#[derive(Clone, Debug)]
+pub struct Summary<'a> {
+    /// Of which kind it was.
+    pub kind: Kind,
+    /// Where it went; `None` where no server was called or none was found out yet.
+    pub target: Option<&'a Target>,
+    /// The numbers.
+    pub tally: &'a Tally,
+    /// The inputs' names, which stand before line numbers where there are several.
+    pub inputs: &'a [String],
+    /// Where the results are, if they are in a file.
+    pub results: Option<&'a Path>,
+    /// How it ended.
+    pub exit: Exit,
+    /// Why it ended so, where it did not come to its own end.
+    pub error: Option<&'a str>,
+    /// The command to go on with, from [`next_step`].
+    pub next: Option<Vec<String>>,
+}
+
+impl Summary<'_> {
+    /// What goes to stdout: JSON if asked for; else the text, which `-q` makes nothing (on exit 0) or
+    /// one line.
+    pub fn render(&self, quiet: bool, json: bool) -> Option<String> {
+        match (json, quiet) {
+            (true, _) => Some(self.json()),
+            (false, false) => Some(self.text()),
+            (false, true) => (self.exit != Exit::Ok).then(|| self.line()),
+        }
+    }
+
+    /// The summary for a person.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    /// The summary in one line.
+    pub fn line(&self) -> String {
+        let mut line = format!("bkassoc {}: {}", self.kind.as_str(), self.ending());
+        if let Some(error) = self.error {
+            let _ = write!(line, ": {}", one_line(error, usize::MAX));
+        }
+        let tally = self.tally;
+        let _ = write!(line, "; {} rows", grouped(tally.rows()));
+        for status in Status::ALL {
+            if tally.count(status) > 0 {
+                let _ = write!(line, ", {} {}", grouped(tally.count(status)), self.word(status));
+            }
+        }
+        if let Some(next) = &self.next {
+            let _ = write!(line, "; next: {}", shell_quoted(next));
+        }
+        line.push('\n');
+        line
+    }
+
+    /// The summary for a script: one line with the keys of design section 7, in that order. An undo
+    /// has `deleted` besides.
+    pub fn json(&self) -> String {
+        let tally = self.tally;
+        let calls = &tally.calls;
+        let latency = |share| calls.latency_ms(share).map(tenths);
+        let json = Json {
+            schema: 1,
+            target: self.target,
+            rows: tally.rows(),
+            created: tally.count(Status::Created),
+            existed: tally.count(Status::Existed),
+            recovered: tally.count(Status::Recovered),
+            deleted: (self.kind == Kind::Undo).then(|| tally.count(Status::Deleted)),
+            failed: tally.count(Status::Failed),
+            invalid: tally.count(Status::Invalid),
+            outstanding: tally.outstanding(),
+            reasons: (tally.reasons().into_iter())
+                .map(|(reason, tally)| (reason.as_str(), tally.count))
+                .collect(),
+            calls: (CallKind::ALL.into_iter())
+                .map(|kind| (kind.as_str(), calls.count(kind)))
+                .collect(),
+            retries: calls.retries,
+            throttled: calls.throttled,
+            latency_ms: Latency { p50: latency(0.5), p90: latency(0.9), p99: latency(0.99) },
+            elapsed_ms: tally.elapsed.as_millis() as u64,
+            rows_per_s: tenths(tally.rows_per_second()),
+            exit: self.exit.code(),
+            results: self.results.map(Path::to_string_lossy),
+            next: self.next.as_deref(),
+            error: self.error,
+        };
+        let mut line = serde_json::to_string(&json).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        write!(text, "bkassoc {}", self.kind.as_str())?;
+        if let Some(target) = self.target {
+            write!(text, ", {target}")?;
+        }
+        writeln!(text, ": {}.", self.ending())?;
+        if let Some(error) = self.error {
+            writeln!(text, "{error}")?;
+        }
+        self.write_rows(text)?;
+        self.write_calls(text)?;
+        if let Some(results) = self.results {
+            writeln!(text, "\nResults: {}", results.display())?;
+        }
+        self.write_next(text)
+    }
+
+    /// How it ended, for people.
+    const fn ending(&self) -> &'static str {
+        match (self.kind, self.exit) {
+            (Kind::Check, Exit::Ok) => "nothing was found amiss, and nothing was created",
+            (Kind::Check, Exit::SomeFailed) => "some rows would fail; nothing was created",
+            (Kind::Check, Exit::AllRetryable) => "some rows could not be checked; try again",
+            (Kind::Undo, Exit::Ok) => "finished, every row is gone",
+            (_, Exit::Ok) => "finished, every row is there",
+            (_, Exit::Bug) => "stopped by an error of its own; please report it",
+            (_, Exit::Usage) => "not started",
+            (_, Exit::SomeFailed) => "finished, some rows failed",
+            (_, Exit::AllRetryable) => "finished, some rows failed that may well succeed later",
+            (_, Exit::MaxFailures) => "stopped, --max-failures is reached",
+            (_, Exit::Outage) => "stopped, the server does not answer",
+            (_, Exit::Input) => "stopped, the input can't be read or has changed",
+            (_, Exit::Target) => "stopped, the server can't be used like this",
+            (_, Exit::MaxDuration) => "stopped, --max-duration is over",
+            (_, Exit::Held) => "not started, another process is at this run",
+            (_, Exit::Unwritable) => "stopped, results can't be written",
+            (_, Exit::Hangup | Exit::Interrupted | Exit::Terminated) => "stopped as asked",
+        }
+    }
+
+    /// What a status is called here.
+    fn word(&self, status: Status) -> Cow<'static, str> {
+        match (self.kind, status) {
+            (Kind::Check, Status::NotAttempted) => "to be sent".into(),
+            _ => status.as_str().replace('_', " ").into(),
+        }
+    }
+
+    fn write_rows(&self, text: &mut String) -> fmt::Result {
+        let tally = self.tally;
+        writeln!(text, "\n{:>13}  rows", grouped(tally.rows()))?;
+        let mut reasons = tally.reasons();
+        for status in Status::ALL {
+            let count = tally.count(status);
+            if count == 0 {
+                continue;
+            }
+            writeln!(text, "{:>13}  {}", grouped(count), self.word(status))?;
+            let of_status = |reason: &Reason| match status {
+                Status::Invalid => is_invalid(*reason),
+                Status::Failed => !is_invalid(*reason),
+                _ => false,
+            };
+            let here: Vec<_> = reasons.extract_if(.., |(reason, _)| of_status(reason)).collect();
+            for (reason, of_reason) in here {
+                self.write_reason(text, reason, of_reason)?;
+            }
+        }
+        if tally.unsettled > 0 {
+            let left = grouped(tally.unsettled);
+            writeln!(text, "{left:>13}  outstanding: read, but not settled")?;
+        }
+        if !tally.input_ended && !matches!(self.exit, Exit::Usage | Exit::Held) {
+            writeln!(text, "{:>13}  the input was not read to its end", "")?;
+        }
+        Ok(())
+    }
+
+    fn write_reason(&self, text: &mut String, reason: Reason, tally: &ReasonTally) -> fmt::Result {
+        let word = if tally.first.len() == 1 { "line" } else { "lines" };
+        let lines: Vec<_> = (tally.first.iter())
+            .map(|place| match self.inputs.get(place.file as usize) {
+                Some(input) if self.inputs.len() > 1 => format!("{input}:{}", place.line),
+                _ => place.line.to_string(),
+            })
+            .collect();
+        let more = if tally.count > tally.first.len() as u64 { ", …" } else { "" };
+        let count = grouped(tally.count);
+        let (reason, lines) = (reason.as_str(), lines.join(", "));
+        writeln!(text, "{count:>19}  {reason}: {word} {lines}{more}")?;
+        match &tally.example {
+            Some(example) if !example.message.is_empty() => {
+                let code = example.code.map(|code| format!("{code} ")).unwrap_or_default();
+                let message = one_line(&example.message, MESSAGE_LENGTH);
+                writeln!(text, "{:>21}{code}{message}", "")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write_calls(&self, text: &mut String) -> fmt::Result {
+        let tally = self.tally;
+        let calls = &tally.calls;
+        if calls.total() == 0 {
+            return Ok(());
+        }
+        let kinds: Vec<_> = (CallKind::ALL.into_iter())
+            .filter(|kind| calls.count(*kind) > 0)
+            .map(|kind| format!("{} {}", grouped(calls.count(kind)), kind.as_str()))
+            .collect();
+        writeln!(text, "\nCalls: {} ({})", grouped(calls.total()), kinds.join(", "))?;
+        writeln!(
+            text,
+            "Retries: {}, throttled answers: {}",
+            grouped(calls.retries),
+            grouped(calls.throttled)
+        )?;
+        if let (Some(p50), Some(p90), Some(p99)) =
+            (calls.latency_ms(0.5), calls.latency_ms(0.9), calls.latency_ms(0.99))
+        {
+            writeln!(text, "Latency: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms")?;
+        }
+        let (took, speed) = (brief_duration(tally.elapsed), tally.rows_per_second());
+        write!(text, "Took {took}, {speed:.1} rows/s")?;
+        match calls.holds.most() {
+            Some((hold, share)) => {
+                let share = share * 100.0;
+                writeln!(text, "; {} for {share:.0} % of the time", hold_text(hold))
+            }
+            None => writeln!(text),
+        }
+    }
+
+    fn write_next(&self, text: &mut String) -> fmt::Result {
+        let Some(next) = &self.next else {
+            return Ok(());
+        };
+        let because = match (self.exit, self.tally.retryable()) {
+            (Exit::Ok, _) => "To create the rows:".to_owned(),
+            (Exit::SomeFailed | Exit::AllRetryable, 0) => {
+                "No row will succeed as it is. Mend the cause, or the rows in the results, then:"
+                    .to_owned()
+            }
+            (Exit::SomeFailed | Exit::AllRetryable, rows) => {
+                format!("{} of the rows may well succeed now:", grouped(rows))
+            }
+            _ => "To go on where it stopped:".to_owned(),
+        };
+        writeln!(text, "\n{because}\n  {}", shell_quoted(next))
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    target: Option<&'a Target>,
+    rows: u64,
+    created: u64,
+    existed: u64,
+    recovered: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<u64>,
+    failed: u64,
+    invalid: u64,
+    outstanding: u64,
+    reasons: BTreeMap<&'static str, u64>,
+    calls: BTreeMap<&'static str, u64>,
+    retries: u64,
+    throttled: u64,
+    latency_ms: Latency,
+    elapsed_ms: u64,
+    rows_per_s: f64,
+    exit: u8,
+    results: Option<Cow<'a, str>>,
+    next: Option<&'a [String]>,
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Latency {
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+}
+
+/// A number with its thousands kept apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What holds the pace back, in words.
+pub const fn hold_text(hold: Hold) -> &'static str {
+    match hold {
+        Hold::Rate => "held back by --rate",
+        Hold::Server => "held back by the server's limit",
+        Hold::Concurrency => "waiting for answers",
+        Hold::Collisions => "held back by rows that collide",
+        Hold::Outage => "waiting for the server to come back",
+        Hold::Input => "waiting for input",
+        Hold::Nothing => "held back by nothing",
+    }
+}
+
+/// A text without line breaks and other control characters, cut where it is too long.
+fn one_line(text: &str, length: usize) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let text = text.trim_end();
+    let mut line: String = text.chars().take(length).map(clean).collect();
+    if text.chars().nth(length).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+const fn is_invalid(reason: Reason) -> bool {
+    matches!(reason, Reason::InvalidRow | Reason::MissingBizId)
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::association::Cells;
+    use crate::outcome::{Outcome, Record};
+    use crate::target::Entrance;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    fn record(file: u32, line: u64, outcome: Outcome) -> Record {
+        Record { ordinal: line, file, line, cells: Cells::default(), outcome }
+    }
+
+    fn target() -> Target {
+        Target {
+            entrance: Entrance::Esb,
+            endpoint: "https://paas.example.com".to_owned(),
+            supplier_account: "0".to_owned(),
+        }
+    }
+
+    /// Eleven rows: one of each good end, six of one reason, one retryable, one invalid.
+    fn tally() -> Tally {
+        let mut tally = Tally::default();
+        for (line, status) in [(2, Status::Created), (3, Status::Existed), (4, Status::Recovered)] {
+            tally.add(&record(0, line, Outcome::good(status, 1, 1, 0)));
+        }
+        for line in 5..=10 {
+            let message = "the association inst is not exist\n".to_owned();
+            let mut outcome = Outcome::bad(Reason::MissingSource, message, 1, 0);
+            outcome.code = Some(1_101_073);
+            tally.add(&record(0, line, outcome));
+        }
+        let throttled = Outcome::bad(Reason::Throttled, String::new(), 6, 0);
+        tally.add(&record(1, 11, throttled));
+        let invalid = Outcome::bad(Reason::InvalidRow, "column inst_id: \"x\"".to_owned(), 0, 0);
+        tally.add(&record(0, 12, invalid));
+        tally.input_ended = true;
+        tally.elapsed = Duration::from_millis(5_500);
+        for _ in 0..1_234 {
+            tally.calls.sent(CallKind::Create);
+        }
+        tally.calls.sent(CallKind::Find);
+        tally.calls.retries = 3;
+        tally.calls.throttled = 2;
+        for _ in 0..100 {
+            tally.calls.answered(Duration::from_micros(12_300));
+        }
+        tally.calls.held(Hold::Rate, Duration::from_secs(3));
+        tally.calls.held(Hold::Nothing, Duration::from_secs(1));
+        tally
+    }
+
+    #[test]
+    fn a_stranger_reads_what_happened_and_what_to_do() {
+        let (tally, target) = (tally(), target());
+        let summary = Summary {
+            kind: Kind::Import,
+            target: Some(&target),
+            tally: &tally,
+            inputs: &["a.csv".to_owned()],
+            results: Some(Path::new("my results.csv")),
+            exit: Exit::SomeFailed,
+            error: None,
+            next: Some(vec!["bkassoc".into(), "rerun".into(), "my results.csv".into()]),
+        };
+        assert_eq!(
+            summary.text(),
+            "\
+bkassoc import, https://paas.example.com (esb): finished, some rows failed.
+
+           11  rows
+            1  created
+            1  existed
+            1  recovered
+            7  failed
+                  6  missing-source: lines 5, 6, 7, 8, 9, …
+                     1101073 the association inst is not exist
+                  1  throttled: line 11
+            1  invalid
+                  1  invalid-row: line 12
+                     column inst_id: \"x\"
+
+Calls: 1,235 (1,234 create, 1 find)
+Retries: 3, throttled answers: 2
+Latency: p50 12.3 ms, p90 12.3 ms, p99 12.3 ms
+Took 5s, 2.0 rows/s; held back by --rate for 75 % of the time
+
+Results: my results.csv
+
+1 of the rows may well succeed now:
+  bkassoc rerun 'my results.csv'
+"
+        );
+        assert_eq!(
+            summary.line(),
+            "bkassoc import: finished, some rows failed; 11 rows, 1 created, 1 existed, 1 recovered, \
+             7 failed, 1 invalid; next: bkassoc rerun 'my results.csv'\n"
+        );
+    }
+
+    #[test]
+    fn lines_of_several_inputs_are_told_with_their_files() {
+        let tally = tally();
+        let summary = Summary {
+            kind: Kind::Import,
+            target: None,
+            tally: &tally,
+            inputs: &["a.csv".to_owned(), "b.csv".to_owned()],
+            results: None,
+            exit: Exit::SomeFailed,
+            error: None,
+            next: None,
+        };
+        let text = summary.text();
+        assert!(text.contains("throttled: line b.csv:11\n"), "{text}");
+        assert!(text.contains("missing-source: lines a.csv:5, a.csv:6, "), "{text}");
+    }
+
+    #[test]
+    fn the_json_has_the_keys_of_the_design_in_their_order() {
+        let (tally, target) = (tally(), target());
+        let summary = Summary {
+            kind: Kind::Import,
+            target: Some(&target),
+            tally: &tally,
+            inputs: &[],
+            results: Some(Path::new("a.results.csv")),
+            exit: Exit::SomeFailed,
+            error: None,
+            next: Some(words("bkassoc rerun a.results.csv")),
+        };
+        assert_eq!(
+            summary.json(),
+            concat!(
+                r#"{"schema":1,"target":{"entrance":"esb","endpoint":"https://paas.example.com","#,
+                r#""supplier_account":"0"},"rows":11,"created":1,"existed":1,"recovered":1,"#,
+                r#""failed":7,"invalid":1,"outstanding":0,"#,
+                r#""reasons":{"invalid-row":1,"missing-source":6,"throttled":1},"#,
+                r#""calls":{"batch":0,"create":1234,"delete":0,"find":1,"models":0,"probe":0},"#,
+                r#""retries":3,"throttled":2,"latency_ms":{"p50":12.3,"p90":12.3,"p99":12.3},"#,
+                r#""elapsed_ms":5500,"rows_per_s":2.0,"exit":3,"results":"a.results.csv","#,
+                r#""next":["bkassoc","rerun","a.results.csv"],"error":null}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_run_that_ends_in_an_error_tells_it_in_every_form() {
+        let mut tally = Tally::default();
+        tally.unsettled = 8;
+        let summary = Summary {
+            kind: Kind::Undo,
+            target: None,
+            tally: &tally,
+            inputs: &[],
+            results: None,
+            exit: Exit::Outage,
+            error: Some("no answer ever came from https://h"),
+            next: Some(words("bkassoc undo a.csv")),
+        };
+        assert_eq!(
+            summary.text(),
+            "\
+bkassoc undo: stopped, the server does not answer.
+no answer ever came from https://h
+
+            8  rows
+            8  outstanding: read, but not settled
+               the input was not read to its end
+
+To go on where it stopped:
+  bkassoc undo a.csv
+"
+        );
+        let json: serde_json::Value = serde_json::from_str(&summary.json()).unwrap();
+        assert_eq!(json["error"], "no answer ever came from https://h");
+        assert_eq!(json["outstanding"], 8);
+        assert_eq!(json["deleted"], 0);
+        assert!(json["target"].is_null() && json["latency_ms"]["p50"].is_null());
+        assert!(summary.line().contains("no answer ever came"));
+    }
+
+    #[test]
+    fn quiet_says_nothing_when_all_went_well_but_json_is_always_written() {
+        let tally = Tally::default();
+        let mut summary = Summary {
+            kind: Kind::Import,
+            target: None,
+            tally: &tally,
+            inputs: &[],
+            results: None,
+            exit: Exit::Ok,
+            error: None,
+            next: None,
+        };
+        assert_eq!(summary.render(true, false), None);
+        assert_eq!(summary.render(true, true), Some(summary.json()));
+        assert_eq!(summary.render(false, false), Some(summary.text()));
+        summary.exit = Exit::AllRetryable;
+        let line = summary.render(true, false).unwrap();
+        assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")]
+        {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -231,7 +231,8 @@ const fn is_bad(status: Status) -> bool {
 pub struct Calls {
     counts: [u64; CallKind::ALL.len()],
     latency: Histogram<u64>,
-    held: [Duration; Hold::ALL.len()],
+    /// What held the pace back.
+    pub holds: Held,
     /// Calls made again for a row that had one.
     pub retries: u64,
     /// Answers by which a server refused for its limit.
@@ -248,7 +249,7 @@ impl Default for Calls {
         Self {
             counts: [0; CallKind::ALL.len()],
             latency,
-            held: [Duration::ZERO; Hold::ALL.len()],
+            holds: Held::default(),
             retries: 0,
             throttled: 0,
         }
@@ -268,7 +269,7 @@ impl Calls {
 
     /// Counts time in which the pace was held back.
     pub fn held(&mut self, hold: Hold, time: Duration) {
-        self.held[hold as usize] += time;
+        self.holds.add(hold, time);
     }
 
     /// Calls of that kind.
@@ -286,22 +287,41 @@ impl Calls {
         let micros = self.latency.value_at_quantile(share);
         (!self.latency.is_empty()).then_some(micros as f64 / 1_000.0)
     }
+}
+
+/// For how long what held the pace back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held([Duration; Hold::ALL.len()]);
+
+impl Held {
+    /// Adds time in which this held the pace back.
+    pub fn add(&mut self, hold: Hold, time: Duration) {
+        self.0[hold as usize] += time;
+    }
+
+    /// What came since an earlier moment.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = *self;
+        for (time, before) in since.0.iter_mut().zip(earlier.0) {
+            *time = time.saturating_sub(before);
+        }
+        since
+    }
 
     /// What held the pace back most of the time, and for which share of it.
-    pub fn main_hold(&self) -> Option<(Hold, f64)> {
-        let total: Duration = self.held.iter().sum();
-        let most = Hold::ALL.into_iter().max_by_key(|hold| self.held[*hold as usize])?;
-        let share = self.held[most as usize].as_secs_f64() / total.as_secs_f64();
-        (!total.is_zero()).then_some((most, share))
+    pub fn most(&self) -> Option<(Hold, f64)> {
+        let most = Hold::ALL.into_iter().max_by_key(|hold| self.0[*hold as usize])?;
+        Some((most, self.share_of(most))).filter(|(_, share)| *share > 0.0)
     }
 
     /// The share of time for which this held the pace back.
     pub fn share_of(&self, hold: Hold) -> f64 {
-        let total: Duration = self.held.iter().sum();
+        let total: Duration = self.0.iter().sum();
         if total.is_zero() {
             return 0.0;
         }
-        self.held[hold as usize].as_secs_f64() / total.as_secs_f64()
+        self.0[hold as usize].as_secs_f64() / total.as_secs_f64()
     }
 }
 
@@ -325,7 +345,9 @@ mod tests {
 
     fn tally(records: &[Record]) -> Tally {
         let mut tally = Tally::default();
-        records.iter().for_each(|record| tally.add(record));
+        for record in records {
+            tally.add(record);
+        }
         tally
     }
 
@@ -393,18 +415,22 @@ mod tests {
         for millis in 1..=100 {
             calls.answered(Duration::from_millis(millis));
         }
-        calls.answered(Duration::from_secs(3600));
+        calls.answered(Duration::from_hours(1));
         let near = |share: f64, ms: f64| (calls.latency_ms(share).unwrap() - ms).abs() < ms / 500.0;
         assert!(near(0.5, 51.0) && near(0.9, 91.0), "{:?}", calls.latency_ms(0.5));
     }
 
     #[test]
     fn what_held_most_of_the_time_is_named_with_its_share() {
-        let mut calls = Calls::default();
-        assert_eq!(calls.main_hold(), None);
-        calls.held(Hold::Rate, Duration::from_secs(3));
-        calls.held(Hold::Outage, Duration::from_secs(1));
-        assert_eq!(calls.main_hold(), Some((Hold::Rate, 0.75)));
-        assert!((calls.share_of(Hold::Outage) - 0.25).abs() < 1e-9);
+        let mut held = Held::default();
+        assert_eq!(held.most(), None);
+        held.add(Hold::Rate, Duration::from_secs(3));
+        held.add(Hold::Outage, Duration::from_secs(1));
+        assert_eq!(held.most(), Some((Hold::Rate, 0.75)));
+        assert!((held.share_of(Hold::Outage) - 0.25).abs() < 1e-9);
+        let earlier = held;
+        held.add(Hold::Outage, Duration::from_secs(1));
+        assert_eq!(held.since(&earlier).most(), Some((Hold::Outage, 1.0)));
+        assert_eq!(held.since(&held).most(), None);
     }
 }

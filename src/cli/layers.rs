@@ -60,6 +60,9 @@ const INHERITED: &[&str] = &[
     "timeout",
 ];
 
+/// Flags that decide what a row means: another value of one makes another run.
+const MEANING: &[&str] = &["biz-id", "delimiter", "encoding", "input-format", "map", "send-biz-id"];
+
 /// Flags that say as whom, and where that stands: a rerun needs them again.
 const IDENTITY: &[&str] =
     &["app-code", "app-secret-file", "config", "profile", "proxy", "token-file", "username"];
@@ -94,8 +97,7 @@ pub enum LayerError {
     Usage(#[from] clap::Error),
 }
 
-/// The command line as it was typed.
-#[derive(Debug)]
+/// The command line as it was typed. It can't be printed: a proxy's URL may hold a password.
 pub struct Typed {
     argv: Vec<OsString>,
     matches: ArgMatches,
@@ -111,6 +113,16 @@ pub struct Layered {
     pub sources: BTreeMap<String, (Source, String)>,
     /// What `run.json` keeps of the options, for a rerun to take over.
     pub inherited: BTreeMap<String, Vec<String>>,
+}
+
+impl Layered {
+    /// Those of the inherited options that decide what a row means, each as one text.
+    pub fn meaning(&self) -> BTreeMap<String, String> {
+        (self.inherited.iter())
+            .filter(|(flag, _)| MEANING.contains(&&***flag))
+            .map(|(flag, values)| (flag.clone(), values.join(";")))
+            .collect()
+    }
 }
 
 impl Typed {
@@ -288,8 +300,10 @@ fn blame(error: clap::Error, sources: &BTreeMap<String, (Source, String)>) -> La
         None => error.into(),
         Some(origin) => {
             let text = error.to_string();
-            let message = text.lines().next().unwrap_or_default();
-            LayerError::Value { origin, message: message.trim_start_matches("error: ").to_owned() }
+            let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+            let message = lines.collect::<Vec<_>>().join(" ");
+            let message = message.trim_start_matches("error: ").to_owned();
+            LayerError::Value { origin, message }
         }
     }
 }
@@ -330,7 +344,7 @@ mod tests {
     #[test]
     fn every_flag_and_default_stands_together() {
         Cli::command().debug_assert();
-        for name in FLAGS_ONLY.iter().chain(INHERITED).chain(IDENTITY) {
+        for name in FLAGS_ONLY.iter().chain(INHERITED).chain(MEANING).chain(IDENTITY) {
             let known = |command: &clap::Command| {
                 (command.get_arguments()).any(|arg| arg.get_long() == Some(name))
             };
@@ -399,7 +413,11 @@ mod tests {
         );
         let variable = layer(Source::Variable, &[("entrance", &["door"])]);
         let error = typed("b import a.csv").over(&[variable]).unwrap_err();
-        assert!(error.to_string().starts_with("BKASSOC_ENTRANCE: "), "{error}");
+        assert_eq!(
+            error.to_string(),
+            "BKASSOC_ENTRANCE: invalid value 'door' for '--entrance <ENTRANCE>' [possible values: \
+             esb, gateway, native]"
+        );
     }
 
     #[test]
@@ -410,6 +428,12 @@ mod tests {
         assert_eq!(layered.inherited["map"], ["inst_id=a"]);
         assert_eq!(layered.inherited["settle-after"], ["35s"]);
         assert!(!layered.inherited.contains_key("app-code"));
+        let meaning: Vec<_> = layered.meaning().into_iter().collect();
+        assert_eq!(
+            meaning,
+            [("map", "inst_id=a"), ("send-biz-id", "auto")]
+                .map(|(k, v)| { (k.to_owned(), v.to_owned()) })
+        );
 
         let values = layered
             .inherited

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cli::layers::Layered;
 use crate::cli::{ParentArgs, TargetArgs};
 use crate::options::{Language, Proxy, Rate, without_userinfo};
-use crate::target::{Identity, Secret, Target};
+use crate::target::{Identity, Target};
 
 use super::{ConfigError, Environment, Parent, identity};
 
@@ -114,11 +114,7 @@ pub(super) fn connect(
         let at = layered.sources.get("insecure").map_or("--insecure", |(_, origin)| origin);
         warnings.push(format!("{at}: the server's certificate is not verified"));
     }
-    let proxy = match args.proxy.as_deref() {
-        None => Proxy::FromEnvironment,
-        Some("none") => Proxy::None,
-        Some(url) => Proxy::Url(Secret::new(url)),
-    };
+    let proxy = args.proxy.clone().unwrap_or(Proxy::FromEnvironment);
     Ok(Connection {
         origin: origin.clone(),
         identity: found.identity,
