@@ -230,3 +230,6 @@ fn is_named_jsonl(source: &Source) -> bool {
         Some("jsonl" | "ndjson" | "json")
     )
 }
+
+#[cfg(test)]
+mod tests;
