@@ -77,12 +77,7 @@ impl Reader {
     /// Opens every input and reads its header, so that what is wrong with the last one is known
     /// before the first row is used.
     pub fn open(sources: &[Source], options: &InputOptions) -> Result<Self, InputError> {
-        if sources
-            .iter()
-            .filter(|&source| *source == Source::Stdin)
-            .count()
-            > 1
-        {
+        if sources.iter().filter(|&source| *source == Source::Stdin).count() > 1 {
             return Err(InputError::StdinTwice);
         }
         let columns = Columns::new(&options.map)?;
@@ -125,9 +120,8 @@ impl Reader {
             self.current = Some(match self.waiting.pop_front() {
                 None => return Ok(None),
                 Some(Waiting::Open(lines)) => *lines,
-                Some(Waiting::Closed(source)) => {
-                    Lines::open(&source, &self.options, &self.columns)?
-                }
+                Some(Waiting::Closed(source)) => Lines::open(&source, &self.options, &self.columns)
+                    .map_err(|error| InputError::Changed { error: Box::new(error) })?,
             });
         }
     }
@@ -225,10 +219,7 @@ fn is_named_jsonl(source: &Source) -> bool {
         Some("gz" | "zst") => path.with_extension(""),
         _ => path.clone(),
     };
-    matches!(
-        extension(&plain).as_deref(),
-        Some("jsonl" | "ndjson" | "json")
-    )
+    matches!(extension(&plain).as_deref(), Some("jsonl" | "ndjson" | "json"))
 }
 
 #[cfg(test)]

@@ -21,9 +21,7 @@ impl Columns {
             }
         }
         let named = |column| map.iter().find(|(field, _)| *field == column);
-        Ok(Self {
-            mapped: Column::ALL.map(|column| named(column).map(|(_, name)| name.clone())),
-        })
+        Ok(Self { mapped: Column::ALL.map(|column| named(column).map(|(_, name)| name.clone())) })
     }
 
     /// The name that `--map` gives a field. It then goes by no other.
@@ -83,11 +81,8 @@ mod tests {
 
     #[test]
     fn a_mapped_field_goes_by_no_other_name_and_takes_the_name_from_others() {
-        let columns = columns(&[
-            (Column::InstId, "源实例"),
-            (Column::BizId, "bk_asst_inst_id"),
-        ])
-        .unwrap();
+        let columns =
+            columns(&[(Column::InstId, "源实例"), (Column::BizId, "bk_asst_inst_id")]).unwrap();
         assert_eq!(columns.field("源实例"), Some(Column::InstId));
         assert_eq!(columns.field("inst_id"), None);
         assert_eq!(columns.field("bk_asst_inst_id"), Some(Column::BizId));

@@ -21,15 +21,10 @@ const LISTED: usize = 30;
 pub(super) fn detect_delimiter(header: &str, columns: &Columns) -> (u8, usize) {
     let ours = |delimiter: u8| {
         let names = header.split(char::from(delimiter));
-        names
-            .filter(|name| columns.field(name.trim().trim_matches('"')).is_some())
-            .count()
+        names.filter(|name| columns.field(name.trim().trim_matches('"')).is_some()).count()
     };
     let count = |delimiter: u8| header.bytes().filter(|&byte| byte == delimiter).count();
-    let best = DELIMITERS
-        .into_iter()
-        .rev()
-        .max_by_key(|&d| (ours(d), count(d)));
+    let best = DELIMITERS.into_iter().rev().max_by_key(|&d| (ours(d), count(d)));
     best.map_or((b',', 0), |delimiter| (delimiter, ours(delimiter)))
 }
 
@@ -53,23 +48,14 @@ impl Table {
         let mut records = Records::new(text, delimiter);
         records.read()?;
         let header: Vec<String> = (0..records.count())
-            .map(|index| {
-                String::from_utf8_lossy(records.cell(index))
-                    .trim()
-                    .to_owned()
-            })
+            .map(|index| String::from_utf8_lossy(records.cell(index)).trim().to_owned())
             .collect();
         let file = records.text.file();
         if are_results(&header) {
-            return Err(InputError::Results {
-                file: file.to_owned(),
-            });
+            return Err(InputError::Results { file: file.to_owned() });
         }
         Ok(Self {
-            width: header
-                .iter()
-                .rposition(|name| !name.is_empty())
-                .map_or(0, |last| last + 1),
+            width: header.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1),
             places: find_places(file, &header, columns, biz_id_needed)?,
             records,
         })
@@ -106,11 +92,8 @@ impl Table {
         let count = self.records.count();
         let has_more = (self.width..count).any(|index| !is_blank(self.records.cell(index)));
         if count < self.width || has_more {
-            let hint = if has_more {
-                "; a cell that holds the delimiter must be in quotes"
-            } else {
-                ""
-            };
+            let hint =
+                if has_more { "; a cell that holds the delimiter must be in quotes" } else { "" };
             let message = format!("{count} cells, but the header has {}{hint}", self.width);
             return rows.bad(line, texts, RowError::Broken(message.into()));
         }
@@ -167,11 +150,7 @@ fn find_places(
     if missing.is_empty() {
         return Ok(places);
     }
-    Err(InputError::MissingColumns {
-        file: file.to_owned(),
-        missing,
-        found: found(header),
-    })
+    Err(InputError::MissingColumns { file: file.to_owned(), missing, found: found(header) })
 }
 
 /// What a header has, as a clause.
@@ -179,10 +158,7 @@ fn found(header: &[String]) -> String {
     if header.is_empty() {
         return "the file is empty".to_owned();
     }
-    let shown = header
-        .iter()
-        .take(LISTED)
-        .map(|name| format!("{:?}", shown(name)));
+    let shown = header.iter().take(LISTED).map(|name| format!("{:?}", shown(name)));
     let list = shown.collect::<Vec<_>>().join(", ");
     match header.len().saturating_sub(LISTED) {
         0 => format!("the header has {list}"),

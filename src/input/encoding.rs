@@ -176,18 +176,11 @@ impl<R: Read> Decoder<R> {
         if found.invalid == 0 {
             self.ready = judged.len();
             let seen = seen + found.characters;
-            self.mode = if seen < ENOUGH {
-                Mode::Undecided { seen }
-            } else {
-                Mode::Utf8
-            };
+            self.mode = if seen < ENOUGH { Mode::Undecided { seen } } else { Mode::Utf8 };
         } else if seen == 0 && !found.is_large() && is_gb18030(&self.pending, !more) {
             self.mode = Mode::Other(GB18030.new_decoder_without_bom_handling());
         } else {
-            self.ready = judged
-                .utf8_chunks()
-                .next()
-                .map_or(0, |chunk| chunk.valid().len());
+            self.ready = judged.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
             self.failed = Some(Undecodable::Unclear);
         }
         Ok(())

@@ -89,7 +89,13 @@ pub enum InputError {
         /// What is wrong.
         error: io::Error,
     },
-    /// More than [`MAX_RECORD`](super::text::MAX_RECORD) in one row.
+    /// It was fine when all inputs were opened, and is not now that its turn has come.
+    #[error("{error} (it was different when this run opened it)")]
+    Changed {
+        /// What is wrong with it now.
+        error: Box<Self>,
+    },
+    /// More than 1 MiB in one row.
     #[error(
         "{file}: line {line}: the row that starts here is longer than 1 MiB; is a quote never closed?"
     )]
@@ -113,7 +119,8 @@ pub enum InputError {
 
 impl InputError {
     /// Whether the user's command or the shape of the input is at fault (exit 2), rather than that
-    /// the input can't be read (exit 7). Such errors come from opening, before any row.
+    /// the input can't be read (exit 7). Only [`Reader::open`](super::Reader::open) gives such errors,
+    /// so nothing was sent yet.
     pub fn is_usage(&self) -> bool {
         match self {
             Self::MissingColumns { .. }
@@ -125,16 +132,14 @@ impl InputError {
             Self::Folder { .. }
             | Self::Unreadable { .. }
             | Self::Broken { .. }
+            | Self::Changed { .. }
             | Self::TooLong { .. }
             | Self::OpenQuote { .. } => false,
         }
     }
 
     pub(super) fn unreadable(source: &Source, error: io::Error) -> Self {
-        Self::Unreadable {
-            file: source.to_string(),
-            error,
-        }
+        Self::Unreadable { file: source.to_string(), error }
     }
 }
 

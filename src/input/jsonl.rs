@@ -29,9 +29,7 @@ impl Objects {
         let end = text.find(|byte| byte == b'\n')?;
         let line = &text.pending()[..end.unwrap_or(text.pending().len())];
         if serde_json::from_slice(line).is_ok_and(is_results) {
-            return Err(InputError::Results {
-                file: text.file().to_owned(),
-            });
+            return Err(InputError::Results { file: text.file().to_owned() });
         }
         Ok(Self { text })
     }
@@ -87,9 +85,7 @@ fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut Rows) -> Ro
         RowError::Broken(format!("{what}: {line:?}").into())
     };
     let Ok(text) = str::from_utf8(line) else {
-        let error = broken(format_args!(
-            "the line can't be decoded; is --encoding right?"
-        ));
+        let error = broken(format_args!("the line can't be decoded; is --encoding right?"));
         return rows.bad(number, [""; 4], error);
     };
     match read_object(text, columns) {
@@ -111,10 +107,10 @@ fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut Rows) -> Ro
 }
 
 /// `serde_json`'s words without the place, which counts lines within our line.
-fn describe(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error) -> Box<str> {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+    cut(text.strip_suffix(&place).unwrap_or(&text), SHOWN)
 }
 
 /// A value's text: a string's content, else what stands there; nothing for null and for what is
@@ -130,19 +126,13 @@ impl<'a> Value<'a> {
         let raw = raw.get();
         let Some(quoted) = raw.strip_prefix('"') else {
             let text = if raw == "null" { "" } else { raw };
-            return Ok(Self {
-                text: text.into(),
-                is_string: false,
-            });
+            return Ok(Self { text: text.into(), is_string: false });
         };
         let text = match quoted.strip_suffix('"') {
             Some(plain) if !plain.contains('\\') => plain.into(),
             _ => serde_json::from_str::<String>(raw)?.into(),
         };
-        Ok(Self {
-            text,
-            is_string: true,
-        })
+        Ok(Self { text, is_string: true })
     }
 }
 

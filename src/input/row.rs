@@ -59,13 +59,7 @@ impl Rows {
     fn number(&mut self, line: u64, cells: Cells, parsed: Result<Link, RowError>) -> Row {
         let ordinal = self.ordinal;
         self.ordinal += 1;
-        Row {
-            ordinal,
-            file: self.file,
-            line,
-            cells,
-            link: parsed,
-        }
+        Row { ordinal, file: self.file, line, cells, link: parsed }
     }
 }
 
@@ -81,10 +75,7 @@ fn parse(names: &mut Names, texts: [&str; 4], require_biz_id: bool) -> Result<Li
         "" => None,
         _ => Some(id(Column::BizId, biz_id)?),
     };
-    Ok(Link {
-        association,
-        biz_id,
-    })
+    Ok(Link { association, biz_id })
 }
 
 /// The names of model associations met last, so that rows share them.
@@ -109,11 +100,7 @@ impl Names {
 }
 
 fn id(column: Column, text: &str) -> Result<InstId, RowError> {
-    InstId::parse(text).map_err(|error| RowError::BadId {
-        column,
-        value: shown(text),
-        error,
-    })
+    InstId::parse(text).map_err(|error| RowError::BadId { column, value: shown(text), error })
 }
 
 pub(super) fn bad_name(text: &str) -> RowError {

@@ -34,11 +34,7 @@ impl Source {
 /// `-` is standard input.
 impl From<PathBuf> for Source {
     fn from(path: PathBuf) -> Self {
-        if path.as_os_str() == "-" {
-            Self::Stdin
-        } else {
-            Self::Path(path)
-        }
+        if path.as_os_str() == "-" { Self::Stdin } else { Self::Path(path) }
     }
 }
 
@@ -65,9 +61,7 @@ pub struct Digest {
 
 /// Reads a source to its end and hashes it, without looking into it.
 pub fn digest(source: &Source) -> Result<Digest, InputError> {
-    Raw::open(source)?
-        .finish()
-        .map_err(|error| InputError::unreadable(source, error))
+    Raw::open(source)?.finish().map_err(|error| InputError::unreadable(source, error))
 }
 
 /// The bytes of a source as they stand, hashed on the way.
@@ -84,9 +78,7 @@ impl Raw {
             Source::Stdin => Box::new(io::stdin()),
             Source::Path(path) => {
                 if path.is_dir() {
-                    return Err(InputError::Folder {
-                        file: source.to_string(),
-                    });
+                    return Err(InputError::Folder { file: source.to_string() });
                 }
                 Box::new(File::open(path).map_err(|error| InputError::unreadable(source, error))?)
             }
@@ -95,12 +87,7 @@ impl Raw {
     }
 
     pub(super) fn new(name: String, from: Box<dyn Read + Send>) -> Self {
-        Self {
-            name,
-            from,
-            hasher: Sha256::new(),
-            bytes: 0,
-        }
+        Self { name, from, hasher: Sha256::new(), bytes: 0 }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -109,20 +96,13 @@ impl Raw {
 
     /// Reads what is left, for its hash alone.
     pub(super) fn finish(mut self) -> io::Result<Digest> {
-        io::copy(
-            &mut BufReader::with_capacity(1 << 16, &mut self),
-            &mut io::sink(),
-        )?;
+        io::copy(&mut BufReader::with_capacity(1 << 16, &mut self), &mut io::sink())?;
         let mut sha256 = String::with_capacity(64);
         for byte in self.hasher.finalize() {
             // Writing to a String can't fail.
             let _ = write!(sha256, "{byte:02x}");
         }
-        Ok(Digest {
-            name: self.name,
-            sha256,
-            bytes: self.bytes,
-        })
+        Ok(Digest { name: self.name, sha256, bytes: self.bytes })
     }
 }
 

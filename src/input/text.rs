@@ -92,11 +92,9 @@ impl Text {
                 self.ended = read == 0;
                 Ok(!self.ended)
             }
-            Err(error) => Err(InputError::Broken {
-                file: self.file.clone(),
-                line: self.line,
-                error,
-            }),
+            Err(error) => {
+                Err(InputError::Broken { file: self.file.clone(), line: self.line, error })
+            }
         }
     }
 
@@ -134,26 +132,17 @@ impl Text {
     }
 
     pub(super) fn too_long(&self, line: u64) -> InputError {
-        InputError::TooLong {
-            file: self.file.clone(),
-            line,
-        }
+        InputError::TooLong { file: self.file.clone(), line }
     }
 
     pub(super) fn open_quote(&self, line: u64) -> InputError {
-        InputError::OpenQuote {
-            file: self.file.clone(),
-            line,
-        }
+        InputError::OpenQuote { file: self.file.clone(), line }
     }
 
     /// Reads what is left of the source and gives the digest of it all.
     pub(super) fn finish(self) -> Result<Digest, InputError> {
-        let Self {
-            file, from, line, ..
-        } = self;
+        let Self { file, from, line, .. } = self;
         let raw = from.into_inner().into_raw();
-        raw.finish()
-            .map_err(|error| InputError::Broken { file, line, error })
+        raw.finish().map_err(|error| InputError::Broken { file, line, error })
     }
 }
