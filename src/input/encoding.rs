@@ -59,9 +59,10 @@ impl fmt::Debug for Encoding {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Undecodable {
     #[error(
-        "text in this line is neither clearly UTF-8 nor GB18030; say what it is with --encoding, e.g. --encoding gb18030"
+        "the text from here on is neither clearly UTF-8 nor GB18030 (what is no UTF-8 comes \
+         {lines} lines further on); say what it is with --encoding, e.g. --encoding gb18030"
     )]
-    Unclear,
+    Unclear { lines: usize },
     #[error("this line is not valid {0}; if the file is whole, say what it is with --encoding")]
     Malformed(&'static str),
 }
@@ -180,8 +181,9 @@ impl<R: Read> Decoder<R> {
         } else if seen == 0 && !found.is_large() && is_gb18030(&self.pending, !more) {
             self.mode = Mode::Other(GB18030.new_decoder_without_bom_handling());
         } else {
-            self.ready = judged.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
-            self.failed = Some(Undecodable::Unclear);
+            let utf8 = judged.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            let lines = utf8.matches('\n').count();
+            self.failed = Some(Undecodable::Unclear { lines });
         }
         Ok(())
     }

@@ -512,7 +512,8 @@ mod bytes {
         // One broken character among UTF-8 that would all pass for GB18030.
         let bytes = [CHINESE.as_bytes(), "b,1,2,好".as_bytes(), b"\xe5\xa5\n"].concat();
         let (is_usage, message) = error_of(read(&bytes));
-        assert!(!is_usage && message.contains("--encoding"), "{message}");
+        assert!(!is_usage && message.starts_with("in: line 1: "), "{message}");
+        assert!(message.contains("comes 3 lines further on"), "{message}");
         // A character that is one in both, and later, unseen when the first was passed on, one of GB18030.
         let first = gb18030("obj_asst_id,inst_id,asst_inst_id,x\na,1,2,一\n");
         let pipe = Pipe { chunks: [first, gb18030("b,1,2,\nc,1,2,中国\n")].into(), ends: true };
@@ -647,6 +648,16 @@ mod pipes {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_long_row_that_comes_byte_by_byte_is_read_whole() {
+        let (names, cells) = ("x,".repeat(200), format!("{},", "y".repeat(20)).repeat(200));
+        let text = format!("{names}obj_asst_id,inst_id,asst_inst_id\n{cells}a,1,2");
+        let pipe = Pipe { chunks: text.bytes().map(|byte| vec![byte]).collect(), ends: true };
+        let rows = Opened::new(pipe, &InputOptions::default()).unwrap().all().unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)));
     }
 }
 
