@@ -514,6 +514,16 @@ mod bytes {
         let (is_usage, message) = error_of(read(&bytes));
         assert!(!is_usage && message.starts_with("in: line 1: "), "{message}");
         assert!(message.contains("comes 3 lines further on"), "{message}");
+        // The same, where GB18030 finds nothing wrong.
+        let start = "obj_asst_id,inst_id,asst_inst_id\na,1,2\n好好".as_bytes();
+        let bytes = [start, b"\xe5\xa5,1,2\n"].concat();
+        assert!(!encoding_rs::GB18030.decode(&bytes).2);
+        let (is_usage, message) = error_of(read(&bytes));
+        assert!(!is_usage && message.starts_with("in: line 3: "), "{message}");
+        // Neither the one nor the other.
+        let bytes = b"obj_asst_id,inst_id,asst_inst_id,x\na,1,2,caf\xe9\n";
+        let (is_usage, message) = error_of(read(bytes));
+        assert!(!is_usage && message.starts_with("in: line 2: "), "{message}");
         // A character that is one in both, and later, unseen when the first was passed on, one of GB18030.
         let first = gb18030("obj_asst_id,inst_id,asst_inst_id,x\na,1,2,一\n");
         let pipe = Pipe { chunks: [first, gb18030("b,1,2,\nc,1,2,中国\n")].into(), ends: true };
@@ -648,6 +658,17 @@ mod pipes {
                 }
             }
         }
+    }
+
+    #[test]
+    fn nothing_is_read_after_the_end_which_on_a_terminal_is_not_the_last() {
+        let chunks = [HEADER, "a,1,2,3", "", "b,1,2,3\n"];
+        let pipe =
+            Pipe { chunks: chunks.map(|chunk| chunk.as_bytes().to_vec()).into(), ends: true };
+        let mut opened = Opened::new(pipe, &InputOptions::default()).unwrap();
+        assert_eq!(opened.next().unwrap().unwrap().link, Ok(link("a", 1, 2, 3)));
+        assert_eq!(opened.next().unwrap(), None);
+        assert_eq!(opened.next().unwrap(), None);
     }
 
     #[test]
