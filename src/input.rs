@@ -120,9 +120,8 @@ impl Reader {
             self.current = Some(match self.waiting.pop_front() {
                 None => return Ok(None),
                 Some(Waiting::Open(lines)) => *lines,
-                Some(Waiting::Closed(source)) => {
-                    Lines::open(&source, &self.options, &self.columns)?
-                }
+                Some(Waiting::Closed(source)) => Lines::open(&source, &self.options, &self.columns)
+                    .map_err(|error| InputError::Changed { error: Box::new(error) })?,
             });
         }
     }
@@ -222,3 +221,6 @@ fn is_named_jsonl(source: &Source) -> bool {
     };
     matches!(extension(&plain).as_deref(), Some("jsonl" | "ndjson" | "json"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,10 +92,9 @@ impl Table {
         let count = self.records.count();
         let has_more = (self.width..count).any(|index| !is_blank(self.records.cell(index)));
         if count < self.width || has_more {
-            let message = format!(
-                "the row has {count} cells, the header has {}; a cell that holds the delimiter must be in quotes",
-                self.width
-            );
+            let hint =
+                if has_more { "; a cell that holds the delimiter must be in quotes" } else { "" };
+            let message = format!("{count} cells, but the header has {}{hint}", self.width);
             return rows.bad(line, texts, RowError::Broken(message.into()));
         }
         rows.row(line, texts)
@@ -199,7 +198,11 @@ impl Records {
         let (mut written, mut length) = (0, 0);
         let mut at_end = false;
         loop {
-            // The last record may lack its line break; within quotes that changes nothing.
+            // The parser takes an empty input for the end, so it is given none before that.
+            if !at_end && self.text.pending().is_empty() {
+                at_end = !self.text.fill()?;
+            }
+            // The last record may lack its line break; within quotes this one changes nothing.
             let input = if at_end { b"\n" } else { self.text.pending() };
             let (result, read, wrote, ended) = self.core.read_record(
                 input,
@@ -219,10 +222,8 @@ impl Records {
                 ReadRecordResult::Record => return Ok(Some(line)),
                 ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2, 0),
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
-                ReadRecordResult::InputEmpty if at_end => {
-                    return Err(self.text.open_quote(line));
-                }
-                ReadRecordResult::InputEmpty => at_end = !self.text.fill()?,
+                ReadRecordResult::InputEmpty if at_end => return Err(self.text.open_quote(line)),
+                ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::End => return Ok(None),
             }
         }

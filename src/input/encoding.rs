@@ -10,8 +10,6 @@ use std::str::FromStr;
 
 use encoding_rs::{DecoderResult, GB18030, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::source::read_signature;
-
 /// How many bytes from the first non-ASCII one on are looked at, where they can be had without
 /// waiting.
 const WINDOW: usize = 1 << 16;
@@ -19,6 +17,9 @@ const WINDOW: usize = 1 << 16;
 /// After how many non-ASCII characters UTF-8 is believed for good. Half of GB18030's common
 /// characters can't even begin a UTF-8 sequence.
 const ENOUGH: usize = 8;
+
+/// The byte order marks.
+const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
 
 /// Stands for what can't be decoded.
 const UNDECODABLE: u8 = 0xff;
@@ -58,9 +59,10 @@ impl fmt::Debug for Encoding {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Undecodable {
     #[error(
-        "text in this line is neither clearly UTF-8 nor GB18030; say what it is with --encoding, e.g. --encoding gb18030"
+        "the text from here on is neither clearly UTF-8 nor GB18030 (what is no UTF-8 comes \
+         {lines} lines further on); say what it is with --encoding, e.g. --encoding gb18030"
     )]
-    Unclear,
+    Unclear { lines: usize },
     #[error("this line is not valid {0}; if the file is whole, say what it is with --encoding")]
     Malformed(&'static str),
 }
@@ -91,9 +93,21 @@ pub(super) struct Decoder<R> {
 
 impl<R: Read> Decoder<R> {
     /// Takes off the byte order mark, if there is one.
-    pub(super) fn new(mut from: R, told: Option<Encoding>, patient: bool) -> io::Result<Self> {
-        let mut pending = read_signature(&mut from, &[b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])?;
-        let marked = encoding_rs::Encoding::for_bom(&pending);
+    pub(super) fn new(from: R, told: Option<Encoding>, patient: bool) -> io::Result<Self> {
+        let mut decoder = Self {
+            from,
+            patient,
+            mode: Mode::Undecided { seen: 0 },
+            pending: Vec::new(),
+            ready: 0,
+            failed: None,
+        };
+        let may_become_mark = |bytes: &[u8]| {
+            let longer = |mark: &&[u8]| mark.len() > bytes.len() && mark.starts_with(bytes);
+            MARKS.iter().any(longer)
+        };
+        while may_become_mark(&decoder.pending) && decoder.refill()? {}
+        let marked = encoding_rs::Encoding::for_bom(&decoder.pending);
         let encoding = match (told.map(|told| told.0), marked) {
             // "utf-16" alone does not say which of the two.
             (Some(told), Some((mark, _))) if is_utf16(told) && is_utf16(mark) => Some(mark),
@@ -103,20 +117,16 @@ impl<R: Read> Decoder<R> {
         if let Some((mark, length)) = marked
             && encoding == Some(mark)
         {
-            pending.drain(..length);
+            decoder.pending.drain(..length);
         }
-        Ok(Self {
-            from,
-            patient,
-            mode: match encoding {
-                None => Mode::Undecided { seen: 0 },
-                Some(encoding) if encoding == UTF_8 => Mode::Utf8,
-                Some(encoding) => Mode::Other(encoding.new_decoder_without_bom_handling()),
-            },
-            pending,
-            ready: 0,
-            failed: None,
-        })
+        if let Some(encoding) = encoding {
+            decoder.mode = if encoding == UTF_8 {
+                Mode::Utf8
+            } else {
+                Mode::Other(encoding.new_decoder_without_bom_handling())
+            };
+        }
+        Ok(decoder)
     }
 
     pub(super) fn into_inner(self) -> R {
@@ -147,8 +157,7 @@ impl<R: Read> Decoder<R> {
         if read == 0 {
             self.mode = Mode::End;
         }
-        let ascii = out[..read].iter().position(|byte| !byte.is_ascii());
-        let ascii = ascii.unwrap_or(read);
+        let ascii = ascii_prefix(&out[..read]);
         self.pending.extend_from_slice(&out[ascii..read]);
         Ok(ascii)
     }
@@ -164,16 +173,17 @@ impl<R: Read> Decoder<R> {
         }
         let cut = if more { cut_off(&self.pending) } else { 0 };
         let judged = &self.pending[..self.pending.len() - cut];
-        let (good, bad) = count_utf8(judged);
-        if bad == 0 {
+        let found = Utf8Share::of(judged);
+        if found.invalid == 0 {
             self.ready = judged.len();
-            let seen = seen + good;
+            let seen = seen + found.characters;
             self.mode = if seen < ENOUGH { Mode::Undecided { seen } } else { Mode::Utf8 };
-        } else if seen == 0 && bad > good && is_gb18030(&self.pending, !more) {
+        } else if seen == 0 && !found.is_large() && is_gb18030(&self.pending, !more) {
             self.mode = Mode::Other(GB18030.new_decoder_without_bom_handling());
         } else {
-            self.ready = judged.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
-            self.failed = Some(Undecodable::Unclear);
+            let utf8 = judged.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            let lines = utf8.matches('\n').count();
+            self.failed = Some(Undecodable::Unclear { lines });
         }
         Ok(())
     }
@@ -228,7 +238,10 @@ impl<R: Read> Read for Decoder<R> {
                 }
                 Mode::Undecided { .. } if self.pending.is_empty() => self.read_ascii(out)?,
                 Mode::Undecided { seen } => {
-                    self.judge(seen)?;
+                    self.ready = ascii_prefix(&self.pending);
+                    if self.ready == 0 {
+                        self.judge(seen)?;
+                    }
                     0
                 }
                 Mode::Other(_) => self.read_other(out)?,
@@ -254,12 +267,38 @@ fn cut_off(bytes: &[u8]) -> usize {
     (1..=bytes.len().min(3)).find(is_begun).unwrap_or(0)
 }
 
-/// How many non-ASCII characters there are as UTF-8, and how many places that are not UTF-8.
-fn count_utf8(bytes: &[u8]) -> (usize, usize) {
-    bytes.utf8_chunks().fold((0, 0), |(good, bad), chunk| {
-        let characters = chunk.valid().chars().filter(|c| !c.is_ascii()).count();
-        (good + characters, bad + usize::from(!chunk.invalid().is_empty()))
-    })
+fn ascii_prefix(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|byte| !byte.is_ascii());
+    end.unwrap_or(bytes.len())
+}
+
+/// How much of the non-ASCII bytes of a text is UTF-8.
+#[derive(Default)]
+struct Utf8Share {
+    characters: usize,
+    /// How many bytes the characters take.
+    valid: usize,
+    /// How many bytes belong to none.
+    invalid: usize,
+}
+
+impl Utf8Share {
+    fn of(bytes: &[u8]) -> Self {
+        let mut share = Self::default();
+        for chunk in bytes.utf8_chunks() {
+            for character in chunk.valid().chars().filter(|c| !c.is_ascii()) {
+                share.characters += 1;
+                share.valid += character.len_utf8();
+            }
+            share.invalid += chunk.invalid().len();
+        }
+        share
+    }
+
+    /// Too large for chance: of Chinese text in GB18030 about a third passes for UTF-8.
+    fn is_large(&self) -> bool {
+        self.valid > 2 * self.invalid
+    }
 }
 
 fn is_gb18030(bytes: &[u8], last: bool) -> bool {

@@ -10,9 +10,7 @@ use crate::association::Column;
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The header lacks columns.
-    #[error("{file}: no column {}; {found}. If a column has another name: --map {}=COLUMN{}",
-        names(.missing), .missing[0].name(),
-        if .missing.contains(&Column::BizId) { "; if all rows are of one business: --biz-id N" } else { "" })]
+    #[error("{file}: no column {}; {found}. {}", names(.missing), advice(.missing))]
     MissingColumns {
         /// Where.
         file: String,
@@ -22,8 +20,11 @@ pub enum InputError {
         found: String,
     },
     /// Two columns mean the same field.
-    #[error("{file}: columns {first:?} and {second:?} both mean {field}; choose one with --map {field}=COLUMN",
-        field = .column.name())]
+    #[error(
+        "{file}: columns {first:?} and {second:?} both mean {field}; choose one with \
+         --map {field}=COLUMN",
+        field = .column.name()
+    )]
     Ambiguous {
         /// Where.
         file: String,
@@ -47,7 +48,11 @@ pub enum InputError {
         found: String,
     },
     /// `--map` says two things about one field or one column.
-    #[error("--map {}={first} and --map {}={second} contradict each other", .fields[0].name(), .fields[1].name())]
+    #[error(
+        "--map {}={first} and --map {}={second} contradict each other",
+        .fields[0].name(),
+        .fields[1].name()
+    )]
     MapTwice {
         /// The two fields, or one twice.
         fields: [Column; 2],
@@ -89,9 +94,16 @@ pub enum InputError {
         /// What is wrong.
         error: io::Error,
     },
-    /// More than [`MAX_RECORD`](super::text::MAX_RECORD) in one row.
+    /// It was fine when all inputs were opened, and is not now that its turn has come.
+    #[error("{error} (it was different when this run opened it)")]
+    Changed {
+        /// What is wrong with it now.
+        error: Box<Self>,
+    },
+    /// More than 1 MiB in one row.
     #[error(
-        "{file}: line {line}: the row that starts here is longer than 1 MiB; is a quote never closed?"
+        "{file}: line {line}: the row that starts here is longer than 1 MiB; is a quote never \
+         closed?"
     )]
     TooLong {
         /// Where.
@@ -101,7 +113,8 @@ pub enum InputError {
     },
     /// The file ends inside quotes, so that nobody can tell which rows were swallowed.
     #[error(
-        "{file}: line {line}: a quote opened in the row that starts here is never closed; close it, or double it if it is part of the text"
+        "{file}: line {line}: a quote opened in the row that starts here is never closed; close \
+         it, or double it if it is part of the text"
     )]
     OpenQuote {
         /// Where.
@@ -113,7 +126,8 @@ pub enum InputError {
 
 impl InputError {
     /// Whether the user's command or the shape of the input is at fault (exit 2), rather than that
-    /// the input can't be read (exit 7). Such errors come from opening, before any row.
+    /// the input can't be read (exit 7). Only [`Reader::open`](super::Reader::open) gives such
+    /// errors, so nothing was sent yet.
     pub fn is_usage(&self) -> bool {
         match self {
             Self::MissingColumns { .. }
@@ -125,6 +139,7 @@ impl InputError {
             Self::Folder { .. }
             | Self::Unreadable { .. }
             | Self::Broken { .. }
+            | Self::Changed { .. }
             | Self::TooLong { .. }
             | Self::OpenQuote { .. } => false,
         }
@@ -138,4 +153,13 @@ impl InputError {
 fn names(columns: &[Column]) -> String {
     let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
     names.join(", ")
+}
+
+fn advice(missing: &[Column]) -> String {
+    let column = missing.first().map_or("FIELD", |column| column.name());
+    let map = format!("If a column has another name: --map {column}=COLUMN");
+    if missing.contains(&Column::BizId) {
+        return map + "; if all rows are of one business: --biz-id N";
+    }
+    map
 }

@@ -28,7 +28,7 @@ impl Objects {
         text.skip_empty_lines()?;
         let end = text.find(|byte| byte == b'\n')?;
         let line = &text.pending()[..end.unwrap_or(text.pending().len())];
-        if serde_json::from_slice::<ResultsLine>(line).is_ok() {
+        if serde_json::from_slice(line).is_ok_and(is_results) {
             return Err(InputError::Results { file: text.file().to_owned() });
         }
         Ok(Self { text })
@@ -75,6 +75,10 @@ struct ResultsLine {
     _finished_at: IgnoredAny,
 }
 
+fn is_results(line: &RawValue) -> bool {
+    matches!(object::<ResultsLine>(line), Ok(Some(_)))
+}
+
 fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut Rows) -> Row {
     let broken = |what: fmt::Arguments<'_>| {
         let line = cut(String::from_utf8_lossy(line).trim(), SHOWN);
@@ -103,10 +107,10 @@ fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut Rows) -> Ro
 }
 
 /// `serde_json`'s words without the place, which counts lines within our line.
-fn describe(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error) -> Box<str> {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+    cut(text.strip_suffix(&place).unwrap_or(&text), SHOWN)
 }
 
 /// A value's text: a string's content, else what stands there; nothing for null and for what is
@@ -162,7 +166,7 @@ impl<'de> Visitor<'de> for Object<'_> {
         while let Some(key) = map.next_key_seed(KeyOf(self.0))? {
             let (column, raw) = match key {
                 Key::Field(column) => (column, map.next_value()?),
-                Key::Metadata => match biz_id_in(map.next_value()?) {
+                Key::Metadata => match biz_id_in(map.next_value()?).map_err(within("metadata"))? {
                     Some(raw) if self.0.mapped(Column::BizId).is_none() => (Column::BizId, raw),
                     _ => continue,
                 },
@@ -177,13 +181,18 @@ impl<'de> Visitor<'de> for Object<'_> {
             }
         }
         let mut texts: [Value<'de>; 4] = Default::default();
-        for (text, raw) in texts.iter_mut().zip(values) {
-            if let Some(raw) = raw {
-                *text = Value::new(raw).map_err(A::Error::custom)?;
+        for column in Column::ALL {
+            if let Some(raw) = values[column as usize] {
+                texts[column as usize] = Value::new(raw).map_err(within(column.name()))?;
             }
         }
         Ok(texts)
     }
+}
+
+/// An error of a value, said of the line. Its own place would be misread as one in the line.
+fn within<E: serde::de::Error>(key: &str) -> impl Fn(serde_json::Error) -> E {
+    move |error| E::custom(format_args!("{key}: {}", describe(&error)))
 }
 
 /// What a key stands for.
@@ -220,17 +229,28 @@ impl Visitor<'_> for KeyOf<'_> {
 }
 
 /// The business in the API's own body: `metadata.label.bk_biz_id` (contract section 2).
-fn biz_id_in(metadata: &RawValue) -> Option<&RawValue> {
+fn biz_id_in(metadata: &RawValue) -> Result<Option<&RawValue>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Metadata<'a> {
         #[serde(borrow)]
-        label: Label<'a>,
+        label: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct Label<'a> {
         #[serde(borrow)]
-        bk_biz_id: &'a RawValue,
+        bk_biz_id: Option<&'a RawValue>,
     }
-    let metadata: Metadata<'_> = serde_json::from_str(metadata.get()).ok()?;
-    Some(metadata.label.bk_biz_id)
+    let Some(Metadata { label: Some(label) }) = object(metadata)? else {
+        return Ok(None);
+    };
+    let label: Option<Label<'_>> = object(label)?;
+    Ok(label.and_then(|label| label.bk_biz_id))
+}
+
+/// Reads a struct from an object. serde would take it from an array too.
+fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<Option<T>, serde_json::Error> {
+    if !raw.get().starts_with('{') {
+        return Ok(None);
+    }
+    serde_json::from_str(raw.get()).map(Some)
 }

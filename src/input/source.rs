@@ -179,7 +179,7 @@ impl Read for Inflate {
 
 /// Reads on only while what was read may still become one of the signatures, so that a slow pipe is
 /// never waited on for more than is needed. The bytes are the caller's to put back.
-pub(super) fn read_signature(from: &mut impl Read, signatures: &[&[u8]]) -> io::Result<Vec<u8>> {
+fn read_signature(from: &mut Raw, signatures: &[&[u8]]) -> io::Result<Vec<u8>> {
     let mut start = Vec::with_capacity(4);
     let mut byte = [0];
     while signatures

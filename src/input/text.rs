@@ -1,7 +1,7 @@
 //! A window on a source's text that knows which line it stands at. Never reads more than once for
 //! what it is asked for, so that a row that has arrived on a pipe is not kept waiting for the next.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use super::encoding::{Decoder, Encoding};
 use super::error::InputError;
@@ -21,6 +21,8 @@ pub(super) struct Text {
     end: usize,
     line: u64,
     after_cr: bool,
+    /// A terminal would ask for more input if it were read again.
+    ended: bool,
 }
 
 impl Text {
@@ -30,7 +32,7 @@ impl Text {
             .map_err(|error| InputError::unreadable(source, error))
     }
 
-    fn new(raw: Raw, encoding: Option<Encoding>, patient: bool) -> std::io::Result<Self> {
+    pub(super) fn new(raw: Raw, encoding: Option<Encoding>, patient: bool) -> io::Result<Self> {
         let file = raw.name().to_owned();
         Ok(Self {
             file,
@@ -40,6 +42,7 @@ impl Text {
             end: 0,
             line: 1,
             after_cr: false,
+            ended: false,
         })
     }
 
@@ -74,6 +77,9 @@ impl Text {
         if self.pending().len() > MAX_RECORD {
             return Err(self.too_long(self.line));
         }
+        if self.ended {
+            return Ok(false);
+        }
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -83,7 +89,8 @@ impl Text {
         match self.from.read(&mut self.buffer[self.end..]) {
             Ok(read) => {
                 self.end += read;
-                Ok(read > 0)
+                self.ended = read == 0;
+                Ok(!self.ended)
             }
             Err(error) => {
                 Err(InputError::Broken { file: self.file.clone(), line: self.line, error })
