@@ -87,10 +87,9 @@ impl FromStr for Quota {
             _ => None,
         };
         let calls = calls.parse().ok().filter(|calls| *calls > 0);
-        let quota = calls.zip(seconds).map(|(calls, seconds)| Self {
-            calls,
-            window: Duration::from_secs(seconds),
-        });
+        let quota = calls
+            .zip(seconds)
+            .map(|(calls, seconds)| Self { calls, window: Duration::from_secs(seconds) });
         quota.ok_or_else(|| QuotaError(text.to_owned()))
     }
 }
@@ -228,9 +227,7 @@ impl Sandbox {
         let mut rows = Rows::new(mappings);
         let opened = setup.data.as_deref();
         let opened = opened.map(|path| Log::open(path, &setup.models, &mut rows));
-        let (log, new) = opened
-            .transpose()?
-            .map_or((None, true), |(log, new)| (Some(log), new));
+        let (log, new) = opened.transpose()?.map_or((None, true), |(log, new)| (Some(log), new));
         let mut state = State {
             rows,
             log,
@@ -240,10 +237,8 @@ impl Sandbox {
             window: (0, 0),
         };
         if new {
-            preload(&mut state, &setup.models).map_err(|source| LogError::Io {
-                path: setup.data.unwrap_or_default(),
-                source,
-            })?;
+            preload(&mut state, &setup.models)
+                .map_err(|source| LogError::Io { path: setup.data.unwrap_or_default(), source })?;
         }
         Ok(Self(Arc::new(Inner {
             models: setup.models,
@@ -287,11 +282,7 @@ impl Sandbox {
     /// Stores a row past all checks; `None` where there is no such model association.
     pub fn insert(&self, obj_asst_id: &str, source: i64, target: i64) -> Option<i64> {
         let table = self.0.models.table(obj_asst_id)?;
-        let row = Row {
-            source,
-            target,
-            table,
-        };
+        let row = Row { source, target, table };
         let stored = self.state().insert(row, &self.0.models);
         stored.ok().map(i64::from)
     }
@@ -325,11 +316,7 @@ impl Sandbox {
         if !admitted {
             return Some(rated(self.over_quota(&dialect, endpoint), hint));
         }
-        let slowness = if draw.slow {
-            faults.slow_by
-        } else {
-            Duration::ZERO
-        };
+        let slowness = if draw.slow { faults.slow_by } else { Duration::ZERO };
         let terms = Terms {
             own: caller.supplier_account == self.0.models.supplier_account,
             language: caller.language,
@@ -402,10 +389,11 @@ impl Sandbox {
     fn over_quota(&self, dialect: &Dialect, endpoint: Endpoint) -> Written {
         match dialect.entrance {
             Entrance::Esb => {
-                let calls = self.0.quota.map_or(0, |quota| quota.calls);
+                let (calls, seconds) =
+                    (self.0.quota).map_or((0, 1), |quota| (quota.calls, quota.window.as_secs()));
                 let text = format!(
                     "Access frequency limit, Access frequency of APP [{}] to component [/v2/cc/{}/] exceeds \
-                     the limit; the frequency limit is [{calls}/1second], please try again later",
+                     the limit; the frequency limit is [{calls}/{seconds}second], please try again later",
                     self.0.models.credentials.app_code,
                     endpoint.component(),
                 );
@@ -514,11 +502,7 @@ fn rated(mut written: Written, hint: RateHint) -> Written {
 fn preload(state: &mut State, models: &Models) -> io::Result<()> {
     for (table, known) in models.all() {
         for &(source, target) in &known.existing {
-            let row = Row {
-                source,
-                target,
-                table,
-            };
+            let row = Row { source, target, table };
             state.insert(row, models)?;
         }
     }
@@ -566,9 +550,7 @@ fn answer(written: Written) -> Answer {
     let is_id =
         |(name, _): &&(&str, String)| name.ends_with("equest_id") || name.ends_with("equest-Id");
     let header = written.headers.iter().find(is_id).map(|(_, id)| id.clone());
-    let in_body = envelope
-        .as_ref()
-        .and_then(|envelope| envelope.request_id.clone());
+    let in_body = envelope.as_ref().and_then(|envelope| envelope.request_id.clone());
     Answer {
         status: written.status,
         excerpt: match &envelope {

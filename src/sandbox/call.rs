@@ -168,17 +168,11 @@ impl Call {
                 Ok(Self::Models { filter })
             }
             Endpoint::Search => fields.search(path.model),
-            Endpoint::Count => Ok(Self::Count {
-                model: path.model,
-                filter: fields.rules()?,
-            }),
+            Endpoint::Count => Ok(Self::Count { model: path.model, filter: fields.rules()? }),
             Endpoint::Delete => {
                 let id = path.id.parse();
                 let id = id.map_err(|_| Refusal::of(code::NOT_AN_INTEGER, "association_id"))?;
-                Ok(Self::Delete {
-                    model: path.model,
-                    id,
-                })
+                Ok(Self::Delete { model: path.model, id })
             }
         }
     }
@@ -208,10 +202,9 @@ impl From<Request> for Call {
                 let filter = Some(Filter::any_of("bk_obj_asst_id", names));
                 Self::Models { filter }
             }
-            Request::Delete { obj_id, id } => Self::Delete {
-                model: obj_id.as_ref().to_owned(),
-                id,
-            },
+            Request::Delete { obj_id, id } => {
+                Self::Delete { model: obj_id.as_ref().to_owned(), id }
+            }
         }
     }
 }
@@ -252,9 +245,7 @@ impl<'a> Fields<'a> {
 
     /// Up to 3.8 a business is a text of digits (contract section 2).
     fn check_business(&self) -> Result<(), Refusal> {
-        let label = self
-            .get("metadata")
-            .and_then(|metadata| metadata.get("label"));
+        let label = self.get("metadata").and_then(|metadata| metadata.get("label"));
         match label.and_then(|label| label.get("bk_biz_id")) {
             None | Some(Value::Null) => Ok(()),
             Some(Value::String(digits)) if digits.parse::<i64>().is_ok() => Ok(()),
@@ -270,10 +261,7 @@ impl<'a> Fields<'a> {
         };
         let pair = |detail: &Value| {
             let fields = Fields::of(detail)?;
-            Some((
-                fields.integer("bk_inst_id")?,
-                fields.integer("bk_asst_inst_id")?,
-            ))
+            Some((fields.integer("bk_inst_id")?, fields.integer("bk_asst_inst_id")?))
         };
         Some(Call::CreateMany {
             source_model: self.text("bk_obj_id")?,
@@ -292,10 +280,7 @@ impl<'a> Fields<'a> {
 
     fn search(&self, model: String) -> Result<Call, Refusal> {
         let page = Fields(self.get("page").and_then(Value::as_object));
-        let whole = |key| {
-            page.integer(key)
-                .and_then(|number| usize::try_from(number).ok())
-        };
+        let whole = |key| page.integer(key).and_then(|number| usize::try_from(number).ok());
         let bad_page = |key: &str| Refusal::of(code::BAD_FIELD, format!("page.{key}"));
         let limit = whole("limit").filter(|limit| (1..=500).contains(limit));
         let fields = self.get("fields").and_then(Value::as_array);

@@ -53,13 +53,7 @@ impl Dialect {
 
     /// CMDB's own limiter, whose body has no `data` (contract section 3.1).
     pub(super) fn too_many_requests(&self) -> Written {
-        self.cmdb(
-            200,
-            false,
-            code::TOO_MANY_REQUESTS,
-            "too many requests",
-            None,
-        )
+        self.cmdb(200, false, code::TOO_MANY_REQUESTS, "too many requests", None)
     }
 
     fn cmdb(
@@ -82,9 +76,7 @@ impl Dialect {
             false => ("bk_error_code", "bk_error_msg"),
         };
         let text = Value::from(text);
-        let data = data
-            .map(|data| format!(r#","data":{data}"#))
-            .unwrap_or_default();
+        let data = data.map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
         let body = format!(
             r#"{{"result":{result},"{code_key}":{number},"{text_key}":{text},"permission":null{data}}}"#
         );
@@ -196,12 +188,7 @@ pub(super) fn page(status: u16, title: &str) -> Written {
 }
 
 fn plain(status: u16, content_type: &'static str, body: String) -> Written {
-    Written {
-        status,
-        content_type,
-        body,
-        ..Written::default()
-    }
+    Written { status, content_type, body, ..Written::default() }
 }
 
 impl Written {

@@ -200,11 +200,7 @@ impl Faults {
             rate > 0.0 && fault.can_hit(prey) && fraction(seed, call, fault as u64) < rate
         };
         let exclusive = |fault: &Fault| !matches!(fault, Fault::Slow | Fault::ReadLag);
-        let fault = Fault::all()
-            .iter()
-            .copied()
-            .filter(exclusive)
-            .find(|fault| hits(*fault));
+        let fault = Fault::all().iter().copied().filter(exclusive).find(|fault| hits(*fault));
         Draw {
             fault,
             slow: hits(Fault::Slow),
@@ -247,10 +243,7 @@ mod tests {
     fn what_is_no_kind_and_rate_is_refused_by_name() {
         for (text, says) in [
             ("slow", "KIND=RATE"),
-            (
-                "sloww=1",
-                "there is no fault \"sloww\"; there are: lost-request",
-            ),
+            ("sloww=1", "there is no fault \"sloww\"; there are: lost-request"),
             ("slow=1.5", "fault slow: rate \"1.5\""),
             ("slow=-0.1", "-0.1"),
             ("slow=NaN", "NaN"),
@@ -263,24 +256,16 @@ mod tests {
 
     #[test]
     fn draws_repeat_and_come_as_often_as_the_rate_says() {
-        let faults = Faults::none()
-            .with(Fault::LostAnswer, 0.25)
-            .with(Fault::Slow, 0.5);
+        let faults = Faults::none().with(Fault::LostAnswer, 0.25).with(Fault::Slow, 0.5);
         let draw = |call| faults.draw(7, call, Prey::Create);
         let draws: Vec<_> = (0..10_000).map(draw).collect();
         assert_eq!(draws, (0..10_000).map(draw).collect::<Vec<_>>());
-        let lost = draws
-            .iter()
-            .filter(|d| d.fault == Some(Fault::LostAnswer))
-            .count();
+        let lost = draws.iter().filter(|d| d.fault == Some(Fault::LostAnswer)).count();
         let slow = draws.iter().filter(|d| d.slow).count();
         let both = draws.iter().filter(|d| d.slow && d.fault.is_some()).count();
         assert!((2_300..2_700).contains(&lost), "{lost}");
         assert!((4_700..5_300).contains(&slow), "{slow}");
-        assert!(
-            (1_100..1_400).contains(&both),
-            "{both}: kinds are drawn on their own"
-        );
+        assert!((1_100..1_400).contains(&both), "{both}: kinds are drawn on their own");
     }
 
     #[test]

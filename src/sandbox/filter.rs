@@ -65,10 +65,7 @@ impl Filter {
 
     /// Any of some values in one field.
     pub(super) fn any_of(field: &str, values: impl IntoIterator<Item = Value>) -> Self {
-        let term = Term {
-            field: field.to_owned(),
-            any_of: values.into_iter().collect(),
-        };
+        let term = Term { field: field.to_owned(), any_of: values.into_iter().collect() };
         Self(vec![Alternative(vec![term])])
     }
 
@@ -115,9 +112,7 @@ impl Filter {
     fn of_rule(rule: &Value, depth: usize) -> Result<Self, Refusal> {
         let refuse = |key: &str| Refusal::of(code::BAD_FIELD, format!("conditions.{key}"));
         if let Some(rules) = rule.get("rules") {
-            let rules = rules
-                .as_array()
-                .filter(|rules| !rules.is_empty() && depth > 0);
+            let rules = rules.as_array().filter(|rules| !rules.is_empty() && depth > 0);
             let rules = rules.ok_or_else(|| refuse("rules"))?;
             let mut parts = rules.iter().map(|rule| Self::of_rule(rule, depth - 1));
             return match rule.get("condition").and_then(Value::as_str) {
@@ -131,16 +126,11 @@ impl Filter {
             };
         }
         let field = rule.get("field").and_then(Value::as_str);
-        let field = field
-            .filter(|field| !field.is_empty())
-            .ok_or_else(|| refuse("rules.field"))?;
+        let field = field.filter(|field| !field.is_empty()).ok_or_else(|| refuse("rules.field"))?;
         let value = rule.get("value").ok_or_else(|| refuse("rules.value"))?;
         match (rule.get("operator").and_then(Value::as_str), value) {
             (Some("equal"), value) if !value.is_array() && !value.is_object() => {
-                Ok(Self(vec![Alternative(vec![Term::equal(
-                    field,
-                    value.clone(),
-                )])]))
+                Ok(Self(vec![Alternative(vec![Term::equal(field, value.clone())])]))
             }
             (Some("in"), Value::Array(values)) if values.len() <= 500 => {
                 Ok(Self::any_of(field, values.iter().cloned()))
@@ -151,34 +141,20 @@ impl Filter {
     }
 
     fn and(&self, other: &Self) -> Self {
-        let with = |left| {
-            other
-                .0
-                .iter()
-                .map(move |right| Alternative::and(left, right))
-        };
+        let with = |left| other.0.iter().map(move |right| Alternative::and(left, right));
         Self(self.0.iter().flat_map(with).collect())
     }
 
     /// Whether an object is let through.
     pub(super) fn admits(&self, object: &Value) -> bool {
-        let holds = |term: &Term| {
-            object
-                .get(&term.field)
-                .is_some_and(|value| term.admits(value))
-        };
-        self.0
-            .iter()
-            .any(|alternative| alternative.0.iter().all(holds))
+        let holds = |term: &Term| object.get(&term.field).is_some_and(|value| term.admits(value));
+        self.0.iter().any(|alternative| alternative.0.iter().all(holds))
     }
 }
 
 impl Term {
     fn equal(field: &str, value: Value) -> Self {
-        Self {
-            field: field.to_owned(),
-            any_of: vec![value],
-        }
+        Self { field: field.to_owned(), any_of: vec![value] }
     }
 
     fn of_mongo(field: &str, value: &Value) -> Result<Self, Refusal> {
@@ -187,14 +163,12 @@ impl Term {
         };
         let mut operators = operators.iter();
         match (operators.next(), operators.next()) {
-            (Some((operator, Value::Array(any_of))), None) if operator == "$in" => Ok(Self {
-                field: field.to_owned(),
-                any_of: any_of.clone(),
-            }),
-            (Some((operator, _)), None) if operator == "$in" => Err(Refusal::raw(
-                code::UNKNOWN_OR_DRIVER,
-                "(BadValue) $in needs an array",
-            )),
+            (Some((operator, Value::Array(any_of))), None) if operator == "$in" => {
+                Ok(Self { field: field.to_owned(), any_of: any_of.clone() })
+            }
+            (Some((operator, _)), None) if operator == "$in" => {
+                Err(Refusal::raw(code::UNKNOWN_OR_DRIVER, "(BadValue) $in needs an array"))
+            }
             (Some((operator, _)), None) if operator == "$eq" => {
                 Ok(Self::equal(field, value["$eq"].clone()))
             }
@@ -232,10 +206,7 @@ mod tests {
             (json!({}), true),
             (json!({"bk_inst_id": 3}), true),
             (json!({"bk_inst_id": "3"}), false),
-            (
-                json!({"bk_inst_id": {"$in": [1, 3]}, "bk_obj_asst_id": "x"}),
-                true,
-            ),
+            (json!({"bk_inst_id": {"$in": [1, 3]}, "bk_obj_asst_id": "x"}), true),
             (json!({"bk_inst_id": {"$in": []}}), false),
             (json!({"bk_inst_id": {"$eq": 3}}), true),
             (json!({"nothing": 3}), false),
@@ -243,20 +214,10 @@ mod tests {
                 json!({"bk_obj_asst_id": "x", "$or": [{"bk_inst_id": 4}, {"bk_inst_id": 3, "id": 7}]}),
                 true,
             ),
-            (
-                json!({"bk_obj_asst_id": "y", "$or": [{"bk_inst_id": 3}]}),
-                false,
-            ),
-            (
-                json!({"$or": [{"$or": [{"id": 7}]}], "bk_inst_id": 3}),
-                true,
-            ),
+            (json!({"bk_obj_asst_id": "y", "$or": [{"bk_inst_id": 3}]}), false),
+            (json!({"$or": [{"$or": [{"id": 7}]}], "bk_inst_id": 3}), true),
         ] {
-            assert_eq!(
-                mongo(&condition).unwrap().admits(&row),
-                through,
-                "{condition}"
-            );
+            assert_eq!(mongo(&condition).unwrap().admits(&row), through, "{condition}");
         }
     }
 
@@ -286,9 +247,7 @@ mod tests {
         assert!(Filter::of_rules(&both).unwrap().admits(&row));
         let many = json!({"field": "bk_inst_id", "operator": "in", "value": [1, 2]});
         assert!(
-            !Filter::of_rules(&json!({"condition": "AND", "rules": [many]}))
-                .unwrap()
-                .admits(&row)
+            !Filter::of_rules(&json!({"condition": "AND", "rules": [many]})).unwrap().admits(&row)
         );
         let four = json!({"condition": "AND", "rules": [
             {"condition": "AND", "rules": [

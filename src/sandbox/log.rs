@@ -49,10 +49,7 @@ impl Log {
         models: &Models,
         rows: &mut Rows,
     ) -> Result<(Self, bool), LogError> {
-        let failed = |source| LogError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| LogError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         let options = options.read(true).append(true).create(true);
         let file = options.open(path).map_err(failed)?;
@@ -85,10 +82,9 @@ fn replay(file: &File, path: &Path, models: &Models, rows: &mut Rows) -> Result<
     let (mut text, mut whole) = (String::new(), 0);
     for line in 1.. {
         text.clear();
-        let read = reader.read_line(&mut text).map_err(|source| LogError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
+        let read = reader
+            .read_line(&mut text)
+            .map_err(|source| LogError::Io { path: path.to_owned(), source })?;
         let Some(record) = text.strip_suffix('\n') else {
             break;
         };
@@ -97,11 +93,7 @@ fn replay(file: &File, path: &Path, models: &Models, rows: &mut Rows) -> Result<
             1 => Err("is not the beginning of a sandbox's data file".to_owned()),
             _ => apply(record, models, rows),
         };
-        applied.map_err(|what| LogError::Line {
-            path: path.to_owned(),
-            line,
-            what,
-        })?;
+        applied.map_err(|what| LogError::Line { path: path.to_owned(), line, what })?;
         whole += read as u64;
     }
     Ok(whole)

@@ -201,10 +201,8 @@ impl Models {
         };
         for (model, texts) in file.instances {
             let range = |text: &String| {
-                range(text).ok_or_else(|| ModelsError::Range {
-                    model: model.clone(),
-                    text: text.clone(),
-                })
+                range(text)
+                    .ok_or_else(|| ModelsError::Range { model: model.clone(), text: text.clone() })
             };
             let ranges = texts.iter().map(range).collect::<Result<_, _>>()?;
             models.instances.insert(model, ranges);
@@ -238,11 +236,7 @@ impl Models {
         };
         for &(source_id, target_id) in &entry.existing {
             if !self.exists(&entry.source, source_id) || !self.exists(&entry.target, target_id) {
-                return Err(ModelsError::NoInstance {
-                    association,
-                    source_id,
-                    target_id,
-                });
+                return Err(ModelsError::NoInstance { association, source_id, target_id });
             }
         }
         let kind = entry.kind.unwrap_or_else(|| {

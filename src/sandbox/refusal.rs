@@ -18,11 +18,7 @@ pub enum Language {
 impl Language {
     /// What a header's value means: only exactly `en` is English (contract section 1).
     pub fn of_header(value: Option<&str>) -> Self {
-        if value == Some("en") {
-            Self::En
-        } else {
-            Self::Zh
-        }
+        if value == Some("en") { Self::En } else { Self::Zh }
     }
 }
 
@@ -105,21 +101,16 @@ fn template(code: i64) -> (&'static str, &'static str) {
         code::LOCKED => ("association constraint mismatch", "关联关系约束不匹配"),
         code::BAD_JSON => ("Deserializing JSON data failed", "反序列化JSON数据失败"),
         code::BAD_PARAMETER => ("invalid input parameter", "输入参数无效"),
-        code::BAD_FIELD => (
-            "'{}' data parameter verification does not pass",
-            "'{}' 数据参数校验不通过",
-        ),
+        code::BAD_FIELD => {
+            ("'{}' data parameter verification does not pass", "'{}' 数据参数校验不通过")
+        }
         code::NOT_AN_INTEGER => ("'{}' parameters must be integral", "'{}' 参数必须是整型"),
         code::UNASSIGNED => ("'{}' unassigned", "'{}' 未赋值"),
-        code::INVALID_PARAMETER => (
-            "'{}' the parameter is invalid or does not exist",
-            "'{}' 参数无效或不存在",
-        ),
+        code::INVALID_PARAMETER => {
+            ("'{}' the parameter is invalid or does not exist", "'{}' 参数无效或不存在")
+        }
         code::NOT_FOUND => ("No relevant data found", "未找到相关数据"),
-        code::NO_USER => (
-            "'{}' authorization information query failed",
-            "[{}]授权信息查询失败",
-        ),
+        code::NO_USER => ("'{}' authorization information query failed", "[{}]授权信息查询失败"),
         code::OVER_LIMIT => (" {} exceed the limit 200", " {} 超过限制 200"),
         code::EMPTY_DETAILS => ("need data {} is null", "数据 {} 不能为空"),
         code::INTERNAL => ("'{}' Internal Server Error", "'{}' 服务器内部错误"),

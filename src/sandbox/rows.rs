@@ -183,10 +183,7 @@ impl Rows {
 
     /// The ids of everything in a table.
     pub(super) fn in_table(&self, table: TableId) -> impl Iterator<Item = u32> {
-        self.indexes[table.index()]
-            .by_pair
-            .iter()
-            .map(|&(_, _, id)| id)
+        self.indexes[table.index()].by_pair.iter().map(|&(_, _, id)| id)
     }
 }
 
@@ -196,11 +193,7 @@ mod tests {
 
     fn row(table: usize, source: i64, target: i64) -> Row {
         let table = TableId::new(table).unwrap();
-        Row {
-            source,
-            target,
-            table,
-        }
+        Row { source, target, table }
     }
 
     fn rows() -> Rows {
@@ -230,10 +223,7 @@ mod tests {
         assert_eq!(rows.insert(row(1, 1, 2)), 3);
         rows.skip_to(10);
         assert_eq!(rows.insert(row(1, 1, 3)), 10);
-        assert_eq!(
-            rows.iter().map(|(id, _)| id).collect::<Vec<_>>(),
-            [1, 3, 10]
-        );
+        assert_eq!(rows.iter().map(|(id, _)| id).collect::<Vec<_>>(), [1, 3, 10]);
         assert_eq!(rows.len(), 3);
     }
 

@@ -85,51 +85,22 @@ impl Drop for Held<'_> {
 impl Sandbox {
     /// Does what a call asks; the data of a success is JSON text.
     pub(super) async fn execute(&self, call: Call, terms: Terms) -> Result<String, Refusal> {
+        let quarters = if matches!(call, Call::Create { .. }) { 1 } else { 4 };
+        self.pause(quarters).await;
         match call {
-            Call::Create {
-                obj_asst_id,
-                source,
-                target,
-            } => self.create(&obj_asst_id, source, target, terms).await,
-            Call::CreateMany {
-                source_model,
-                target_model,
-                obj_asst_id,
-                pairs,
-            } => {
+            Call::Create { obj_asst_id, source, target } => {
+                self.create(&obj_asst_id, source, target, terms).await
+            }
+            Call::CreateMany { source_model, target_model, obj_asst_id, pairs } => {
                 let models = (source_model.as_str(), target_model.as_str());
                 self.create_many(models, &obj_asst_id, &pairs, terms).await
             }
-            other => {
-                self.pause(4).await;
-                self.answer_at_once(other, terms)
-            }
-        }
-    }
-
-    fn answer_at_once(&self, call: Call, terms: Terms) -> Result<String, Refusal> {
-        match call {
-            Call::Find { model, .. } if model.is_empty() && self.0.version != Version::V3_5 => {
-                Err(Refusal::of(code::UNASSIGNED, "bk_obj_id"))
-            }
-            Call::Find { model, filter } => {
-                let anywhere = self.0.version == Version::V3_5;
-                let touches = |known: &Known| anywhere || touches(known, &model);
-                Ok(json(&self.show(self.matching(&filter, touches, terms))))
-            }
+            Call::Find { model, filter } => self.find(&model, &filter, terms),
             // The server forgets to put the field's name into its text (capture 6.13).
             Call::Models { filter: None } => Err(Refusal::of(code::INVALID_PARAMETER, "%s")),
-            Call::Models {
-                filter: Some(filter),
-            } => Ok(self.show_models(&filter)),
+            Call::Models { filter: Some(filter) } => Ok(self.show_models(&filter)),
             Call::Delete { model, id } => self.delete(&model, id, terms),
-            Call::Search {
-                model,
-                filter,
-                fields,
-                start,
-                limit,
-            } => {
+            Call::Search { model, filter, fields, start, limit } => {
                 let found = self.matching(&filter, |known| touches(known, &model), terms);
                 let page = found.into_iter().skip(start).take(limit).collect();
                 let info = json(&project(&self.show(page), &fields));
@@ -141,10 +112,17 @@ impl Sandbox {
                 let count = self.matching(&filter, is_source, terms).len();
                 Ok(format!(r#"{{"count":{count}}}"#))
             }
-            Call::Create { .. } | Call::CreateMany { .. } => {
-                Err(Refusal::of(code::INTERNAL, "sandbox"))
-            }
         }
+    }
+
+    /// From 3.10 on the tables are per model, so the model must be named (capture 6.3).
+    fn find(&self, model: &str, filter: &Filter, terms: Terms) -> Result<String, Refusal> {
+        let everywhere = self.0.version == Version::V3_5;
+        if model.is_empty() && !everywhere {
+            return Err(Refusal::of(code::UNASSIGNED, "bk_obj_id"));
+        }
+        let within = |known: &Known| everywhere || touches(known, model);
+        Ok(json(&self.show(self.matching(filter, within, terms))))
     }
 
     async fn create(
@@ -154,15 +132,10 @@ impl Sandbox {
         target: i64,
         terms: Terms,
     ) -> Result<String, Refusal> {
-        self.pause(1).await;
         let table = self.0.models.table(obj_asst_id);
         let table = table.ok_or(Refusal::new(code::UNKNOWN_ASSOCIATION))?;
         let mapping = self.0.models.get(table).model.mapping;
-        let row = Row {
-            source,
-            target,
-            table,
-        };
+        let row = Row { source, target, table };
         // A write conflict makes the server start over, and then it sees what was in the way.
         loop {
             self.check(row, terms)?;
@@ -194,12 +167,7 @@ impl Sandbox {
                 return Err(Refusal::new(code::DUPLICATE));
             }
         }
-        self.check_instances(
-            (&model.source, &model.target),
-            row.source,
-            row.target,
-            terms,
-        )
+        self.check_instances((&model.source, &model.target), row.source, row.target, terms)
     }
 
     fn check_instances(
@@ -239,11 +207,7 @@ impl Sandbox {
             Mapping::OneToOne if source == target => vec![(table, source)],
             Mapping::OneToOne => vec![(table, source), (table, target)],
         };
-        let tries = if mapping == Mapping::OneToMany {
-            1
-        } else {
-            LOCK_TRIES
-        };
+        let tries = if mapping == Mapping::OneToMany { 1 } else { LOCK_TRIES };
         for _ in 0..tries {
             if self.try_lock(&keys, mapping) {
                 let sandbox = self;
@@ -276,9 +240,7 @@ impl Sandbox {
             return Ok(None);
         }
         let stored = state.insert(row, &self.0.models);
-        stored
-            .map(Some)
-            .map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))
+        stored.map(Some).map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))
     }
 
     /// A batch: one after another, each with its own text and no code (contract section 6).
@@ -289,7 +251,6 @@ impl Sandbox {
         pairs: &[(i64, i64)],
         terms: Terms,
     ) -> Result<String, Refusal> {
-        self.pause(4).await;
         check_batch((source_model, target_model), obj_asst_id, pairs.len())?;
         let table = self.0.models.table(obj_asst_id);
         if table.is_none() && self.0.version == Version::V3_14 {
@@ -320,17 +281,9 @@ impl Sandbox {
         (source, target): (i64, i64),
         terms: Terms,
     ) -> Result<u32, Refusal> {
-        let row = table.map(|table| Row {
-            source,
-            target,
-            table,
-        });
+        let row = table.map(|table| Row { source, target, table });
         let names = || format!("{}->{}", models.0, models.1);
-        let exists = |row: Row| {
-            self.state()
-                .rows
-                .has_pair(row.table, row.source, row.target)
-        };
+        let exists = |row: Row| self.state().rows.has_pair(row.table, row.source, row.target);
         if terms.own && row.is_some_and(exists) {
             return Err(Refusal::of(ALREADY_EXISTS_IN_BATCH, names()));
         }
@@ -386,8 +339,7 @@ impl Sandbox {
         let horizon = terms.lag.map(|lag| state.rows.horizon(Instant::now(), lag));
         ids.retain(|id| horizon.is_none_or(|horizon| *id < horizon));
         let ids = ids.into_iter().map(i64::from);
-        ids.filter_map(|id| Some((id, state.rows.get(id)?)))
-            .collect()
+        ids.filter_map(|id| Some((id, state.rows.get(id)?))).collect()
     }
 
     /// Whether what an alternative says of anything but ids holds for a table's rows.
@@ -403,9 +355,7 @@ impl Sandbox {
                 "bk_supplier_account" => &self.0.models.supplier_account,
                 _ => return term.admits(&Value::Null),
             };
-            term.any_of
-                .iter()
-                .any(|wanted| wanted.as_str() == Some(value))
+            term.any_of.iter().any(|wanted| wanted.as_str() == Some(value))
         })
     }
 
@@ -478,11 +428,9 @@ fn check_batch(
     obj_asst_id: &str,
     items: usize,
 ) -> Result<(), Refusal> {
-    for (name, value) in [
-        ("bk_obj_asst_id", obj_asst_id),
-        ("bk_obj_id", source),
-        ("bk_asst_obj_id", target),
-    ] {
+    for (name, value) in
+        [("bk_obj_asst_id", obj_asst_id), ("bk_obj_id", source), ("bk_asst_obj_id", target)]
+    {
         if value.is_empty() {
             return Err(Refusal::of(code::INVALID_PARAMETER, name));
         }
@@ -527,15 +475,12 @@ fn collect(rows: &Rows, table: TableId, alternative: &Alternative, ids: &mut BTr
     let fits = |id: u32| {
         rows.get(i64::from(id)).is_some_and(|row| {
             row.table == table
-                && alternative
-                    .terms()
-                    .iter()
-                    .all(|term| match term.field.as_str() {
-                        "id" => term.admits(&id.into()),
-                        "bk_inst_id" => term.admits(&row.source.into()),
-                        "bk_asst_inst_id" => term.admits(&row.target.into()),
-                        _ => true,
-                    })
+                && alternative.terms().iter().all(|term| match term.field.as_str() {
+                    "id" => term.admits(&id.into()),
+                    "bk_inst_id" => term.admits(&row.source.into()),
+                    "bk_asst_inst_id" => term.admits(&row.target.into()),
+                    _ => true,
+                })
         })
     };
     let mut add = |id: u32| {
@@ -543,16 +488,11 @@ fn collect(rows: &Rows, table: TableId, alternative: &Alternative, ids: &mut BTr
             ids.insert(id);
         }
     };
-    let (sources, targets) = (
-        alternative.integers("bk_inst_id"),
-        alternative.integers("bk_asst_inst_id"),
-    );
+    let (sources, targets) =
+        (alternative.integers("bk_inst_id"), alternative.integers("bk_asst_inst_id"));
     match (alternative.integers("id"), sources, targets) {
         (Some(wanted), _, _) => {
-            wanted
-                .into_iter()
-                .filter_map(|id| u32::try_from(id).ok())
-                .for_each(add);
+            wanted.into_iter().filter_map(|id| u32::try_from(id).ok()).for_each(add);
         }
         (None, Some(sources), Some(targets)) => {
             for source in sources {

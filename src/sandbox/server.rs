@@ -36,13 +36,9 @@ pub async fn serve(
     entrance: Entrance,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = Router::new()
-        .fallback(handle)
-        .with_state(Served { sandbox, entrance });
+    let router = Router::new().fallback(handle).with_state(Served { sandbox, entrance });
     let service = router.into_make_service_with_connect_info::<Cut>();
-    axum::serve(Door::new(listener), service)
-        .with_graceful_shutdown(shutdown)
-        .await
+    axum::serve(Door::new(listener), service).with_graceful_shutdown(shutdown).await
 }
 
 #[derive(Clone)]
@@ -105,11 +101,7 @@ async fn answer(served: &Served, parts: &Parts, body: &Bytes) -> Option<Written>
         Entrance::Native => native::understand(sandbox, &arrived),
     };
     match understood {
-        Ok(Understood {
-            endpoint,
-            call,
-            caller,
-        }) => sandbox.answer(endpoint, call, caller).await,
+        Ok(Understood { endpoint, call, caller }) => sandbox.answer(endpoint, call, caller).await,
         Err(written) => Some(*written),
     }
 }
@@ -129,10 +121,7 @@ fn respond(written: Written) -> Response {
     *response.status_mut() =
         StatusCode::from_u16(written.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(written.content_type),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(written.content_type));
     let rate = written.rate;
     let seconds = |duration: std::time::Duration| duration.as_secs();
     let numbers = [
@@ -141,16 +130,31 @@ fn respond(written: Written) -> Response {
         ("X-Bkapi-RateLimit-Reset", rate.reset.map(seconds)),
         ("Retry-After", rate.retry_after.map(seconds)),
     ];
-    let numbers = numbers
-        .into_iter()
-        .filter_map(|(name, n)| Some((name, n?.to_string())));
+    let numbers = numbers.into_iter().filter_map(|(name, n)| Some((name, n?.to_string())));
     for (name, value) in numbers.chain(written.headers) {
-        let pair = HeaderName::from_bytes(name.as_bytes())
-            .ok()
-            .zip(HeaderValue::from_str(&value).ok());
+        let pair =
+            HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
         if let Some((name, value)) = pair {
             headers.insert(name, value);
         }
     }
     response
+}
+
+/// A call without a socket, for tests.
+#[cfg(test)]
+pub(super) async fn exchange(
+    sandbox: &Sandbox,
+    entrance: Entrance,
+    (method, target): (&str, &str),
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<Written> {
+    let mut request = axum::http::Request::builder().method(method).uri(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    let sandbox = sandbox.clone();
+    answer(&Served { sandbox, entrance }, &parts, &Bytes::copy_from_slice(body.as_bytes())).await
 }

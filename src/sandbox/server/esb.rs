@@ -51,9 +51,7 @@ pub(super) fn understand(
         let text = "Error, the component does not support access third-party test environment";
         return Err(refuse(1_306_206, text));
     }
-    let account = text(&fields, &["bk_supplier_account"])
-        .unwrap_or("0")
-        .to_owned();
+    let account = text(&fields, &["bk_supplier_account"]).unwrap_or("0").to_owned();
     caller.supplier_account = account;
     fields.retain(|key, _| !OWN_FIELDS.contains(&key.as_str()));
     if let Some(written) = sandbox.missing(endpoint, &caller) {
@@ -75,10 +73,7 @@ pub(super) fn understand(
 /// (captures-esb 4).
 fn component(sandbox: &Sandbox, arrived: &Arrived<'_>) -> Result<Endpoint, TurnedAway> {
     let path = arrived.path.to_ascii_lowercase();
-    let segments: Vec<_> = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
+    let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let name = match segments.as_slice() {
         ["api", "c", "compapi", "v2", "cc", name] => *name,
         ["api", "c", "compapi", ..] => return Err(Box::new(esb_not_found())),

@@ -53,9 +53,7 @@ pub(super) fn understand(
         Route::Nowhere => Err(Box::new(dialect.not_found())),
         Route::NoBackend => {
             let text = "rewrite request failed, unknown requested with backend process";
-            Err(Box::new(
-                dialect.refused(&Refusal::raw(code::NO_BACKEND, text)),
-            ))
+            Err(Box::new(dialect.refused(&Refusal::raw(code::NO_BACKEND, text))))
         }
     }
 }
@@ -66,10 +64,7 @@ pub(super) fn check_identity(
     caller: &Caller,
     user: &str,
 ) -> Result<(), TurnedAway> {
-    for (name, value) in [
-        ("owner_id", caller.supplier_account.as_str()),
-        ("user", user),
-    ] {
+    for (name, value) in [("owner_id", caller.supplier_account.as_str()), ("user", user)] {
         if value.is_empty() {
             return Err(Box::new(dialect.refused(&Refusal::of(code::NO_USER, name))));
         }
@@ -100,23 +95,14 @@ pub(super) fn route(method: &Method, path: &str, version: Version) -> Route {
     let path = path.strip_suffix('/').unwrap_or(path);
     let segments: Vec<_> = path.split('/').collect();
     let old = version == Version::V3_5;
-    let model = |model: &str| PathParts {
-        model: model.to_owned(),
-        id: String::new(),
-    };
+    let model = |model: &str| PathParts { model: model.to_owned(), id: String::new() };
     let (endpoint, parts) = match segments.as_slice() {
         ["create", "instassociation"] => (Endpoint::Create, PathParts::default()),
         ["find", "instassociation"] => (Endpoint::Find, PathParts::default()),
         ["find", "objectassociation"] => (Endpoint::Models, PathParts::default()),
         ["delete", "instassociation", id] if old => {
             let id = (*id).to_owned();
-            (
-                Endpoint::Delete,
-                PathParts {
-                    id,
-                    ..PathParts::default()
-                },
-            )
+            (Endpoint::Delete, PathParts { id, ..PathParts::default() })
         }
         ["delete", "instassociation", of, id] if !old => {
             let id = (*id).to_owned();
@@ -130,11 +116,7 @@ pub(super) fn route(method: &Method, path: &str, version: Version) -> Route {
         }
         _ => return Route::NoBackend,
     };
-    let allowed = if endpoint == Endpoint::Delete {
-        "DELETE"
-    } else {
-        "POST"
-    };
+    let allowed = if endpoint == Endpoint::Delete { "DELETE" } else { "POST" };
     if method.as_str() != allowed {
         return Route::Not(allowed);
     }
