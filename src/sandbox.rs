@@ -18,6 +18,8 @@ mod rules;
 
 #[cfg(test)]
 mod captures;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;
