@@ -5,7 +5,6 @@
 //! association, which reads that association through.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -136,12 +135,7 @@ impl Rows {
     }
 
     pub(super) fn has_target(&self, table: TableId, target: i64) -> bool {
-        let mut found = false;
-        let _ = self.each_with_target(table, target, |_| {
-            found = true;
-            ControlFlow::Break(())
-        });
-        found
+        self.with_target(table, target).next().is_some()
     }
 
     pub(super) fn with_pair(
@@ -161,24 +155,18 @@ impl Rows {
         same.map(|&(_, _, id)| id)
     }
 
-    /// Visits the ids of the rows with this target until the visitor breaks.
-    pub(super) fn each_with_target(
-        &self,
-        table: TableId,
-        target: i64,
-        mut visit: impl FnMut(u32) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    pub(super) fn with_target(&self, table: TableId, target: i64) -> impl Iterator<Item = u32> {
         let index = &self.indexes[table.index()];
-        match &index.by_target {
-            Some(by_target) => {
-                let mut same = by_target.range((target, 0)..=(target, u32::MAX));
-                same.try_for_each(|&(_, id)| visit(id))
-            }
-            None => {
-                let mut same = index.by_pair.iter().filter(|(_, t, _)| *t == target);
-                same.try_for_each(|&(_, _, id)| visit(id))
-            }
-        }
+        let indexed = index.by_target.as_ref().map(|by_target| {
+            let same = by_target.range((target, 0)..=(target, u32::MAX));
+            same.map(|&(_, id)| id)
+        });
+        let searched = index.by_target.is_none().then(|| {
+            let same = index.by_pair.iter().filter(move |(_, t, _)| *t == target);
+            same.map(|&(_, _, id)| id)
+        });
+        let indexed = indexed.into_iter().flatten();
+        indexed.chain(searched.into_iter().flatten())
     }
 
     /// The ids of everything in a table.
@@ -201,12 +189,7 @@ mod tests {
     }
 
     fn targets(rows: &Rows, table: usize, target: i64) -> Vec<u32> {
-        let mut ids = Vec::new();
-        let _ = rows.each_with_target(TableId::new(table).unwrap(), target, |id| {
-            ids.push(id);
-            ControlFlow::Continue(())
-        });
-        ids
+        rows.with_target(TableId::new(table).unwrap(), target).collect()
     }
 
     #[test]

@@ -77,13 +77,10 @@ async fn handle(
         Ok(body) => answer(&served, &parts, &body).await,
         Err(_) => Some(page(413, "413 Request Entity Too Large")),
     };
-    match written {
-        Some(written) => respond(written),
-        None => {
-            cut.close();
-            Response::default()
-        }
+    if written.is_none() {
+        cut.close();
     }
+    written.map(respond).unwrap_or_default()
 }
 
 async fn answer(served: &Served, parts: &Parts, body: &Bytes) -> Option<Written> {
@@ -101,7 +98,7 @@ async fn answer(served: &Served, parts: &Parts, body: &Bytes) -> Option<Written>
         Entrance::Native => native::understand(sandbox, &arrived),
     };
     match understood {
-        Ok(Understood { endpoint, call, caller }) => sandbox.answer(endpoint, call, caller).await,
+        Ok(Understood { endpoint, call, caller }) => sandbox.answer(endpoint, call, &caller).await,
         Err(written) => Some(*written),
     }
 }
