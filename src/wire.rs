@@ -190,12 +190,17 @@ impl Body<'_> {
                     names: Names<'a>,
                 }
                 match names.as_slice() {
-                    [one] => {
-                        map.serialize_entry("condition", &Condition { bk_obj_asst_id: &**one })
-                    }
+                    [one] => map.serialize_entry(
+                        "condition",
+                        &Condition {
+                            bk_obj_asst_id: &**one,
+                        },
+                    ),
                     many => map.serialize_entry(
                         "condition",
-                        &Condition { bk_obj_asst_id: In { names: Names(many) } },
+                        &Condition {
+                            bk_obj_asst_id: In { names: Names(many) },
+                        },
                     ),
                 }
             }
@@ -228,7 +233,11 @@ struct Label {
 
 impl Metadata {
     fn new(biz_id: InstId) -> Self {
-        Self { label: Label { bk_biz_id: biz_id.to_string() } }
+        Self {
+            label: Label {
+                bk_biz_id: biz_id.to_string(),
+            },
+        }
     }
 }
 
@@ -281,7 +290,10 @@ impl Envelope {
 
     /// The text, whichever key it came under.
     pub fn message(&self) -> &str {
-        self.message.as_deref().or(self.bk_error_msg.as_deref()).unwrap_or_default()
+        self.message
+            .as_deref()
+            .or(self.bk_error_msg.as_deref())
+            .unwrap_or_default()
     }
 
     /// Whether it says success twice. Where result and code disagree, it says neither.
@@ -303,13 +315,16 @@ impl Envelope {
         struct Created {
             id: i64,
         }
-        self.data_as::<Created>().map(|created| created.id).filter(|id| *id > 0)
+        self.data_as::<Created>()
+            .map(|created| created.id)
+            .filter(|id| *id > 0)
     }
 
     /// What a look-up found. `None` where the answer can't be trusted; JSON's null is an empty list
     /// (a nil slice in Go).
     pub fn found(&self) -> Option<Vec<Found>> {
-        self.data_as::<Option<Vec<Found>>>().map(Option::unwrap_or_default)
+        self.data_as::<Option<Vec<Found>>>()
+            .map(Option::unwrap_or_default)
     }
 
     /// The model associations of an answer; entries of a shape unknown to us are left out.
