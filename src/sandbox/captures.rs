@@ -256,6 +256,39 @@ async fn an_or_of_pairs_finds_them_and_an_empty_one_is_refused() {
     assert_eq!(native(&sandbox, path, &find(json!([]))).await["bk_error_code"], 1_199_998);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_an_unknown_association_is_refused_whole_by_3_14_and_item_by_item_before() {
+    let body = json!({
+        "bk_obj_id": "app_svc", "bk_asst_obj_id": "db_node",
+        "bk_obj_asst_id": "app_svc_nosuch_db_node",
+        "details": [{"bk_inst_id": 23, "bk_asst_inst_id": 93}],
+    });
+    for (version, code) in [(Version::V3_10_18, 0), (Version::V3_14, 1_101_046)] {
+        let sandbox = sandbox(MODELS, |setup| setup.version = version);
+        let answer = native(&sandbox, "createmany/instassociation", &body).await;
+        assert_eq!(answer["bk_error_code"], code, "{version:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_owns_nothing_sees_the_models_and_no_rows() {
+    // Capture 5.10, and what follows from it.
+    let sandbox = sandbox(MODELS, |_| ());
+    let change = json!({"bk_supplier_account": "tencent"});
+    let (_, answer) = esb(&sandbox, "add_instance_association", change).await;
+    assert_eq!(answer["code"], 1_101_073);
+    sandbox.insert("app_svc_run_db_node", 11, 111);
+    for (account, rows) in [("0", 1), ("tencent", 0)] {
+        let find = json!({"bk_supplier_account": account, "bk_obj_id": "app_svc", "condition": {}});
+        let (_, answer) = esb(&sandbox, "find_instance_association", find).await;
+        assert_eq!(answer["data"].as_array().unwrap().len(), rows, "{account}");
+        let ask = json!({"bk_obj_asst_id": "app_svc_run_db_node"});
+        let ask = json!({"bk_supplier_account": account, "condition": ask});
+        let (_, answer) = esb(&sandbox, "find_object_association", ask).await;
+        assert_eq!(answer["data"].as_array().unwrap().len(), 1, "{account}");
+    }
+}
+
 /// An ESB's call with credentials, some of them changed.
 async fn esb(sandbox: &Sandbox, component: &str, change: Value) -> (u16, Value) {
     let mut body = json!({
