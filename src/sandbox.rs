@@ -10,139 +10,43 @@ pub mod server;
 
 mod call;
 mod dialect;
+mod exchange;
 mod filter;
 mod log;
+mod lookup;
 mod refusal;
 mod rows;
 mod rules;
+mod setup;
 
 #[cfg(test)]
 mod captures;
+#[cfg(test)]
+mod tests;
 
 use std::io;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustc_hash::FxHashSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 pub use call::Endpoint;
 pub use log::LogError;
 pub use refusal::Language;
+pub use setup::{Quota, QuotaError, Setup, Version};
 
 use call::Call;
 use dialect::{Dialect, Written};
-use faults::{Draw, Fault, Faults, Prey, scramble};
+use faults::{Faults, scramble};
 use log::Log;
 use models::{Models, TableId};
-use refusal::Refusal;
 use rows::{Row, Rows};
-use rules::Terms;
 
 use crate::cmdb::Cmdb;
 use crate::target::Entrance;
-use crate::wire::{Answer, Envelope, RateHint, Reply, Request, code};
-
-/// Whose rules are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Version {
-    /// No batch, no search, no locks, no unique index; a look-up needs no model, a delete no model
-    /// either.
-    #[value(name = "3.5")]
-    V3_5,
-    /// 1101052 for every mapping violation of a single create.
-    #[default]
-    #[value(name = "3.10.18")]
-    V3_10_18,
-    /// 1101061 for 1:n; behind a gateway the keys `code` and `message`.
-    #[value(name = "3.14")]
-    V3_14,
-}
-
-/// So many calls in a window of fixed length; windows follow each other from the start on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// How many calls, of all kinds together.
-    pub calls: u64,
-    /// The window's length.
-    pub window: Duration,
-}
-
-/// A text that is no quota.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no quota; write it like 100/s or 6000/m")]
-pub struct QuotaError(String);
-
-impl FromStr for Quota {
-    type Err = QuotaError;
-
-    fn from_str(text: &str) -> Result<Self, QuotaError> {
-        let (calls, unit) = text.trim().split_once('/').unwrap_or((text.trim(), "s"));
-        let seconds = match unit {
-            "s" => Some(1),
-            "m" => Some(60),
-            _ => None,
-        };
-        let calls = calls.parse().ok().filter(|calls| *calls > 0);
-        let quota = calls
-            .zip(seconds)
-            .map(|(calls, seconds)| Self { calls, window: Duration::from_secs(seconds) });
-        quota.ok_or_else(|| QuotaError(text.to_owned()))
-    }
-}
-
-/// How a sandbox is set up.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// What there is.
-    pub models: Models,
-    /// Whose rules are followed.
-    pub version: Version,
-    /// How calls in process are answered, and in which language.
-    pub entrance: Entrance,
-    /// See `entrance`.
-    pub language: Language,
-    /// The supplier account of calls in process.
-    pub supplier_account: String,
-    /// How long a call takes.
-    pub latency: Duration,
-    /// How many calls are let through.
-    pub quota: Option<Quota>,
-    /// Whether every entrance tells the quota in `X-Bkapi-RateLimit-*`. A gateway always does.
-    pub rate_headers: bool,
-    /// Whether the ESB has its own old list of components: no batch, no search, no count, and a
-    /// delete that only 3.5 understands (captures-chain). With 3.5 it always has.
-    pub old_esb: bool,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// What the faults are drawn from.
-    pub fault_seed: u64,
-    /// Where rows are kept over a restart.
-    pub data: Option<PathBuf>,
-}
-
-impl Setup {
-    /// A 3.10.18 behind an ESB that speaks English, answers at once and never fails.
-    pub fn new(models: Models) -> Self {
-        Self {
-            supplier_account: models.supplier_account.clone(),
-            models,
-            version: Version::default(),
-            entrance: Entrance::Esb,
-            language: Language::En,
-            latency: Duration::ZERO,
-            quota: None,
-            rate_headers: false,
-            old_esb: false,
-            faults: Faults::none(),
-            fault_seed: 0,
-            data: None,
-        }
-    }
-}
+use crate::wire::{Answer, Envelope, Reply, Request};
 
 /// A row as tests see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -302,146 +206,6 @@ impl Sandbox {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a call that has passed the entrance; `None` where its connection closes instead.
-    async fn answer(
-        &self,
-        endpoint: Endpoint,
-        call: Result<Call, Refusal>,
-        caller: Caller,
-    ) -> Option<Written> {
-        let (draw, faults, hint, admitted) = self.admit(endpoint);
-        let dialect = self.dialect(&caller);
-        let told = self.0.rate_headers || caller.entrance == Entrance::Gateway;
-        let hint = hint.filter(|_| told).unwrap_or_default();
-        if !admitted {
-            return Some(rated(self.over_quota(&dialect, endpoint), hint));
-        }
-        let slowness = if draw.slow { faults.slow_by } else { Duration::ZERO };
-        let terms = Terms {
-            own: caller.supplier_account == self.0.models.supplier_account,
-            language: caller.language,
-            lag: draw.lag.then_some(faults.lag_by),
-        };
-        let work = |delay| self.work(call, terms, delay);
-        let written = match draw.fault {
-            Some(Fault::LateCommit) => {
-                // Nobody waits for it: the connection closes first.
-                tokio::spawn(work(self.0.latency + slowness + faults.late_by));
-                self.wait(slowness).await;
-                return None;
-            }
-            Some(Fault::LostAnswer) => {
-                self.run(endpoint, slowness, work(slowness)).await.ok();
-                return None;
-            }
-            Some(Fault::BadGateway) if draw.coin => {
-                self.run(endpoint, slowness, work(slowness)).await.ok();
-                dialect.bad_gateway()
-            }
-            Some(Fault::Garbled) => {
-                let result = self.run(endpoint, slowness, work(slowness)).await;
-                write(&dialect, result).garbled()
-            }
-            None | Some(Fault::Slow | Fault::ReadLag) => {
-                write(&dialect, self.run(endpoint, slowness, work(slowness)).await)
-            }
-            Some(refusing) => {
-                self.wait(slowness).await;
-                refuse(&dialect, refusing)?
-            }
-        };
-        Some(rated(written, hint))
-    }
-
-    /// Counts a call and says what it meets, and whether the quota lets it through.
-    fn admit(&self, endpoint: Endpoint) -> (Draw, Faults, Option<RateHint>, bool) {
-        let mut state = self.state();
-        let number = state.calls.iter().sum();
-        state.calls[endpoint as usize] += 1;
-        let prey = match endpoint {
-            Endpoint::Create => Prey::Create,
-            Endpoint::CreateMany | Endpoint::Delete => Prey::Write,
-            Endpoint::Find | Endpoint::Search | Endpoint::Count => Prey::Read,
-            Endpoint::Models => Prey::Ask,
-        };
-        let draw = state.faults.draw(self.0.seed, number, prey);
-        let faults = state.faults.clone();
-        let Some(quota) = self.0.quota else {
-            return (draw, faults, None, true);
-        };
-        let elapsed = self.0.start.elapsed().as_nanos();
-        let length = quota.window.as_nanos().max(1);
-        if state.window.0 != elapsed / length {
-            state.window = (elapsed / length, 0);
-        }
-        state.window.1 += 1;
-        let used = state.window.1;
-        let left = u64::try_from(length - elapsed % length).unwrap_or(u64::MAX);
-        let hint = RateHint {
-            limit: Some(quota.calls),
-            remaining: Some(quota.calls.saturating_sub(used)),
-            reset: Some(Duration::from_secs(left.div_ceil(1_000_000_000))),
-            retry_after: None,
-        };
-        (draw, faults, Some(hint), used <= quota.calls)
-    }
-
-    fn over_quota(&self, dialect: &Dialect, endpoint: Endpoint) -> Written {
-        match dialect.entrance {
-            Entrance::Esb => {
-                let calls = self.0.quota.map_or(0, |quota| quota.calls);
-                let text = format!(
-                    "Access frequency limit, Access frequency of APP [{}] to component [/v2/cc/{}/] exceeds \
-                     the limit; the frequency limit is [{calls}/1second], please try again later",
-                    self.0.models.credentials.app_code,
-                    endpoint.component(),
-                );
-                dialect.esb_refused(code::ESB_THROTTLED, &text)
-            }
-            Entrance::Gateway => dialect.gateway_throttled(429),
-            Entrance::Native => dialect.too_many_requests(),
-        }
-    }
-
-    /// What a server goes on with once it has the request, whoever waits for it.
-    fn work(
-        &self,
-        call: Result<Call, Refusal>,
-        terms: Terms,
-        delay: Duration,
-    ) -> impl Future<Output = Result<String, Refusal>> + Send + use<> {
-        let sandbox = self.clone();
-        async move {
-            if !delay.is_zero() {
-                sleep(delay).await;
-            }
-            sandbox.execute(call?, terms).await
-        }
-    }
-
-    /// Runs work to its end even if the caller leaves. A batch ends with its caller, as a real one
-    /// does (captures-chain: 36 of 200 stored), and work that takes no time is done at once.
-    async fn run(
-        &self,
-        endpoint: Endpoint,
-        delay: Duration,
-        work: impl Future<Output = Result<String, Refusal>> + Send + 'static,
-    ) -> Result<String, Refusal> {
-        let at_once = self.0.latency.is_zero() && delay.is_zero();
-        if at_once || endpoint == Endpoint::CreateMany {
-            return work.await;
-        }
-        let stopped = |_| Err(Refusal::of(code::INTERNAL, "sandbox"));
-        tokio::spawn(work).await.unwrap_or_else(stopped)
-    }
-
-    async fn wait(&self, longer: Duration) {
-        let delay = self.0.latency + longer;
-        if !delay.is_zero() {
-            sleep(delay).await;
-        }
-    }
-
     /// How this caller is answered, under a fresh id unless the caller brought one along.
     fn dialect(&self, caller: &Caller) -> Dialect {
         let number = self.0.ids.fetch_add(1, Ordering::Relaxed);
@@ -458,44 +222,6 @@ impl Sandbox {
             request_id: caller.request_id.clone().unwrap_or(fresh),
         }
     }
-}
-
-fn write(dialect: &Dialect, result: Result<String, Refusal>) -> Written {
-    match result {
-        Ok(data) => dialect.success(&data),
-        Err(refusal) => dialect.refused(&refusal),
-    }
-}
-
-/// What a fault answers without executing the call; `None` where nothing comes back.
-fn refuse(dialect: &Dialect, fault: Fault) -> Option<Written> {
-    let second = Some(Duration::from_secs(1));
-    match fault {
-        Fault::LostRequest => None,
-        Fault::Throttled429 => {
-            let mut written = dialect.throttled_page();
-            written.rate.retry_after = second;
-            Some(written)
-        }
-        Fault::ThrottledGateway => {
-            let mut written = dialect.gateway_throttled(200);
-            (written.rate.limit, written.rate.remaining) = (Some(100), Some(0));
-            written.rate.reset = second;
-            Some(written)
-        }
-        Fault::ThrottledCmdb => Some(dialect.too_many_requests()),
-        Fault::Locked => Some(dialect.refused(&Refusal::new(code::LOCKED))),
-        Fault::DataNull => Some(dialect.success("null")),
-        _ => Some(dialect.bad_gateway()),
-    }
-}
-
-/// Adds what the quota says, where the answer says nothing of its own.
-fn rated(mut written: Written, hint: RateHint) -> Written {
-    if written.rate == RateHint::default() {
-        written.rate = hint;
-    }
-    written
 }
 
 fn preload(state: &mut State, models: &Models) -> io::Result<()> {
@@ -520,10 +246,10 @@ impl Cmdb for Sandbox {
         let endpoint = call.endpoint();
         let written = match self.missing(endpoint, &caller) {
             Some(written) => Some(written),
-            None => self.answer(endpoint, Ok(call), caller).await,
+            None => self.answer(endpoint, Ok(call), &caller).await,
         };
         match written {
-            Some(written) => Reply::Answered(answer(written)),
+            Some(written) => Reply::Answered(answer(&written)),
             None => Reply::Lost("the sandbox closed the connection".to_owned()),
         }
     }
@@ -544,7 +270,7 @@ impl Sandbox {
     }
 }
 
-fn answer(written: Written) -> Answer {
+fn answer(written: &Written) -> Answer {
     let envelope = Envelope::parse(written.body.as_bytes());
     let is_id =
         |(name, _): &&(&str, String)| name.ends_with("equest_id") || name.ends_with("equest-Id");

@@ -3,11 +3,13 @@
 //! Owns how bodies are decoded (contract sections 2, 3 and 6, captures 4 and 8.10). Knows nothing of
 //! what a call does.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::Version;
 use super::filter::Filter;
-use super::refusal::Refusal;
+use super::refusal::{Language, Refusal};
 use crate::wire::{Request, code};
 
 /// What can be called.
@@ -89,14 +91,32 @@ pub(super) enum Call {
     Search {
         model: String,
         filter: Filter,
-        fields: Vec<String>,
-        start: usize,
-        limit: usize,
+        page: Page,
     },
     Count {
         model: String,
         filter: Filter,
     },
+}
+
+/// Which part of what was found is shown, and which fields of it; all of them where none are named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) start: usize,
+    pub(super) limit: usize,
+    pub(super) fields: Vec<String>,
+}
+
+/// On whose behalf a call is executed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Whether the caller's account owns the instances. Model associations are seen by all (capture
+    /// 5.10).
+    pub(super) own: bool,
+    /// Of the texts in a batch's answer.
+    pub(super) language: Language,
+    /// How old a row must be to be seen.
+    pub(super) lag: Option<Duration>,
 }
 
 /// What stands in the path of delete, search and count.
@@ -180,18 +200,19 @@ impl Call {
 
 impl From<Request> for Call {
     fn from(request: Request) -> Self {
-        // Ids are at most 2^63-1, so the casts lose nothing.
+        // Ids are at most 2^63-1, so none changes its sign.
         match request {
             Request::Create(link) => Self::Create {
                 obj_asst_id: link.association.obj_asst_id.as_ref().to_owned(),
-                source: link.association.inst_id.get() as i64,
-                target: link.association.asst_inst_id.get() as i64,
+                source: link.association.inst_id.get().cast_signed(),
+                target: link.association.asst_inst_id.get().cast_signed(),
             },
             Request::CreateMany { model, pairs } => Self::CreateMany {
                 source_model: model.source.as_ref().to_owned(),
                 target_model: model.target.as_ref().to_owned(),
                 obj_asst_id: model.obj_asst_id.as_ref().to_owned(),
-                pairs: (pairs.iter().map(|(s, t)| (s.get() as i64, t.get() as i64))).collect(),
+                pairs: (pairs.iter().map(|(s, t)| (s.get().cast_signed(), t.get().cast_signed())))
+                    .collect(),
             },
             Request::Find(find) => Self::Find {
                 model: find.obj_id.as_ref().to_owned(),
@@ -279,18 +300,18 @@ impl<'a> Fields<'a> {
     }
 
     fn search(&self, model: String) -> Result<Call, Refusal> {
-        let page = Fields(self.get("page").and_then(Value::as_object));
-        let whole = |key| page.integer(key).and_then(|number| usize::try_from(number).ok());
+        let given = Fields(self.get("page").and_then(Value::as_object));
+        let whole = |key| given.integer(key).and_then(|number| usize::try_from(number).ok());
         let bad_page = |key: &str| Refusal::of(code::BAD_FIELD, format!("page.{key}"));
         let limit = whole("limit").filter(|limit| (1..=500).contains(limit));
         let fields = self.get("fields").and_then(Value::as_array);
         let texts = fields.into_iter().flatten().filter_map(Value::as_str);
-        Ok(Call::Search {
-            model,
+        let page = Page {
             limit: limit.ok_or_else(|| bad_page("limit"))?,
             start: whole("start").ok_or_else(|| bad_page("start"))?,
-            filter: self.rules()?,
             fields: texts.map(str::to_owned).collect(),
-        })
+        };
+        let filter = self.rules()?;
+        Ok(Call::Search { model, filter, page })
     }
 }

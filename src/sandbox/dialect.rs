@@ -71,10 +71,8 @@ impl Dialect {
         let proxied = status == 200 && data.is_some();
         let renamed =
             self.entrance == Entrance::Gateway && self.version == Version::V3_14 && proxied;
-        let (code_key, text_key) = match renamed {
-            true => ("code", "message"),
-            false => ("bk_error_code", "bk_error_msg"),
-        };
+        let (code_key, text_key) =
+            if renamed { ("code", "message") } else { ("bk_error_code", "bk_error_msg") };
         let text = Value::from(text);
         let data = data.map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
         let body = format!(
@@ -125,7 +123,7 @@ impl Dialect {
     }
 
     /// What stands in front of the server refuses by itself: HTTP 429 and a page.
-    pub(super) fn throttled_page(&self) -> Written {
+    pub(super) fn throttled_page() -> Written {
         page(429, "429 Too Many Requests")
     }
 

@@ -4,68 +4,23 @@
 //! mapping first, waits, takes the lock, waits, and stores: so two at once may both get past the
 //! check, as they do on a real server (captures 9 and 13).
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
-use tokio::time::{Instant, sleep};
+use serde_json::Map;
+use tokio::time::sleep;
 
-use super::call::Call;
-use super::filter::{Alternative, Filter};
-use super::models::{Known, TableId};
-use super::refusal::{ALREADY_EXISTS_IN_BATCH, Language, Refusal, UNKNOWN_ASSOCIATION_IN_BATCH};
+use super::call::{Call, Terms};
+use super::lookup::touches;
+use super::models::TableId;
+use super::refusal::{ALREADY_EXISTS_IN_BATCH, Refusal, UNKNOWN_ASSOCIATION_IN_BATCH};
 use super::rows::{Row, Rows};
 use super::{Sandbox, Version};
 use crate::association::Mapping;
 use crate::wire::code;
 
-/// On whose behalf a call is executed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
-    /// Whether the caller's account owns the instances. Model associations are seen by all (capture
-    /// 5.10).
-    pub(super) own: bool,
-    /// Of the texts in a batch's answer.
-    pub(super) language: Language,
-    /// How old a row must be to be seen.
-    pub(super) lag: Option<Duration>,
-}
-
 /// A pause between two tries for a 1:1 lock, and how many there are (contract section 5).
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 const LOCK_TRIES: usize = 10;
-
-/// An association as look-ups show it (capture 6.1).
-#[derive(Serialize)]
-struct Shown<'a> {
-    id: i64,
-    bk_inst_id: i64,
-    bk_obj_id: &'a str,
-    bk_asst_inst_id: i64,
-    bk_asst_obj_id: &'a str,
-    bk_supplier_account: &'a str,
-    bk_obj_asst_id: &'a str,
-    bk_asst_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Value>,
-}
-
-/// A model association as questions show it (capture 6.11).
-#[derive(Serialize)]
-struct ShownModel<'a> {
-    id: usize,
-    bk_supplier_account: &'a str,
-    bk_obj_asst_id: &'a str,
-    bk_obj_asst_name: &'a str,
-    bk_obj_id: &'a str,
-    bk_asst_obj_id: &'a str,
-    bk_asst_id: &'a str,
-    mapping: &'a str,
-    on_delete: &'a str,
-    ispre: Option<bool>,
-}
 
 /// Locks of one create, let go of when it ends or is abandoned.
 struct Held<'a> {
@@ -85,6 +40,8 @@ impl Drop for Held<'_> {
 impl Sandbox {
     /// Does what a call asks; the data of a success is JSON text.
     pub(super) async fn execute(&self, call: Call, terms: Terms) -> Result<String, Refusal> {
+        let quarters = if matches!(call, Call::Create { .. }) { 1 } else { 4 };
+        self.pause(quarters).await;
         match call {
             Call::Create { obj_asst_id, source, target } => {
                 self.create(&obj_asst_id, source, target, terms).await
@@ -93,42 +50,13 @@ impl Sandbox {
                 let models = (source_model.as_str(), target_model.as_str());
                 self.create_many(models, &obj_asst_id, &pairs, terms).await
             }
-            other => {
-                self.pause(4).await;
-                self.answer_at_once(other, terms)
-            }
-        }
-    }
-
-    fn answer_at_once(&self, call: Call, terms: Terms) -> Result<String, Refusal> {
-        match call {
-            Call::Find { model, .. } if model.is_empty() && self.0.version != Version::V3_5 => {
-                Err(Refusal::of(code::UNASSIGNED, "bk_obj_id"))
-            }
-            Call::Find { model, filter } => {
-                let anywhere = self.0.version == Version::V3_5;
-                let touches = |known: &Known| anywhere || touches(known, &model);
-                Ok(json(&self.show(self.matching(&filter, touches, terms))))
-            }
+            Call::Find { model, filter } => self.find(&model, &filter, terms),
             // The server forgets to put the field's name into its text (capture 6.13).
             Call::Models { filter: None } => Err(Refusal::of(code::INVALID_PARAMETER, "%s")),
             Call::Models { filter: Some(filter) } => Ok(self.show_models(&filter)),
             Call::Delete { model, id } => self.delete(&model, id, terms),
-            Call::Search { model, filter, fields, start, limit } => {
-                let found = self.matching(&filter, |known| touches(known, &model), terms);
-                let page = found.into_iter().skip(start).take(limit).collect();
-                let info = json(&project(&self.show(page), &fields));
-                Ok(format!(r#"{{"info":{info}}}"#))
-            }
-            Call::Count { model, filter } => {
-                // Counts rows of which the model is the source, and no others (contract section 7).
-                let is_source = |known: &Known| *known.model.source == *model;
-                let count = self.matching(&filter, is_source, terms).len();
-                Ok(format!(r#"{{"count":{count}}}"#))
-            }
-            Call::Create { .. } | Call::CreateMany { .. } => {
-                Err(Refusal::of(code::INTERNAL, "sandbox"))
-            }
+            Call::Search { model, filter, page } => Ok(self.search(&model, &filter, &page, terms)),
+            Call::Count { model, filter } => Ok(self.count(&model, &filter, terms)),
         }
     }
 
@@ -139,7 +67,6 @@ impl Sandbox {
         target: i64,
         terms: Terms,
     ) -> Result<String, Refusal> {
-        self.pause(1).await;
         let table = self.0.models.table(obj_asst_id);
         let table = table.ok_or(Refusal::new(code::UNKNOWN_ASSOCIATION))?;
         let mapping = self.0.models.get(table).model.mapping;
@@ -259,7 +186,6 @@ impl Sandbox {
         pairs: &[(i64, i64)],
         terms: Terms,
     ) -> Result<String, Refusal> {
-        self.pause(4).await;
         check_batch((source_model, target_model), obj_asst_id, pairs.len())?;
         let table = self.0.models.table(obj_asst_id);
         if table.is_none() && self.0.version == Version::V3_14 {
@@ -324,87 +250,6 @@ impl Sandbox {
             removed.map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))?;
         }
         Ok("null".to_owned())
-    }
-
-    /// What a filter lets through in the tables of some model associations, ids ascending.
-    fn matching(
-        &self,
-        filter: &Filter,
-        within: impl Fn(&Known) -> bool,
-        terms: Terms,
-    ) -> Vec<(i64, Row)> {
-        if !terms.own {
-            return Vec::new();
-        }
-        let state = self.state();
-        let mut ids = BTreeSet::new();
-        for alternative in &filter.0 {
-            for (table, known) in self.0.models.all().filter(|(_, known)| within(known)) {
-                if self.table_fits(alternative, known) {
-                    collect(&state.rows, table, alternative, &mut ids);
-                }
-            }
-        }
-        let horizon = terms.lag.map(|lag| state.rows.horizon(Instant::now(), lag));
-        ids.retain(|id| horizon.is_none_or(|horizon| *id < horizon));
-        let ids = ids.into_iter().map(i64::from);
-        ids.filter_map(|id| Some((id, state.rows.get(id)?))).collect()
-    }
-
-    /// Whether what an alternative says of anything but ids holds for a table's rows.
-    fn table_fits(&self, alternative: &Alternative, known: &Known) -> bool {
-        let model = &known.model;
-        alternative.terms().iter().all(|term| {
-            let value: &str = match term.field.as_str() {
-                "id" | "bk_inst_id" | "bk_asst_inst_id" => return true,
-                "bk_obj_asst_id" => &model.obj_asst_id,
-                "bk_obj_id" => &model.source,
-                "bk_asst_obj_id" => &model.target,
-                "bk_asst_id" => &known.kind,
-                "bk_supplier_account" => &self.0.models.supplier_account,
-                _ => return term.admits(&Value::Null),
-            };
-            term.any_of.iter().any(|wanted| wanted.as_str() == Some(value))
-        })
-    }
-
-    fn show(&self, rows: Vec<(i64, Row)>) -> Vec<Shown<'_>> {
-        let show = |(id, row): (i64, Row)| {
-            let known = self.0.models.get(row.table);
-            Shown {
-                id,
-                bk_inst_id: row.source,
-                bk_obj_id: &known.model.source,
-                bk_asst_inst_id: row.target,
-                bk_asst_obj_id: &known.model.target,
-                bk_supplier_account: &self.0.models.supplier_account,
-                bk_obj_asst_id: &known.model.obj_asst_id,
-                bk_asst_id: &known.kind,
-                metadata: (self.0.version == Version::V3_5)
-                    .then(|| serde_json::json!({"label": {}})),
-            }
-        };
-        rows.into_iter().map(show).collect()
-    }
-
-    fn show_models(&self, filter: &Filter) -> String {
-        let show = |(table, known): (TableId, &Known)| {
-            let shown = ShownModel {
-                id: table.index() + 1,
-                bk_supplier_account: &self.0.models.supplier_account,
-                bk_obj_asst_id: &known.model.obj_asst_id,
-                bk_obj_asst_name: &known.name,
-                bk_obj_id: &known.model.source,
-                bk_asst_obj_id: &known.model.target,
-                bk_asst_id: &known.kind,
-                mapping: known.model.mapping.as_str(),
-                on_delete: "none",
-                ispre: known.model.mainline.then_some(true),
-            };
-            let shown = serde_json::to_value(shown).unwrap_or_default();
-            filter.admits(&shown).then_some(shown)
-        };
-        json(&self.0.models.all().filter_map(show).collect::<Vec<_>>())
     }
 
     /// Waits for some quarters of the latency.
@@ -473,72 +318,4 @@ fn mapping_is_violated(rows: &Rows, mapping: Mapping, row: Row) -> bool {
         Mapping::OneToMany => rows.has_target(row.table, row.target),
         Mapping::ManyToMany => false,
     }
-}
-
-fn touches(known: &Known, model: &str) -> bool {
-    *known.model.source == *model || *known.model.target == *model
-}
-
-/// Adds the ids of a table's rows that fit an alternative, by the narrowest index that helps.
-fn collect(rows: &Rows, table: TableId, alternative: &Alternative, ids: &mut BTreeSet<u32>) {
-    let fits = |id: u32| {
-        rows.get(i64::from(id)).is_some_and(|row| {
-            row.table == table
-                && alternative.terms().iter().all(|term| match term.field.as_str() {
-                    "id" => term.admits(&id.into()),
-                    "bk_inst_id" => term.admits(&row.source.into()),
-                    "bk_asst_inst_id" => term.admits(&row.target.into()),
-                    _ => true,
-                })
-        })
-    };
-    let mut add = |id: u32| {
-        if fits(id) {
-            ids.insert(id);
-        }
-    };
-    let (sources, targets) =
-        (alternative.integers("bk_inst_id"), alternative.integers("bk_asst_inst_id"));
-    match (alternative.integers("id"), sources, targets) {
-        (Some(wanted), _, _) => {
-            wanted.into_iter().filter_map(|id| u32::try_from(id).ok()).for_each(add);
-        }
-        (None, Some(sources), Some(targets)) => {
-            for source in sources {
-                for target in &targets {
-                    rows.with_pair(table, source, *target).for_each(&mut add);
-                }
-            }
-        }
-        (None, Some(sources), None) => {
-            for source in sources {
-                rows.with_source(table, source).for_each(&mut add);
-            }
-        }
-        (None, None, Some(targets)) => {
-            for target in targets {
-                let _ = rows.each_with_target(table, target, |id| {
-                    add(id);
-                    ControlFlow::Continue(())
-                });
-            }
-        }
-        (None, None, None) => rows.in_table(table).for_each(add),
-    }
-}
-
-/// Keeps some fields; all of them where none are named.
-fn project(rows: &[Shown<'_>], fields: &[String]) -> Vec<Value> {
-    let one = |row: &Shown<'_>| {
-        let mut shown = serde_json::to_value(row).unwrap_or_default();
-        if let (Some(map), false) = (shown.as_object_mut(), fields.is_empty()) {
-            map.retain(|key, _| fields.contains(key));
-        }
-        shown
-    };
-    rows.iter().map(one).collect()
-}
-
-fn json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("keys are text, so this can be written")
 }

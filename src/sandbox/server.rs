@@ -77,13 +77,10 @@ async fn handle(
         Ok(body) => answer(&served, &parts, &body).await,
         Err(_) => Some(page(413, "413 Request Entity Too Large")),
     };
-    match written {
-        Some(written) => respond(written),
-        None => {
-            cut.close();
-            Response::default()
-        }
+    if written.is_none() {
+        cut.close();
     }
+    written.map(respond).unwrap_or_default()
 }
 
 async fn answer(served: &Served, parts: &Parts, body: &Bytes) -> Option<Written> {
@@ -101,7 +98,7 @@ async fn answer(served: &Served, parts: &Parts, body: &Bytes) -> Option<Written>
         Entrance::Native => native::understand(sandbox, &arrived),
     };
     match understood {
-        Ok(Understood { endpoint, call, caller }) => sandbox.answer(endpoint, call, caller).await,
+        Ok(Understood { endpoint, call, caller }) => sandbox.answer(endpoint, call, &caller).await,
         Err(written) => Some(*written),
     }
 }
@@ -139,4 +136,154 @@ fn respond(written: Written) -> Response {
         }
     }
     response
+}
+
+/// A call without a socket, for tests.
+#[cfg(test)]
+pub(super) async fn exchange(
+    sandbox: &Sandbox,
+    entrance: Entrance,
+    (method, target): (&str, &str),
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<Written> {
+    let mut request = axum::http::Request::builder().method(method).uri(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    let sandbox = sandbox.clone();
+    answer(&Served { sandbox, entrance }, &parts, &Bytes::copy_from_slice(body.as_bytes())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::sandbox::Setup;
+    use crate::sandbox::faults::{Fault, Faults};
+    use crate::sandbox::models::Models;
+
+    struct Running {
+        sandbox: Sandbox,
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<io::Result<()>>,
+    }
+
+    async fn run(entrance: Entrance, change: impl FnOnce(&mut Setup)) -> Running {
+        let mut setup = Setup::new(Models::sample());
+        change(&mut setup);
+        let sandbox = Sandbox::new(setup).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async { stopped.await.unwrap_or_default() };
+        let task = tokio::spawn(serve(listener, sandbox.clone(), entrance, shutdown));
+        Running { sandbox, address, stop, task }
+    }
+
+    fn request(target: i64) -> String {
+        let body = format!(
+            r#"{{"bk_app_code":"sandbox","bk_app_secret":"sandbox-secret","bk_username":"admin","bk_obj_asst_id":"bk_load_balance_connect_bk_host","bk_inst_id":1,"bk_asst_inst_id":{target}}}"#
+        );
+        let path = "/api/c/compapi/v2/cc/add_instance_association/";
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    /// Sends and reads until the server closes or the body is whole.
+    async fn send(stream: &mut TcpStream, request: &str) -> String {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&answer).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if length.unwrap().parse() == Ok(body.len()) {
+                    return text;
+                }
+            }
+            match stream.read_buf(&mut answer).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return text,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_are_answered_on_one_connection_until_the_signal_comes() {
+        let running = run(Entrance::Esb, |_| ()).await;
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        for target in [21, 22] {
+            let answer = send(&mut stream, &request(target)).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(answer.contains("content-type: application/json; charset=utf-8"), "{answer}");
+            assert!(answer.contains(r#""code":0,"#), "{answer}");
+        }
+        running.stop.send(()).unwrap();
+        running.task.await.unwrap().unwrap();
+        assert!(running.sandbox.rows().iter().any(|row| row.target == 22));
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_closes_the_connection_without_a_byte() {
+        let faults = Faults::none().with(Fault::LostAnswer, 1.0);
+        let running = run(Entrance::Esb, |setup| setup.faults = faults).await;
+        let before = running.sandbox.len();
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        assert_eq!(send(&mut stream, &request(21)).await, "");
+        assert_eq!(running.sandbox.len(), before + 1);
+    }
+
+    #[tokio::test]
+    async fn a_garbled_answer_is_half_a_body_that_claims_to_be_whole() {
+        let faults = Faults::none().with(Fault::Garbled, 1.0);
+        let running = run(Entrance::Esb, |setup| setup.faults = faults).await;
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let answer = send(&mut stream, &request(21)).await;
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        assert!(body.starts_with('{') && !body.ends_with('}'), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_does_not_stop_its_create() {
+        let latency = Duration::from_secs(10);
+        let running = run(Entrance::Esb, |setup| setup.latency = latency).await;
+        let before = running.sandbox.len();
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(request(21).as_bytes()).await.unwrap();
+        while running.sandbox.calls(Endpoint::Create) == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        drop(stream);
+        sleep(latency * 2).await;
+        assert_eq!(running.sandbox.len(), before + 1);
+    }
+
+    #[tokio::test]
+    async fn limits_are_told_in_headers() {
+        let running = run(Entrance::Esb, |setup| {
+            setup.quota = Some("100/m".parse().unwrap());
+            setup.rate_headers = true;
+        });
+        let running = running.await;
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let answer = send(&mut stream, &request(21)).await;
+        for header in ["limit: 100", "remaining: 99", "reset: 60"] {
+            assert!(answer.contains(&format!("x-bkapi-ratelimit-{header}\r\n")), "{answer}");
+        }
+        let faults = Faults::none().with(Fault::Throttled429, 1.0);
+        running.sandbox.set_faults(faults);
+        let answer = send(&mut stream, &request(21)).await;
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    }
 }

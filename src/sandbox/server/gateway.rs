@@ -12,10 +12,14 @@ use crate::sandbox::models::Credentials;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Authorization {
-    bk_app_code: String,
-    bk_app_secret: String,
-    bk_username: String,
-    bk_token: String,
+    #[serde(rename = "bk_app_code")]
+    app_code: String,
+    #[serde(rename = "bk_app_secret")]
+    app_secret: String,
+    #[serde(rename = "bk_username")]
+    username: String,
+    #[serde(rename = "bk_token")]
+    token: String,
 }
 
 pub(super) fn understand(
@@ -54,15 +58,15 @@ fn authorize(
     let text = arrived.header("X-Bkapi-Authorization").unwrap_or("{}");
     let given: Authorization = serde_json::from_str(text)
         .map_err(|_| refuse("request header X-Bkapi-Authorization is not a valid JSON"))?;
-    if given.bk_app_code.is_empty() {
+    if given.app_code.is_empty() {
         return Err(refuse("please provide bk_app_code"));
     }
-    let known = given.bk_app_code == credentials.app_code;
-    if !known || given.bk_app_secret != credentials.app_secret.expose() {
+    let known = given.app_code == credentials.app_code;
+    if !known || given.app_secret != credentials.app_secret.expose() {
         return Err(refuse("bk_app_code or bk_app_secret is incorrect"));
     }
-    if given.bk_token == credentials.token.expose() {
+    if given.token == credentials.token.expose() {
         return Ok("token-user".to_owned());
     }
-    Ok(given.bk_username)
+    Ok(given.username)
 }

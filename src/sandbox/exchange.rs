@@ -1,0 +1,212 @@
+//! What becomes of one call: the quota, what goes wrong, the answer.
+//!
+//! Owns the order in which these strike. Knows nothing of how a call travels or what it does.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::call::{Call, Endpoint, Terms};
+use super::dialect::{Dialect, Written};
+use super::faults::{Draw, Fault, Faults, Prey};
+use super::refusal::Refusal;
+use super::{Caller, Quota, Sandbox, State};
+use crate::target::Entrance;
+use crate::wire::{RateHint, code};
+
+/// What a call meets at the door.
+struct Admission {
+    draw: Draw,
+    faults: Faults,
+    within_quota: bool,
+    hint: RateHint,
+}
+
+impl State {
+    /// Counts a call in the quota's window; says whether it is within, and what is left.
+    fn meter(&mut self, quota: Quota, elapsed: Duration) -> (bool, RateHint) {
+        let (elapsed, length) = (elapsed.as_nanos(), quota.window.as_nanos().max(1));
+        if self.window.0 != elapsed / length {
+            self.window = (elapsed / length, 0);
+        }
+        self.window.1 += 1;
+        let used = self.window.1;
+        let left = u64::try_from(length - elapsed % length).unwrap_or(u64::MAX);
+        let hint = RateHint {
+            limit: Some(quota.calls),
+            remaining: Some(quota.calls.saturating_sub(used)),
+            reset: Some(Duration::from_secs(left.div_ceil(1_000_000_000))),
+            retry_after: None,
+        };
+        (used <= quota.calls, hint)
+    }
+}
+
+impl Sandbox {
+    /// Answers a call that has passed the entrance; `None` where its connection closes instead.
+    pub(super) async fn answer(
+        &self,
+        endpoint: Endpoint,
+        call: Result<Call, Refusal>,
+        caller: &Caller,
+    ) -> Option<Written> {
+        let Admission { draw, faults, within_quota, hint } = self.admit(endpoint);
+        let dialect = self.dialect(caller);
+        let told = self.0.rate_headers || caller.entrance == Entrance::Gateway;
+        let hint = if told { hint } else { RateHint::default() };
+        if !within_quota {
+            return Some(rated(self.over_quota(&dialect, endpoint), hint));
+        }
+        let slowness = if draw.slow { faults.slow_by } else { Duration::ZERO };
+        let terms = Terms {
+            own: caller.supplier_account == self.0.models.supplier_account,
+            language: caller.language,
+            lag: draw.lag.then_some(faults.lag_by),
+        };
+        let work = |delay| self.work(call, terms, delay);
+        let written = match draw.fault {
+            Some(Fault::LateCommit) => {
+                // Nobody waits for it: the connection closes first.
+                tokio::spawn(work(slowness + faults.late_by));
+                self.wait(slowness).await;
+                return None;
+            }
+            Some(Fault::LostAnswer) => {
+                self.run(endpoint, slowness, work(slowness)).await.ok();
+                return None;
+            }
+            Some(Fault::BadGateway) if draw.coin => {
+                self.run(endpoint, slowness, work(slowness)).await.ok();
+                dialect.bad_gateway()
+            }
+            Some(Fault::Garbled) => {
+                let result = self.run(endpoint, slowness, work(slowness)).await;
+                write(&dialect, result).garbled()
+            }
+            None | Some(Fault::Slow | Fault::ReadLag) => {
+                write(&dialect, self.run(endpoint, slowness, work(slowness)).await)
+            }
+            Some(refusing) => {
+                self.wait(slowness).await;
+                refuse(&dialect, refusing)?
+            }
+        };
+        Some(rated(written, hint))
+    }
+
+    /// Counts a call, says what it meets, and whether the quota lets it through.
+    fn admit(&self, endpoint: Endpoint) -> Admission {
+        let mut state = self.state();
+        let number = state.calls.iter().sum();
+        state.calls[endpoint as usize] += 1;
+        let prey = match endpoint {
+            Endpoint::Create => Prey::Create,
+            Endpoint::CreateMany | Endpoint::Delete => Prey::Write,
+            Endpoint::Find | Endpoint::Search | Endpoint::Count => Prey::Read,
+            Endpoint::Models => Prey::Ask,
+        };
+        let draw = state.faults.draw(self.0.seed, number, prey);
+        let metered = self.0.quota.map(|quota| state.meter(quota, self.0.start.elapsed()));
+        Admission {
+            draw,
+            faults: state.faults.clone(),
+            within_quota: metered.is_none_or(|(within, _)| within),
+            hint: metered.map(|(_, hint)| hint).unwrap_or_default(),
+        }
+    }
+
+    fn over_quota(&self, dialect: &Dialect, endpoint: Endpoint) -> Written {
+        match dialect.entrance {
+            Entrance::Esb => {
+                let (calls, seconds) =
+                    (self.0.quota).map_or((0, 1), |quota| (quota.calls, quota.window.as_secs()));
+                let text = format!(
+                    "Access frequency limit, Access frequency of APP [{}] to component [/v2/cc/{}/] exceeds \
+                     the limit; the frequency limit is [{calls}/{seconds}second], please try again later",
+                    self.0.models.credentials.app_code,
+                    endpoint.component(),
+                );
+                dialect.esb_refused(code::ESB_THROTTLED, &text)
+            }
+            Entrance::Gateway => dialect.gateway_throttled(429),
+            Entrance::Native => dialect.too_many_requests(),
+        }
+    }
+
+    /// What a server goes on with once it has the request, whoever waits for it.
+    fn work(
+        &self,
+        call: Result<Call, Refusal>,
+        terms: Terms,
+        delay: Duration,
+    ) -> impl Future<Output = Result<String, Refusal>> + Send + use<> {
+        let sandbox = self.clone();
+        async move {
+            if !delay.is_zero() {
+                sleep(delay).await;
+            }
+            sandbox.execute(call?, terms).await
+        }
+    }
+
+    /// Runs work to its end even if the caller leaves. A batch ends with its caller, as a real one
+    /// does (captures-chain: 36 of 200 stored), and work that takes no time is done at once.
+    async fn run(
+        &self,
+        endpoint: Endpoint,
+        delay: Duration,
+        work: impl Future<Output = Result<String, Refusal>> + Send + 'static,
+    ) -> Result<String, Refusal> {
+        let at_once = self.0.latency.is_zero() && delay.is_zero();
+        if at_once || endpoint == Endpoint::CreateMany {
+            return work.await;
+        }
+        let stopped = |_| Err(Refusal::of(code::INTERNAL, "sandbox"));
+        tokio::spawn(work).await.unwrap_or_else(stopped)
+    }
+
+    async fn wait(&self, longer: Duration) {
+        let delay = self.0.latency + longer;
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+    }
+}
+
+fn write(dialect: &Dialect, result: Result<String, Refusal>) -> Written {
+    match result {
+        Ok(data) => dialect.success(&data),
+        Err(refusal) => dialect.refused(&refusal),
+    }
+}
+
+/// What a fault answers without executing the call; `None` where nothing comes back.
+fn refuse(dialect: &Dialect, fault: Fault) -> Option<Written> {
+    let second = Some(Duration::from_secs(1));
+    match fault {
+        Fault::LostRequest => None,
+        Fault::Throttled429 => {
+            let mut written = Dialect::throttled_page();
+            written.rate.retry_after = second;
+            Some(written)
+        }
+        Fault::ThrottledGateway => {
+            let mut written = dialect.gateway_throttled(200);
+            (written.rate.limit, written.rate.remaining) = (Some(100), Some(0));
+            written.rate.reset = second;
+            Some(written)
+        }
+        Fault::ThrottledCmdb => Some(dialect.too_many_requests()),
+        Fault::Locked => Some(dialect.refused(&Refusal::new(code::LOCKED))),
+        Fault::DataNull => Some(dialect.success("null")),
+        _ => Some(dialect.bad_gateway()),
+    }
+}
+
+/// Adds what the quota says, where the answer says nothing of its own.
+fn rated(mut written: Written, hint: RateHint) -> Written {
+    if written.rate == RateHint::default() {
+        written.rate = hint;
+    }
+    written
+}

@@ -1,0 +1,226 @@
+//! Reading: look-ups, searches, counts and the question for model associations.
+//!
+//! Owns which rows a filter finds and how they are shown (contract section 7, capture 6).
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::call::{Page, Terms};
+use super::filter::{Alternative, Filter};
+use super::models::{Known, TableId};
+use super::refusal::Refusal;
+use super::rows::{Row, Rows};
+use super::{Sandbox, Version};
+use crate::wire::code;
+
+/// An association as look-ups show it (capture 6.1).
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: i64,
+    bk_inst_id: i64,
+    bk_obj_id: &'a str,
+    bk_asst_inst_id: i64,
+    bk_asst_obj_id: &'a str,
+    bk_supplier_account: &'a str,
+    bk_obj_asst_id: &'a str,
+    bk_asst_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Value>,
+}
+
+/// A model association as questions show it (capture 6.11).
+#[derive(Serialize)]
+struct ShownModel<'a> {
+    id: usize,
+    bk_supplier_account: &'a str,
+    bk_obj_asst_id: &'a str,
+    bk_obj_asst_name: &'a str,
+    bk_obj_id: &'a str,
+    bk_asst_obj_id: &'a str,
+    bk_asst_id: &'a str,
+    mapping: &'a str,
+    on_delete: &'a str,
+    ispre: Option<bool>,
+}
+
+impl Sandbox {
+    /// From 3.10 on the tables are per model, so the model must be named (capture 6.3).
+    pub(super) fn find(
+        &self,
+        model: &str,
+        filter: &Filter,
+        terms: Terms,
+    ) -> Result<String, Refusal> {
+        let everywhere = self.0.version == Version::V3_5;
+        if model.is_empty() && !everywhere {
+            return Err(Refusal::of(code::UNASSIGNED, "bk_obj_id"));
+        }
+        let within = |known: &Known| everywhere || touches(known, model);
+        Ok(json(&self.show(self.matching(filter, within, terms))))
+    }
+
+    /// One page of what a model is an end of.
+    pub(super) fn search(&self, model: &str, filter: &Filter, page: &Page, terms: Terms) -> String {
+        let found = self.matching(filter, |known| touches(known, model), terms);
+        let rows = found.into_iter().skip(page.start).take(page.limit).collect();
+        let info = json(&project(&self.show(rows), &page.fields));
+        format!(r#"{{"info":{info}}}"#)
+    }
+
+    /// Counts what a model is the source of, and nothing else (contract section 7).
+    pub(super) fn count(&self, model: &str, filter: &Filter, terms: Terms) -> String {
+        let is_source = |known: &Known| *known.model.source == *model;
+        let count = self.matching(filter, is_source, terms).len();
+        format!(r#"{{"count":{count}}}"#)
+    }
+
+    /// What a filter lets through in the tables of some model associations, ids ascending.
+    fn matching(
+        &self,
+        filter: &Filter,
+        within: impl Fn(&Known) -> bool,
+        terms: Terms,
+    ) -> Vec<(i64, Row)> {
+        if !terms.own {
+            return Vec::new();
+        }
+        let state = self.state();
+        let mut ids = BTreeSet::new();
+        for alternative in &filter.0 {
+            for (table, known) in self.0.models.all().filter(|(_, known)| within(known)) {
+                if self.table_fits(alternative, known) {
+                    collect(&state.rows, table, alternative, &mut ids);
+                }
+            }
+        }
+        let horizon = terms.lag.map(|lag| state.rows.horizon(Instant::now(), lag));
+        ids.retain(|id| horizon.is_none_or(|horizon| *id < horizon));
+        let ids = ids.into_iter().map(i64::from);
+        ids.filter_map(|id| Some((id, state.rows.get(id)?))).collect()
+    }
+
+    /// Whether what an alternative says of anything but ids holds for a table's rows.
+    fn table_fits(&self, alternative: &Alternative, known: &Known) -> bool {
+        let model = &known.model;
+        alternative.terms().iter().all(|term| {
+            let value: &str = match term.field.as_str() {
+                "id" | "bk_inst_id" | "bk_asst_inst_id" => return true,
+                "bk_obj_asst_id" => &model.obj_asst_id,
+                "bk_obj_id" => &model.source,
+                "bk_asst_obj_id" => &model.target,
+                "bk_asst_id" => &known.kind,
+                "bk_supplier_account" => &self.0.models.supplier_account,
+                _ => return term.admits(&Value::Null),
+            };
+            term.any_of.iter().any(|wanted| wanted.as_str() == Some(value))
+        })
+    }
+
+    fn show(&self, rows: Vec<(i64, Row)>) -> Vec<Shown<'_>> {
+        let show = |(id, row): (i64, Row)| {
+            let known = self.0.models.get(row.table);
+            Shown {
+                id,
+                bk_inst_id: row.source,
+                bk_obj_id: &known.model.source,
+                bk_asst_inst_id: row.target,
+                bk_asst_obj_id: &known.model.target,
+                bk_supplier_account: &self.0.models.supplier_account,
+                bk_obj_asst_id: &known.model.obj_asst_id,
+                bk_asst_id: &known.kind,
+                metadata: (self.0.version == Version::V3_5)
+                    .then(|| serde_json::json!({"label": {}})),
+            }
+        };
+        rows.into_iter().map(show).collect()
+    }
+
+    pub(super) fn show_models(&self, filter: &Filter) -> String {
+        let show = |(table, known): (TableId, &Known)| {
+            let shown = ShownModel {
+                id: table.index() + 1,
+                bk_supplier_account: &self.0.models.supplier_account,
+                bk_obj_asst_id: &known.model.obj_asst_id,
+                bk_obj_asst_name: &known.name,
+                bk_obj_id: &known.model.source,
+                bk_asst_obj_id: &known.model.target,
+                bk_asst_id: &known.kind,
+                mapping: known.model.mapping.as_str(),
+                on_delete: "none",
+                ispre: known.model.mainline.then_some(true),
+            };
+            let shown = serde_json::to_value(shown).unwrap_or_default();
+            filter.admits(&shown).then_some(shown)
+        };
+        json(&self.0.models.all().filter_map(show).collect::<Vec<_>>())
+    }
+}
+
+/// Whether a model is an end of an association.
+pub(super) fn touches(known: &Known, model: &str) -> bool {
+    *known.model.source == *model || *known.model.target == *model
+}
+
+/// Adds the ids of a table's rows that fit an alternative, by the narrowest index that helps.
+fn collect(rows: &Rows, table: TableId, alternative: &Alternative, ids: &mut BTreeSet<u32>) {
+    let fits = |id: u32| {
+        rows.get(i64::from(id)).is_some_and(|row| {
+            row.table == table
+                && alternative.terms().iter().all(|term| match term.field.as_str() {
+                    "id" => term.admits(&id.into()),
+                    "bk_inst_id" => term.admits(&row.source.into()),
+                    "bk_asst_inst_id" => term.admits(&row.target.into()),
+                    _ => true,
+                })
+        })
+    };
+    let mut add = |id: u32| {
+        if fits(id) {
+            ids.insert(id);
+        }
+    };
+    let (sources, targets) =
+        (alternative.integers("bk_inst_id"), alternative.integers("bk_asst_inst_id"));
+    match (alternative.integers("id"), sources, targets) {
+        (Some(wanted), _, _) => {
+            wanted.into_iter().filter_map(|id| u32::try_from(id).ok()).for_each(add);
+        }
+        (None, Some(sources), Some(targets)) => {
+            for source in sources {
+                for target in &targets {
+                    rows.with_pair(table, source, *target).for_each(&mut add);
+                }
+            }
+        }
+        (None, Some(sources), None) => {
+            for source in sources {
+                rows.with_source(table, source).for_each(&mut add);
+            }
+        }
+        (None, None, Some(targets)) => {
+            for target in targets {
+                rows.with_target(table, target).for_each(&mut add);
+            }
+        }
+        (None, None, None) => rows.in_table(table).for_each(add),
+    }
+}
+
+/// Keeps some fields; all of them where none are named.
+fn project(rows: &[Shown<'_>], fields: &[String]) -> Vec<Value> {
+    let one = |row: &Shown<'_>| {
+        let mut shown = serde_json::to_value(row).unwrap_or_default();
+        if let (Some(map), false) = (shown.as_object_mut(), fields.is_empty()) {
+            map.retain(|key, _| fields.contains(key));
+        }
+        shown
+    };
+    rows.iter().map(one).collect()
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("keys are text, so this can be written")
+}

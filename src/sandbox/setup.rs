@@ -1,0 +1,110 @@
+//! How a sandbox is set up: version, entrance, limits, faults.
+//!
+//! Owns what the flags of `bkassoc sandbox` mean. Knows nothing of what is done with it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::faults::Faults;
+use super::models::Models;
+use super::refusal::Language;
+use crate::target::Entrance;
+
+/// Whose rules are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Version {
+    /// No batch, no search, no locks, no unique index; a look-up needs no model, a delete no model
+    /// either.
+    #[value(name = "3.5")]
+    V3_5,
+    /// 1101052 for every mapping violation of a single create.
+    #[default]
+    #[value(name = "3.10.18")]
+    V3_10_18,
+    /// 1101061 for 1:n; behind a gateway the keys `code` and `message`.
+    #[value(name = "3.14")]
+    V3_14,
+}
+
+/// So many calls in a window of fixed length; windows follow each other from the start on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How many calls, of all kinds together.
+    pub calls: u64,
+    /// The window's length.
+    pub window: Duration,
+}
+
+/// A text that is no quota.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no quota; write it like 100/s or 6000/m")]
+pub struct QuotaError(String);
+
+impl FromStr for Quota {
+    type Err = QuotaError;
+
+    fn from_str(text: &str) -> Result<Self, QuotaError> {
+        let (calls, unit) = text.trim().split_once('/').unwrap_or((text.trim(), "s"));
+        let seconds = match unit {
+            "s" => Some(1),
+            "m" => Some(60),
+            _ => None,
+        };
+        let calls = calls.parse().ok().filter(|calls| *calls > 0);
+        let quota = calls
+            .zip(seconds)
+            .map(|(calls, seconds)| Self { calls, window: Duration::from_secs(seconds) });
+        quota.ok_or_else(|| QuotaError(text.to_owned()))
+    }
+}
+
+/// How a sandbox is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What there is.
+    pub models: Models,
+    /// Whose rules are followed.
+    pub version: Version,
+    /// How calls in process are answered, and in which language.
+    pub entrance: Entrance,
+    /// See `entrance`.
+    pub language: Language,
+    /// The supplier account of calls in process.
+    pub supplier_account: String,
+    /// How long a call takes.
+    pub latency: Duration,
+    /// How many calls are let through.
+    pub quota: Option<Quota>,
+    /// Whether every entrance tells the quota in `X-Bkapi-RateLimit-*`. A gateway always does.
+    pub rate_headers: bool,
+    /// Whether the ESB has its own old list of components: no batch, no search, no count, and a
+    /// delete that only 3.5 understands (captures-chain). With 3.5 it always has.
+    pub old_esb: bool,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// What the faults are drawn from.
+    pub fault_seed: u64,
+    /// Where rows are kept over a restart.
+    pub data: Option<PathBuf>,
+}
+
+impl Setup {
+    /// A 3.10.18 behind an ESB that speaks English, answers at once and never fails.
+    pub fn new(models: Models) -> Self {
+        Self {
+            supplier_account: models.supplier_account.clone(),
+            models,
+            version: Version::default(),
+            entrance: Entrance::Esb,
+            language: Language::En,
+            latency: Duration::ZERO,
+            quota: None,
+            rate_headers: false,
+            old_esb: false,
+            faults: Faults::none(),
+            fault_seed: 0,
+            data: None,
+        }
+    }
+}
