@@ -74,11 +74,7 @@ pub struct Association {
 
 impl fmt::Display for Association {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} -> {}",
-            self.obj_asst_id, self.inst_id, self.asst_inst_id
-        )
+        write!(f, "{} {} -> {}", self.obj_asst_id, self.inst_id, self.asst_inst_id)
     }
 }
 
@@ -136,10 +132,7 @@ impl Cells {
             end += text.len() as u32;
             *slot = end;
         }
-        Self {
-            text: texts.concat().into_boxed_str(),
-            ends,
-        }
+        Self { text: texts.concat().into_boxed_str(), ends }
     }
 
     /// One cell's text.
@@ -216,10 +209,7 @@ impl Row {
     pub fn fingerprint(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         match &self.link {
-            Ok(Link {
-                association,
-                biz_id,
-            }) => {
+            Ok(Link { association, biz_id }) => {
                 hasher.update(association.obj_asst_id.as_bytes());
                 hasher.update(&[0]);
                 hasher.update(&association.inst_id.get().to_le_bytes());

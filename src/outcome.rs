@@ -63,10 +63,7 @@ impl Status {
 
     /// Whether the association is there (or, for undo, gone), as asked.
     pub const fn is_good(self) -> bool {
-        matches!(
-            self,
-            Self::Created | Self::Existed | Self::Recovered | Self::Deleted
-        )
+        matches!(self, Self::Created | Self::Existed | Self::Recovered | Self::Deleted)
     }
 }
 
@@ -131,10 +128,7 @@ reasons! {
 impl Reason {
     /// Reads the word.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|reason| reason.as_str() == text)
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
     }
 }
 

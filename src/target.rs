@@ -113,10 +113,7 @@ fn normalize(entrance: Entrance, endpoint: &str) -> Result<String, EndpointError
         None => path,
     };
     let authority = authority.to_ascii_lowercase();
-    Ok(format!(
-        "{scheme}://{authority}{}",
-        base.trim_end_matches('/')
-    ))
+    Ok(format!("{scheme}://{authority}{}", base.trim_end_matches('/')))
 }
 
 impl fmt::Display for Target {
@@ -180,11 +177,7 @@ mod tests {
         use Entrance::{Esb, Gateway, Native};
         for (entrance, pasted, endpoint) in [
             (Esb, "https://paas.example.com", "https://paas.example.com"),
-            (
-                Esb,
-                " HTTPS://Paas.Example.com/ ",
-                "https://paas.example.com",
-            ),
+            (Esb, " HTTPS://Paas.Example.com/ ", "https://paas.example.com"),
             (
                 Esb,
                 "https://paas.example.com/api/c/compapi/v2/cc/add_instance_association/",
@@ -205,11 +198,7 @@ mod tests {
             (Native, "http://[::1]:8080/api/v3/", "http://[::1]:8080"),
             (Native, "sandbox", "sandbox"),
         ] {
-            assert_eq!(
-                normalize(entrance, pasted).as_deref(),
-                Ok(endpoint),
-                "{pasted}"
-            );
+            assert_eq!(normalize(entrance, pasted).as_deref(), Ok(endpoint), "{pasted}");
         }
     }
 

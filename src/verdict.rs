@@ -121,9 +121,7 @@ pub enum Deletion {
 /// that, an answer that can't come from a CMDB means that the address is wrong, after it that
 /// something in between is.
 pub fn judge(reply: &Reply, proven: bool) -> Verdict {
-    judge_with(reply, proven, |envelope| {
-        envelope.created_id().map(Verdict::Created)
-    })
+    judge_with(reply, proven, |envelope| envelope.created_id().map(Verdict::Created))
 }
 
 /// Judges the answer to a look-up or to the question for model associations.
@@ -398,12 +396,7 @@ struct Text {
 }
 
 const fn text(number: i64, find: Find, verdict: Verdict) -> Text {
-    Text {
-        number,
-        find,
-        verdict,
-        advice: "",
-    }
+    Text { number, find, verdict, advice: "" }
 }
 
 const fn credential(prefix: &'static str, advice: &'static str) -> Text {
@@ -460,56 +453,20 @@ const TEXTS: &[Text] = {
             "The specified user TOKEN",
             "the ESB does not know this access token: check --token-file (or BK_TOKEN)",
         ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("Request JSON string is wrong"),
-            Failed(Reason::Rejected),
-        ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("request bkauth api error"),
-            Again(NoAnswer),
-        ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("Request interface error"),
-            InDoubt(NoAnswer),
-        ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("An error occurred while requesting"),
-            InDoubt(NoAnswer),
-        ),
-        text(
-            code::ESB_CATCH_ALL,
-            Prefix("Component error"),
-            InDoubt(NoAnswer),
-        ),
+        text(code::ESB_CATCH_ALL, Prefix("Request JSON string is wrong"), Failed(Reason::Rejected)),
+        text(code::ESB_CATCH_ALL, Prefix("request bkauth api error"), Again(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("Request interface error"), InDoubt(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("An error occurred while requesting"), InDoubt(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("Component error"), InDoubt(NoAnswer)),
         text(
             code::ESB_BACKEND,
             Prefix("Component request third-party system [BK_LOGIN]"),
             Again(NoAnswer),
         ),
-        text(
-            code::ESB_BACKEND,
-            Part("Connection refused"),
-            Again(NoAnswer),
-        ),
-        text(
-            code::PROXY_FAILED,
-            Part("connect: connection refused"),
-            Again(NoAnswer),
-        ),
-        text(
-            code::NO_BACKEND,
-            Prefix(NO_SUCH_PATH),
-            Verdict::Stop(Stop::WrongAddress),
-        ),
-        text(
-            code::UNKNOWN_OR_DRIVER,
-            Part("E11000"),
-            LookUp(Taken::Triple),
-        ),
+        text(code::ESB_BACKEND, Part("Connection refused"), Again(NoAnswer)),
+        text(code::PROXY_FAILED, Part("connect: connection refused"), Again(NoAnswer)),
+        text(code::NO_BACKEND, Prefix(NO_SUCH_PATH), Verdict::Stop(Stop::WrongAddress)),
+        text(code::UNKNOWN_OR_DRIVER, Part("E11000"), LookUp(Taken::Triple)),
         text(
             code::BAD_AUTH_ATTRIBUTES,
             Prefix("model association ["),
@@ -565,11 +522,7 @@ mod tests {
 
     fn refusal(number: i64, message: &str) -> Reply {
         let envelope = Envelope::new(false, number, message, Box::default());
-        Reply::Answered(Answer {
-            status: 200,
-            envelope: Some(envelope),
-            ..Answer::default()
-        })
+        Reply::Answered(Answer { status: 200, envelope: Some(envelope), ..Answer::default() })
     }
 
     fn heading(table: &mut String, title: &str) {
@@ -580,11 +533,7 @@ mod tests {
 
     fn row(table: &mut String, what: &str, cells: &[String; 4]) {
         let [create, query, batch, delete] = cells;
-        writeln!(
-            table,
-            "{what:66} {create:27} {query:22} {batch:22} {delete}"
-        )
-        .unwrap();
+        writeln!(table, "{what:66} {create:27} {query:22} {batch:22} {delete}").unwrap();
     }
 
     /// One row, and a second one where an answer means something else later in a run.
@@ -602,10 +551,7 @@ mod tests {
             ("no body", ""),
             ("a web page", "<html>"),
             ("cut JSON", r#"{"result":tr"#),
-            (
-                "CMDB's JSON",
-                r#"{"result":false,"message":"x","data":null}"#,
-            ),
+            ("CMDB's JSON", r#"{"result":false,"message":"x","data":null}"#),
             ("other JSON", r#"{"error":"x"}"#),
         ];
         let policy = |status: u16| {
@@ -630,17 +576,9 @@ mod tests {
                 let kinds = match kinds.len() {
                     5 => "any body".to_owned(),
                     1 => (*kind).to_owned(),
-                    _ => kinds
-                        .iter()
-                        .map(|&kind| BODIES[kind].0)
-                        .collect::<Vec<_>>()
-                        .join(", "),
+                    _ => kinds.iter().map(|&kind| BODIES[kind].0).collect::<Vec<_>>().join(", "),
                 };
-                let range = if from == to {
-                    from.to_string()
-                } else {
-                    format!("{from}-{to}")
-                };
+                let range = if from == to { from.to_string() } else { format!("{from}-{to}") };
                 rows(table, &format!("{range:8} {kinds}"), &answer(from, body));
             }
         }
@@ -688,11 +626,7 @@ mod tests {
 
         heading(&mut table, "Numbers, whatever the text and the HTTP status");
         for number in numbers() {
-            rows(
-                &mut table,
-                &number.to_string(),
-                &refusal(number, "any text"),
-            );
+            rows(&mut table, &number.to_string(), &refusal(number, "any text"));
         }
         rows(&mut table, "a number that nobody knows", &refusal(42, ""));
         rows(
@@ -701,20 +635,13 @@ mod tests {
             &answer(429, r#"{"result":false,"code":42}"#),
         );
 
-        heading(
-            &mut table,
-            "Numbers with several causes, told apart by a text",
-        );
+        heading(&mut table, "Numbers with several causes, told apart by a text");
         for text in TEXTS {
             let (message, shown) = match text.find {
                 Find::Prefix(prefix) => (format!("{prefix} and more"), format!("{prefix}…")),
                 Find::Part(part) => (format!("before {part} after"), format!("…{part}…")),
             };
-            rows(
-                &mut table,
-                &format!("{} {shown}", text.number),
-                &refusal(text.number, &message),
-            );
+            rows(&mut table, &format!("{} {shown}", text.number), &refusal(text.number, &message));
         }
         rows(
             &mut table,
@@ -754,11 +681,7 @@ mod tests {
     fn a_number_decides_whatever_the_status() {
         for status in 100..=599 {
             let refused = answer(status, r#"{"result":false,"bk_error_code":"1199014"}"#);
-            assert_eq!(
-                judge(&refused, false),
-                Verdict::LookUp(Taken::Triple),
-                "{status}"
-            );
+            assert_eq!(judge(&refused, false), Verdict::LookUp(Taken::Triple), "{status}");
         }
     }
 
@@ -771,24 +694,11 @@ mod tests {
             format!(r#"{{"result":true,"code":0,"data":{deep}"#),
             format!(r#"{{"message":{deep}"#),
         ] {
-            assert_eq!(
-                judge(&answer(200, &body), true),
-                Verdict::InDoubt(Cause::NoAnswer)
-            );
+            assert_eq!(judge(&answer(200, &body), true), Verdict::InDoubt(Cause::NoAnswer));
         }
-        let closed = format!(
-            r#"{{"result":true,"code":0,"data":{deep}{}}}"#,
-            "]".repeat(100_000)
-        );
-        assert_eq!(
-            judge(&answer(200, &closed), true),
-            Verdict::InDoubt(Cause::Unclear)
-        );
-        let Reply::Answered(Answer {
-            envelope: Some(envelope),
-            ..
-        }) = answer(200, &closed)
-        else {
+        let closed = format!(r#"{{"result":true,"code":0,"data":{deep}{}}}"#, "]".repeat(100_000));
+        assert_eq!(judge(&answer(200, &closed), true), Verdict::InDoubt(Cause::Unclear));
+        let Reply::Answered(Answer { envelope: Some(envelope), .. }) = answer(200, &closed) else {
             panic!("it is a JSON object");
         };
         assert_eq!((envelope.found(), envelope.models()), (None, None));
@@ -798,30 +708,12 @@ mod tests {
     fn the_advice_names_the_credential_that_the_esb_refused() {
         for (message, flag) in [
             ("APP Code [bk_app_code] cannot be empty", "--app-code"),
-            (
-                "Invalid APP Code [bk_app_code=no_such_app], please",
-                "--app-code",
-            ),
-            (
-                "APP Secret verification failed, pelase confirm",
-                "--app-secret-file",
-            ),
-            (
-                "Signature [bk_signature] and APP Secret [bk_app_secret]",
-                "BK_APP_SECRET",
-            ),
-            (
-                "User authentication failed, please provide a valid",
-                "white list",
-            ),
-            (
-                "User authentication failed, please check if the bk_token is",
-                "--token-file",
-            ),
-            (
-                "The specified user TOKEN [bk_access_token] does not",
-                "--token-file",
-            ),
+            ("Invalid APP Code [bk_app_code=no_such_app], please", "--app-code"),
+            ("APP Secret verification failed, pelase confirm", "--app-secret-file"),
+            ("Signature [bk_signature] and APP Secret [bk_app_secret]", "BK_APP_SECRET"),
+            ("User authentication failed, please provide a valid", "white list"),
+            ("User authentication failed, please check if the bk_token is", "--token-file"),
+            ("The specified user TOKEN [bk_access_token] does not", "--token-file"),
         ] {
             let reply = refusal(code::ESB_CATCH_ALL, message);
             let advice = Stop::Credentials.advice(&reply, Entrance::Esb);
@@ -841,10 +733,7 @@ mod tests {
         ] {
             for entrance in [Entrance::Esb, Entrance::Gateway, Entrance::Native] {
                 let advice = stop.advice(&silent, entrance);
-                assert!(
-                    advice.contains("--") || advice.contains("administrator"),
-                    "{advice}"
-                );
+                assert!(advice.contains("--") || advice.contains("administrator"), "{advice}");
             }
         }
     }

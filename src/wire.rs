@@ -210,17 +210,12 @@ impl Body<'_> {
                     names: Names<'a>,
                 }
                 match names.as_slice() {
-                    [one] => map.serialize_entry(
-                        "condition",
-                        &Condition {
-                            bk_obj_asst_id: &**one,
-                        },
-                    ),
+                    [one] => {
+                        map.serialize_entry("condition", &Condition { bk_obj_asst_id: &**one })
+                    }
                     many => map.serialize_entry(
                         "condition",
-                        &Condition {
-                            bk_obj_asst_id: In { names: Names(many) },
-                        },
+                        &Condition { bk_obj_asst_id: In { names: Names(many) } },
                     ),
                 }
             }
@@ -253,11 +248,7 @@ struct Label {
 
 impl Metadata {
     fn new(biz_id: InstId) -> Self {
-        Self {
-            label: Label {
-                bk_biz_id: biz_id.to_string(),
-            },
-        }
+        Self { label: Label { bk_biz_id: biz_id.to_string() } }
     }
 }
 
@@ -308,13 +299,8 @@ impl Envelope {
 
     /// Rewrites the texts that a person may get to see: the messages, and the call's id.
     pub fn rewrite_texts(&mut self, rewrite: impl Fn(&str) -> String) {
-        for text in [
-            &mut self.message,
-            &mut self.bk_error_msg,
-            &mut self.request_id,
-        ]
-        .into_iter()
-        .flatten()
+        for text in
+            [&mut self.message, &mut self.bk_error_msg, &mut self.request_id].into_iter().flatten()
         {
             *text = rewrite(text);
         }
@@ -327,10 +313,7 @@ impl Envelope {
 
     /// The text, whichever key it came under.
     pub fn message(&self) -> &str {
-        self.message
-            .as_deref()
-            .or(self.bk_error_msg.as_deref())
-            .unwrap_or_default()
+        self.message.as_deref().or(self.bk_error_msg.as_deref()).unwrap_or_default()
     }
 
     /// Whether it says success twice. Where result and code disagree, it says neither.
@@ -352,16 +335,13 @@ impl Envelope {
         struct Created {
             id: i64,
         }
-        self.data_as::<Created>()
-            .map(|created| created.id)
-            .filter(|id| *id > 0)
+        self.data_as::<Created>().map(|created| created.id).filter(|id| *id > 0)
     }
 
     /// What a look-up found. `None` where the answer can't be trusted; JSON's null is an empty list
     /// (a nil slice in Go).
     pub fn found(&self) -> Option<Vec<Found>> {
-        self.data_as::<Option<Vec<Found>>>()
-            .map(Option::unwrap_or_default)
+        self.data_as::<Option<Vec<Found>>>().map(Option::unwrap_or_default)
     }
 
     /// The model associations of an answer; entries of a shape unknown to us are left out.

@@ -300,10 +300,7 @@ impl Routes {
 }
 
 fn parse_endpoint(endpoint: &str) -> Result<Url, ClientError> {
-    let refuse = |reason: String| ClientError::Endpoint {
-        endpoint: endpoint.to_owned(),
-        reason,
-    };
+    let refuse = |reason: String| ClientError::Endpoint { endpoint: endpoint.to_owned(), reason };
     let url = Url::parse(endpoint).map_err(|error| refuse(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(refuse("it must start with http:// or https://".to_owned()));
@@ -339,7 +336,7 @@ fn build(
     // Another part of the process may have been first; any provider will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let authorities = authorities(options)?;
-    let builder = || {
+    let attempt = |trust_system: bool| {
         let builder = Client::builder()
             .user_agent(&options.user_agent)
             .default_headers(headers.clone())
@@ -352,17 +349,23 @@ fn build(
             .pool_max_idle_per_host(options.concurrency)
             .tcp_nodelay(true)
             .tls_danger_accept_invalid_certs(options.insecure);
-        with_proxy(builder, endpoint, &options.proxy)
+        let builder = with_proxy(builder, endpoint, &options.proxy)?;
+        let builder = if trust_system {
+            builder.tls_certs_merge(authorities.clone())
+        } else {
+            builder.tls_certs_only(authorities.clone())
+        };
+        builder.build().map_err(|error| ClientError::Tls(causes(&error)))
     };
-    let trusting_system = builder()?.tls_certs_merge(authorities.clone()).build();
-    trusting_system.or_else(|error| {
-        // A minimal container has no certificates, and plain HTTP needs none.
-        if endpoint.scheme() == "https" {
-            return Err(ClientError::Tls(causes(&error)));
-        }
-        let without_system = builder()?.tls_certs_only(authorities).build();
-        without_system.map_err(|error| ClientError::Tls(causes(&error)))
-    })
+    // Plain HTTP needs no certificates, and a minimal container has none. Loading them takes time, but
+    // a proxy may need them.
+    if endpoint.scheme() == "https" {
+        return attempt(true);
+    }
+    if is_loopback(endpoint) || options.proxy == Proxy::None {
+        return attempt(false);
+    }
+    attempt(true).or_else(|_| attempt(false))
 }
 
 fn with_proxy(
@@ -377,9 +380,7 @@ fn with_proxy(
         Proxy::Url(url) => {
             let usable = Url::parse(url)
                 .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            let proxy = usable
-                .then(|| reqwest::Proxy::all(url.as_str()).ok())
-                .flatten();
+            let proxy = usable.then(|| reqwest::Proxy::all(url.as_str()).ok()).flatten();
             Ok(builder.proxy(proxy.ok_or(ClientError::Proxy)?))
         }
     }
@@ -395,10 +396,8 @@ fn authorities(options: &HttpOptions) -> Result<Vec<Certificate>, ClientError> {
     let Some(path) = &options.ca_cert else {
         return Ok(Vec::new());
     };
-    let pem = std::fs::read(path).map_err(|source| ClientError::CaCertUnreadable {
-        path: path.clone(),
-        source,
-    })?;
+    let pem = std::fs::read(path)
+        .map_err(|source| ClientError::CaCertUnreadable { path: path.clone(), source })?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(ClientError::CaCertEmpty { path: path.clone() }),

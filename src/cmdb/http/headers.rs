@@ -37,10 +37,7 @@ pub(super) struct Credentials<'a> {
 impl<'a> Credentials<'a> {
     /// As the ESB takes them. It puts in account 0 by itself (captures-esb "What it means" 9).
     pub(super) fn in_body(target: &'a Target, identity: &'a Identity) -> Self {
-        Self {
-            bk_supplier_account: foreign_account(target),
-            ..Self::in_header(identity)
-        }
+        Self { bk_supplier_account: foreign_account(target), ..Self::in_header(identity) }
     }
 
     /// As the gateway takes them.
@@ -139,9 +136,7 @@ pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     let calls = |name| number(name).filter(|calls| *calls <= MOST_CALLS);
     let wait = |seconds: Option<u64>| {
-        seconds
-            .filter(|seconds| *seconds <= LONGEST_WAIT)
-            .map(Duration::from_secs)
+        seconds.filter(|seconds| *seconds <= LONGEST_WAIT).map(Duration::from_secs)
     };
     RateHint {
         limit: calls("x-bkapi-ratelimit-limit").filter(|limit| *limit > 0),
@@ -160,28 +155,20 @@ fn retry_date(headers: &HeaderMap) -> Option<u64> {
 /// Seconds since 1970 of a date such as `Tue, 24 Nov 2026 02:11:09 GMT`, the one form that may be
 /// sent (RFC 9110 section 5.6.7).
 fn http_date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = text.trim().strip_suffix(" GMT")?.split(' ').skip(1);
     let day: u64 = words.next()?.parse().ok()?;
     let name = words.next()?;
     let month = MONTHS.iter().position(|month| *month == name)? as u64;
     let year: u64 = words.next()?.parse().ok()?;
-    let mut clock = words
-        .next()?
-        .split(':')
-        .map(|part| part.parse::<u64>().ok());
+    let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
     if !(1970..10_000).contains(&year) || !(1..32).contains(&day) {
         return None;
     }
     // Years begin in March, so that the leap day is the last.
-    let (year, month) = if month < 2 {
-        (year - 1, month + 10)
-    } else {
-        (year, month - 2)
-    };
+    let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let since_1970 = days.checked_sub(719_468)?;
     Some(since_1970 * 86_400 + hour * 3_600 + minute * 60 + second)
@@ -195,10 +182,7 @@ mod tests {
         pairs
             .iter()
             .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_str(value).unwrap(),
-                )
+                (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
             })
             .collect()
     }
@@ -248,28 +232,16 @@ mod tests {
     #[test]
     fn a_retry_date_counts_from_the_servers_own_clock() {
         let at = |date| {
-            rate_hint(&headers(&[
-                ("retry-after", "Tue, 24 Nov 2026 02:12:09 GMT"),
-                ("date", date),
-            ]))
-            .retry_after
+            rate_hint(&headers(&[("retry-after", "Tue, 24 Nov 2026 02:12:09 GMT"), ("date", date)]))
+                .retry_after
         };
-        assert_eq!(
-            at("Tue, 24 Nov 2026 02:11:09 GMT"),
-            Some(Duration::from_mins(1))
-        );
+        assert_eq!(at("Tue, 24 Nov 2026 02:11:09 GMT"), Some(Duration::from_mins(1)));
         assert_eq!(at("Tue, 24 Nov 2026 02:13:09 GMT"), None);
     }
 
     #[test]
     fn a_header_carries_names_beyond_ascii_escaped() {
-        let identity = Identity {
-            username: Some("管理员".to_owned()),
-            ..Identity::default()
-        };
-        assert_eq!(
-            authorization(&identity),
-            r#"{"bk_username":"\u7ba1\u7406\u5458"}"#
-        );
+        let identity = Identity { username: Some("管理员".to_owned()), ..Identity::default() };
+        assert_eq!(authorization(&identity), r#"{"bk_username":"\u7ba1\u7406\u5458"}"#);
     }
 }

@@ -39,7 +39,7 @@ impl Cleaner {
     /// The beginning of a body that was no JSON object.
     pub(super) fn excerpt(&self, body: &[u8]) -> String {
         let window = &body[..body.len().min(EXCERPT_WINDOW)];
-        self.clean(String::from_utf8_lossy(window).trim(), EXCERPT)
+        self.clean(&String::from_utf8_lossy(window), EXCERPT)
     }
 
     /// An id, if it looks like one.
@@ -51,6 +51,7 @@ impl Cleaner {
     }
 
     fn clean(&self, text: &str, limit: usize) -> String {
+        let text = text.trim();
         let plain = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
         if plain && text.len() <= limit && !self.holds_secret(text) {
             return text.to_owned();
@@ -61,16 +62,15 @@ impl Cleaner {
             // What was left out may have stood inside a secret.
             cleaned = self.mask(&cleaned);
         }
+        let cleaned = cleaned.trim();
         match cleaned.char_indices().nth(limit) {
             Some((end, _)) => format!("{}…", &cleaned[..end]),
-            None => cleaned,
+            None => cleaned.to_owned(),
         }
     }
 
     fn holds_secret(&self, text: &str) -> bool {
-        self.needles
-            .iter()
-            .any(|needle| text.contains(needle.as_str()))
+        self.needles.iter().any(|needle| text.contains(needle.as_str()))
     }
 
     fn mask(&self, text: &str) -> String {
@@ -146,10 +146,7 @@ mod tests {
     fn nothing_that_moves_a_terminal_comes_through() {
         let cleaner = cleaner("s3cret");
         for (text, shown) in [
-            (
-                "数据唯一性校验失败， association 重复",
-                "数据唯一性校验失败， association 重复",
-            ),
+            ("数据唯一性校验失败， association 重复", "数据唯一性校验失败， association 重复"),
             ("a\u{1b}[31mb\u{9b}2Jc\u{7f}\0", "a[31mb2Jc"),
             ("one\r\ntwo\tthree\u{2028}four", "one  two three four"),
             ("\u{202e}gnp.exe\u{200b}\u{feff}\u{2066}", "gnp.exe"),
@@ -174,10 +171,7 @@ mod tests {
         ] {
             let echoed = format!("wrong secret {text}, try again");
             assert_eq!(cleaner.message(&echoed), "wrong secret [secret], try again");
-            assert_eq!(
-                cleaner.excerpt(echoed.as_bytes()),
-                "wrong secret [secret], try again"
-            );
+            assert_eq!(cleaner.excerpt(echoed.as_bytes()), "wrong secret [secret], try again");
         }
     }
 
@@ -193,14 +187,8 @@ mod tests {
     fn texts_are_cut_by_characters() {
         let cleaner = cleaner("s3cret");
         assert_eq!(cleaner.message(&"名".repeat(500)), "名".repeat(500));
-        assert_eq!(
-            cleaner.message(&"名".repeat(501)),
-            format!("{}…", "名".repeat(500))
-        );
-        assert_eq!(
-            cleaner.excerpt(&vec![b'a'; 1 << 20]),
-            format!("{}…", "a".repeat(200))
-        );
+        assert_eq!(cleaner.message(&"名".repeat(501)), format!("{}…", "名".repeat(500)));
+        assert_eq!(cleaner.excerpt(&vec![b'a'; 1 << 20]), format!("{}…", "a".repeat(200)));
         assert_eq!(cleaner.excerpt(b"\xff\xfe  "), "\u{fffd}\u{fffd}");
     }
 
@@ -208,9 +196,7 @@ mod tests {
     fn an_id_is_short_and_graphic_or_none() {
         let cleaner = cleaner("s3cret");
         assert_eq!(
-            cleaner
-                .request_id("e43da4ef221746868dc4c837d36f3807")
-                .as_deref(),
+            cleaner.request_id("e43da4ef221746868dc4c837d36f3807").as_deref(),
             Some("e43da4ef221746868dc4c837d36f3807")
         );
         for text in ["", "a b", "é", "a\u{1b}", "id-s3cret", &"a".repeat(65)] {
