@@ -181,8 +181,8 @@ fn assert_arrived(capture: &Capture, answer: Answer) {
     let envelope = answer.envelope.unwrap();
     assert_eq!(envelope.message(), on_one_line(message.as_str().unwrap()), "{name}");
     let own = json.get("request_id").filter(|id| !is_shortened(id)).and_then(Value::as_str);
-    let lines = capture.response.headers.iter();
-    let header = lines.filter_map(|line| line.strip_prefix("Cc_request_id: ")).next();
+    let mut lines = capture.response.headers.iter();
+    let header = lines.find_map(|line| line.strip_prefix("Cc_request_id: "));
     assert_eq!(answer.request_id.as_deref(), own.or(header), "{name}");
 }
 
@@ -517,6 +517,17 @@ async fn a_connection_that_the_server_closed_is_replaced_without_a_loss() {
 }
 
 #[tokio::test]
+async fn a_connection_that_dies_unannounced_costs_at_most_an_answer() {
+    let stub = Stub::start(vec![Act::AnswerAndClose(sized(200, &[], SUCCESS))]).await;
+    let client = client(Entrance::Esb, &stub.url());
+    for sent in 1..=50 {
+        let reply = client.call(seed()).await;
+        assert!(matches!(reply, Reply::Answered(_) | Reply::Lost(_)), "{reply:?}");
+        assert!(stub.seen().len() <= sent, "a request was sent twice");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_cut_is_lost() {
     for bytes in [
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"result\":true".to_vec(),
@@ -647,7 +658,7 @@ fn through(proxy: Proxy, endpoint: &str) -> HttpClient {
 #[tokio::test]
 async fn a_proxy_that_is_given_gets_the_calls() {
     let proxy = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
-    let client = through(Proxy::Url(proxy.url()), "http://cmdb.example.com");
+    let client = through(Proxy::Url(Secret::new(proxy.url())), "http://cmdb.example.com");
     answered(client.call(seed()).await);
     assert_eq!(
         proxy.only().start,
@@ -661,7 +672,8 @@ async fn a_loopback_address_is_called_directly_whatever_the_proxy() {
     let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
     let port = stub.address.port();
     for host in ["127.0.0.1", "localhost"] {
-        let client = through(Proxy::Url(proxy.url()), &format!("http://{host}:{port}"));
+        let client =
+            through(Proxy::Url(Secret::new(proxy.url())), &format!("http://{host}:{port}"));
         answered(client.call(seed()).await);
     }
     assert_eq!((stub.seen().len(), proxy.connections()), (2, 0));
@@ -672,14 +684,14 @@ async fn a_proxy_that_refuses_proves_that_nothing_was_sent() {
     let free = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let reply = through(Proxy::Url(url), "http://cmdb.example.com").call(seed()).await;
+    let reply = through(Proxy::Url(Secret::new(url)), "http://cmdb.example.com").call(seed()).await;
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
 }
 
 #[tokio::test]
 async fn a_proxy_that_opens_no_tunnel_proves_that_nothing_was_sent() {
     let proxy = Stub::start(vec![Act::AnswerAndClose(sized(407, &[], ""))]).await;
-    let client = through(Proxy::Url(proxy.url()), "https://cmdb.example.com");
+    let client = through(Proxy::Url(Secret::new(proxy.url())), "https://cmdb.example.com");
     let reply = client.call(seed()).await;
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
     let seen = proxy.only();
@@ -691,7 +703,7 @@ async fn a_proxy_that_opens_no_tunnel_proves_that_nothing_was_sent() {
 fn a_proxy_that_is_no_url_is_refused_without_being_shown() {
     let target = Target::new(Entrance::Esb, "http://cmdb.example.com", "0").unwrap();
     for url in ["", "socks9://u:hunter2@h", "u:hunter2@h:1"] {
-        let options = HttpOptions { proxy: Proxy::Url(url.to_owned()), ..HttpOptions::default() };
+        let options = HttpOptions { proxy: Proxy::Url(Secret::new(url)), ..HttpOptions::default() };
         let error = HttpClient::new(&target, &identity(), &options).err().unwrap();
         assert!(matches!(error, ClientError::Proxy), "{error:?}");
         assert!(!format!("{error} {error:?}").contains("hunter2"));

@@ -159,17 +159,13 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 
 /// An answer with its length.
 pub fn sized(status: u16, headers: &[&str], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
-        .into_bytes()
+    let length = format!("Content-Length: {}", body.len());
+    [head(status, headers, &length).as_bytes(), body.as_bytes()].concat()
 }
 
 /// An answer in two chunks.
 pub fn chunked(status: u16, headers: &[&str], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    let mut bytes =
-        format!("HTTP/1.1 {status} Status\r\n{headers}Transfer-Encoding: chunked\r\n\r\n")
-            .into_bytes();
+    let mut bytes = head(status, headers, "Transfer-Encoding: chunked").into_bytes();
     let (first, second) = body.as_bytes().split_at(body.len() / 2);
     for chunk in [first, second].into_iter().filter(|chunk| !chunk.is_empty()) {
         bytes.extend(format!("{:x}\r\n", chunk.len()).bytes());
@@ -178,4 +174,10 @@ pub fn chunked(status: u16, headers: &[&str], body: &str) -> Vec<u8> {
     }
     bytes.extend(b"0\r\n\r\n");
     bytes
+}
+
+fn head(status: u16, headers: &[&str], framing: &str) -> String {
+    let start = format!("HTTP/1.1 {status} Status");
+    let lines = [&[start.as_str()], headers, &[framing, "", ""]].concat();
+    lines.join("\r\n")
 }
