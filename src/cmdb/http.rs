@@ -6,27 +6,20 @@
 //! Sources: design section 4, contract section 1, captures 5 and 11, captures-esb "What it means" 7
 //! to 11.
 
+mod connect;
 mod headers;
 mod text;
 
-use std::error::Error as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use reqwest::header::HeaderMap;
-use reqwest::{Certificate, Client, ClientBuilder, Method, Response, Url};
+use reqwest::{Client, Method, Response, Url};
 
 use crate::cmdb::Cmdb;
-use crate::target::{Entrance, Identity, Target};
+use crate::target::{Entrance, Identity, Secret, Target};
 use crate::wire::{Answer, Body, Envelope, Reply, Request};
 use headers::Credentials;
 use text::Cleaner;
 
-/// How long a connection may take to come about, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shorter than the 2 s after which a gunicorn without its nginx closes (captures-esb 11).
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// An answer about one association takes a few hundred bytes; one with a permission block, a few
 /// thousand.
 const SMALL_ANSWER: usize = 1 << 20;
@@ -92,7 +85,7 @@ pub enum Proxy {
     /// Straight to the server.
     None,
     /// This proxy. Its URL may hold a password.
-    Url(String),
+    Url(Secret),
 }
 
 /// Why there can be no client with these options. Nothing was sent.
@@ -169,7 +162,7 @@ impl HttpClient {
         let endpoint = parse_endpoint(&target.endpoint)?;
         let headers = headers::fixed(target, identity, options.language)?;
         Ok(Self {
-            client: build(&endpoint, &headers, options)?,
+            client: connect::client(&endpoint, &headers, options)?,
             routes: Routes::new(target.entrance, &endpoint),
             preamble: preamble(target, identity),
             cleaner: Cleaner::new(identity),
@@ -254,14 +247,14 @@ impl HttpClient {
         if !error.is_connect() {
             return Reply::Lost(self.reason(error));
         }
-        if tls_error(&error).is_some_and(is_for_good) {
+        if connect::is_hopeless(&error) {
             return Reply::Unusable(self.reason(error));
         }
         Reply::NotSent(self.reason(error))
     }
 
     fn reason(&self, error: reqwest::Error) -> String {
-        self.cleaner.message(&causes(&error.without_url()))
+        self.cleaner.message(&connect::causes(&error.without_url()))
     }
 }
 
@@ -328,76 +321,6 @@ fn preamble(target: &Target, identity: &Identity) -> Vec<u8> {
     if open.len() == 1 { Vec::new() } else { open }
 }
 
-fn build(
-    endpoint: &Url,
-    headers: &HeaderMap,
-    options: &HttpOptions,
-) -> Result<Client, ClientError> {
-    // Another part of the process may have been first; any provider will do.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let authorities = authorities(options)?;
-    let builder = || {
-        let builder = Client::builder()
-            .user_agent(&options.user_agent)
-            .default_headers(headers.clone())
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .http1_only()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(options.concurrency)
-            .tcp_nodelay(true)
-            .tls_danger_accept_invalid_certs(options.insecure);
-        with_proxy(builder, endpoint, &options.proxy)
-    };
-    let trusting_system = builder()?.tls_certs_merge(authorities.clone()).build();
-    trusting_system.or_else(|error| {
-        // A minimal container has no certificates, and plain HTTP needs none.
-        if endpoint.scheme() == "https" {
-            return Err(ClientError::Tls(causes(&error)));
-        }
-        let without_system = builder()?.tls_certs_only(authorities).build();
-        without_system.map_err(|error| ClientError::Tls(causes(&error)))
-    })
-}
-
-fn with_proxy(
-    builder: ClientBuilder,
-    endpoint: &Url,
-    proxy: &Proxy,
-) -> Result<ClientBuilder, ClientError> {
-    match proxy {
-        _ if is_loopback(endpoint) => Ok(builder.no_proxy()),
-        Proxy::FromEnvironment => Ok(builder),
-        Proxy::None => Ok(builder.no_proxy()),
-        Proxy::Url(url) => {
-            let usable = Url::parse(url)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            let proxy = usable.then(|| reqwest::Proxy::all(url.as_str()).ok()).flatten();
-            Ok(builder.proxy(proxy.ok_or(ClientError::Proxy)?))
-        }
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-}
-
-fn authorities(options: &HttpOptions) -> Result<Vec<Certificate>, ClientError> {
-    let Some(path) = &options.ca_cert else {
-        return Ok(Vec::new());
-    };
-    let pem = std::fs::read(path)
-        .map_err(|source| ClientError::CaCertUnreadable { path: path.clone(), source })?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(ClientError::CaCertEmpty { path: path.clone() }),
-    }
-}
-
 /// Why a body did not arrive whole.
 enum Cut {
     TooLarge,
@@ -418,48 +341,4 @@ async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, Cut> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// An error and its causes in one line.
-fn causes(error: &reqwest::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        source = cause.source();
-    }
-    line
-}
-
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref() {
-            return Some(tls);
-        }
-        // An I/O error does not count what it wraps as its source.
-        cause = match error.downcast_ref().and_then(std::io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// Whether a handshake failed for a reason that no waiting mends: a certificate, or a port that speaks
-/// no TLS.
-fn is_for_good(error: &rustls::Error) -> bool {
-    use rustls::{Error, InvalidMessage};
-    matches!(
-        error,
-        Error::InvalidCertificate(_)
-            | Error::NoCertificatesPresented
-            | Error::UnsupportedNameType
-            | Error::PeerIncompatible(_)
-            | Error::InvalidMessage(InvalidMessage::InvalidContentType)
-    )
 }

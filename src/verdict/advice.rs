@@ -1,6 +1,7 @@
 //! What a person has to change when a run can't go on.
 
-use super::{Stop, known_text};
+use super::Stop;
+use super::texts::known_text;
 use crate::target::Entrance;
 use crate::wire::Reply;
 

@@ -1,3 +1,5 @@
 //! The integration tests: one binary, a module for each promise.
 
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "all of it is test")]
+
 mod wire;

@@ -39,7 +39,7 @@ impl Cleaner {
     /// The beginning of a body that was no JSON object.
     pub(super) fn excerpt(&self, body: &[u8]) -> String {
         let window = &body[..body.len().min(EXCERPT_WINDOW)];
-        self.clean(String::from_utf8_lossy(window).trim(), EXCERPT)
+        self.clean(&String::from_utf8_lossy(window), EXCERPT)
     }
 
     /// An id, if it looks like one.
@@ -51,6 +51,7 @@ impl Cleaner {
     }
 
     fn clean(&self, text: &str, limit: usize) -> String {
+        let text = text.trim();
         let plain = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
         if plain && text.len() <= limit && !self.holds_secret(text) {
             return text.to_owned();
@@ -61,9 +62,10 @@ impl Cleaner {
             // What was left out may have stood inside a secret.
             cleaned = self.mask(&cleaned);
         }
+        let cleaned = cleaned.trim();
         match cleaned.char_indices().nth(limit) {
             Some((end, _)) => format!("{}…", &cleaned[..end]),
-            None => cleaned,
+            None => cleaned.to_owned(),
         }
     }
 

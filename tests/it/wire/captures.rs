@@ -8,7 +8,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 pub struct Capture {
     /// Which: `cmdb 1.2`.
-    pub capture: String,
+    #[serde(rename = "capture")]
+    pub id: String,
     pub title: String,
     pub entrance: String,
     /// `create`, `query`, `batch`, `delete`; none where this tool never makes such a call.
@@ -54,7 +55,7 @@ impl Capture {
     }
 
     pub fn name(&self) -> String {
-        format!("{}, {}", self.capture, self.title)
+        format!("{}, {}", self.id, self.title)
     }
 
     /// What was understood.
@@ -77,8 +78,6 @@ impl Capture {
 
 impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.headers.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }

@@ -32,9 +32,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.headers.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }
 
@@ -113,7 +111,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
             Act::Close => return,
             Act::Flood(head) => {
                 stream.write_all(&head).await.unwrap();
-                let chunk = [b"10000\r\n", &[b'x'; 0x1_0000][..], b"\r\n"].concat();
+                let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x1_0000)).into_bytes();
                 while stream.write_all(&chunk).await.is_ok() {
                     state.flooded.fetch_add(chunk.len(), Ordering::Relaxed);
                 }
@@ -149,11 +147,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Se
     }
     let body = String::from_utf8(buffer[head_end..head_end + length].to_vec()).unwrap();
     buffer.drain(..head_end + length);
-    Some(Seen {
-        start,
-        headers,
-        body,
-    })
+    Some(Seen { start, headers, body })
 }
 
 async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
@@ -165,29 +159,25 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 
 /// An answer with its length.
 pub fn sized(status: u16, headers: &[&str], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    format!(
-        "HTTP/1.1 {status} Status\r\n{headers}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    let length = format!("Content-Length: {}", body.len());
+    [head(status, headers, &length).as_bytes(), body.as_bytes()].concat()
 }
 
 /// An answer in two chunks.
 pub fn chunked(status: u16, headers: &[&str], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    let mut bytes =
-        format!("HTTP/1.1 {status} Status\r\n{headers}Transfer-Encoding: chunked\r\n\r\n")
-            .into_bytes();
+    let mut bytes = head(status, headers, "Transfer-Encoding: chunked").into_bytes();
     let (first, second) = body.as_bytes().split_at(body.len() / 2);
-    for chunk in [first, second]
-        .into_iter()
-        .filter(|chunk| !chunk.is_empty())
-    {
+    for chunk in [first, second].into_iter().filter(|chunk| !chunk.is_empty()) {
         bytes.extend(format!("{:x}\r\n", chunk.len()).bytes());
         bytes.extend_from_slice(chunk);
         bytes.extend(b"\r\n");
     }
     bytes.extend(b"0\r\n\r\n");
     bytes
+}
+
+fn head(status: u16, headers: &[&str], framing: &str) -> String {
+    let start = format!("HTTP/1.1 {status} Status");
+    let lines = [&[start.as_str()], headers, &[framing, "", ""]].concat();
+    lines.join("\r\n")
 }
