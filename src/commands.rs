@@ -1,4 +1,178 @@
-//! One command a file.
+//! One command a file; what they share: how a command fails, and the surroundings it works in.
 
 pub mod completions;
+pub mod import;
 pub mod man;
+mod rows;
+mod road;
+mod signals;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::cli::Command;
+use crate::cli::layers::Typed;
+use crate::cmdb::http::HttpOptions;
+use crate::config::Connection;
+use crate::config::{Config, ConfigError, Environment, InputConfig, Resolved};
+use crate::exit::Exit;
+use crate::input::{InputError, InputOptions, UnknownEncoding};
+use crate::journal::JournalError;
+use crate::log;
+use crate::manifest::ManifestError;
+use crate::progress::Screen;
+use crate::results::ResultsError;
+use crate::site::ClearError;
+
+/// Why a command ended without doing its work.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+}
+
+macro_rules! failures {
+    ($($error:ty => |$it:ident| $exit:expr;)*) => {
+        $(impl From<$error> for Failure {
+            fn from($it: $error) -> Self {
+                Self { exit: $exit, message: $it.to_string() }
+            }
+        })*
+    };
+}
+
+failures! {
+    ConfigError => |_error| Exit::Usage;
+    ManifestError => |_error| Exit::Usage;
+    InputError => |error| if error.is_usage() { Exit::Usage } else { Exit::Input };
+    ClearError => |error| match error {
+        ClearError::Held(_) => Exit::Held,
+        ClearError::Refused { .. } => Exit::Unwritable,
+    };
+    JournalError => |error| match error {
+        JournalError::Held { .. } => Exit::Held,
+        JournalError::Unwritable { .. } | JournalError::Damaged { .. } => Exit::Unwritable,
+        JournalError::Foreign { .. } => Exit::Usage,
+    };
+    ResultsError => |error| match &error {
+        ResultsError::Unwritable { .. } => Exit::Unwritable,
+        ResultsError::Journal(_) => Exit::Unwritable,
+        ResultsError::NotConserved { .. } => Exit::Bug,
+        ResultsError::Unreadable { .. } => Exit::Input,
+    };
+    crate::cmdb::http::ClientError => |_error| Exit::Target;
+}
+
+/// Runs the command line.
+pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let _ = writeln!(io::stderr(), "bkassoc: this is a bug: {panic}");
+        std::process::exit(Exit::Bug.code().into());
+    }));
+    let typed = match Typed::parse(argv) {
+        Ok(typed) => typed,
+        Err(error) => return answer_usage(&error),
+    };
+    let screen = Screen::default();
+    match dispatch(&typed, &screen) {
+        Ok(exit) => exit.into(),
+        Err(Outcome::Usage(error)) => answer_usage(&error),
+        Err(Outcome::Failed(failure)) => {
+            screen.say(&format!("bkassoc: {failure}"));
+            failure.exit.into()
+        }
+    }
+}
+
+enum Outcome {
+    Usage(clap::Error),
+    Failed(Failure),
+}
+
+impl<F: Into<Failure>> From<F> for Outcome {
+    fn from(failure: F) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
+fn answer_usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()))
+}
+
+fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
+    match typed.command().map_err(Outcome::Usage)? {
+        Command::Import(_) => Ok(import::run(&resolve(typed)?, typed, screen)?),
+        Command::Completions { shell } => Ok(print(&completions::script(shell))),
+        Command::Man { command } => {
+            let page =
+                man::page(command.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
+            Ok(print(&page))
+        }
+        _ => Err(Failure::usage("not done yet").into()),
+    }
+}
+
+/// Decides a command that has no parent run.
+fn resolve(typed: &Typed) -> Result<Config, Failure> {
+    match crate::config::resolve(typed, &Environment::of_process(), None)? {
+        Resolved::Run(config) => Ok(*config),
+        Resolved::Plain(_) => Err(Failure::usage("this command has no target")),
+    }
+}
+
+/// Starts logging, and says where the calls go before anything is sent.
+fn announce(config: &Config, screen: &Screen) {
+    let display = &config.display;
+    log::start(display.log_format, display.quiet, display.verbose, screen.clone());
+    if let Some(connection) = &config.connection
+        && !display.quiet
+    {
+        screen.say(&format!("bkassoc: {}", connection.announcement(config.engine.rate)));
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Writes to stdout. A reader that has gone is no failure.
+fn print(bytes: &[u8]) -> Exit {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    Exit::Ok
+}
+
+fn http_options(connection: &Connection, concurrency: usize) -> HttpOptions {
+    HttpOptions {
+        language: connection.http.language,
+        ca_cert: connection.http.ca_cert.clone(),
+        insecure: connection.http.insecure,
+        proxy: connection.http.proxy.clone(),
+        concurrency,
+        ..HttpOptions::default()
+    }
+}
+
+fn input_options(config: &InputConfig) -> Result<InputOptions, Failure> {
+    let encoding = config.encoding.as_deref().map(str::parse).transpose();
+    Ok(InputOptions {
+        map: config.map.clone(),
+        format: config.format,
+        delimiter: config.delimiter,
+        encoding: encoding.map_err(|error: UnknownEncoding| Failure::usage(error.to_string()))?,
+        default_biz_id: config.default_biz_id,
+        require_biz_id: config.require_biz_id,
+    })
+}

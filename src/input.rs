@@ -17,25 +17,15 @@ use std::path::Path;
 
 pub use encoding::{Encoding, UnknownEncoding};
 pub use error::InputError;
+pub use row::Rows;
 pub use source::{Digest, Source, digest};
 
 use crate::association::{Column, InstId, Row};
+use crate::options::Format;
 use columns::Columns;
 use csv::Table;
 use jsonl::Objects;
-use row::Rows;
 use text::Text;
-
-/// How rows are written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Cells between delimiters, which are told from the header unless given.
-    Csv,
-    /// Cells between tabs.
-    Tsv,
-    /// One JSON object a line.
-    Jsonl,
-}
 
 /// What is said about all inputs of a run. Nothing said means: find out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -257,6 +257,11 @@ impl Journal {
         self.push(&Line::End(end));
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Through which row (exclusive) marks have been written, on disk or not.
     pub fn marked_through(&self) -> u64 {
         self.marked_through

@@ -24,6 +24,7 @@ pub mod tally;
 pub mod summary;
 pub mod settle;
 pub mod run;
+pub mod site;
 pub mod sort;
 pub mod results;
 pub mod progress;

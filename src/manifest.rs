@@ -54,8 +54,14 @@ pub struct Head {
     pub username: Option<String>,
     /// The options that decide what a row means, by flag name, as text.
     pub options: BTreeMap<String, String>,
+    /// All options that a rerun takes over, by flag name.
+    #[serde(default)]
+    pub settings: BTreeMap<String, Vec<String>>,
     /// The inputs, as they were named.
     pub inputs: Vec<String>,
+    /// The files that lines are lines of, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// RFC 3339.
     pub started_at: String,
     /// Of which run this one settles rows again.

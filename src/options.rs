@@ -201,6 +201,14 @@ pub enum Language {
 impl Language {
     /// The values by their words.
     pub const WORDS: [(&str, Self); 2] = [("en", Self::En), ("zh", Self::Zh)];
+
+    /// The server's name for it: anything but `en` is Chinese to it (contract section 1).
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Zh => "zh-cn",
+        }
+    }
 }
 
 /// What rows are written in.

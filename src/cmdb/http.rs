@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use reqwest::{Client, Method, Response, Url};
 
 use crate::cmdb::Cmdb;
-use crate::target::{Entrance, Identity, Secret, Target};
+use crate::options::{Language, Proxy};
+use crate::target::{Entrance, Identity, Target};
 use crate::wire::{Answer, Body, Envelope, Reply, Request};
 use headers::Credentials;
 use text::Cleaner;
@@ -46,46 +47,14 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
-            language: Language::default(),
+            language: Language::En,
             ca_cert: None,
             insecure: false,
-            proxy: Proxy::default(),
+            proxy: Proxy::FromEnvironment,
             concurrency: 32,
             user_agent: concat!("bkassoc/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
-}
-
-/// Of the server's messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Language {
-    /// English
-    #[default]
-    En,
-    /// Chinese
-    Zh,
-}
-
-impl Language {
-    /// The server's name for it: anything but `en` is Chinese to it (contract section 1).
-    const fn tag(self) -> &'static str {
-        match self {
-            Self::En => "en",
-            Self::Zh => "zh-cn",
-        }
-    }
-}
-
-/// Through what the calls go. A loopback address is always called directly.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Proxy {
-    /// What `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` say, in either case.
-    #[default]
-    FromEnvironment,
-    /// Straight to the server.
-    None,
-    /// This proxy. Its URL may hold a password.
-    Url(Secret),
 }
 
 /// Why there can be no client with these options. Nothing was sent.

@@ -14,7 +14,7 @@ const SHOWN: usize = 60;
 const NAMES: usize = 32;
 
 /// Makes rows of texts and counts them, over all inputs.
-pub(super) struct Rows {
+pub struct Rows {
     default_biz_id: Option<String>,
     require_biz_id: bool,
     names: Names,
@@ -23,7 +23,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(default_biz_id: Option<InstId>, require_biz_id: bool) -> Self {
+    /// With the business of rows that have none, and whether a row needs one.
+    pub fn new(default_biz_id: Option<InstId>, require_biz_id: bool) -> Self {
         Self {
             default_biz_id: default_biz_id.map(|id| id.to_string()),
             require_biz_id,
@@ -40,15 +41,20 @@ impl Rows {
 
     /// A row of four texts, in the order of [`Column::ALL`].
     pub(super) fn row(&mut self, line: u64, texts: [&str; 4]) -> Row {
+        let (cells, link) = self.read(texts);
+        self.number(line, cells, link)
+    }
+
+    /// What four texts say, in the order of [`Column::ALL`]; the business is filled in.
+    pub fn read(&mut self, texts: [&str; 4]) -> (Cells, Result<Link, RowError>) {
         let [name, inst_id, asst_inst_id, biz_id] = texts;
         let biz_id = match &self.default_biz_id {
             Some(default) if biz_id.trim().is_empty() => default,
             _ => biz_id,
         };
         let texts = [name, inst_id, asst_inst_id, biz_id];
-        let parsed = parse(&mut self.names, texts, self.require_biz_id);
-        let cells = Cells::new(texts);
-        self.number(line, cells, parsed)
+        let link = parse(&mut self.names, texts, self.require_biz_id);
+        (Cells::new(texts), link)
     }
 
     /// A row that is none, with what is known of its texts.

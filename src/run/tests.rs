@@ -156,6 +156,8 @@ impl World {
                 app_code: None,
                 username: None,
                 options: std::collections::BTreeMap::default(),
+                settings: std::collections::BTreeMap::default(),
+                files: Vec::new(),
                 inputs: vec!["rows".to_owned()],
                 started_at: String::new(),
                 parent: None,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bkassoc::association::{Association, InstId, Link, Mapping, ModelAssociation};
 use bkassoc::cmdb::Cmdb;
-use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions, Language, Proxy};
+use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions};
+use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
 use bkassoc::wire::{Answer, Envelope, Find, Pattern, RateHint, Reply, Request};
 use captures::Capture;

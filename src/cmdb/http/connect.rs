@@ -8,7 +8,8 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 
-use super::{ClientError, HttpOptions, Proxy};
+use super::{ClientError, HttpOptions};
+use crate::options::Proxy;
 
 /// How long a connection may take to come about, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
-use super::{ClientError, Language};
+use super::ClientError;
+use crate::options::Language;
 use crate::target::{Entrance, Identity, Secret, Target};
 use crate::wire::RateHint;
 

@@ -1,0 +1,34 @@
+//! `bkassoc import`: create what the rows say.
+
+use super::Failure;
+use super::road::Road;
+use super::rows::{Rows, sources};
+use crate::cli::Command;
+use crate::cli::layers::Typed;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::manifest::Work;
+use crate::progress::Screen;
+use crate::summary::Kind;
+
+/// Runs it.
+pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
+    let Command::Import(args) = &config.command else {
+        return Err(Failure::usage("this is no import"));
+    };
+    let sources = sources(&args.inputs);
+    let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
+    let road = Road {
+        config,
+        typed,
+        screen,
+        work: Work::Import,
+        kind: Kind::Import,
+        files: if names.len() > 1 { names } else { Vec::new() },
+        sources: sources.clone(),
+        choice: Vec::new(),
+        parent: None,
+    };
+    let options = super::input_options(&config.input)?;
+    road.go(|| Ok(Rows::of_input(&sources, &options)?))
+}

@@ -1,0 +1,407 @@
+//! The road that import and rerun share: what stands at the results path, the journal, the run, the
+//! results, the summary.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::rows::{self, Rows};
+use super::signals::Signals;
+use super::{Failure, announce, print};
+use crate::cli::layers::Typed;
+use crate::cmdb::Cmdb;
+use crate::cmdb::http::HttpClient;
+use crate::config::{Config, Output};
+use crate::exit::Exit;
+use crate::feed::Feed;
+use crate::input::{Source, digest};
+use crate::journal::replay::{self, Replay};
+use crate::journal::{self, EndEntry, Holder, Journal, JournalError, disk};
+use crate::manifest::{self, Digested, FORMAT, Head, Manifest, Parent, Work};
+use crate::outcome::Status;
+use crate::progress::{Progress, Screen};
+use crate::results::{self, Outcomes, ResultsError};
+use crate::run::{self, Finish, Halt, Setting};
+use crate::sandbox::models::Models;
+use crate::sandbox::{Sandbox, Setup};
+use crate::site::{self, Site};
+use crate::summary::{Kind, Summary, next_step};
+use crate::tally::{Tally, exit_of};
+use crate::target::Target;
+
+/// A run, decided and not begun.
+pub(super) struct Road<'a> {
+    pub(super) config: &'a Config,
+    pub(super) typed: &'a Typed,
+    pub(super) screen: &'a Screen,
+    pub(super) work: Work,
+    pub(super) kind: Kind,
+    /// What is read, by name.
+    pub(super) sources: Vec<Source>,
+    /// The files that lines are lines of, where there are several.
+    pub(super) files: Vec<String>,
+    /// Options of the command itself that decide what is done.
+    pub(super) choice: Vec<(&'static str, String)>,
+    pub(super) parent: Option<Parent>,
+}
+
+/// A journal that is open, and what it says.
+struct Opened {
+    journal: Journal,
+    replay: Replay,
+    /// Rows settled by earlier processes are counted in.
+    tally: Tally,
+    head: Head,
+    // The lock lives as long as the file.
+    _file: Arc<File>,
+}
+
+impl Road<'_> {
+    /// Goes the road to its end.
+    pub(super) fn go(&self, open: impl FnOnce() -> Result<Rows, Failure>) -> Result<Exit, Failure> {
+        announce(self.config, self.screen);
+        let path = match &self.config.results.output {
+            Output::File(path) => path.clone(),
+            Output::Stdout => return self.stream(open()?),
+            Output::Nowhere => return Err(Failure::usage("results need a place: give -o")),
+        };
+        if let Some(exit) = self.look_at(&path)? {
+            return Ok(exit);
+        }
+        let rows = open()?;
+        let opened = self.open_journal(&path)?;
+        self.settle(&path, rows, opened)
+    }
+
+    /// What stands at the results path decides: an exit where there is nothing left to do.
+    fn look_at(&self, path: &Path) -> Result<Option<Exit>, Failure> {
+        let results = &self.config.results;
+        let found = site::look(path)?;
+        if matches!(found, Site::Free) {
+            return Ok(None);
+        }
+        if results.replace {
+            site::clear(path, false)?;
+            return Ok(None);
+        }
+        if results.fresh {
+            if !results.yes
+                && !self.ask(&format!("move {} aside and start anew?", path.display()))?
+            {
+                return Err(Failure::usage("nothing was done"));
+            }
+            site::clear(path, true)?;
+            return Ok(None);
+        }
+        match found {
+            Site::Free | Site::Unfinished => Ok(None),
+            Site::Stranger => Err(Failure::usage(format!(
+                "{} is there and was not written by a run (it has no run.json): give another -o, or --fresh \
+                 to move it aside",
+                path.display()
+            ))),
+            Site::Finished(manifest) => self.finished(path, &manifest).map(Some),
+        }
+    }
+
+    /// A finished run of the same input: its summary again, and the exit code it ended with.
+    fn finished(&self, path: &Path, manifest: &Manifest) -> Result<Exit, Failure> {
+        let refuse = |what: String| {
+            Err(Failure::usage(format!(
+                "{} holds a finished run, and {what}. Give another -o (as -o 'links-{{date}}.csv'), or --fresh to \
+                 move it aside",
+                path.display()
+            )))
+        };
+        if let Some(what) = manifest.head.difference(&self.head()) {
+            return refuse(what);
+        }
+        let digests = self.digests()?;
+        if !manifest.has_inputs(&digests) {
+            let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
+            return refuse(format!("its input was not what {} is now", names.join(", ")));
+        }
+        let mut tally = Tally::default();
+        for record in results::reader::Reader::open(path)? {
+            tally.carry(&record?);
+        }
+        tally.input_ended = true;
+        tracing::info!("{} is finished: nothing is sent", path.display());
+        let exit = exit_of(&tally);
+        self.summarize(&tally, exit, Some(path), None);
+        Ok(exit)
+    }
+
+    fn digests(&self) -> Result<Vec<Digested>, Failure> {
+        let digests = self.sources.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
+        Ok(digests.iter().map(rows::digested).collect())
+    }
+
+    fn head(&self) -> Head {
+        let config = self.config;
+        let mut options = config.meaning.clone();
+        for (name, value) in &self.choice {
+            options.insert((*name).to_owned(), value.clone());
+        }
+        let identity = config.connection.as_ref().map(|connection| &connection.identity);
+        Head {
+            format: FORMAT,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            work: self.work,
+            target: self.target().clone(),
+            app_code: identity.and_then(|identity| identity.app_code.clone()),
+            username: identity.and_then(|identity| identity.username.clone()),
+            options,
+            settings: config.inherited.clone(),
+            inputs: self.sources.iter().map(ToString::to_string).collect(),
+            files: self.files.clone(),
+            started_at: now(),
+            parent: self.parent.clone(),
+        }
+    }
+
+    fn target(&self) -> &Target {
+        &self.config.connection.as_ref().expect("this command calls a server").target
+    }
+
+    fn open_journal(&self, results: &Path) -> Result<Opened, Failure> {
+        let path = journal::path_for(results);
+        let unwritable = |error| JournalError::Unwritable { path: path.clone(), error };
+        let Some(file) = disk::open_locked(&path).map_err(unwritable)? else {
+            return Err(held(&path).into());
+        };
+        let mut tally = Tally::default();
+        let replay = replay::replay(&path, |record| tally.carry(&record))?;
+        let head = self.head();
+        if let Some(was) = &replay.head
+            && let Some(what) = was.difference(&head)
+        {
+            return Err(Failure::usage(format!(
+                "{} is the journal of an unfinished run, and {what}. Give the same command as before, another \
+                 -o, or --fresh to start anew",
+                path.display()
+            )));
+        }
+        file.set_len(replay.good_bytes).map_err(unwritable)?;
+        let file = Arc::new(file);
+        let disk = Box::new(Arc::clone(&file));
+        let mut journal =
+            Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
+        let head = if let Some(head) = replay.head.clone() {
+            tracing::info!(
+                settled = tally.settled(),
+                "going on with the run at {}",
+                results.display()
+            );
+            head
+        } else {
+            journal.write_head(&head);
+            head
+        };
+        journal.write_holder(&holder());
+        journal.flush()?;
+        disk::sync_folder_of(&path).map_err(unwritable)?;
+        Ok(Opened { journal, replay, tally, head, _file: file })
+    }
+
+    fn settle(&self, path: &Path, rows: Rows, mut opened: Opened) -> Result<Exit, Failure> {
+        let runtime = runtime()?;
+        let mut end = opened.replay.end.take();
+        let mut halt = None;
+        if end.is_none() {
+            let finish = runtime.block_on(self.run(rows, &mut opened))?;
+            halt = finish.halt;
+            end = finish.ended.filter(|_| halt.is_none()).map(|ended| EndEntry {
+                rows: ended.rows,
+                inputs: ended.digests,
+                finished_at: now(),
+            });
+            if let Some(end) = &end {
+                opened.journal.end_of_run(end);
+                runtime.block_on(opened.journal.settle())?;
+            }
+        }
+        let Some(end) = end else {
+            let halt = halt.unwrap_or_else(|| Halt {
+                exit: Exit::Bug,
+                message: "the run ended for no reason".to_owned(),
+            });
+            self.summarize(&opened.tally, halt.exit, Some(path), Some(&halt.message));
+            return Ok(halt.exit);
+        };
+        let (tally, exit) = runtime.block_on(self.make_results(path, opened, end))?;
+        self.summarize(&tally, exit, Some(path), None);
+        Ok(exit)
+    }
+
+    async fn run(&self, rows: Rows, opened: &mut Opened) -> Result<Finish, Failure> {
+        let connection = self.config.connection.as_ref().expect("this command calls a server");
+        if connection.target.endpoint == Target::SANDBOX {
+            let mut setup = Setup::new(Models::sample());
+            setup.entrance = connection.target.entrance;
+            let sandbox =
+                Sandbox::new(setup).map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+            return self.run_on(&sandbox, rows, opened).await;
+        }
+        let options = super::http_options(connection, self.config.engine.concurrency);
+        let client = HttpClient::new(&connection.target, &connection.identity, &options)?;
+        self.run_on(&client, rows, opened).await
+    }
+
+    async fn run_on<C: Cmdb>(
+        &self,
+        cmdb: &C,
+        rows: Rows,
+        opened: &mut Opened,
+    ) -> Result<Finish, Failure> {
+        let Opened { journal, replay, tally, head, .. } = opened;
+        let setting = Setting {
+            cmdb,
+            target: self.target(),
+            options: &self.config.engine,
+            largest_id: replay.largest_id,
+            clock: || Timestamp::now().as_millisecond(),
+            seed: rand::random(),
+        };
+        let replay = std::mem::take(replay);
+        let files = head.inputs.clone();
+        let path = journal.path().to_owned();
+        let feed = Feed::spawn(move |sink| rows::feed(rows, &path, &replay, &files, sink));
+        let signals =
+            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
+        let mut show = |tally: &Tally| progress.show(tally);
+        let finish = run::run(setting, journal, feed, tally, signals.halt(), &mut show).await;
+        progress.finish();
+        Ok(finish?)
+    }
+
+    /// Results, `run.json`, and only then is the journal removed: a crash in between is mended by
+    /// the same command.
+    async fn make_results(
+        &self,
+        path: &Path,
+        opened: Opened,
+        end: EndEntry,
+    ) -> Result<(Tally, Exit), Failure> {
+        let Opened { journal, tally: before, head, _file: lock, .. } = opened;
+        let carried = before.settled() - before.settled_here();
+        let (journal, results) = (journal.path().to_owned(), path.to_owned());
+        let format = self.config.results.format;
+        let work = move || -> Result<(Tally, Exit), ResultsError> {
+            let mut tally =
+                Tally { calls: before.calls, elapsed: before.elapsed, ..Tally::default() };
+            let outcomes = Outcomes::of_journal(&journal)?;
+            let written = results::write(&results, format, &head.files, outcomes, |record| {
+                if record.ordinal < carried { tally.carry(record) } else { tally.add(record) }
+            })?;
+            if written.rows != end.rows {
+                return Err(ResultsError::NotConserved { expected: end.rows, found: written.rows });
+            }
+            tally.input_ended = true;
+            let exit = exit_of(&tally);
+            let manifest = manifest(head, end, &tally, exit, written.sha256);
+            results::write_whole(&manifest::path_for(&results), &manifest.to_json())?;
+            remove(&journal)?;
+            drop(lock);
+            Ok((tally, exit))
+        };
+        let mut signals =
+            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        tokio::select! {
+            done = tokio::task::spawn_blocking(work) => {
+                Ok(done.map_err(|error| Failure::new(Exit::Bug, error.to_string()))??)
+            }
+            exit = signals.next() => {
+                self.screen.say("bkassoc: interrupted while writing results; the same command writes them");
+                std::process::exit(exit.code().into());
+            }
+        }
+    }
+
+    fn summarize(&self, tally: &Tally, exit: Exit, results: Option<&Path>, error: Option<&str>) {
+        let again = self.typed.again();
+        let identity = self.typed.identity_flags();
+        let done = error.is_none();
+        let summary = Summary {
+            kind: self.kind,
+            target: Some(self.target()),
+            tally,
+            inputs: &self.files,
+            results: results.filter(|_| done),
+            exit,
+            error,
+            next: next_step(self.kind, exit, tally, results, &again, &identity),
+        };
+        if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
+            print(text.as_bytes());
+        }
+    }
+
+    fn ask(&self, question: &str) -> Result<bool, Failure> {
+        use std::io::{BufRead, IsTerminal};
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::usage(format!(
+                "{question} Give --yes to say so without a terminal"
+            )));
+        }
+        self.screen.say(&format!("bkassoc: {question} [y/N]"));
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// `-o -`: outcomes in order of completion, and no journal.
+    fn stream(&self, _rows: Rows) -> Result<Exit, Failure> {
+        Err(Failure::usage("-o - is not done yet"))
+    }
+}
+
+fn manifest(head: Head, end: EndEntry, tally: &Tally, exit: Exit, sha256: String) -> Manifest {
+    let counts = Status::ALL.into_iter().map(|status| (status, tally.count(status)));
+    Manifest {
+        head,
+        digests: end.inputs,
+        finished_at: end.finished_at,
+        counts: counts
+            .filter(|(_, count)| *count > 0)
+            .map(|(status, count)| (status.as_str().to_owned(), count))
+            .collect(),
+        reasons: (tally.reasons().into_iter())
+            .map(|(reason, tally)| (reason.as_str().to_owned(), tally.count))
+            .collect(),
+        exit: exit.code(),
+        results_sha256: sha256,
+    }
+}
+
+fn remove(journal: &Path) -> Result<(), ResultsError> {
+    let unwritable = |error| ResultsError::Unwritable { path: journal.to_owned(), error };
+    std::fs::remove_file(journal).map_err(unwritable)?;
+    disk::sync_folder_of(journal).map_err(unwritable)
+}
+
+fn held(path: &Path) -> JournalError {
+    let unknown = || Holder { host: "unknown".to_owned(), pid: 0, since: "unknown".to_owned() };
+    let holder = replay::holder(path).unwrap_or_else(unknown);
+    JournalError::Held { path: path.to_owned(), holder }
+}
+
+fn holder() -> Holder {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Holder { host, pid: std::process::id(), since: now() }
+}
+
+/// RFC 3339, local time with its offset.
+fn now() -> String {
+    jiff::ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Bug, format!("no runtime: {error}")))
+}

@@ -1,0 +1,82 @@
+//! What stands at a results path: nothing, an unfinished run, a finished one, or a stranger's file.
+//!
+//! A run is its results path: what is found here decides whether a command starts, goes on, shows
+//! what was, or refuses.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::journal::{self, disk};
+use crate::manifest::{self, Manifest, ManifestError};
+
+/// What stands there.
+#[derive(Debug)]
+pub enum Site {
+    /// Nothing.
+    Free,
+    /// A journal: a run that is not finished, or whose end was interrupted.
+    Unfinished,
+    /// Results and their `run.json`.
+    Finished(Box<Manifest>),
+    /// A file without a `run.json`.
+    Stranger,
+}
+
+/// Looks.
+pub fn look(results: &Path) -> Result<Site, ManifestError> {
+    let journal = journal::path_for(results);
+    if std::fs::metadata(&journal).is_ok_and(|found| found.len() > 0) {
+        return Ok(Site::Unfinished);
+    }
+    if !results.exists() {
+        return Ok(Site::Free);
+    }
+    Ok(Manifest::read(results)?.map_or(Site::Stranger, |found| Site::Finished(Box::new(found))))
+}
+
+/// Why a path could not be freed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClearError {
+    /// A process is at work on it.
+    #[error("{}: a run is under way there", .0.display())]
+    Held(PathBuf),
+    /// The system refused.
+    #[error("{}: {error}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Frees the path: everything a run left there is moved aside (`….old`), or removed.
+pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
+    let journal = journal::path_for(results);
+    // Held while everything moves, so that no run is at work on what is moved.
+    let _lock = if journal.exists() {
+        let lock = disk::open_locked(&journal)
+            .map_err(|error| ClearError::Refused { path: journal.clone(), error })?;
+        Some(lock.ok_or_else(|| ClearError::Held(results.to_owned()))?)
+    } else {
+        None
+    };
+    for path in [results.to_owned(), manifest::path_for(results), journal] {
+        let done =
+            if keep { std::fs::rename(&path, old(&path)) } else { std::fs::remove_file(&path) };
+        match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(ClearError::Refused { path, error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn old(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".old");
+    name.into()
+}
