@@ -1,4 +1,4 @@
-//! The HTTP client: the only file that knows reqwest, and rustls below it.
+//! The HTTP client: the only home of reqwest, and of rustls below it.
 //!
 //! Owns how a request travels: path, headers, credentials, proxy, certificates, and what of the way
 //! back is proven. Untrusted texts are cleaned here, at the door. Knows nothing of what an answer
@@ -147,10 +147,8 @@ impl HttpClient {
             Request::Delete { obj_id, id } => match &self.routes.delete {
                 Delete::InBody(url) => url,
                 Delete::InPath(base) => {
-                    return reqwest::Request::new(
-                        Method::DELETE,
-                        append(base, &[obj_id, &id.to_string()]),
-                    );
+                    let url = append(base, &[obj_id, &id.to_string()]);
+                    return reqwest::Request::new(Method::DELETE, url);
                 }
             },
         };
@@ -169,32 +167,6 @@ impl HttpClient {
             body[own] = b',';
         }
         body
-    }
-
-    async fn send(&self, request: Request) -> Reply {
-        let limit = match request {
-            Request::Create(_) | Request::Delete { .. } => SMALL_ANSWER,
-            Request::CreateMany { .. } | Request::Find(_) | Request::Models(_) => LARGE_ANSWER,
-        };
-        let response = match self.client.execute(self.request(&request)).await {
-            Ok(response) => response,
-            Err(error) => return self.failure(error),
-        };
-        let mut answer = Answer {
-            status: response.status().as_u16(),
-            rate: headers::rate_hint(response.headers()),
-            request_id: headers::request_id(response.headers())
-                .and_then(|id| self.cleaner.request_id(id)),
-            ..Answer::default()
-        };
-        match read(response, limit).await {
-            Ok(body) => {
-                self.fill(&mut answer, &body);
-                Reply::Answered(answer)
-            }
-            Err(Cut::TooLarge) => Reply::Lost(format!("answer larger than {} MiB", limit >> 20)),
-            Err(Cut::Broken(error)) => Reply::Lost(self.reason(error)),
-        }
     }
 
     fn fill(&self, answer: &mut Answer, body: &[u8]) {
@@ -229,7 +201,29 @@ impl HttpClient {
 
 impl Cmdb for HttpClient {
     async fn call(&self, request: Request) -> Reply {
-        self.send(request).await
+        let limit = match request {
+            Request::Create(_) | Request::Delete { .. } => SMALL_ANSWER,
+            Request::CreateMany { .. } | Request::Find(_) | Request::Models(_) => LARGE_ANSWER,
+        };
+        let response = match self.client.execute(self.request(&request)).await {
+            Ok(response) => response,
+            Err(error) => return self.failure(error),
+        };
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            rate: headers::rate_hint(response.headers()),
+            request_id: headers::request_id(response.headers())
+                .and_then(|id| self.cleaner.request_id(id)),
+            ..Answer::default()
+        };
+        match read(response, limit).await {
+            Ok(body) => {
+                self.fill(&mut answer, &body);
+                Reply::Answered(answer)
+            }
+            Err(Cut::TooLarge) => Reply::Lost(format!("answer larger than {} MiB", limit >> 20)),
+            Err(Cut::Broken(error)) => Reply::Lost(self.reason(error)),
+        }
     }
 }
 

@@ -112,3 +112,11 @@ fn a_file_without_certificates_is_refused_by_name() {
         assert!(text.contains("--ca-cert") && text.contains(reason), "{text}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_never_ends_proves_that_nothing_was_sent() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    let reply = client(&url, &trusting("authority.pem")).unwrap().call(seed()).await;
+    assert!(matches!(&reply, Reply::NotSent(reason) if reason.contains("timed out")), "{reply:?}");
+}
