@@ -3,8 +3,9 @@
 pub mod completions;
 pub mod import;
 pub mod man;
-mod rows;
 mod road;
+mod rows;
+pub mod sandbox;
 mod signals;
 
 use std::ffi::OsString;
@@ -121,6 +122,7 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
                 man::page(command.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
             Ok(print(&page))
         }
+        Command::Sandbox(args) => Ok(sandbox::run(&args, screen)?),
         _ => Err(Failure::usage("not done yet").into()),
     }
 }
@@ -145,6 +147,13 @@ fn announce(config: &Config, screen: &Screen) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Bug, format!("no runtime: {error}")))
 }
 
 /// Writes to stdout. A reader that has gone is no failure.

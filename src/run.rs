@@ -363,7 +363,10 @@ impl<'a, C: Cmdb> Run<'a, C> {
         if rows.is_empty() {
             match self.feed.end() {
                 None => {}
-                Some(Ok(ended)) => self.ended = Some(ended),
+                Some(Ok(ended)) => {
+                    self.tally.input_ended = true;
+                    self.ended = Some(ended);
+                }
                 Some(Err(error)) => self.stop_with(Exit::Input, error.to_string()),
             }
             return;
@@ -371,6 +374,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
         if self.rows.is_empty() && self.staged.is_empty() {
             self.progress = Instant::now();
         }
+        self.tally.unsettled += rows.len() as u64;
         self.next_mark = (self.next_mark * 4).min(MARK);
         let marked = self.journal.marked_through();
         let fresh: Vec<u32> = (rows.iter().map(|planned| &planned.row))
@@ -440,6 +444,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
         self.journal.outcome(&record);
         self.tally.add(&record);
         self.progress = Instant::now();
+        self.tally.unsettled = self.tally.unsettled.saturating_sub(1);
         self.settled += 1;
         self.failed += u64::from(record.outcome.status == Status::Failed);
         if self.options.max_failures.is_some_and(|most| most.reached(self.failed, self.settled))

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::rows::{self, Rows};
 use super::signals::Signals;
-use super::{Failure, announce, print};
+use super::{Failure, announce, print, runtime};
 use crate::cli::layers::Typed;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::HttpClient;
@@ -28,7 +28,7 @@ use crate::sandbox::models::Models;
 use crate::sandbox::{Sandbox, Setup};
 use crate::site::{self, Site};
 use crate::summary::{Kind, Summary, next_step};
-use crate::tally::{Tally, exit_of};
+use crate::tally::{CallKind, Tally, exit_of};
 use crate::target::Target;
 
 /// A run, decided and not begun.
@@ -54,8 +54,20 @@ struct Opened {
     /// Rows settled by earlier processes are counted in.
     tally: Tally,
     head: Head,
+    /// Whether an earlier process had begun it.
+    went_on: bool,
     // The lock lives as long as the file.
     _file: Arc<File>,
+}
+
+impl Opened {
+    /// Whether the server may hold anything of this run: else the journal is worth nothing, and
+    /// would only bind the next try to a target that may have been wrong.
+    fn may_have_written(&self) -> bool {
+        let calls = &self.tally.calls;
+        let writes = [CallKind::Create, CallKind::Batch, CallKind::Delete];
+        self.went_on || writes.into_iter().any(|kind| calls.count(kind) > 0)
+    }
 }
 
 impl Road<'_> {
@@ -203,7 +215,8 @@ impl Road<'_> {
         journal.write_holder(&holder());
         journal.flush()?;
         disk::sync_folder_of(&path).map_err(unwritable)?;
-        Ok(Opened { journal, replay, tally, head, _file: file })
+        let went_on = replay.head.is_some();
+        Ok(Opened { journal, replay, tally, head, went_on, _file: file })
     }
 
     fn settle(&self, path: &Path, rows: Rows, mut opened: Opened) -> Result<Exit, Failure> {
@@ -224,6 +237,9 @@ impl Road<'_> {
             }
         }
         let Some(end) = end else {
+            if !opened.may_have_written() {
+                remove(opened.journal.path())?;
+            }
             let halt = halt.unwrap_or_else(|| Halt {
                 exit: Exit::Bug,
                 message: "the run ended for no reason".to_owned(),
@@ -291,8 +307,7 @@ impl Road<'_> {
         let (journal, results) = (journal.path().to_owned(), path.to_owned());
         let format = self.config.results.format;
         let work = move || -> Result<(Tally, Exit), ResultsError> {
-            let mut tally =
-                Tally { calls: before.calls, elapsed: before.elapsed, ..Tally::default() };
+            let mut tally = before.without_rows();
             let outcomes = Outcomes::of_journal(&journal)?;
             let written = results::write(&results, format, &head.files, outcomes, |record| {
                 if record.ordinal < carried { tally.carry(record) } else { tally.add(record) }
@@ -397,11 +412,4 @@ fn holder() -> Holder {
 /// RFC 3339, local time with its offset.
 fn now() -> String {
     jiff::ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Bug, format!("no runtime: {error}")))
 }
