@@ -131,6 +131,8 @@ type Started = Chain<Cursor<Vec<u8>>, Raw>;
 /// The bytes of a source, decompressed if their first bytes say so.
 pub(super) enum Inflate {
     Plain(Started),
+    /// flate2 asks for more input before it gives the rest of what did not fit: of a burst over
+    /// 32 KiB on a slow pipe, the last rows may wait for the next burst.
     Gzip(MultiGzDecoder<Started>),
     Zstd(zstd::Decoder<'static, BufReader<Started>>),
 }

@@ -665,7 +665,7 @@ mod pipes {
         let chunks = [HEADER, "a,1,2,3", "", "b,1,2,3\n"];
         let pipe =
             Pipe { chunks: chunks.map(|chunk| chunk.as_bytes().to_vec()).into(), ends: true };
-        let mut opened = Opened::new(pipe, &InputOptions::default()).unwrap();
+        let mut opened = Opened::new(pipe, &told("utf-8")).unwrap();
         assert_eq!(opened.next().unwrap().unwrap().link, Ok(link("a", 1, 2, 3)));
         assert_eq!(opened.next().unwrap(), None);
         assert_eq!(opened.next().unwrap(), None);
