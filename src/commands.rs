@@ -3,6 +3,7 @@
 pub mod completions;
 pub mod import;
 pub mod man;
+pub mod rerun;
 mod road;
 mod rows;
 pub mod sandbox;
@@ -16,7 +17,7 @@ use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::cmdb::http::HttpOptions;
 use crate::config::Connection;
-use crate::config::{Config, ConfigError, Environment, InputConfig, Resolved};
+use crate::config::{self, Config, ConfigError, Environment, InputConfig, Resolved};
 use crate::exit::Exit;
 use crate::input::{InputError, InputOptions, UnknownEncoding};
 use crate::journal::JournalError;
@@ -122,6 +123,7 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
                 man::page(command.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
             Ok(print(&page))
         }
+        Command::Rerun(args) => Ok(rerun::run(typed, &args, screen)?),
         Command::Sandbox(args) => Ok(sandbox::run(&args, screen)?),
         _ => Err(Failure::usage("not done yet").into()),
     }
@@ -129,7 +131,12 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
 
 /// Decides a command that has no parent run.
 fn resolve(typed: &Typed) -> Result<Config, Failure> {
-    match crate::config::resolve(typed, &Environment::of_process(), None)? {
+    resolve_with(typed, None)
+}
+
+/// Decides a command that starts from the results of a parent run.
+fn resolve_with(typed: &Typed, parent: Option<config::Parent>) -> Result<Config, Failure> {
+    match config::resolve(typed, &Environment::of_process(), parent.as_ref())? {
         Resolved::Run(config) => Ok(*config),
         Resolved::Plain(_) => Err(Failure::usage("this command has no target")),
     }

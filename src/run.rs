@@ -402,7 +402,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
         {
             if let Plan::Carry(outcome) = plan {
                 let outcome = outcome.clone();
-                self.write_down_staged(outcome);
+                self.carry_over_staged(outcome);
                 continue;
             }
             let link = match &row.link {
@@ -430,6 +430,17 @@ impl<'a, C: Cmdb> Run<'a, C> {
             };
             self.rows.admit(row, &plan, number, model, self.largest_id, self.started, now);
         }
+    }
+
+    /// A row that a parent run settled: it is written down as it stands and says nothing about this
+    /// run.
+    fn carry_over_staged(&mut self, outcome: Outcome) {
+        let Some(Planned { row, .. }) = self.staged.pop_front() else { return };
+        let Row { ordinal, file, line, cells, .. } = row;
+        let record = Record { ordinal, file, line, cells, outcome };
+        self.journal.outcome(&record);
+        self.tally.carry(&record);
+        self.tally.unsettled = self.tally.unsettled.saturating_sub(1);
     }
 
     fn write_down_staged(&mut self, outcome: Outcome) {

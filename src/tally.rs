@@ -222,9 +222,12 @@ impl Tally {
 }
 
 /// How a finished run ends, by its rows alone.
+///
+/// Rows that a parent run never settled and this one left alone count as retryable.
 pub fn exit_of(tally: &Tally) -> Exit {
+    let open = tally.count(Status::NotAttempted) + tally.count(Status::InDoubt);
     match tally.bad() {
-        0 => Exit::Ok,
+        0 if open == 0 => Exit::Ok,
         bad if bad == tally.retryable() => Exit::AllRetryable,
         _ => Exit::SomeFailed,
     }

@@ -2,17 +2,67 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::association::Row;
+use crate::association::{Row, RowError};
 use crate::feed::{Ended, FeedError, Sink};
-use crate::input::{InputOptions, Reader, Source};
+use crate::input::{self, InputOptions, Reader, Source};
 use crate::journal::replay::{self, Replay};
 use crate::manifest::Digested;
+use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::plan::{Plan, Planned, going_on};
+use crate::results;
 
 /// What a run reads.
 pub(super) enum Rows {
     /// Files with rows.
     Input(Box<Reader>),
+    /// The results of another run.
+    Results(Box<OfResults>),
+}
+
+/// The rows of a results file: those that are chosen are settled again, the others carried over.
+pub(super) struct OfResults {
+    pub(super) path: PathBuf,
+    pub(super) reader: results::reader::Reader,
+    pub(super) cells: input::Rows,
+    pub(super) choice: Choice,
+}
+
+/// Which rows of a results file are settled again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choice {
+    /// Rows of these statuses; empty: of any.
+    pub(super) statuses: Vec<Status>,
+    /// Rows of these reasons; empty: of any.
+    pub(super) reasons: Vec<Reason>,
+}
+
+impl Choice {
+    /// Nothing chosen means: what may well succeed as it is.
+    fn takes(&self, outcome: &Outcome) -> bool {
+        if self.statuses.is_empty() && self.reasons.is_empty() {
+            return outcome.retryable && !outcome.status.is_good();
+        }
+        (self.statuses.is_empty() || self.statuses.contains(&outcome.status))
+            && (self.reasons.is_empty()
+                || outcome.reason.is_some_and(|reason| self.reasons.contains(&reason)))
+    }
+}
+
+impl OfResults {
+    fn planned(&mut self, record: Record) -> Planned {
+        let Record { ordinal, file, line, cells, outcome } = record;
+        if !self.choice.takes(&outcome) {
+            let link = Err(RowError::Broken("carried over".into()));
+            let row = Row { ordinal, file, line, cells, link };
+            return Planned { row, plan: Plan::Carry(outcome) };
+        }
+        let (cells, link) = self.cells.read(cells.all());
+        let may_exist =
+            outcome.status == Status::InDoubt || outcome.reason == Some(Reason::OutcomeUnknown);
+        // The parent run did not say what it had seen before it sent the row.
+        let plan = if may_exist { Plan::LookUpFirst { floor: 0 } } else { Plan::Send };
+        Planned { row: Row { ordinal, file, line, cells, link }, plan }
+    }
 }
 
 impl Rows {
@@ -30,12 +80,21 @@ impl Rows {
                 Ok(row) => Ok(Planned { row, plan: Plan::Send }),
                 Err(error) => Err(FeedError::Unreadable(error.to_string())),
             }),
+            Self::Results(results) => Some(match results.reader.next()? {
+                Ok(record) => Ok(results.planned(record)),
+                Err(error) => Err(FeedError::Unreadable(error.to_string())),
+            }),
         }
     }
 
-    fn digests(&self) -> Vec<Digested> {
+    fn digests(&self) -> Result<Vec<Digested>, FeedError> {
         match self {
-            Self::Input(reader) => reader.digests().iter().map(digested).collect(),
+            Self::Input(reader) => Ok(reader.digests().iter().map(digested).collect()),
+            Self::Results(results) => {
+                let digest = input::digest(&Source::Path(results.path.clone()))
+                    .map_err(|error| FeedError::Unreadable(error.to_string()))?;
+                Ok(vec![digested(&digest)])
+            }
         }
     }
 }
@@ -68,7 +127,7 @@ pub(super) fn feed(
     if count < replay.marked_through {
         return Err(FeedError::Short { rows: count, marked: replay.marked_through });
     }
-    Ok(Ended { rows: count, digests: rows.digests() })
+    Ok(Ended { rows: count, digests: rows.digests()? })
 }
 
 fn fingerprints(

@@ -1,0 +1,116 @@
+//! `bkassoc rerun`: settle again the rows of a results file that did not end well.
+
+use std::path::Path;
+
+use super::road::Road;
+use super::rows::{Choice, OfResults, Rows};
+use super::{Failure, resolve_with};
+use crate::cli::layers::Typed;
+use crate::cli::{Command, Rerun as Args};
+use crate::config;
+use crate::exit::Exit;
+use crate::input::{self, Source};
+use crate::manifest::{self, Manifest, Parent, Work};
+use crate::outcome::Status;
+use crate::progress::Screen;
+use crate::results::reader::Reader;
+use crate::site::{self, Site};
+use crate::summary::Kind;
+
+/// Runs it.
+pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
+    let manifest = parent_of(&args.results)?;
+    let config =
+        resolve_with(typed, manifest.as_ref().map(|found| as_parent(&args.results, found)))?;
+    let Command::Rerun(args) = &config.command else {
+        return Err(Failure::usage("this is no rerun"));
+    };
+    let choice = choice(args);
+    let road = Road {
+        config: &config,
+        typed,
+        screen,
+        work: Work::Rerun,
+        kind: Kind::Rerun,
+        sources: vec![Source::Path(args.results.clone())],
+        files: files_of(&args.results, manifest.as_ref())?,
+        choice: named(&choice),
+        parent: Some(Parent {
+            results: args.results.display().to_string(),
+            started_at: manifest.map(|found| found.head.started_at),
+        }),
+    };
+    road.go(|| {
+        Ok(Rows::Results(Box::new(OfResults {
+            path: args.results.clone(),
+            reader: Reader::open(&args.results)?,
+            cells: input::Rows::new(config.input.default_biz_id, config.input.require_biz_id),
+            choice,
+        })))
+    })
+}
+
+/// The manifest of the run that wrote these results; `None` where it is lost.
+pub(super) fn parent_of(results: &Path) -> Result<Option<Manifest>, Failure> {
+    match site::look(results)? {
+        Site::Finished(manifest) => Ok(Some(*manifest)),
+        Site::Stranger => Ok(None),
+        Site::Free => {
+            Err(Failure::new(Exit::Input, format!("{}: no such file", results.display())))
+        }
+        Site::Unfinished => Err(Failure::usage(format!(
+            "the run at {} is not finished: give its command again, or write what it knows so far with \
+             `bkassoc results {0} -o FILE` and take that",
+            results.display()
+        ))),
+    }
+}
+
+/// What the parent run used is what this one uses by itself.
+pub(super) fn as_parent(results: &Path, manifest: &Manifest) -> config::Parent {
+    config::Parent {
+        file: manifest::path_for(results),
+        target: manifest.head.target.clone(),
+        options: manifest.head.settings.clone(),
+    }
+}
+
+/// The files that lines are lines of. Reads the whole file, so that a line that is none of ours is
+/// known before anything is sent.
+pub(super) fn files_of(
+    results: &Path,
+    manifest: Option<&Manifest>,
+) -> Result<Vec<String>, Failure> {
+    let mut reader = Reader::open(results)?;
+    for record in reader.by_ref() {
+        record?;
+    }
+    let found = reader.files().to_vec();
+    match manifest {
+        Some(manifest) if found.is_empty() => Ok(manifest.head.files.clone()),
+        _ => Ok(found),
+    }
+}
+
+fn choice(args: &Args) -> Choice {
+    let mut statuses = args.status.clone();
+    if args.all_failed {
+        statuses.extend([Status::Failed, Status::Invalid]);
+    }
+    Choice { statuses, reasons: args.reason.clone() }
+}
+
+/// As it stands in the head: with another choice it is another run.
+fn named(choice: &Choice) -> Vec<(&'static str, String)> {
+    let words = |words: Vec<&str>| words.join(",");
+    let mut named = Vec::new();
+    if !choice.statuses.is_empty() {
+        let statuses = choice.statuses.iter().map(|status| status.as_str()).collect();
+        named.push(("status", words(statuses)));
+    }
+    if !choice.reasons.is_empty() {
+        let reasons = choice.reasons.iter().map(|reason| reason.as_str()).collect();
+        named.push(("reason", words(reasons)));
+    }
+    named
+}
