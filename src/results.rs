@@ -161,28 +161,66 @@ pub fn write(
     format: Format,
     files: &[String],
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
-    mut each: impl FnMut(&Record),
+    each: impl FnMut(&Record),
 ) -> Result<Written, ResultsError> {
     let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
     let draft = draft_of(path);
     let file = File::create(&draft)
         .map_err(|error| ResultsError::Unwritable { path: draft.clone(), error })?;
-    let mut writer = Writer::new(file, format, files).map_err(unwritable)?;
+    let (file, written) = write_to(file, path, format, files, records, each)?;
+    file.sync_all().map_err(unwritable)?;
+    std::fs::rename(&draft, path).map_err(unwritable)?;
+    sync_folder_of(path).map_err(unwritable)?;
+    Ok(written)
+}
+
+/// Writes records to `out`, which `path` names.
+pub fn write_to<W: io::Write>(
+    out: W,
+    path: &Path,
+    format: Format,
+    files: &[String],
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+    mut each: impl FnMut(&Record),
+) -> Result<(W, Written), ResultsError> {
+    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
+    let mut writer = Writer::new(out, format, files).map_err(unwritable)?;
     let mut rows = 0;
     for record in records {
         let record = record?;
-        if record.ordinal != rows {
-            return Err(ResultsError::NotConserved { expected: rows, found: record.ordinal });
-        }
         writer.write(&record).map_err(unwritable)?;
         each(&record);
         rows += 1;
     }
-    let (file, sha256) = writer.finish().map_err(unwritable)?;
-    file.sync_all().map_err(unwritable)?;
-    std::fs::rename(&draft, path).map_err(unwritable)?;
-    sync_folder_of(path).map_err(unwritable)?;
-    Ok(Written { rows, sha256 })
+    let (out, sha256) = writer.finish().map_err(unwritable)?;
+    Ok((out, Written { rows, sha256 }))
+}
+
+/// Rows in are rows out, each once: lets records through in the order of the input, and ends with an
+/// error where one is missing, twice there, or one too many.
+pub fn conserved(
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+    rows: u64,
+) -> impl Iterator<Item = Result<Record, ResultsError>> {
+    let mut expected = 0;
+    let mut records = records.into_iter().fuse();
+    std::iter::from_fn(move || {
+        let next = records.next();
+        let found = match &next {
+            None if expected == rows => return None,
+            None => u64::MAX,
+            Some(Ok(record)) => record.ordinal,
+            Some(Err(_)) => return next,
+        };
+        if found != expected || expected == rows {
+            // Nothing more comes after an error.
+            expected = rows;
+            records.by_ref().for_each(drop);
+            return Some(Err(ResultsError::NotConserved { expected, found }));
+        }
+        expected += 1;
+        next
+    })
 }
 
 /// Writes a small file whole: beside it, synced, renamed.

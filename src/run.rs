@@ -86,15 +86,17 @@ pub struct Setting<'a, C> {
     pub clock: fn() -> i64,
     /// Seeds the jitter.
     pub seed: u64,
+    /// Sees every record as it is written down. Its failure is the journal's.
+    pub each: &'a mut dyn FnMut(&Record) -> io::Result<()>,
 }
 
 /// Runs until every row is settled or the run has to stop. `stop` ends it from outside; `show` is
 /// called a few times a second.
-pub async fn run<C: Cmdb>(
-    setting: Setting<'_, C>,
-    journal: &mut Journal,
+pub async fn run<'a, C: Cmdb>(
+    setting: Setting<'a, C>,
+    journal: &'a mut Journal,
     feed: Feed,
-    tally: &mut Tally,
+    tally: &'a mut Tally,
     stop: impl Future<Output = Halt>,
     show: &mut dyn FnMut(&Tally),
 ) -> Result<Finish, JournalError> {
@@ -134,6 +136,8 @@ struct Run<'a, C> {
     policy: Policy,
     journal: &'a mut Journal,
     tally: &'a mut Tally,
+    each: &'a mut dyn FnMut(&Record) -> io::Result<()>,
+    unseen: Option<io::Error>,
     feed: Feed,
     /// Marked rows that are not admitted yet, in input order.
     staged: VecDeque<Planned>,
@@ -193,6 +197,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
             },
             journal,
             tally,
+            each: setting.each,
+            unseen: None,
             feed,
             staged: VecDeque::new(),
             next_mark: FIRST_MARK,
@@ -254,6 +260,9 @@ impl<'a, C: Cmdb> Run<'a, C> {
             }
             if self.drain_until.is_some_and(|until| until <= now) {
                 break;
+            }
+            if let Some(error) = self.unseen.take() {
+                return Err(JournalError::Unwritable { path: "-".into(), error });
             }
             self.journal.flush()?;
             if sync.is_none() && self.journal.sync_due().is_some_and(|due| due <= now) {
@@ -438,7 +447,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
         let Some(Planned { row, .. }) = self.staged.pop_front() else { return };
         let Row { ordinal, file, line, cells, .. } = row;
         let record = Record { ordinal, file, line, cells, outcome };
-        self.journal.outcome(&record);
+        self.record(&record);
         self.tally.carry(&record);
         self.tally.unsettled = self.tally.unsettled.saturating_sub(1);
     }
@@ -451,8 +460,15 @@ impl<'a, C: Cmdb> Run<'a, C> {
         self.write_down(Record { ordinal, file, line, cells, outcome });
     }
 
+    fn record(&mut self, record: &Record) {
+        self.journal.outcome(record);
+        if let Err(error) = (self.each)(record) {
+            self.unseen.get_or_insert(error);
+        }
+    }
+
     fn write_down(&mut self, record: Record) {
-        self.journal.outcome(&record);
+        self.record(&record);
         self.tally.add(&record);
         self.progress = Instant::now();
         self.tally.unsettled = self.tally.unsettled.saturating_sub(1);

@@ -2,9 +2,12 @@
 //! results, the summary.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::rows::{self, Rows};
@@ -17,11 +20,13 @@ use crate::config::{Config, Output};
 use crate::exit::Exit;
 use crate::feed::Feed;
 use crate::input::{Source, digest};
+use crate::journal::disk::Disk;
 use crate::journal::replay::{self, Replay};
 use crate::journal::{self, EndEntry, Holder, Journal, JournalError, disk};
 use crate::manifest::{self, Digested, FORMAT, Head, Manifest, Parent, Work};
-use crate::outcome::Status;
+use crate::outcome::{Record, Status};
 use crate::progress::{Progress, Screen};
+use crate::results::writer::Writer;
 use crate::results::{self, Outcomes, ResultsError};
 use crate::run::{self, Finish, Halt, Setting};
 use crate::sandbox::models::Models;
@@ -57,7 +62,7 @@ struct Opened {
     /// Whether an earlier process had begun it.
     went_on: bool,
     // The lock lives as long as the file.
-    _file: Arc<File>,
+    _file: Option<Arc<File>>,
 }
 
 impl Opened {
@@ -216,7 +221,7 @@ impl Road<'_> {
         journal.flush()?;
         disk::sync_folder_of(&path).map_err(unwritable)?;
         let went_on = replay.head.is_some();
-        Ok(Opened { journal, replay, tally, head, went_on, _file: file })
+        Ok(Opened { journal, replay, tally, head, went_on, _file: Some(file) })
     }
 
     fn settle(&self, path: &Path, rows: Rows, mut opened: Opened) -> Result<Exit, Failure> {
@@ -224,7 +229,7 @@ impl Road<'_> {
         let mut end = opened.replay.end.take();
         let mut halt = None;
         if end.is_none() {
-            let finish = runtime.block_on(self.run(rows, &mut opened))?;
+            let finish = runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(())))?;
             halt = finish.halt;
             end = finish.ended.filter(|_| halt.is_none()).map(|ended| EndEntry {
                 rows: ended.rows,
@@ -252,18 +257,23 @@ impl Road<'_> {
         Ok(exit)
     }
 
-    async fn run(&self, rows: Rows, opened: &mut Opened) -> Result<Finish, Failure> {
+    async fn run(
+        &self,
+        rows: Rows,
+        opened: &mut Opened,
+        each: &mut dyn FnMut(&Record) -> io::Result<()>,
+    ) -> Result<Finish, Failure> {
         let connection = self.config.connection.as_ref().expect("this command calls a server");
         if connection.target.endpoint == Target::SANDBOX {
             let mut setup = Setup::new(Models::sample());
             setup.entrance = connection.target.entrance;
             let sandbox =
                 Sandbox::new(setup).map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
-            return self.run_on(&sandbox, rows, opened).await;
+            return self.run_on(&sandbox, rows, opened, each).await;
         }
         let options = super::http_options(connection, self.config.engine.concurrency);
         let client = HttpClient::new(&connection.target, &connection.identity, &options)?;
-        self.run_on(&client, rows, opened).await
+        self.run_on(&client, rows, opened, each).await
     }
 
     async fn run_on<C: Cmdb>(
@@ -271,6 +281,7 @@ impl Road<'_> {
         cmdb: &C,
         rows: Rows,
         opened: &mut Opened,
+        each: &mut dyn FnMut(&Record) -> io::Result<()>,
     ) -> Result<Finish, Failure> {
         let Opened { journal, replay, tally, head, .. } = opened;
         let setting = Setting {
@@ -280,6 +291,7 @@ impl Road<'_> {
             largest_id: replay.largest_id,
             clock: || Timestamp::now().as_millisecond(),
             seed: rand::random(),
+            each,
         };
         let replay = std::mem::take(replay);
         let files = head.inputs.clone();
@@ -308,13 +320,10 @@ impl Road<'_> {
         let format = self.config.results.format;
         let work = move || -> Result<(Tally, Exit), ResultsError> {
             let mut tally = before.without_rows();
-            let outcomes = Outcomes::of_journal(&journal)?;
+            let outcomes = results::conserved(Outcomes::of_journal(&journal)?, end.rows);
             let written = results::write(&results, format, &head.files, outcomes, |record| {
                 if record.ordinal < carried { tally.carry(record) } else { tally.add(record) }
             })?;
-            if written.rows != end.rows {
-                return Err(ResultsError::NotConserved { expected: end.rows, found: written.rows });
-            }
             tally.input_ended = true;
             let exit = exit_of(&tally);
             let manifest = manifest(head, end, &tally, exit, written.sha256);
@@ -337,21 +346,30 @@ impl Road<'_> {
     }
 
     fn summarize(&self, tally: &Tally, exit: Exit, results: Option<&Path>, error: Option<&str>) {
+        let summary = self.summary(tally, exit, results, error);
+        if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
+            print(text.as_bytes());
+        }
+    }
+
+    fn summary<'a>(
+        &'a self,
+        tally: &'a Tally,
+        exit: Exit,
+        results: Option<&'a Path>,
+        error: Option<&'a str>,
+    ) -> Summary<'a> {
         let again = self.typed.again();
         let identity = self.typed.identity_flags();
-        let done = error.is_none();
-        let summary = Summary {
+        Summary {
             kind: self.kind,
             target: Some(self.target()),
             tally,
             inputs: &self.files,
-            results: results.filter(|_| done),
+            results: results.filter(|_| error.is_none()),
             exit,
             error,
             next: next_step(self.kind, exit, tally, results, &again, &identity),
-        };
-        if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
-            print(text.as_bytes());
         }
     }
 
@@ -368,9 +386,46 @@ impl Road<'_> {
         Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
-    /// `-o -`: outcomes in order of completion, and no journal.
-    fn stream(&self, _rows: Rows) -> Result<Exit, Failure> {
-        Err(Failure::usage("-o - is not done yet"))
+    /// `-o -`: outcomes in order of completion on stdout, no journal, the summary on stderr.
+    fn stream(&self, rows: Rows) -> Result<Exit, Failure> {
+        let path = Path::new("-");
+        let unwritable = |error| JournalError::Unwritable { path: path.to_owned(), error };
+        let format = self.config.results.format;
+        let mut writer =
+            Writer::new(io::stdout().lock(), format, &self.files).map_err(unwritable)?;
+        let mut opened = Opened {
+            journal: Journal::new(path.to_owned(), Box::new(Nowhere), 0, 0),
+            replay: Replay::default(),
+            tally: Tally::default(),
+            head: self.head(),
+            went_on: false,
+            _file: None,
+        };
+        let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
+        let finish = runtime()?.block_on(self.run(rows, &mut opened, &mut each))?;
+        let tally = opened.tally;
+        let (exit, error) = match finish.halt {
+            None => (exit_of(&tally), None),
+            Some(halt) => (halt.exit, Some(halt.message)),
+        };
+        let summary = self.summary(&tally, exit, None, error.as_deref());
+        if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
+            self.screen.say(text.trim_end());
+        }
+        Ok(exit)
+    }
+}
+
+/// The journal of a run that keeps none.
+struct Nowhere;
+
+impl Disk for Nowhere {
+    fn append(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
     }
 }
 

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::COLUMNS;
 use crate::association::{Column, InstId};
 use crate::options::Format;
-use crate::outcome::{Record, Status};
+use crate::outcome::Record;
 
 /// Writes records one after the other.
 pub struct Writer<'a, W: Write = File> {
@@ -208,11 +208,6 @@ impl<W: Write> Write for Hashing<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-/// Whether a status stands for a row that was never settled.
-pub(super) fn is_open(status: Status) -> bool {
-    matches!(status, Status::NotAttempted | Status::InDoubt)
 }
 
 #[cfg(test)]

@@ -174,6 +174,7 @@ impl World {
             largest_id: back.largest_id,
             clock: || 1,
             seed: 1,
+            each: &mut |_| Ok(()),
         };
         let mut tally = Tally::default();
         let feed = Feed::of(rows);
