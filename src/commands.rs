@@ -4,6 +4,7 @@ pub mod completions;
 pub mod import;
 pub mod man;
 pub mod rerun;
+pub mod results;
 mod road;
 mod rows;
 pub mod sandbox;
@@ -124,6 +125,7 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
             Ok(print(&page))
         }
         Command::Rerun(args) => Ok(rerun::run(typed, &args, screen)?),
+        Command::Results(args) => Ok(results::run(&args, screen)?),
         Command::Sandbox(args) => Ok(sandbox::run(&args, screen)?),
         _ => Err(Failure::usage("not done yet").into()),
     }

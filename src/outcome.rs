@@ -178,6 +178,21 @@ impl Outcome {
         }
     }
 
+    /// No end: of a run that is not finished, or of a check.
+    pub fn open(status: Status) -> Self {
+        Self {
+            status,
+            association_id: None,
+            reason: None,
+            retryable: true,
+            code: None,
+            message: String::new(),
+            attempts: 0,
+            request_id: None,
+            finished_at: 0,
+        }
+    }
+
     /// A bad end: `invalid` for what never was a row, `failed` for all else.
     pub fn bad(reason: Reason, message: String, attempts: u32, finished_at: i64) -> Self {
         let status = match reason {

@@ -360,7 +360,10 @@ impl<'a, C: Cmdb> Run<'a, C> {
     }
 
     fn wants_rows(&self) -> bool {
-        self.halt.is_none() && self.ended.is_none() && self.staged.len() < MARK / 2
+        // Rows that could go are enough when half a mark of them waits: what is marked and not sent
+        // is in doubt after a crash. Rows that can't go make room for others to overtake.
+        let ready = self.staged.len() + self.rows.creates.len();
+        self.halt.is_none() && self.ended.is_none() && ready < MARK / 2
     }
 
     /// Takes rows from the reader and writes the mark that covers them.

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use super::road::Road;
-use super::rows::{Choice, OfResults, Rows};
+use super::rows::{Choice, Rows};
 use super::{Failure, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Rerun as Args};
 use crate::config;
 use crate::exit::Exit;
-use crate::input::{self, Source};
+use crate::input::Source;
 use crate::manifest::{self, Manifest, Parent, Work};
 use crate::outcome::Status;
 use crate::progress::Screen;
@@ -34,20 +34,13 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         kind: Kind::Rerun,
         sources: vec![Source::Path(args.results.clone())],
         files: files_of(&args.results, manifest.as_ref())?,
-        choice: named(&choice),
+        choice: choice.named(),
         parent: Some(Parent {
             results: args.results.display().to_string(),
             started_at: manifest.map(|found| found.head.started_at),
         }),
     };
-    road.go(|| {
-        Ok(Rows::Results(Box::new(OfResults {
-            path: args.results.clone(),
-            reader: Reader::open(&args.results)?,
-            cells: input::Rows::new(config.input.default_biz_id, config.input.require_biz_id),
-            choice,
-        })))
-    })
+    road.go(|| Ok(Rows::of_results(&args.results, &config.input, choice)?))
 }
 
 /// The manifest of the run that wrote these results; `None` where it is lost.
@@ -98,19 +91,4 @@ fn choice(args: &Args) -> Choice {
         statuses.extend([Status::Failed, Status::Invalid]);
     }
     Choice { statuses, reasons: args.reason.clone() }
-}
-
-/// As it stands in the head: with another choice it is another run.
-fn named(choice: &Choice) -> Vec<(&'static str, String)> {
-    let words = |words: Vec<&str>| words.join(",");
-    let mut named = Vec::new();
-    if !choice.statuses.is_empty() {
-        let statuses = choice.statuses.iter().map(|status| status.as_str()).collect();
-        named.push(("status", words(statuses)));
-    }
-    if !choice.reasons.is_empty() {
-        let reasons = choice.reasons.iter().map(|reason| reason.as_str()).collect();
-        named.push(("reason", words(reasons)));
-    }
-    named
 }

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::association::{Row, RowError};
+use crate::config::InputConfig;
 use crate::feed::{Ended, FeedError, Sink};
 use crate::input::{self, InputOptions, Reader, Source};
 use crate::journal::replay::{self, Replay};
-use crate::manifest::Digested;
+use crate::manifest::{Digested, Head};
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::plan::{Plan, Planned, going_on};
-use crate::results;
+use crate::results::{self, ResultsError};
 
 /// What a run reads.
 pub(super) enum Rows {
@@ -21,10 +22,10 @@ pub(super) enum Rows {
 
 /// The rows of a results file: those that are chosen are settled again, the others carried over.
 pub(super) struct OfResults {
-    pub(super) path: PathBuf,
-    pub(super) reader: results::reader::Reader,
-    pub(super) cells: input::Rows,
-    pub(super) choice: Choice,
+    path: PathBuf,
+    reader: results::reader::Reader,
+    cells: input::Rows,
+    choice: Choice,
 }
 
 /// Which rows of a results file are settled again.
@@ -37,6 +38,26 @@ pub(super) struct Choice {
 }
 
 impl Choice {
+    /// As it stands in a head's options: with another choice it is another run.
+    pub(super) fn named(&self) -> Vec<(&'static str, String)> {
+        let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
+        let reasons: Vec<_> = self.reasons.iter().map(|reason| reason.as_str()).collect();
+        [("status", statuses), ("reason", reasons)]
+            .into_iter()
+            .filter(|(_, words)| !words.is_empty())
+            .map(|(name, words)| (name, words.join(",")))
+            .collect()
+    }
+
+    /// Read back from a head's options.
+    pub(super) fn of_head(head: &Head) -> Self {
+        let words = |name| head.options.get(name).map_or("", String::as_str).split(',');
+        Self {
+            statuses: words("status").filter_map(Status::parse).collect(),
+            reasons: words("reason").filter_map(Reason::parse).collect(),
+        }
+    }
+
     /// Nothing chosen means: what may well succeed as it is.
     fn takes(&self, outcome: &Outcome) -> bool {
         if self.statuses.is_empty() && self.reasons.is_empty() {
@@ -74,7 +95,22 @@ impl Rows {
         Ok(Self::Input(Box::new(Reader::open(sources, options)?)))
     }
 
-    fn next(&mut self) -> Option<Result<Planned, FeedError>> {
+    /// Opens a results file.
+    pub(super) fn of_results(
+        path: &Path,
+        input: &InputConfig,
+        choice: Choice,
+    ) -> Result<Self, ResultsError> {
+        Ok(Self::Results(Box::new(OfResults {
+            path: path.to_owned(),
+            reader: results::reader::Reader::open(path)?,
+            cells: input::Rows::new(input.default_biz_id, input.require_biz_id),
+            choice,
+        })))
+    }
+
+    /// The next row.
+    pub(super) fn next(&mut self) -> Option<Result<Planned, FeedError>> {
         match self {
             Self::Input(reader) => Some(match reader.next()? {
                 Ok(row) => Ok(Planned { row, plan: Plan::Send }),

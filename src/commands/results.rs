@@ -1,0 +1,153 @@
+//! `bkassoc results`: what an unfinished run's journal knows so far.
+//!
+//! Rows without an outcome are written too, as far as the inputs can still be read: `in_doubt` where
+//! a mark says that they may have been sent, `not_attempted` otherwise. So the file can be given to
+//! rerun.
+
+use std::ffi::OsString;
+use std::iter::Peekable;
+use std::path::Path;
+
+use super::rows::{Choice, Rows, sources};
+use super::{Failure, input_options};
+use crate::cli::Results as Args;
+use crate::cli::layers::Typed;
+use crate::config::{self, Environment, Resolved};
+use crate::exit::Exit;
+use crate::journal;
+use crate::journal::replay::{self, Replay};
+use crate::manifest::{Head, Work};
+use crate::options::Format;
+use crate::outcome::{Outcome, Record, Status};
+use crate::plan::Planned;
+use crate::progress::Screen;
+use crate::results::reader::Reader;
+use crate::results::{self, Outcomes, ResultsError};
+use crate::site::{self, Site};
+use crate::target::Target;
+
+/// Runs it.
+pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
+    let to_stdout = args.output == Path::new("-");
+    let format = if to_stdout { Some(Format::Csv) } else { Format::of_name(&args.output) };
+    let format = format.ok_or_else(|| {
+        Failure::usage(format!("{}: results end with .csv, .tsv or .jsonl", args.output.display()))
+    })?;
+    if args.output == args.results {
+        return Err(Failure::usage("-o names the run's own results: give another file"));
+    }
+    match site::look(&args.results)? {
+        Site::Unfinished => unfinished(args, format, screen),
+        Site::Finished(manifest) => {
+            write(args, format, &manifest.head.files, Reader::open(&args.results)?)
+        }
+        Site::Free | Site::Stranger => Err(Failure::new(
+            Exit::Input,
+            format!("{}: there is no run, finished or not", args.results.display()),
+        )),
+    }
+}
+
+fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Failure> {
+    let journal = journal::path_for(&args.results);
+    let replay = replay::replay(&journal, |_| {})?;
+    let head = replay.head.clone().unwrap_or_else(|| unreachable!("a journal with lines has one"));
+    let files = head.files.clone();
+    let outcomes = Outcomes::of_journal(&journal)?;
+    match rows_of(&head) {
+        Ok(rows) => {
+            let all = Filled { rows, outcomes: outcomes.peekable(), replay };
+            write(args, format, &files, all)
+        }
+        Err(failure) => {
+            screen.say(&format!(
+                "bkassoc: {failure}: rows without an outcome are left out, since only the input has their text"
+            ));
+            write(args, format, &files, outcomes)
+        }
+    }
+}
+
+fn write(
+    args: &Args,
+    format: Format,
+    files: &[String],
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+) -> Result<Exit, Failure> {
+    if args.output == Path::new("-") {
+        let stdout = std::io::stdout().lock();
+        let _ = results::write_to(stdout, &args.output, format, files, records, |_| {})?;
+    } else {
+        results::write(&args.output, format, files, records, |_| {})?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The rows that a run reads, as its head says.
+pub(super) fn rows_of(head: &Head) -> Result<Rows, Failure> {
+    if head.inputs.iter().any(|name| name == "-") {
+        return Err(Failure::new(Exit::Input, "the input was standard input"));
+    }
+    let first = head.inputs.first().map(Path::new).unwrap_or_else(|| Path::new(""));
+    // The head keeps options as they were typed: read as an import's, they mean the same again.
+    let argv = ["bkassoc", "import", "--sandbox", "--"].into_iter().map(OsString::from);
+    let argv = argv.chain(head.inputs.iter().map(OsString::from));
+    let typed = Typed::parse(argv).map_err(|error| Failure::usage(error.to_string()))?;
+    let parent = config::Parent {
+        file: first.to_owned(),
+        target: Target { endpoint: Target::SANDBOX.to_owned(), ..head.target.clone() },
+        options: head.settings.clone(),
+    };
+    let nothing = Environment { variable: &|_| None, ..Environment::of_process() };
+    let Resolved::Run(config) = config::resolve(&typed, &nothing, Some(&parent))? else {
+        return Err(Failure::usage("an import has a target"));
+    };
+    match head.work {
+        Work::Import => {
+            let inputs: Vec<_> = head.inputs.iter().map(std::path::PathBuf::from).collect();
+            Ok(Rows::of_input(&sources(&inputs), &input_options(&config.input)?)?)
+        }
+        Work::Rerun | Work::Undo => {
+            Ok(Rows::of_results(first, &config.input, Choice::of_head(head))?)
+        }
+    }
+}
+
+/// The outcomes, with rows that have none in between.
+struct Filled<O: Iterator<Item = Result<Record, ResultsError>>> {
+    rows: Rows,
+    outcomes: Peekable<O>,
+    replay: Replay,
+}
+
+impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
+    type Item = Result<Record, ResultsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = match self.rows.next() {
+            None => return self.outcomes.next(),
+            Some(Ok(Planned { row, .. })) => row,
+            Some(Err(error)) => {
+                return Some(Err(ResultsError::Unreadable {
+                    path: "the input".into(),
+                    line: None,
+                    what: error.to_string(),
+                }));
+            }
+        };
+        let has_outcome = |next: &Result<Record, ResultsError>| {
+            next.as_ref().map_or(true, |record| record.ordinal == row.ordinal)
+        };
+        if let Some(next) = self.outcomes.next_if(has_outcome) {
+            return Some(next);
+        }
+        let status = if row.ordinal < self.replay.marked_through {
+            Status::InDoubt
+        } else {
+            Status::NotAttempted
+        };
+        let outcome = Outcome::open(status);
+        let (ordinal, file, line, cells) = (row.ordinal, row.file, row.line, row.cells);
+        Some(Ok(Record { ordinal, file, line, cells, outcome }))
+    }
+}
