@@ -9,6 +9,7 @@ mod road;
 mod rows;
 pub mod sandbox;
 mod signals;
+pub mod undo;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -125,6 +126,7 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
             Ok(print(&page))
         }
         Command::Rerun(args) => Ok(rerun::run(typed, &args, screen)?),
+        Command::Undo(args) => Ok(undo::run(typed, &args, screen)?),
         Command::Results(args) => Ok(results::run(&args, screen)?),
         Command::Sandbox(args) => Ok(sandbox::run(&args, screen)?),
         _ => Err(Failure::usage("not done yet").into()),

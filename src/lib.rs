@@ -23,6 +23,7 @@ pub mod outage;
 pub mod tally;
 pub mod summary;
 pub mod settle;
+pub mod removal;
 pub mod run;
 pub mod site;
 pub mod sort;

@@ -15,6 +15,13 @@ pub enum Plan {
         /// The largest id that had been seen before the call.
         floor: i64,
     },
+    /// It is to be deleted.
+    Delete {
+        /// The id under which it was created.
+        id: i64,
+        /// Whether a delete may have been sent already.
+        sent: bool,
+    },
     /// It is settled: the outcome is carried over from the parent run.
     Carry(Outcome),
 }
@@ -39,6 +46,7 @@ pub fn going_on(replay: &Replay, ordinal: u64, plan: Plan) -> Option<Plan> {
     }
     Some(match plan {
         Plan::Send => Plan::LookUpFirst { floor: replay.floor_of(ordinal) },
+        Plan::Delete { id, .. } => Plan::Delete { id, sent: true },
         Plan::LookUpFirst { .. } | Plan::Carry(_) => plan,
     })
 }

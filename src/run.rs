@@ -107,6 +107,7 @@ pub async fn run<'a, C: Cmdb>(
 #[derive(Debug)]
 enum Call {
     Create(usize),
+    Delete(usize),
     Find(Vec<usize>),
     Models(Vec<Arc<str>>),
     Probe,
@@ -362,7 +363,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
     fn wants_rows(&self) -> bool {
         // Rows that could go are enough when half a mark of them waits: what is marked and not sent
         // is in doubt after a crash. Rows that can't go make room for others to overtake.
-        let ready = self.staged.len() + self.rows.creates.len();
+        let ready = self.staged.len() + self.rows.writes.len();
         self.halt.is_none() && self.ended.is_none() && ready < MARK / 2
     }
 
@@ -397,7 +398,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             self.journal.mark(&fresh, self.largest_id);
         }
         for planned in &rows {
-            if let (Ok(link), Plan::Send | Plan::LookUpFirst { .. }) =
+            if let (Ok(link), Plan::Send | Plan::LookUpFirst { .. } | Plan::Delete { .. }) =
                 (&planned.row.link, &planned.plan)
             {
                 self.models.look(&link.association.obj_asst_id);
@@ -550,7 +551,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
     fn take_step(&mut self, slot: usize, step: crate::settle::Step, now: Instant) {
         use crate::settle::Step;
         match step {
-            Step::Create(at) => self.rows.put(slot, Place::Create, at, now),
+            Step::Create(at) => self.rows.put(slot, Place::Write, at, now),
             Step::LookUp(at) => self.rows.put(slot, Place::Look, at, now),
             Step::LookUpLast => self.rows.last.push(slot),
             Step::Settle(outcome) => self.settle(slot, outcome),

@@ -123,6 +123,8 @@ pub enum Pattern {
     Source(InstId),
     /// Any with this target.
     Target(InstId),
+    /// Whatever has this id.
+    Id(i64),
 }
 
 impl Serialize for Pattern {
@@ -140,6 +142,9 @@ impl Pattern {
         }
         if let Self::Pair(_, target) | Self::Target(target) = self {
             map.serialize_entry("bk_asst_inst_id", &target.get())?;
+        }
+        if let Self::Id(id) = self {
+            map.serialize_entry("id", &id)?;
         }
         Ok(())
     }

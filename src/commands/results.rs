@@ -9,6 +9,7 @@ use std::iter::Peekable;
 use std::path::Path;
 
 use super::rows::{Choice, Rows, sources};
+use super::undo;
 use super::{Failure, input_options};
 use crate::cli::Results as Args;
 use crate::cli::layers::Typed;
@@ -107,9 +108,8 @@ pub(super) fn rows_of(head: &Head) -> Result<Rows, Failure> {
             let inputs: Vec<_> = head.inputs.iter().map(std::path::PathBuf::from).collect();
             Ok(Rows::of_input(&sources(&inputs), &input_options(&config.input)?)?)
         }
-        Work::Rerun | Work::Undo => {
-            Ok(Rows::of_results(first, &config.input, Choice::of_head(head))?)
-        }
+        Work::Rerun => Ok(Rows::of_results(first, &config.input, Choice::of_head(head))?),
+        Work::Undo => Ok(Rows::to_undo(first, head.options.contains_key(undo::INCLUDE_RECOVERED))?),
     }
 }
 

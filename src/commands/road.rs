@@ -179,7 +179,7 @@ impl Road<'_> {
         }
     }
 
-    fn target(&self) -> &Target {
+    pub(super) fn target(&self) -> &Target {
         &self.config.connection.as_ref().expect("this command calls a server").target
     }
 
@@ -373,7 +373,7 @@ impl Road<'_> {
         }
     }
 
-    fn ask(&self, question: &str) -> Result<bool, Failure> {
+    pub(super) fn ask(&self, question: &str) -> Result<bool, Failure> {
         use std::io::{BufRead, IsTerminal};
         if !std::io::stdin().is_terminal() {
             return Err(Failure::usage(format!(

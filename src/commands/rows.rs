@@ -18,6 +18,8 @@ pub(super) enum Rows {
     Input(Box<Reader>),
     /// The results of another run.
     Results(Box<OfResults>),
+    /// What another run created.
+    Undo(Box<ToUndo>),
 }
 
 /// The rows of a results file: those that are chosen are settled again, the others carried over.
@@ -26,6 +28,40 @@ pub(super) struct OfResults {
     reader: results::reader::Reader,
     cells: input::Rows,
     choice: Choice,
+}
+
+/// The rows of a results file that a run created. The others are no rows of an undo.
+pub(super) struct ToUndo {
+    path: PathBuf,
+    reader: results::reader::Reader,
+    cells: input::Rows,
+    include_recovered: bool,
+    count: u64,
+}
+
+impl ToUndo {
+    /// Whether an undo deletes it.
+    pub(super) fn takes(outcome: &Outcome, include_recovered: bool) -> Option<i64> {
+        let taken = outcome.status == Status::Created
+            || (include_recovered && outcome.status == Status::Recovered);
+        outcome.association_id.filter(|_| taken)
+    }
+
+    fn next(&mut self) -> Option<Result<Planned, ResultsError>> {
+        loop {
+            let record = match self.reader.next()? {
+                Ok(record) => record,
+                Err(error) => return Some(Err(error)),
+            };
+            let Some(id) = Self::takes(&record.outcome, self.include_recovered) else { continue };
+            let (cells, link) = self.cells.read(record.cells.all());
+            let ordinal = self.count;
+            self.count += 1;
+            let Record { file, line, .. } = record;
+            let row = Row { ordinal, file, line, cells, link };
+            return Some(Ok(Planned { row, plan: Plan::Delete { id, sent: false } }));
+        }
+    }
 }
 
 /// Which rows of a results file are settled again.
@@ -109,6 +145,17 @@ impl Rows {
         })))
     }
 
+    /// Opens a results file to delete what it says was created.
+    pub(super) fn to_undo(path: &Path, include_recovered: bool) -> Result<Self, ResultsError> {
+        Ok(Self::Undo(Box::new(ToUndo {
+            path: path.to_owned(),
+            reader: results::reader::Reader::open(path)?,
+            cells: input::Rows::new(None, false),
+            include_recovered,
+            count: 0,
+        })))
+    }
+
     /// The next row.
     pub(super) fn next(&mut self) -> Option<Result<Planned, FeedError>> {
         match self {
@@ -120,19 +167,25 @@ impl Rows {
                 Ok(record) => Ok(results.planned(record)),
                 Err(error) => Err(FeedError::Unreadable(error.to_string())),
             }),
+            Self::Undo(undo) => {
+                Some(undo.next()?.map_err(|error| FeedError::Unreadable(error.to_string())))
+            }
         }
     }
 
     fn digests(&self) -> Result<Vec<Digested>, FeedError> {
         match self {
             Self::Input(reader) => Ok(reader.digests().iter().map(digested).collect()),
-            Self::Results(results) => {
-                let digest = input::digest(&Source::Path(results.path.clone()))
-                    .map_err(|error| FeedError::Unreadable(error.to_string()))?;
-                Ok(vec![digested(&digest)])
-            }
+            Self::Results(results) => digest_of(&results.path),
+            Self::Undo(undo) => digest_of(&undo.path),
         }
     }
+}
+
+fn digest_of(path: &Path) -> Result<Vec<Digested>, FeedError> {
+    let digest = input::digest(&Source::Path(path.to_owned()))
+        .map_err(|error| FeedError::Unreadable(error.to_string()))?;
+    Ok(vec![digested(&digest)])
 }
 
 pub(super) fn digested(digest: &crate::input::Digest) -> Digested {

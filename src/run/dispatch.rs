@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::rows::Life;
 use super::{COMPANY, Call, DRAIN, LINGER, Run};
 use crate::cmdb::Cmdb;
 use crate::outage::May;
@@ -41,7 +42,7 @@ impl<C: Cmdb> Run<'_, C> {
             May::Probe => self.probe(),
             _ if self.may_ask(now) => self.question(),
             _ if self.looks_due(now) => self.find(),
-            _ => self.create(),
+            _ => self.write(),
         };
         match may {
             May::Probe => self.outage.probe_sent(),
@@ -56,11 +57,11 @@ impl<C: Cmdb> Run<'_, C> {
         if may == May::Probe || self.may_ask(now) || self.looks_due(now) {
             return true;
         }
-        while let Some(&slot) = self.rows.creates.front() {
-            let Some(step) = self.rows.life(slot).before_create(&self.policy) else {
+        while let Some(&slot) = self.rows.writes.front() {
+            let Some(step) = self.rows.life(slot).before_write(&self.policy) else {
                 return true;
             };
-            self.rows.creates.pop_front();
+            self.rows.writes.pop_front();
             self.take_step(slot, step, now);
         }
         self.looks_due(now)
@@ -72,11 +73,11 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn looks_due(&self, now: Instant) -> bool {
         let looks = &self.rows.looks;
-        let creates_first = self.outage.is_on() && !self.rows.creates.is_empty();
+        let creates_first = self.outage.is_on() && !self.rows.writes.is_empty();
         !looks.is_empty()
             && !creates_first
             && (looks.len() >= COMPANY
-                || self.rows.creates.is_empty()
+                || self.rows.writes.is_empty()
                 || self.rows.looks_since.is_some_and(|since| since + LINGER <= now))
     }
 
@@ -97,9 +98,9 @@ impl<C: Cmdb> Run<'_, C> {
             }
             _ => match self.rows.any() {
                 Some(life) => Request::Find(Find {
-                    obj_id: Arc::clone(&life.model.source),
-                    obj_asst_id: Arc::clone(&life.model.obj_asst_id),
-                    any_of: life.patterns().collect(),
+                    obj_id: Arc::clone(&life.model().source),
+                    obj_asst_id: Arc::clone(&life.model().obj_asst_id),
+                    any_of: life.patterns(),
                 }),
                 None => Request::Models(self.models.question()),
             },
@@ -109,7 +110,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn find(&mut self) -> (Call, Request) {
         let slots = self.rows.take_looks(self.find_limit);
-        let model = Arc::clone(&self.rows.life(slots[0]).model);
+        let model = Arc::clone(self.rows.life(slots[0]).model());
         let any_of = slots.iter().flat_map(|&slot| self.rows.life(slot).patterns()).collect();
         self.tally.calls.sent(CallKind::Find);
         let request = Request::Find(Find {
@@ -120,16 +121,25 @@ impl<C: Cmdb> Run<'_, C> {
         (Call::Find(slots), request)
     }
 
-    fn create(&mut self) -> (Call, Request) {
-        let slot = self.rows.creates.pop_front().expect("there is a call");
-        self.tally.calls.sent(CallKind::Create);
+    fn write(&mut self) -> (Call, Request) {
+        let slot = self.rows.writes.pop_front().expect("there is a call");
         let largest_id = self.largest_id;
-        let life = self.rows.life_mut(slot);
-        life.about_to_create(largest_id);
-        let mut link = life.link.clone();
-        if !self.options.send_biz_id {
-            link.biz_id = None;
+        match self.rows.life_mut(slot) {
+            Life::Create(life) => {
+                life.about_to_create(largest_id);
+                let mut link = life.link.clone();
+                if !self.options.send_biz_id {
+                    link.biz_id = None;
+                }
+                self.tally.calls.sent(CallKind::Create);
+                (Call::Create(slot), Request::Create(link))
+            }
+            Life::Delete(removal) => {
+                let obj_id = Arc::clone(&removal.model.source);
+                let id = removal.id;
+                self.tally.calls.sent(CallKind::Delete);
+                (Call::Delete(slot), Request::Delete { obj_id, id })
+            }
         }
-        (Call::Create(slot), Request::Create(link))
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use super::rows::Life;
 use super::{Call, FORBIDDEN_ROWS, Landed, Run};
 use crate::cmdb::Cmdb;
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason};
 use crate::retry::Backoff;
 use crate::settle::{Step, Told};
-use crate::verdict::{Cause, Query, Stop, Verdict, judge, judge_query};
+use crate::verdict::{Cause, Deletion, Query, Stop, Verdict, judge, judge_delete, judge_query};
 use crate::wire::{Found, Reply};
 
 impl<C: Cmdb> Run<'_, C> {
@@ -25,6 +26,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.tally.calls.answered(now - sent_at);
         match call {
             Call::Create(slot) => self.land_create(slot, &reply, sent_at, now),
+            Call::Delete(slot) => self.land_delete(slot, &reply, sent_at, now),
             Call::Find(slots) => self.land_find(slots, &reply, sent_at, now),
             Call::Models(names) => self.land_models(names, &reply, sent_at, now),
             Call::Probe => {
@@ -37,7 +39,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_create(&mut self, slot: usize, reply: &Reply, sent_at: Instant, now: Instant) {
         let verdict = judge(reply, self.proven);
-        tracing::debug!(?verdict, row = %self.rows.life(slot).link.association, "create");
+        tracing::debug!(?verdict, row = %self.rows.life(slot).association(), "create");
         let cause = match verdict {
             Verdict::InDoubt(cause) | Verdict::Again(cause) => Some(cause),
             _ => None,
@@ -49,8 +51,45 @@ impl<C: Cmdb> Run<'_, C> {
             self.largest_id = self.largest_id.max(id);
             self.proven = true;
         }
-        let told = told(reply);
-        let step = self.rows.life_mut(slot).on_verdict(verdict, told, sent_at, now, &mut self.rng);
+        let Life::Create(life) = self.rows.life_mut(slot) else { return };
+        let step = life.on_verdict(verdict, told(reply), sent_at, now, &mut self.rng);
+        self.note_cause(slot, cause, reply, sent_at, now);
+        match (verdict, step) {
+            (Verdict::Failed(Reason::Forbidden), Step::Settle(outcome)) if !self.permitted => {
+                self.hold_forbidden(slot, outcome, reply);
+            }
+            (_, step) => {
+                self.note_permission(verdict);
+                self.take_step(slot, step, now);
+            }
+        }
+    }
+
+    fn land_delete(&mut self, slot: usize, reply: &Reply, sent_at: Instant, now: Instant) {
+        let verdict = judge_delete(reply, self.proven);
+        tracing::debug!(?verdict, row = %self.rows.life(slot).association(), "delete");
+        let cause = match verdict {
+            Deletion::InDoubt(cause) | Deletion::Again(cause) => Some(cause),
+            _ => None,
+        };
+        if let Deletion::Stop(stop) = verdict {
+            self.stop_for(stop, reply);
+        }
+        let Life::Delete(removal) = self.rows.life_mut(slot) else { return };
+        let step = removal.on_deletion(verdict, told(reply), now, &mut self.rng);
+        self.note_cause(slot, cause, reply, sent_at, now);
+        self.take_step(slot, step, now);
+    }
+
+    /// What a row's call says about the server.
+    fn note_cause(
+        &mut self,
+        slot: usize,
+        cause: Option<Cause>,
+        reply: &Reply,
+        sent_at: Instant,
+        now: Instant,
+    ) {
         self.slow_down(cause, reply, sent_at, now);
         match cause {
             Some(cause @ (Cause::NoAnswer | Cause::Overload)) => {
@@ -60,15 +99,6 @@ impl<C: Cmdb> Run<'_, C> {
         }
         if cause.is_some() {
             self.tally.calls.retries += 1;
-        }
-        match (verdict, step) {
-            (Verdict::Failed(Reason::Forbidden), Step::Settle(outcome)) if !self.permitted => {
-                self.hold_forbidden(slot, outcome, reply);
-            }
-            (_, step) => {
-                self.note_permission(verdict);
-                self.take_step(slot, step, now);
-            }
         }
     }
 
@@ -118,7 +148,7 @@ impl<C: Cmdb> Run<'_, C> {
         match query {
             Query::Answered if found.is_some() => {
                 self.proven = true;
-                if self.rows.creates.is_empty() {
+                if self.rows.writes.is_empty() {
                     self.answered_by_server();
                 }
                 self.found(slots, &found.unwrap_or_default(), sent_at, now);
@@ -138,7 +168,7 @@ impl<C: Cmdb> Run<'_, C> {
                      settled. Give the user permission to find instances of {}, then give the \
                      same command",
                     shown(&told(reply)),
-                    self.rows.life(slots[0]).model.source,
+                    self.rows.life(slots[0]).model().source,
                 ),
             ),
             Query::Stop(stop) => self.stop_for(stop, reply),
@@ -168,13 +198,18 @@ impl<C: Cmdb> Run<'_, C> {
             by_source.entry(one.bk_inst_id).or_default().push(one);
             by_target.entry(one.bk_asst_inst_id).or_default().push(one);
         }
+        let by_id: FxHashMap<i64, &Found> = found.iter().map(|found| (found.id, found)).collect();
         for slot in slots {
-            let association = &self.rows.life(slot).link.association;
+            let life = self.rows.life(slot);
+            let association = life.association();
             let source = by_source.get(&association.inst_id.get());
             let target = by_target.get(&association.asst_inst_id.get());
-            let near: Vec<Found> = (source.into_iter().chain(target).flatten())
+            let mut near: Vec<Found> = (source.into_iter().chain(target).flatten())
                 .map(|found| Found::clone(found))
                 .collect();
+            if let Life::Delete(removal) = life {
+                near.extend(by_id.get(&removal.id).map(|found| Found::clone(found)));
+            }
             let policy = self.policy;
             let life = self.rows.life_mut(slot);
             let step = life.on_found(&near, asked_at, now, &policy, &mut self.rng);

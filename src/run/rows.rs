@@ -7,21 +7,100 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use rand::Rng;
 use slab::Slab;
 use tokio::time::Instant;
 
-use crate::association::{ModelAssociation, Row};
+use crate::association::{Association, ModelAssociation, Row};
 use crate::conflict::Conflicts;
 use crate::plan::Plan;
-use crate::settle::{Life, Step};
+use crate::removal::Removal;
+use crate::settle::{self, Policy, Step, Told};
+use crate::wire::{Found, Pattern};
 
 /// What a row waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
-    /// Its create.
-    Create,
+    /// Its create or delete.
+    Write,
     /// Its look-up.
     Look,
+}
+
+/// What a row lives for.
+#[derive(Debug)]
+pub(super) enum Life {
+    /// To exist.
+    Create(settle::Life),
+    /// To be gone.
+    Delete(Removal),
+}
+
+impl Life {
+    pub(super) fn model(&self) -> &Arc<ModelAssociation> {
+        match self {
+            Self::Create(life) => &life.model,
+            Self::Delete(removal) => &removal.model,
+        }
+    }
+
+    pub(super) fn association(&self) -> &Association {
+        match self {
+            Self::Create(life) => &life.link.association,
+            Self::Delete(removal) => &removal.association,
+        }
+    }
+
+    /// What to look for.
+    pub(super) fn patterns(&self) -> Vec<Pattern> {
+        match self {
+            Self::Create(life) => life.patterns().collect(),
+            Self::Delete(removal) => removal.patterns().to_vec(),
+        }
+    }
+
+    /// Whether the row ends here instead of being sent once more.
+    pub(super) fn before_write(&self, policy: &Policy) -> Option<Step> {
+        match self {
+            Self::Create(life) => life.before_create(policy),
+            Self::Delete(removal) => removal.before_delete(policy),
+        }
+    }
+
+    pub(super) fn on_found(
+        &mut self,
+        found: &[Found],
+        asked_at: Instant,
+        now: Instant,
+        policy: &Policy,
+        rng: &mut impl Rng,
+    ) -> Step {
+        match self {
+            Self::Create(life) => life.on_found(found, asked_at, now, policy, rng),
+            Self::Delete(removal) => removal.on_found(found, now, rng),
+        }
+    }
+
+    pub(super) fn on_unfindable(&mut self, told: Told) -> Step {
+        match self {
+            Self::Create(life) => life.on_unfindable(told),
+            Self::Delete(removal) => removal.on_unfindable(told),
+        }
+    }
+
+    pub(super) fn give_back(&mut self, attempts: u32) {
+        match self {
+            Self::Create(life) => life.give_back(attempts),
+            Self::Delete(removal) => removal.give_back(attempts),
+        }
+    }
+
+    fn look_last(&mut self) {
+        match self {
+            Self::Create(life) => life.look_last(),
+            Self::Delete(removal) => removal.look_last(),
+        }
+    }
 }
 
 /// A row under way.
@@ -37,8 +116,8 @@ pub(super) struct Rows {
     /// What a row does first, by slot, while it stands behind others.
     first: Vec<Option<Place>>,
     conflicts: Conflicts,
-    /// Ready to be created, first come, first served.
-    pub(super) creates: VecDeque<usize>,
+    /// Ready to be created or deleted, first come, first served.
+    pub(super) writes: VecDeque<usize>,
     /// Ready to be looked up.
     pub(super) looks: VecDeque<usize>,
     /// Since when the oldest of them waits.
@@ -84,17 +163,26 @@ impl Rows {
     ) {
         let Ok(link) = row.link.clone() else { return };
         let mapping = model.mapping;
-        let (life, step) = Life::begin(link, model, plan, largest_id, started);
+        let (life, step) = match *plan {
+            Plan::Delete { id, sent } => {
+                let (removal, step) = Removal::begin(link.association, model, id, sent, now);
+                (Life::Delete(removal), step)
+            }
+            _ => {
+                let (life, step) = settle::Life::begin(link, model, plan, largest_id, started);
+                (Life::Create(life), step)
+            }
+        };
         let place = match step {
             Step::LookUp(_) => Place::Look,
-            _ => Place::Create,
+            _ => Place::Write,
         };
         let slot = self.rows.insert(Under { life, row });
         if self.first.len() <= slot {
             self.first.resize(slot + 1, None);
         }
         self.first[slot] = Some(place);
-        let association = &self.rows[slot].life.link.association;
+        let association = self.rows[slot].life.association();
         if self.conflicts.enter(slot, number, mapping, association) {
             self.first[slot] = None;
             self.put(slot, place, now, now);
@@ -103,13 +191,13 @@ impl Rows {
 
     /// A settled row makes room; rows that stood behind it may go.
     pub(super) fn leave(&mut self, slot: usize) -> Under {
-        let Self { conflicts, first, creates, looks, looks_since, .. } = self;
+        let Self { conflicts, first, writes, looks, looks_since, .. } = self;
         conflicts.leave(slot, |freed| match first[freed].take() {
             Some(Place::Look) => {
                 looks.push_back(freed);
                 looks_since.get_or_insert_with(Instant::now);
             }
-            _ => creates.push_back(freed),
+            _ => writes.push_back(freed),
         });
         self.rows.remove(slot)
     }
@@ -121,7 +209,7 @@ impl Rows {
             return;
         }
         match place {
-            Place::Create => self.creates.push_back(slot),
+            Place::Write => self.writes.push_back(slot),
             Place::Look => {
                 self.looks.push_back(slot);
                 self.looks_since.get_or_insert(now);
@@ -148,11 +236,11 @@ impl Rows {
         let Some(&oldest) = self.looks.front() else {
             return Vec::new();
         };
-        let model = Arc::clone(&self.rows[oldest].life.model);
+        let model = Arc::clone(self.rows[oldest].life.model());
         let mut taken = Vec::new();
         let mut others = VecDeque::new();
         for slot in self.looks.drain(..) {
-            if taken.len() < most && Arc::ptr_eq(&self.rows[slot].life.model, &model) {
+            if taken.len() < most && Arc::ptr_eq(self.rows[slot].life.model(), &model) {
                 taken.push(slot);
             } else {
                 others.push_back(slot);
@@ -167,7 +255,7 @@ impl Rows {
 
     /// Whether any row waits for something that will come by itself.
     pub(super) fn is_moving(&self) -> bool {
-        !(self.creates.is_empty() && self.looks.is_empty() && self.timers.is_empty())
+        !(self.writes.is_empty() && self.looks.is_empty() && self.timers.is_empty())
     }
 
     /// Sends the rows kept for the end to their last look.

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
+use crate::association::InstId;
 use crate::wire::{Pattern, code};
 
 /// Any of these.
@@ -50,14 +51,15 @@ impl Filter {
     /// What the importer's own look-up asks.
     pub(super) fn of_patterns(obj_asst_id: &str, patterns: &[Pattern]) -> Self {
         let one = |pattern: &Pattern| {
-            let (source, target) = match *pattern {
-                Pattern::Pair(source, target) => (Some(source), Some(target)),
-                Pattern::Source(source) => (Some(source), None),
-                Pattern::Target(target) => (None, Some(target)),
-            };
+            let source = |id: InstId| Term::equal("bk_inst_id", id.get().into());
+            let target = |id: InstId| Term::equal("bk_asst_inst_id", id.get().into());
             let mut terms = vec![Term::equal("bk_obj_asst_id", obj_asst_id.into())];
-            terms.extend(source.map(|id| Term::equal("bk_inst_id", id.get().into())));
-            terms.extend(target.map(|id| Term::equal("bk_asst_inst_id", id.get().into())));
+            match *pattern {
+                Pattern::Pair(from, to) => terms.extend([source(from), target(to)]),
+                Pattern::Source(from) => terms.push(source(from)),
+                Pattern::Target(to) => terms.push(target(to)),
+                Pattern::Id(id) => terms.push(Term::equal("id", id.into())),
+            }
             Alternative(terms)
         };
         Self(patterns.iter().map(one).collect())
