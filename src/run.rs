@@ -6,6 +6,7 @@
 //! called when nothing collides and the pacer lets them, and written down when they are settled.
 //! Knows nothing of files' formats or of HTTP.
 
+mod batches;
 mod dispatch;
 mod landing;
 mod rows;
@@ -36,6 +37,7 @@ use crate::settle::Policy;
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::wire::{Reply, Request};
+use batches::Batches;
 use rows::{Place, Rows, Under};
 
 /// Rows under way at most: waiting for a collision, a retry or a parked doubt included.
@@ -107,6 +109,7 @@ pub async fn run<'a, C: Cmdb>(
 #[derive(Debug)]
 enum Call {
     Create(usize),
+    Batch(Vec<usize>),
     Delete(usize),
     Find(Vec<usize>),
     Models(Vec<Arc<str>>),
@@ -149,6 +152,7 @@ struct Run<'a, C> {
     asking: bool,
     ask_at: Instant,
     rows: Rows,
+    batches: Batches,
     pacer: Pacer,
     outage: Outage,
     rng: StdRng,
@@ -208,6 +212,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             asking: false,
             ask_at: started,
             rows: Rows::default(),
+            batches: Batches::new(options.batch),
             pacer: Pacer::new(rate, options.concurrency),
             outage: Outage::default(),
             rng: StdRng::seed_from_u64(setting.seed),
@@ -364,7 +369,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
         // Rows that could go are enough when half a mark of them waits: what is marked and not sent
         // is in doubt after a crash. Rows that can't go make room for others to overtake.
         let ready = self.staged.len() + self.rows.writes.len();
-        self.halt.is_none() && self.ended.is_none() && ready < MARK / 2
+        let enough = self.batches.size().map_or(MARK / 2, |size| (size * 8).max(MARK / 2));
+        self.halt.is_none() && self.ended.is_none() && ready < enough
     }
 
     /// Takes rows from the reader and writes the mark that covers them.

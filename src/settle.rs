@@ -77,6 +77,12 @@ pub struct Life {
     /// Empty look-ups in a row since the server said "taken".
     looked: u32,
     unknown_codes: u32,
+    /// Batches that took the row with them and got no answer.
+    lost_batches: u32,
+    /// A batch refused the row without a number.
+    refused_in_batch: bool,
+    /// It goes singly from now on.
+    single: bool,
     last_look: bool,
     cause: Option<Cause>,
     told: Told,
@@ -103,6 +109,9 @@ impl Life {
             taken: None,
             looked: 0,
             unknown_codes: 0,
+            lost_batches: 0,
+            refused_in_batch: false,
+            single: false,
             last_look: false,
             cause: None,
             told: Told::default(),
@@ -202,6 +211,49 @@ impl Life {
         }
     }
 
+    /// Whether the row may travel with others.
+    pub fn may_batch(&self) -> bool {
+        !self.single
+    }
+
+    /// A batch named the row's id.
+    pub fn on_batch_created(&mut self, id: i64, request_id: Option<String>) -> Step {
+        self.attempts += 1;
+        self.told = Told { request_id, ..Told::default() };
+        self.end_well(Status::Created, id)
+    }
+
+    /// A batch refused the row, with a text and no number: where it is not there, it goes singly to
+    /// get one.
+    pub fn on_batch_refused(&mut self, now: Instant) -> Step {
+        self.refused_in_batch = true;
+        Step::LookUp(now)
+    }
+
+    /// A batch with the row in it may have been executed. Charges nothing: it need not be the row's
+    /// doing. After the second time it goes singly.
+    pub fn on_batch_lost(&mut self, told: Told, sent_at: Instant, now: Instant) -> Step {
+        self.told = told;
+        self.unpaid += 1;
+        self.lost_batches += 1;
+        self.single = self.lost_batches >= 2;
+        self.doubt = Some(Doubt { sent_at });
+        self.doubted = true;
+        Step::LookUp(now)
+    }
+
+    /// A batch with the row in it was not executed.
+    pub fn on_batch_again(&mut self, now: Instant, rng: &mut impl Rng) -> Step {
+        self.unpaid += 1;
+        Step::Create(now + self.backoff(rng))
+    }
+
+    /// The row goes singly from now on, at once.
+    pub fn go_singly(&mut self, now: Instant) -> Step {
+        self.single = true;
+        Step::Create(now)
+    }
+
     /// A look-up that was sent at `asked_at` found these (and perhaps others).
     pub fn on_found(
         &mut self,
@@ -214,6 +266,9 @@ impl Life {
         if let Some(id) = found.iter().filter(|f| self.is_this(f)).map(|f| f.id).min() {
             let ours = self.doubted && id > self.floor;
             return self.end_well(if ours { Status::Recovered } else { Status::Existed }, id);
+        }
+        if std::mem::take(&mut self.refused_in_batch) {
+            return self.go_singly(now);
         }
         if let Some(doubt) = self.doubt {
             let believed_at = doubt.sent_at + policy.settle_after;

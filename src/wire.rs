@@ -3,6 +3,7 @@
 //! Owns what the bytes mean. Knows nothing of how they travel or what an answer means for a row.
 //! Sources: contract sections 1 to 9, captures 1 to 8.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -343,6 +344,32 @@ impl Envelope {
         self.data_as::<Created>().map(|created| created.id).filter(|id| *id > 0)
     }
 
+    /// What a batch says of its items, by their places in the request. Texts only say that an item was
+    /// refused (contract section 6); an id that is named twice is named for nobody.
+    pub fn batch(&self) -> Option<BatchAnswer> {
+        #[derive(Deserialize)]
+        struct Data {
+            #[serde(default)]
+            success_created: Option<HashMap<String, RawId>>,
+            #[serde(default)]
+            error_msg: Option<HashMap<String, de::IgnoredAny>>,
+        }
+        let data = self.data_as::<Data>()?;
+        let mut answer = BatchAnswer::default();
+        let mut named = HashMap::new();
+        for (place, id) in data.success_created.unwrap_or_default() {
+            let (Ok(place), Some(id)) = (place.parse(), id.0.filter(|id| *id > 0)) else {
+                continue;
+            };
+            *named.entry(id).or_insert(0) += 1;
+            answer.created.insert(place, id);
+        }
+        answer.created.retain(|_, id| named[id] == 1);
+        let refused = data.error_msg.unwrap_or_default();
+        answer.refused = refused.into_keys().filter_map(|place| place.parse().ok()).collect();
+        Some(answer)
+    }
+
     /// What a look-up found. `None` where the answer can't be trusted; JSON's null is an empty list
     /// (a nil slice in Go).
     pub fn found(&self) -> Option<Vec<Found>> {
@@ -387,6 +414,19 @@ pub struct Found {
     /// The target.
     pub bk_asst_inst_id: u64,
 }
+
+/// What a batch says of its items.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchAnswer {
+    /// The ids of items that were created.
+    pub created: HashMap<usize, i64>,
+    /// Items that were refused.
+    pub refused: HashSet<usize>,
+}
+
+/// An id, or nothing where it is no integer.
+#[derive(Deserialize)]
+struct RawId(#[serde(deserialize_with = "lenient_code")] Option<i64>);
 
 /// What an answer's headers say of the server's limit (contract section 9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::rows::Life;
-use super::{COMPANY, Call, DRAIN, LINGER, Run};
+use super::{COMPANY, Call, DRAIN, LINGER, LOOK_AHEAD, Run};
 use crate::cmdb::Cmdb;
 use crate::outage::May;
 use crate::pacer::Hold;
@@ -59,7 +59,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         while let Some(&slot) = self.rows.writes.front() {
             let Some(step) = self.rows.life(slot).before_write(&self.policy) else {
-                return true;
+                return !self.awaits_company();
             };
             self.rows.writes.pop_front();
             self.take_step(slot, step, now);
@@ -122,11 +122,25 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn write(&mut self) -> (Call, Request) {
-        let slot = self.rows.writes.pop_front().expect("there is a call");
+        let slots = match self.batches.size() {
+            Some(size) => self.rows.take_batch(size),
+            None => self.rows.writes.pop_front().into_iter().collect(),
+        };
         let largest_id = self.largest_id;
-        match self.rows.life_mut(slot) {
-            Life::Create(life) => {
+        for &slot in &slots {
+            if let Life::Create(life) = self.rows.life_mut(slot) {
                 life.about_to_create(largest_id);
+            }
+        }
+        match slots[..] {
+            [slot] => self.write_one(slot),
+            _ => self.write_many(slots),
+        }
+    }
+
+    fn write_one(&mut self, slot: usize) -> (Call, Request) {
+        match self.rows.life(slot) {
+            Life::Create(life) => {
                 let mut link = life.link.clone();
                 if !self.options.send_biz_id {
                     link.biz_id = None;
@@ -141,5 +155,23 @@ impl<C: Cmdb> Run<'_, C> {
                 (Call::Delete(slot), Request::Delete { obj_id, id })
             }
         }
+    }
+
+    fn write_many(&mut self, slots: Vec<usize>) -> (Call, Request) {
+        let model = Arc::clone(self.rows.life(slots[0]).model());
+        let pair = |slot: &usize| {
+            let association = self.rows.life(*slot).association();
+            (association.inst_id, association.asst_inst_id)
+        };
+        let pairs = slots.iter().map(pair).collect();
+        self.tally.calls.sent(CallKind::Batch);
+        (Call::Batch(slots), Request::CreateMany { model, pairs })
+    }
+
+    /// Whether a batch should wait for rows that are about to be let in.
+    fn awaits_company(&self) -> bool {
+        self.batches.size().is_some_and(|size| self.rows.writes.len() < size)
+            && !self.staged.is_empty()
+            && self.rows.len() < LOOK_AHEAD
     }
 }

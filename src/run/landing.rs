@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
@@ -11,9 +12,11 @@ use crate::cmdb::Cmdb;
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason};
 use crate::retry::Backoff;
-use crate::settle::{Step, Told};
-use crate::verdict::{Cause, Deletion, Query, Stop, Verdict, judge, judge_delete, judge_query};
-use crate::wire::{Found, Reply};
+use crate::settle::{self, Step, Told};
+use crate::verdict::{
+    Batch, Cause, Deletion, Query, Stop, Verdict, judge, judge_batch, judge_delete, judge_query,
+};
+use crate::wire::{BatchAnswer, Envelope, Found, Reply};
 
 impl<C: Cmdb> Run<'_, C> {
     pub(super) fn land(&mut self, landed: Landed) {
@@ -26,6 +29,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.tally.calls.answered(now - sent_at);
         match call {
             Call::Create(slot) => self.land_create(slot, &reply, sent_at, now),
+            Call::Batch(slots) => self.land_batch(&slots, &reply, sent_at, now),
             Call::Delete(slot) => self.land_delete(slot, &reply, sent_at, now),
             Call::Find(slots) => self.land_find(slots, &reply, sent_at, now),
             Call::Models(names) => self.land_models(names, &reply, sent_at, now),
@@ -62,6 +66,95 @@ impl<C: Cmdb> Run<'_, C> {
                 self.note_permission(verdict);
                 self.take_step(slot, step, now);
             }
+        }
+    }
+
+    fn land_batch(&mut self, slots: &[usize], reply: &Reply, sent_at: Instant, now: Instant) {
+        let verdict = judge_batch(reply, self.proven);
+        tracing::debug!(?verdict, rows = slots.len(), "batch");
+        let cause = match verdict {
+            Batch::InDoubt(cause) | Batch::Again(cause) => Some(cause),
+            _ => None,
+        };
+        self.slow_down(cause, reply, sent_at, now);
+        // One call is one row's worth of silence: three lost batches are an outage, one is not.
+        if let Some(Cause::NoAnswer | Cause::Overload) = cause {
+            self.unanswered(slots[0], 0, now);
+            self.batches.shrink(slots.len());
+        } else {
+            self.answered_by_server();
+        }
+        if cause.is_some() {
+            self.tally.calls.retries += 1;
+        }
+        match (verdict, reply) {
+            (Batch::Answered, Reply::Answered(answer)) => {
+                let items = answer.envelope.as_ref().and_then(Envelope::batch).unwrap_or_default();
+                self.proven = true;
+                self.batches.grow();
+                self.land_items(slots, &items, reply, sent_at, now);
+            }
+            (Batch::NoSuchPath, _) => {
+                tracing::warn!("this server has no batches: rows go singly");
+                self.batches.give_up();
+                self.each_of(slots, now, |life, _| life.go_singly(now));
+            }
+            (Batch::Refused, _) => {
+                self.batches.shrink(slots.len());
+                self.each_of(slots, now, |life, _| life.go_singly(now));
+            }
+            (Batch::Again(_), _) => {
+                self.each_of(slots, now, |life, rng| life.on_batch_again(now, rng));
+            }
+            (Batch::Answered | Batch::InDoubt(_), _) => {
+                let told = told(reply);
+                self.each_of(slots, now, |life, _| life.on_batch_lost(told.clone(), sent_at, now));
+            }
+            (Batch::Stop(stop), _) => {
+                self.stop_for(stop, reply);
+                self.each_of(slots, now, |life, _| life.go_singly(now));
+            }
+        }
+    }
+
+    /// Items that an answer names are what it says; the others are in doubt.
+    fn land_items(
+        &mut self,
+        slots: &[usize],
+        items: &BatchAnswer,
+        reply: &Reply,
+        sent_at: Instant,
+        now: Instant,
+    ) {
+        let told = told(reply);
+        for (place, &slot) in slots.iter().enumerate() {
+            let Life::Create(life) = self.rows.life_mut(slot) else { continue };
+            let step = match items.created.get(&place) {
+                Some(&id) if !items.refused.contains(&place) => {
+                    self.largest_id = self.largest_id.max(id);
+                    self.permitted = true;
+                    life.on_batch_created(id, told.request_id.clone())
+                }
+                None if items.refused.contains(&place) => life.on_batch_refused(now),
+                _ => life.on_batch_lost(told.clone(), sent_at, now),
+            };
+            self.take_step(slot, step, now);
+        }
+        if self.permitted {
+            self.settle_forbidden();
+        }
+    }
+
+    fn each_of(
+        &mut self,
+        slots: &[usize],
+        now: Instant,
+        mut step: impl FnMut(&mut settle::Life, &mut StdRng) -> Step,
+    ) {
+        for &slot in slots {
+            let Life::Create(life) = self.rows.life_mut(slot) else { continue };
+            let step = step(life, &mut self.rng);
+            self.take_step(slot, step, now);
         }
     }
 
@@ -141,7 +234,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.slow_down(query_cause(query), reply, sent_at, now);
         let found = match (query, reply) {
             (Query::Answered, Reply::Answered(answer)) => {
-                answer.envelope.as_ref().and_then(crate::wire::Envelope::found)
+                answer.envelope.as_ref().and_then(Envelope::found)
             }
             _ => None,
         };
@@ -226,7 +319,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.slow_down(query_cause(query), reply, sent_at, now);
         let models = match (query, reply) {
             (Query::Answered, Reply::Answered(answer)) => {
-                answer.envelope.as_ref().and_then(crate::wire::Envelope::models)
+                answer.envelope.as_ref().and_then(Envelope::models)
             }
             _ => None,
         };

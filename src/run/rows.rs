@@ -51,6 +51,14 @@ impl Life {
         }
     }
 
+    /// Whether it may be created together with others.
+    pub(super) fn may_batch(&self) -> bool {
+        match self {
+            Self::Create(life) => life.may_batch(),
+            Self::Delete(_) => false,
+        }
+    }
+
     /// What to look for.
     pub(super) fn patterns(&self) -> Vec<Pattern> {
         match self {
@@ -233,24 +241,28 @@ impl Rows {
 
     /// Takes rows of one model association that wait to be looked up, oldest first.
     pub(super) fn take_looks(&mut self, most: usize) -> Vec<usize> {
-        let Some(&oldest) = self.looks.front() else {
-            return Vec::new();
-        };
+        let Some(&oldest) = self.looks.front() else { return Vec::new() };
         let model = Arc::clone(self.rows[oldest].life.model());
-        let mut taken = Vec::new();
-        let mut others = VecDeque::new();
-        for slot in self.looks.drain(..) {
-            if taken.len() < most && Arc::ptr_eq(self.rows[slot].life.model(), &model) {
-                taken.push(slot);
-            } else {
-                others.push_back(slot);
-            }
-        }
-        self.looks = others;
+        let of_model = |under: &Under| Arc::ptr_eq(under.life.model(), &model);
+        let taken = take(&mut self.looks, &self.rows, most, of_model);
         if self.looks.is_empty() {
             self.looks_since = None;
         }
         taken
+    }
+
+    /// Takes rows that may travel together, the first ones first: of the model association of the
+    /// row that is next. A single one where that row goes singly.
+    pub(super) fn take_batch(&mut self, most: usize) -> Vec<usize> {
+        let Some(&next) = self.writes.front() else { return Vec::new() };
+        if !self.rows[next].life.may_batch() {
+            self.writes.pop_front();
+            return vec![next];
+        }
+        let model = Arc::clone(self.rows[next].life.model());
+        let fits =
+            |under: &Under| under.life.may_batch() && Arc::ptr_eq(under.life.model(), &model);
+        take(&mut self.writes, &self.rows, most, fits)
     }
 
     /// Whether any row waits for something that will come by itself.
@@ -267,4 +279,22 @@ impl Rows {
         }
         !last.is_empty()
     }
+}
+
+/// Takes from a queue, in order, what fits.
+fn take(
+    queue: &mut VecDeque<usize>,
+    rows: &Slab<Under>,
+    most: usize,
+    fits: impl Fn(&Under) -> bool,
+) -> Vec<usize> {
+    let mut taken = Vec::new();
+    queue.retain(|&slot| {
+        let takes = taken.len() < most && fits(&rows[slot]);
+        if takes {
+            taken.push(slot);
+        }
+        !takes
+    });
+    taken
 }
