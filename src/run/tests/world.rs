@@ -29,6 +29,8 @@ pub(super) struct Platter(Arc<Mutex<Surface>>);
 struct Surface {
     bytes: Vec<u8>,
     synced: usize,
+    /// How long a sync takes beside the usual.
+    lazy: Duration,
     operations: usize,
     /// The operation that fails, and every one after it.
     fails_at: Option<usize>,
@@ -56,9 +58,12 @@ impl Disk for Platter {
 
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
         let this = self.clone();
-        let length = this.0.lock().unwrap().bytes.len();
+        let (length, lazy) = {
+            let surface = this.0.lock().unwrap();
+            (surface.bytes.len(), surface.lazy)
+        };
         async move {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2) + lazy).await;
             let mut surface = this.0.lock().unwrap();
             surface.operate()?;
             surface.synced = surface.synced.max(length);
@@ -79,6 +84,11 @@ impl Platter {
     pub(super) fn fail_at(&self, operation: Option<usize>) {
         let mut surface = self.0.lock().unwrap();
         (surface.operations, surface.fails_at) = (0, operation);
+    }
+
+    /// Makes every sync take longer.
+    pub(super) fn be_lazy(&self, lazy: Duration) {
+        self.0.lock().unwrap().lazy = lazy;
     }
 
     /// What would be there after a power loss now.
