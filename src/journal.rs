@@ -164,6 +164,17 @@ impl From<OutcomeEntry> for Record {
     }
 }
 
+/// The eight lower-case hex digits that stand before a line's body.
+fn checksum(body: &[u8]) -> [u8; 8] {
+    let mut checksum = crc32fast::hash(body);
+    let mut digits = [0; 8];
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(checksum & 0xf) as usize];
+        checksum >>= 4;
+    }
+    digits
+}
+
 /// The journal's path beside results.
 pub fn path_for(results: &Path) -> PathBuf {
     let mut name = results.as_os_str().to_owned();
@@ -345,8 +356,8 @@ impl Journal {
         self.buffer.extend_from_slice(b"00000000 ");
         let body = start + 9;
         serde_json::to_writer(&mut self.buffer, line).expect("a journal line is plain data");
-        let checksum = crc32fast::hash(&self.buffer[body..]);
-        self.buffer[start..start + 8].copy_from_slice(format!("{checksum:08x}").as_bytes());
+        let checksum = checksum(&self.buffer[body..]);
+        self.buffer[start..start + 8].copy_from_slice(&checksum);
         self.buffer.push(b'\n');
         self.dirty_since.get_or_insert_with(Instant::now);
     }
@@ -366,3 +377,6 @@ impl Journal {
         JournalError::Unwritable { path: self.path.clone(), error }
     }
 }
+
+#[cfg(test)]
+mod tests;

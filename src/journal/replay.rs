@@ -195,11 +195,11 @@ impl Lines {
             .seek(SeekFrom::Start(self.good_bytes))
             .map_err(|error| self.unreadable(error))?;
         loop {
-            let entry = self.read_line()?;
+            self.read_line()?;
             if self.line.is_empty() {
                 return Ok(());
             }
-            if matches!(entry, Some(Entry::Synced(bytes)) if bytes > self.good_bytes) {
+            if synced_at_the_end(&self.line).is_some_and(|bytes| bytes > self.good_bytes) {
                 return Err(JournalError::Damaged { path: self.path.clone(), line: damaged_line });
             }
         }
@@ -223,8 +223,17 @@ fn body(line: &[u8]) -> Option<&[u8]> {
     let line = line.strip_suffix(b"\n")?;
     let (checksum, rest) = line.split_at_checked(8)?;
     let body = rest.strip_prefix(b" ")?;
-    let checksum = u32::from_str_radix(std::str::from_utf8(checksum).ok()?, 16).ok()?;
-    (checksum == crc32fast::hash(body)).then_some(body)
+    (checksum == super::checksum(body)).then_some(body)
+}
+
+/// What a sync record at the end of a line vouches for, also where the line break before it is gone.
+fn synced_at_the_end(line: &[u8]) -> Option<u64> {
+    const BEGINNING: &[u8] = br#" {"synced":"#;
+    let at = line.windows(BEGINNING.len()).rposition(|window| window == BEGINNING)?;
+    match parse(&line[at.checked_sub(8)?..]) {
+        Some(Entry::Synced(bytes)) => Some(bytes),
+        _ => None,
+    }
 }
 
 fn parse(line: &[u8]) -> Option<Entry> {

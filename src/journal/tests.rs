@@ -1,0 +1,180 @@
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use proptest::prelude::*;
+
+use super::replay::{Settled, replay};
+use super::*;
+use crate::association::Cells;
+use crate::manifest::{FORMAT, Work};
+use crate::outcome::{Reason, Status};
+use crate::target::{Entrance, Target};
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Disk for Memory {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+fn head() -> Head {
+    Head {
+        format: FORMAT,
+        tool: "test".to_owned(),
+        work: Work::Import,
+        target: Target {
+            entrance: Entrance::Esb,
+            endpoint: "http://cmdb.example.com".to_owned(),
+            supplier_account: "0".to_owned(),
+        },
+        app_code: Some("app".to_owned()),
+        username: None,
+        options: std::collections::BTreeMap::default(),
+        settings: std::collections::BTreeMap::default(),
+        inputs: vec!["a.csv".to_owned()],
+        files: Vec::new(),
+        started_at: "2026-01-01T00:00:00+00:00".to_owned(),
+        parent: None,
+    }
+}
+
+fn record(ordinal: u64) -> Record {
+    let outcome = match ordinal % 3 {
+        0 => Outcome::good(Status::Created, 100 + ordinal as i64, 1, 1_700_000_000_000),
+        1 => Outcome::good(Status::Recovered, 100 + ordinal as i64, 2, 1_700_000_000_001),
+        _ => Outcome::bad(Reason::Rejected, "no: \"quoted\"\n名".to_owned(), 3, 1_700_000_000_002),
+    };
+    let cells = Cells::new(["a_名", " 1", "2", ""]);
+    Record { ordinal, file: 0, line: ordinal + 2, cells, outcome }
+}
+
+/// A journal of two marks and nine outcomes in some order, with syncs in between.
+async fn written() -> Vec<u8> {
+    let memory = Memory::default();
+    let mut journal = Journal::new(PathBuf::from("j"), Box::new(memory.clone()), 0, 0);
+    journal.write_head(&head());
+    journal.write_holder(&Holder {
+        host: "h".to_owned(),
+        pid: 7,
+        since: "2026-01-01T00:00:00+00:00".to_owned(),
+    });
+    journal.mark(&[11, 22, 33, 44], 0);
+    journal.settle().await.unwrap();
+    for ordinal in [2, 0, 1] {
+        journal.outcome(&record(ordinal));
+    }
+    journal.mark(&[55, 66, 77, 88, 99], 105);
+    journal.settle().await.unwrap();
+    for ordinal in [8, 3, 5, 4] {
+        journal.outcome(&record(ordinal));
+    }
+    journal.settle().await.unwrap();
+    journal.outcome(&record(7));
+    journal.flush().unwrap();
+    let bytes = memory.0.lock().unwrap();
+    bytes.clone()
+}
+
+fn read(bytes: &[u8]) -> Result<(replay::Replay, Vec<Record>), JournalError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    std::fs::write(&path, bytes).unwrap();
+    let mut records = Vec::new();
+    replay(&path, |record| records.push(record)).map(|replay| (replay, records))
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_back() {
+    let bytes = written().await;
+    let (back, records) = read(&bytes).unwrap();
+    assert_eq!(back.head, Some(head()));
+    assert_eq!(back.marked_through, 9);
+    assert_eq!(back.good_bytes, bytes.len() as u64);
+    assert_eq!(records, [2, 0, 1, 8, 3, 5, 4, 7].map(record));
+    assert_eq!(back.largest_id, 107);
+    assert!(!back.settled.contains(6));
+    assert_eq!((back.floor_of(0), back.floor_of(4)), (0, 105));
+}
+
+#[tokio::test]
+async fn cut_at_any_byte_it_is_read_up_to_there() {
+    let bytes = written().await;
+    let (_, all) = read(&bytes).unwrap();
+    for length in 0..bytes.len() {
+        let (back, records) = read(&bytes[..length]).unwrap();
+        assert!(back.good_bytes <= length as u64);
+        assert_eq!(records, all[..records.len()], "cut at {length}");
+        let whole_lines = bytes[..length].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        assert_eq!(back.good_bytes, whole_lines as u64, "cut at {length}");
+    }
+}
+
+#[tokio::test]
+async fn damaged_at_any_byte_it_is_read_before_it_or_refused_with_the_line_and_never_misread() {
+    let bytes = written().await;
+    let (_, all) = read(&bytes).unwrap();
+    let last_sync = {
+        let text = String::from_utf8_lossy(&bytes);
+        let at = text.rfind("{\"synced\"").unwrap();
+        text[at..].trim_start_matches("{\"synced\":").split('}').next().unwrap().parse().unwrap()
+    };
+    for at in 0..bytes.len() {
+        {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= [0x01, 0x20, 0x80][at % 3];
+            let line = bytes[..at].iter().filter(|b| **b == b'\n').count() as u64 + 1;
+            match read(&damaged) {
+                Ok((back, records)) => {
+                    assert!(at >= last_sync, "byte {at} was known to be on disk");
+                    assert!(back.good_bytes <= at as u64, "byte {at} was believed");
+                    assert_eq!(records, all[..records.len()]);
+                }
+                Err(JournalError::Damaged { line: named, .. }) => assert_eq!(named, line),
+                Err(other) => panic!("byte {at}: {other}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_with_two_outcomes_or_without_a_mark_is_damage() {
+    for ordinal in [2, 9] {
+        let memory = Memory(Arc::new(Mutex::new(written().await)));
+        let length = memory.0.lock().unwrap().len() as u64;
+        let mut journal = Journal::new(PathBuf::from("j"), Box::new(memory.clone()), length, 9);
+        journal.outcome(&record(ordinal));
+        journal.flush().unwrap();
+        let error = read(&memory.0.lock().unwrap()).unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn settled_is_a_set(ordinals in prop::collection::vec(0..60u64, 0..80)) {
+        let mut settled = Settled::default();
+        let mut set = std::collections::BTreeSet::new();
+        for ordinal in ordinals {
+            prop_assert_eq!(settled.insert(ordinal), set.insert(ordinal));
+            prop_assert_eq!(settled.len(), set.len() as u64);
+        }
+        for ordinal in 0..61 {
+            prop_assert_eq!(settled.contains(ordinal), set.contains(&ordinal));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = read(&bytes);
+    }
+}
