@@ -28,6 +28,8 @@ use crate::manifest::ManifestError;
 use crate::progress::Screen;
 use crate::results::ResultsError;
 use crate::site::ClearError;
+use crate::summary::{Kind, Summary};
+use crate::tally::Tally;
 
 /// Why a command ended without doing its work.
 #[derive(Debug, thiserror::Error)]
@@ -94,9 +96,35 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(Outcome::Usage(error)) => answer_usage(&error),
         Err(Outcome::Failed(failure)) => {
+            print_as_json(&typed, &failure);
             screen.say(&format!("bkassoc: {failure}"));
             failure.exit.into()
         }
+    }
+}
+
+/// A script that asked for JSON gets it also where nothing was begun.
+fn print_as_json(typed: &Typed, failure: &Failure) {
+    let Ok(command) = typed.command() else { return };
+    let (kind, display) = match &command {
+        Command::Import(args) => (Kind::Import, &args.display),
+        Command::Check(args) => (Kind::Check, &args.display),
+        Command::Rerun(args) => (Kind::Rerun, &args.display),
+        Command::Undo(args) => (Kind::Undo, &args.display),
+        _ => return,
+    };
+    if display.json {
+        let summary = Summary {
+            kind,
+            target: None,
+            tally: &Tally::default(),
+            inputs: &[],
+            results: None,
+            exit: failure.exit,
+            error: Some(&failure.message),
+            next: None,
+        };
+        print(summary.json().as_bytes());
     }
 }
 

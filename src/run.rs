@@ -88,6 +88,9 @@ pub struct Setting<'a, C> {
     pub clock: fn() -> i64,
     /// Seeds the jitter.
     pub seed: u64,
+    /// Whether rows may be created or deleted. Else they are looked up only, and what is not there
+    /// stays without an outcome.
+    pub writes: bool,
     /// Sees every record as it is written down. Its failure is the journal's.
     pub each: &'a mut dyn FnMut(&Record) -> io::Result<()>,
 }
@@ -137,6 +140,7 @@ struct Run<'a, C> {
     target: &'a Target,
     options: &'a EngineOptions,
     clock: fn() -> i64,
+    may_write: bool,
     policy: Policy,
     journal: &'a mut Journal,
     tally: &'a mut Tally,
@@ -196,6 +200,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             target: setting.target,
             options,
             clock: setting.clock,
+            may_write: setting.writes,
             policy: Policy {
                 max_attempts: options.max_attempts,
                 settle_after: options.settle_after,

@@ -61,11 +61,25 @@ struct Opened {
     head: Head,
     /// Whether an earlier process had begun it.
     went_on: bool,
+    /// Whether rows may be created or deleted, and not looked up only.
+    writes: bool,
     // The lock lives as long as the file.
     _file: Option<Arc<File>>,
 }
 
 impl Opened {
+    /// Writes down that this process goes on from here.
+    fn begin(&mut self) -> Result<(), JournalError> {
+        if !self.went_on {
+            self.journal.write_head(&self.head);
+        }
+        self.journal.write_holder(&holder());
+        self.journal.flush()?;
+        let path = self.journal.path();
+        disk::sync_folder_of(path)
+            .map_err(|error| JournalError::Unwritable { path: path.to_owned(), error })
+    }
+
     /// Whether the server may hold anything of this run: else the journal is worth nothing, and
     /// would only bind the next try to a target that may have been wrong.
     fn may_have_written(&self) -> bool {
@@ -88,8 +102,37 @@ impl Road<'_> {
             return Ok(exit);
         }
         let rows = open()?;
-        let opened = self.open_journal(&path)?;
+        let mut opened = self.open_own_journal(&path)?;
+        if !opened.went_on && path.exists() {
+            // Another process began and finished since this one looked.
+            remove(opened.journal.path())?;
+            drop(opened);
+            return self.look_at(&path)?.ok_or_else(|| held(&journal::path_for(&path)).into());
+        }
+        opened.begin()?;
+        if opened.went_on {
+            let settled = opened.tally.settled();
+            tracing::info!(settled, "going on with the run at {}", path.display());
+        }
         self.settle(&path, rows, opened)
+    }
+
+    /// Settles what an unfinished run left in doubt, by looking only. Some exit: it could not.
+    pub(super) fn settle_doubts(
+        &self,
+        results: &Path,
+        rows: Rows,
+    ) -> Result<Option<Exit>, Failure> {
+        announce(self.config, self.screen);
+        let mut opened = open_journal(results, &self.head())?;
+        opened.begin()?;
+        opened.writes = false;
+        let runtime = runtime()?;
+        let finish = runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(())))?;
+        Ok(finish.halt.map(|halt| {
+            self.summarize(&opened.tally, halt.exit, None, Some(&halt.message));
+            halt.exit
+        }))
     }
 
     /// What stands at the results path decides: an exit where there is nothing left to do.
@@ -183,45 +226,18 @@ impl Road<'_> {
         &self.config.connection.as_ref().expect("this command calls a server").target
     }
 
-    fn open_journal(&self, results: &Path) -> Result<Opened, Failure> {
-        let path = journal::path_for(results);
-        let unwritable = |error| JournalError::Unwritable { path: path.clone(), error };
-        let Some(file) = disk::open_locked(&path).map_err(unwritable)? else {
-            return Err(held(&path).into());
-        };
-        let mut tally = Tally::default();
-        let replay = replay::replay(&path, |record| tally.carry(&record))?;
+    /// The journal of this run: new, or one that this very command may go on with.
+    fn open_own_journal(&self, results: &Path) -> Result<Opened, Failure> {
         let head = self.head();
-        if let Some(was) = &replay.head
-            && let Some(what) = was.difference(&head)
-        {
+        let opened = open_journal(results, &head)?;
+        if let Some(what) = opened.head.difference(&head) {
             return Err(Failure::usage(format!(
                 "{} is the journal of an unfinished run, and {what}. Give the same command as before, another \
                  -o, or --fresh to start anew",
-                path.display()
+                opened.journal.path().display()
             )));
         }
-        file.set_len(replay.good_bytes).map_err(unwritable)?;
-        let file = Arc::new(file);
-        let disk = Box::new(Arc::clone(&file));
-        let mut journal =
-            Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
-        let head = if let Some(head) = replay.head.clone() {
-            tracing::info!(
-                settled = tally.settled(),
-                "going on with the run at {}",
-                results.display()
-            );
-            head
-        } else {
-            journal.write_head(&head);
-            head
-        };
-        journal.write_holder(&holder());
-        journal.flush()?;
-        disk::sync_folder_of(&path).map_err(unwritable)?;
-        let went_on = replay.head.is_some();
-        Ok(Opened { journal, replay, tally, head, went_on, _file: Some(file) })
+        Ok(opened)
     }
 
     fn settle(&self, path: &Path, rows: Rows, mut opened: Opened) -> Result<Exit, Failure> {
@@ -229,7 +245,14 @@ impl Road<'_> {
         let mut end = opened.replay.end.take();
         let mut halt = None;
         if end.is_none() {
-            let finish = runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(())))?;
+            let finish = match runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(()))) {
+                Ok(finish) => finish,
+                Err(failure) => {
+                    let Failure { exit, message } = failure;
+                    self.summarize(&opened.tally, exit, Some(path), Some(&message));
+                    return Ok(exit);
+                }
+            };
             halt = finish.halt;
             end = finish.ended.filter(|_| halt.is_none()).map(|ended| EndEntry {
                 rows: ended.rows,
@@ -283,6 +306,7 @@ impl Road<'_> {
         opened: &mut Opened,
         each: &mut dyn FnMut(&Record) -> io::Result<()>,
     ) -> Result<Finish, Failure> {
+        let writes = opened.writes;
         let Opened { journal, replay, tally, head, .. } = opened;
         let setting = Setting {
             cmdb,
@@ -291,12 +315,13 @@ impl Road<'_> {
             largest_id: replay.largest_id,
             clock: || Timestamp::now().as_millisecond(),
             seed: rand::random(),
+            writes,
             each,
         };
         let replay = std::mem::take(replay);
         let files = head.inputs.clone();
         let path = journal.path().to_owned();
-        let feed = Feed::spawn(move |sink| rows::feed(rows, &path, &replay, &files, sink));
+        let feed = Feed::spawn(move |sink| rows::feed(rows, &path, &replay, &files, writes, sink));
         let signals =
             Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
@@ -399,6 +424,7 @@ impl Road<'_> {
             tally: Tally::default(),
             head: self.head(),
             went_on: false,
+            writes: true,
             _file: None,
         };
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
@@ -427,6 +453,24 @@ impl Disk for Nowhere {
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
         std::future::ready(Ok(())).boxed()
     }
+}
+
+/// Opens and locks a journal. One that is new begins with this head.
+fn open_journal(results: &Path, head: &Head) -> Result<Opened, Failure> {
+    let path = journal::path_for(results);
+    let unwritable = |error| JournalError::Unwritable { path: path.clone(), error };
+    let Some(file) = disk::open_locked(&path).map_err(unwritable)? else {
+        return Err(held(&path).into());
+    };
+    let mut tally = Tally::default();
+    let replay = replay::replay(&path, |record| tally.carry(&record))?;
+    let went_on = replay.head.is_some();
+    let head = replay.head.clone().unwrap_or_else(|| head.clone());
+    file.set_len(replay.good_bytes).map_err(unwritable)?;
+    let file = Arc::new(file);
+    let disk = Box::new(Arc::clone(&file));
+    let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
+    Ok(Opened { journal, replay, tally, head, went_on, writes: true, _file: Some(file) })
 }
 
 fn manifest(head: Head, end: EndEntry, tally: &Tally, exit: Exit, sha256: String) -> Manifest {

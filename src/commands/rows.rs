@@ -10,7 +10,7 @@ use crate::journal::replay::{self, Replay};
 use crate::manifest::{Digested, Head};
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::plan::{Plan, Planned, going_on};
-use crate::results::{self, ResultsError};
+use crate::results::{self, Outcomes, ResultsError};
 
 /// What a run reads.
 pub(super) enum Rows {
@@ -33,7 +33,7 @@ pub(super) struct OfResults {
 /// The rows of a results file that a run created. The others are no rows of an undo.
 pub(super) struct ToUndo {
     path: PathBuf,
-    reader: results::reader::Reader,
+    records: Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>,
     cells: input::Rows,
     include_recovered: bool,
     count: u64,
@@ -49,7 +49,7 @@ impl ToUndo {
 
     fn next(&mut self) -> Option<Result<Planned, ResultsError>> {
         loop {
-            let record = match self.reader.next()? {
+            let record = match self.records.next()? {
                 Ok(record) => record,
                 Err(error) => return Some(Err(error)),
             };
@@ -145,11 +145,12 @@ impl Rows {
         })))
     }
 
-    /// Opens a results file to delete what it says was created.
+    /// Opens a results file, or the journal of an unfinished run, to delete what it says was
+    /// created.
     pub(super) fn to_undo(path: &Path, include_recovered: bool) -> Result<Self, ResultsError> {
         Ok(Self::Undo(Box::new(ToUndo {
             path: path.to_owned(),
-            reader: results::reader::Reader::open(path)?,
+            records: records_at(path)?,
             cells: input::Rows::new(None, false),
             include_recovered,
             count: 0,
@@ -182,6 +183,16 @@ impl Rows {
     }
 }
 
+/// The records of a results file, or of a journal as far as it goes.
+pub(super) fn records_at(
+    path: &Path,
+) -> Result<Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>, ResultsError> {
+    if path.extension().is_some_and(|ending| ending == "journal") {
+        return Ok(Box::new(Outcomes::of_journal(path)?));
+    }
+    Ok(Box::new(results::reader::Reader::open(path)?))
+}
+
 fn digest_of(path: &Path) -> Result<Vec<Digested>, FeedError> {
     let digest = input::digest(&Source::Path(path.to_owned()))
         .map_err(|error| FeedError::Unreadable(error.to_string()))?;
@@ -193,17 +204,22 @@ pub(super) fn digested(digest: &crate::input::Digest) -> Digested {
 }
 
 /// Feeds the loop: rows that are settled are left out, rows that were marked must be what they were.
+/// Rows that were never marked were never sent.
 pub(super) fn feed(
     mut rows: Rows,
     journal: &Path,
     replay: &Replay,
     files: &[String],
+    unmarked_too: bool,
     sink: &mut Sink,
 ) -> Result<Ended, FeedError> {
     let mut marked = fingerprints(journal, replay)?;
     let mut count = 0;
     while let Some(planned) = rows.next() {
         let Planned { row, plan } = planned?;
+        if !unmarked_too && row.ordinal >= replay.marked_through {
+            break;
+        }
         count = row.ordinal + 1;
         if row.ordinal < replay.marked_through && marked.next() != Some(row.fingerprint()) {
             return Err(changed(&row, files));

@@ -1,17 +1,20 @@
 //! `bkassoc undo`: delete what a run created.
 
-use super::rerun::{as_parent, files_of, parent_of};
+use std::path::{Path, PathBuf};
+
+use super::rerun::{files_of, parent_of};
+use super::results::rows_of;
 use super::road::Road;
-use super::rows::{Rows, ToUndo};
+use super::rows::{Rows, ToUndo, records_at};
 use super::{Failure, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Undo as Args};
-use crate::config::Output;
+use crate::config::{self, Output};
 use crate::exit::Exit;
 use crate::input::Source;
-use crate::manifest::{Parent, Work};
+use crate::journal::{self, replay};
+use crate::manifest::{self, Head, Manifest, Parent, Work};
 use crate::progress::Screen;
-use crate::results::reader::Reader;
 use crate::site::{self, Site};
 use crate::summary::{Kind, grouped};
 
@@ -20,35 +23,98 @@ pub(super) const INCLUDE_RECOVERED: &str = "include-recovered";
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
-    let manifest = parent_of(&args.results)?;
-    let parent = manifest.as_ref().map(|found| as_parent(&args.results, found));
-    let config = resolve_with(typed, parent)?;
+    let made = Made::look(&args.results)?;
+    let config = resolve_with(typed, made.parent(&args.results))?;
     let Command::Undo(args) = &config.command else {
         return Err(Failure::usage("this is no undo"));
     };
     let choice = args.include_recovered.then(|| (INCLUDE_RECOVERED, "true".to_owned()));
+    let path = made.path(&args.results);
     let road = Road {
         config: &config,
         typed,
         screen,
         work: Work::Undo,
         kind: Kind::Undo,
-        sources: vec![Source::Path(args.results.clone())],
-        files: files_of(&args.results, manifest.as_ref())?,
+        sources: vec![Source::Path(path.clone())],
+        files: made.files(&args.results)?,
         choice: choice.into_iter().collect(),
         parent: Some(Parent {
             results: args.results.display().to_string(),
-            started_at: manifest.map(|found| found.head.started_at),
+            started_at: made.head().map(|head| head.started_at.clone()),
         }),
     };
-    if begins(&config.results.output)? && !config.results.yes {
-        let count = grouped(count(args)?);
-        let target = road.target();
-        if !road.ask(&format!("delete {count} associations at {target}?"))? {
-            return Err(Failure::usage("nothing was deleted"));
+    if begins(&config.results.output)? {
+        if let Made::Unfinished(head) = &made
+            && let Some(exit) = road.settle_doubts(&args.results, rows_of(head)?)?
+        {
+            return Ok(exit);
+        }
+        if !config.results.yes {
+            let count = grouped(count(&path, args.include_recovered)?);
+            let target = road.target();
+            if !road.ask(&format!("delete {count} associations at {target}?"))? {
+                return Err(Failure::usage("nothing was deleted"));
+            }
         }
     }
-    road.go(|| Ok(Rows::to_undo(&args.results, args.include_recovered)?))
+    road.go(|| Ok(Rows::to_undo(&path, args.include_recovered)?))
+}
+
+/// The run that is undone.
+enum Made {
+    /// Its results, and its manifest unless that is lost.
+    Finished(Option<Box<Manifest>>),
+    /// Its journal, whose first line says what it is.
+    Unfinished(Box<Head>),
+}
+
+impl Made {
+    fn look(results: &Path) -> Result<Self, Failure> {
+        if !matches!(site::look(results)?, Site::Unfinished) {
+            return Ok(Self::Finished(parent_of(results)?.map(Box::new)));
+        }
+        let replay = replay::replay(&journal::path_for(results), |_| {})?;
+        let none = || Failure::usage(format!("{}: nothing was begun there", results.display()));
+        let head = replay.head.ok_or_else(none)?;
+        if head.work == Work::Undo {
+            return Err(Failure::usage("this is an undo itself: give its own command again"));
+        }
+        Ok(Self::Unfinished(Box::new(head)))
+    }
+
+    fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Finished(manifest) => manifest.as_ref().map(|found| &found.head),
+            Self::Unfinished(head) => Some(head),
+        }
+    }
+
+    /// What the undone run used is what the undo uses by itself.
+    fn parent(&self, results: &Path) -> Option<config::Parent> {
+        let file = match self {
+            Self::Finished(_) => manifest::path_for(results),
+            Self::Unfinished(_) => journal::path_for(results),
+        };
+        let head = self.head()?;
+        let (target, options) = (head.target.clone(), head.settings.clone());
+        Some(config::Parent { file, target, options })
+    }
+
+    /// Where its outcomes are.
+    fn path(&self, results: &Path) -> PathBuf {
+        match self {
+            Self::Finished(_) => results.to_owned(),
+            Self::Unfinished(_) => journal::path_for(results),
+        }
+    }
+
+    fn files(&self, results: &Path) -> Result<Vec<String>, Failure> {
+        match self {
+            Self::Finished(manifest) => files_of(results, manifest.as_deref()),
+            Self::Unfinished(head) => Ok(head.files.clone()),
+        }
+    }
 }
 
 /// Whether this command would begin an undo, and not go on with one or show its end.
@@ -59,10 +125,10 @@ fn begins(output: &Output) -> Result<bool, Failure> {
     }
 }
 
-fn count(args: &Args) -> Result<u64, Failure> {
+fn count(path: &Path, include_recovered: bool) -> Result<u64, Failure> {
     let mut count = 0;
-    for record in Reader::open(&args.results)? {
-        count += u64::from(ToUndo::takes(&record?.outcome, args.include_recovered).is_some());
+    for record in records_at(path)? {
+        count += u64::from(ToUndo::takes(&record?.outcome, include_recovered).is_some());
     }
     Ok(count)
 }

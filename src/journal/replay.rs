@@ -112,6 +112,9 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
     }
     replay.good_bytes = lines.good_bytes;
     lines.refuse_damage_before_a_sync()?;
+    if replay.head.is_none() {
+        lines.refuse_foreign_bytes()?;
+    }
     Ok(replay)
 }
 
@@ -203,6 +206,19 @@ impl Lines {
                 return Err(JournalError::Damaged { path: self.path.clone(), line: damaged_line });
             }
         }
+    }
+
+    /// Without a good first line the file must be empty or the beginning of one.
+    fn refuse_foreign_bytes(&mut self) -> Result<(), JournalError> {
+        const BEGINNING: &[u8] = br#" {"head":"#;
+        self.reader.seek(SeekFrom::Start(0)).map_err(|error| self.unreadable(error))?;
+        self.read_line()?;
+        let body = self.line.get(8..).unwrap_or_default();
+        let length = body.len().min(BEGINNING.len());
+        if self.line.ends_with(b"\n") || body[..length] != BEGINNING[..length] {
+            return Err(self.foreign("it does not begin like one, and is left as it is"));
+        }
+        Ok(())
     }
 
     fn damaged(&self) -> JournalError {

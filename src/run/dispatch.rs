@@ -58,6 +58,12 @@ impl<C: Cmdb> Run<'_, C> {
             return true;
         }
         while let Some(&slot) = self.rows.writes.front() {
+            if !self.may_write {
+                self.rows.writes.pop_front();
+                self.outage.forget(slot);
+                self.rows.leave(slot);
+                continue;
+            }
             let Some(step) = self.rows.life(slot).before_write(&self.policy) else {
                 return !self.awaits_company();
             };

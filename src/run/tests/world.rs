@@ -232,6 +232,7 @@ impl World {
             largest_id: back.largest_id,
             clock: || 1,
             seed: 1,
+            writes: true,
             each: &mut |_| Ok(()),
         };
         let mut tally = Tally::default();
