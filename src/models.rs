@@ -27,6 +27,17 @@ pub enum Knowledge {
     Unknown,
 }
 
+/// Whether a row may be sent, as far as can be told without a call for it.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// It may. The number is that of its model association.
+    Known(u32, Arc<ModelAssociation>),
+    /// Its model association has to be asked for first.
+    Wanted,
+    /// It ends here.
+    Refused(Reason, String),
+}
+
 /// All that is known.
 #[derive(Debug, Default)]
 pub struct Models {
@@ -55,6 +66,25 @@ impl Models {
         &self.names[name]
     }
 
+    /// Decides on a row: the one gate of `import` and `check`.
+    pub fn admit(&mut self, row: &Row) -> Admission {
+        let name = match &row.link {
+            Ok(link) => &link.association.obj_asst_id,
+            Err(error) => {
+                let (reason, message) = invalidity(row, error);
+                return Admission::Refused(reason, message);
+            }
+        };
+        let knowledge = self.look(name);
+        if let Some((reason, message)) = refusal(name, knowledge) {
+            return Admission::Refused(reason, message);
+        }
+        match knowledge {
+            Knowledge::Known(number, model) => Admission::Known(*number, Arc::clone(model)),
+            Knowledge::Wanted | Knowledge::Unknown => Admission::Wanted,
+        }
+    }
+
     /// A model association that is known to exist, to ask for as a probe.
     pub fn any_known(&self) -> Option<&Arc<ModelAssociation>> {
         self.names.values().find_map(|knowledge| match knowledge {
@@ -72,6 +102,13 @@ impl Models {
     pub fn question(&mut self) -> Vec<Arc<str>> {
         let most = self.wanted.len().min(NAMES_A_CALL);
         self.wanted.drain(..most).collect()
+    }
+
+    /// Nobody can be asked: what is not known is left so, and takes no memory.
+    pub fn ask_nobody(&mut self) {
+        for name in self.wanted.drain(..) {
+            self.names.remove(&name);
+        }
     }
 
     /// The question got no answer: it will be asked again.
@@ -109,7 +146,7 @@ impl Models {
 }
 
 /// Why a row that could be read is refused before any call.
-pub fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
+fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
     match knowledge {
         Knowledge::Unknown => Some((
             Reason::UnknownAssociation,
@@ -126,7 +163,7 @@ pub fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
 }
 
 /// Why a row that could not be read is invalid.
-pub fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
+fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
     let reason = match error {
         RowError::MissingBizId => Reason::MissingBizId,
         RowError::BadId { .. } | RowError::BadName { .. } | RowError::Broken(_) => {

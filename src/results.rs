@@ -155,18 +155,35 @@ pub struct Written {
 }
 
 /// Writes records to a file that replaces `path` when it is whole and on disk. `files` are the
-/// inputs' names where there are several; `each` sees every record that was written.
+/// inputs' names where there are several; `each` sees every record that was written. After an error
+/// there is no draft, and `path` is as it was.
 pub fn write(
     path: &Path,
+    format: Format,
+    files: &[String],
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+    each: impl FnMut(&Record),
+) -> Result<Written, ResultsError> {
+    let draft = draft_of(path);
+    let written = write_draft(path, &draft, format, files, records, each);
+    if written.is_err() {
+        // Where it can't be removed, the error that is told is the one that counts.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written
+}
+
+fn write_draft(
+    path: &Path,
+    draft: &Path,
     format: Format,
     files: &[String],
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
     mut each: impl FnMut(&Record),
 ) -> Result<Written, ResultsError> {
     let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
-    let draft = draft_of(path);
-    let file = File::create(&draft)
-        .map_err(|error| ResultsError::Unwritable { path: draft.clone(), error })?;
+    let file = File::create(draft)
+        .map_err(|error| ResultsError::Unwritable { path: draft.to_owned(), error })?;
     let mut writer = Writer::new(file, format, files).map_err(unwritable)?;
     let mut rows = 0;
     for record in records {
@@ -180,7 +197,7 @@ pub fn write(
     }
     let (file, sha256) = writer.finish().map_err(unwritable)?;
     file.sync_all().map_err(unwritable)?;
-    std::fs::rename(&draft, path).map_err(unwritable)?;
+    std::fs::rename(draft, path).map_err(unwritable)?;
     sync_folder_of(path).map_err(unwritable)?;
     Ok(Written { rows, sha256 })
 }

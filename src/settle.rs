@@ -348,6 +348,7 @@ mod tests {
             source: "s".into(),
             target: "t".into(),
             mapping,
+            guessed: false,
             mainline: false,
         };
         Life::begin(link, Arc::new(model), plan, largest_id, Instant::now())

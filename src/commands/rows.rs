@@ -24,7 +24,7 @@ impl Rows {
         Ok(Self::Input(Box::new(Reader::open(sources, options)?)))
     }
 
-    fn next(&mut self) -> Option<Result<Planned, FeedError>> {
+    pub(super) fn next(&mut self) -> Option<Result<Planned, FeedError>> {
         match self {
             Self::Input(reader) => Some(match reader.next()? {
                 Ok(row) => Ok(Planned { row, plan: Plan::Send }),

@@ -11,6 +11,8 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
+use tokio::time::timeout;
+
 use super::*;
 use crate::association::{Association, Cells, InstId, Link, Mapping};
 use crate::journal::disk::Disk;

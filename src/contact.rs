@@ -1,0 +1,308 @@
+//! First contact: the question for model associations, what its answer means for a run, and how a
+//! check asks it.
+//!
+//! Shared by `import` and `check`, so that both stop for the same answers in the same words. Knows
+//! nothing of rows, files or results.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::association::{InstId, ModelAssociation};
+use crate::cmdb::Cmdb;
+use crate::exit::{Exit, Halt};
+use crate::models::Models;
+use crate::options::{EngineOptions, Rate};
+use crate::pacer::Pacer;
+use crate::settle::Told;
+use crate::tally::{CallKind, Calls};
+use crate::target::Target;
+use crate::verdict::{Cause, Query, Stop, judge_query};
+use crate::wire::{Envelope, Find, Pattern, Reply, Request};
+
+/// How long after a question without an answer it is asked again.
+pub const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// A name that no model association has: names are made of two models and a kind.
+const NO_NAME: &str = "bkassoc_contact";
+
+/// What the answer to the question for model associations means.
+#[derive(Debug)]
+pub enum Heard {
+    /// What there is of what was asked for.
+    Models(Vec<ModelAssociation>),
+    /// Nothing of substance: it is to be asked again.
+    Nothing,
+    /// The run can't go on.
+    Stop(Halt),
+}
+
+/// Reads the answer to the question for `names`. `proven` says that some call of this run has
+/// succeeded.
+pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) -> Heard {
+    match judge_query(reply, proven) {
+        Query::Answered => models_of(reply).map_or(Heard::Nothing, Heard::Models),
+        Query::Again(_) => Heard::Nothing,
+        Query::Stop(Stop::ApiForbidden) | Query::Forbidden | Query::Rejected => {
+            let name = names.first().map_or("ASST", |name| name);
+            Heard::Stop(Halt {
+                exit: Exit::Target,
+                message: format!(
+                    "this app may not ask what {name:?} is ({}): give it with \
+                     --model {name}=SOURCE_MODEL,TARGET_MODEL,MAPPING",
+                    shown(&told(reply))
+                ),
+            })
+        }
+        Query::Stop(stop) => Heard::Stop(refused(stop, reply, target)),
+    }
+}
+
+fn models_of(reply: &Reply) -> Option<Vec<ModelAssociation>> {
+    let Reply::Answered(answer) = reply else {
+        return None;
+    };
+    answer.envelope.as_ref().and_then(Envelope::models)
+}
+
+/// The end of a run that the server, or something before it, does not let go on.
+pub fn refused(stop: Stop, reply: &Reply, target: &Target) -> Halt {
+    let advice = stop.advice(reply, target.entrance);
+    Halt { exit: Exit::Target, message: format!("{}: {advice}", shown(&told(reply))) }
+}
+
+/// The end of a run that never heard from the server. `trouble` is what came instead.
+pub fn never_answered(target: &Target, wait: Duration, trouble: &str) -> Halt {
+    let wait = humantime::format_duration(wait);
+    Halt {
+        exit: Exit::Outage,
+        message: format!(
+            "no answer ever came from {target} within {wait} ({trouble}): check --endpoint and \
+             --proxy, and whether it is up"
+        ),
+    }
+}
+
+/// Waits for a call, but no longer than that; then it is lost.
+pub async fn within(limit: Duration, call: impl Future<Output = Reply>) -> Reply {
+    let lost = || Reply::Lost(format!("no answer within {}", humantime::format_duration(limit)));
+    timeout(limit, call).await.unwrap_or_else(|_| lost())
+}
+
+/// What a reply says to a person.
+pub fn told(reply: &Reply) -> Told {
+    match reply {
+        Reply::NotSent(why) | Reply::Lost(why) | Reply::Unusable(why) => {
+            Told { message: why.clone(), ..Told::default() }
+        }
+        Reply::Answered(answer) => {
+            let request_id = answer.request_id.clone();
+            match &answer.envelope {
+                Some(envelope) if envelope.code().is_some() || !envelope.message().is_empty() => {
+                    Told {
+                        code: envelope.code(),
+                        message: envelope.message().to_owned(),
+                        request_id,
+                    }
+                }
+                _ => Told {
+                    code: None,
+                    message: format!("HTTP {} {}", answer.status, answer.excerpt),
+                    request_id,
+                },
+            }
+        }
+    }
+}
+
+/// In one line, for a message.
+pub fn shown(told: &Told) -> String {
+    let code = told.code.map(|code| format!("code {code}: ")).unwrap_or_default();
+    let id = told.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default();
+    format!("{code}{}{id}", told.message)
+}
+
+/// Asks one question after the other, as patiently as a run asks its first.
+pub struct Contact<'a, C> {
+    cmdb: &'a C,
+    target: &'a Target,
+    options: &'a EngineOptions,
+    pacer: Pacer,
+    /// Calls so far.
+    pub calls: Calls,
+    started: Instant,
+    /// The last time that a question was answered.
+    progress: Instant,
+    /// Any answer ever; a successful answer ever.
+    answered: bool,
+    proven: bool,
+    /// What the last call said that brought nothing forward.
+    trouble: String,
+}
+
+impl<'a, C: Cmdb> Contact<'a, C> {
+    /// No call is made yet.
+    pub fn new(cmdb: &'a C, target: &'a Target, options: &'a EngineOptions) -> Self {
+        let rate = match options.rate {
+            Rate::Unlimited => None,
+            Rate::PerSecond(rate) => Some(rate),
+        };
+        let now = Instant::now();
+        Self {
+            cmdb,
+            target,
+            options,
+            pacer: Pacer::new(rate, 1),
+            calls: Calls::default(),
+            started: now,
+            progress: now,
+            answered: false,
+            proven: false,
+            trouble: "nothing yet".to_owned(),
+        }
+    }
+
+    /// Whether the server has answered well: URL, certificate and credentials are right.
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Asks for everything that `models` wants to know.
+    pub async fn ask(&mut self, models: &mut Models) -> Result<(), Halt> {
+        self.progress = Instant::now();
+        while models.has_questions() {
+            let names = models.question();
+            let reply = self.call(CallKind::Models, Request::Models(names.clone())).await?;
+            match hear(&reply, &names, self.proven, self.target) {
+                Heard::Models(found) => {
+                    self.proven = true;
+                    self.progress = Instant::now();
+                    models.answered(&names, found);
+                }
+                Heard::Stop(halt) => return Err(halt),
+                Heard::Nothing => {
+                    models.ask_again(names);
+                    self.wait_to_ask_again(&reply).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks something harmless, for the answer's sake: a model association that can't be, or, where
+    /// those may not be asked for, an association of a given one.
+    pub async fn test(&mut self) -> Result<(), Halt> {
+        let Some(model) = self.options.models.first() else {
+            let mut models = Models::default();
+            models.look(&NO_NAME.into());
+            return self.ask(&mut models).await;
+        };
+        let one = InstId::new(1).expect("1 is an id");
+        let request = Request::Find(Find {
+            obj_id: Arc::clone(&model.source),
+            obj_asst_id: Arc::clone(&model.obj_asst_id),
+            any_of: vec![Pattern::Pair(one, one)],
+        });
+        self.progress = Instant::now();
+        loop {
+            let reply = self.call(CallKind::Find, request.clone()).await?;
+            match judge_query(&reply, self.proven) {
+                Query::Answered => {
+                    self.proven = true;
+                    return Ok(());
+                }
+                Query::Again(_) => self.wait_to_ask_again(&reply).await?,
+                Query::Stop(stop) => return Err(refused(stop, &reply, self.target)),
+                Query::Forbidden | Query::Rejected => {
+                    return Err(Halt {
+                        exit: Exit::Target,
+                        message: format!(
+                            "look-ups are refused ({}): check --model {}, and whether the user may \
+                             find instances of {}",
+                            shown(&told(&reply)),
+                            model.obj_asst_id,
+                            model.source
+                        ),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Makes a call when the pacer lets it.
+    async fn call(&mut self, kind: CallKind, request: Request) -> Result<Reply, Halt> {
+        let (deadline, _) = self.deadline();
+        while let Err((until, _)) = self.pacer.permit(Instant::now()) {
+            self.sleep_until(until).await?;
+        }
+        self.calls.sent(kind);
+        let sent_at = Instant::now();
+        let limit = self.options.timeout.min(deadline - sent_at);
+        let reply = within(limit, self.cmdb.call(request)).await;
+        let now = Instant::now();
+        self.calls.answered(now - sent_at);
+        if let Reply::Answered(answer) = &reply {
+            self.answered = true;
+            self.pacer.answered(answer.rate, now);
+            if judge_query(&reply, self.proven) == Query::Again(Cause::Throttled) {
+                self.calls.throttled += 1;
+                self.pacer.throttled(answer.rate, sent_at, now);
+            }
+        }
+        Ok(reply)
+    }
+
+    async fn wait_to_ask_again(&mut self, reply: &Reply) -> Result<(), Halt> {
+        self.trouble = shown(&told(reply));
+        self.calls.retries += 1;
+        tracing::info!("no answer to the first question: {}", self.trouble);
+        self.sleep_until(Instant::now() + ASK_AGAIN).await
+    }
+
+    /// Sleeps, or ends the run where its time is over first.
+    async fn sleep_until(&self, until: Instant) -> Result<(), Halt> {
+        let (deadline, halt) = self.deadline();
+        sleep_until(until.min(deadline)).await;
+        if Instant::now() >= deadline { Err(halt()) } else { Ok(()) }
+    }
+
+    /// Until when to ask, and what ends the run then.
+    fn deadline(&self) -> (Instant, impl Fn() -> Halt + '_) {
+        let patience = if self.answered {
+            self.progress + self.options.max_outage
+        } else {
+            self.progress + self.options.connect_timeout
+        };
+        let over = self.options.max_duration.map(|most| self.started + most);
+        let deadline = over.map_or(patience, |over| over.min(patience));
+        let halt = move || match self.options.max_duration {
+            Some(most) if over == Some(deadline) => duration_over(most),
+            _ if !self.answered => {
+                never_answered(self.target, self.options.connect_timeout, &self.trouble)
+            }
+            _ => Halt {
+                exit: Exit::Outage,
+                message: format!(
+                    "the question for model associations got no answer for {}, the last being: {}",
+                    humantime::format_duration(self.options.max_outage),
+                    self.trouble
+                ),
+            },
+        };
+        (deadline, halt)
+    }
+
+    /// Whether `--max-duration` is over.
+    pub fn check_time(&self) -> Result<(), Halt> {
+        match self.options.max_duration {
+            Some(most) if Instant::now() >= self.started + most => Err(duration_over(most)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The end of a run whose time is over.
+pub fn duration_over(most: Duration) -> Halt {
+    let most = humantime::format_duration(most);
+    Halt { exit: Exit::MaxDuration, message: format!("--max-duration {most} is over") }
+}
