@@ -8,7 +8,7 @@ mod contests;
 use std::io;
 use std::path::Path;
 
-use crate::association::{Association, Cells, Column, Mapping};
+use crate::association::{Association, Cells, Mapping};
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::sort::{Sorted, Sorter};
 use crate::tally::{Place, ReasonTally};
@@ -86,21 +86,18 @@ impl Records {
 
     fn apply(&mut self, finding: &Finding, record: &mut Record) {
         let first = self.name(finding.earlier, record.file);
-        let name = record.cells.get(Column::ObjAsstId).trim();
-        let (side, id, other) = match finding.relation {
+        let (source, target) = (finding.source, finding.target);
+        let ties = match finding.relation {
             Relation::Repeat => {
                 let message = format!("the same as {first}: it would end as existed");
                 record.outcome = Outcome::not_attempted(message);
                 self.repeats.add(record);
                 return;
             }
-            Relation::Source => ("source", finding.source, format!("target {}", finding.target)),
-            Relation::Target => ("target", finding.target, format!("source {}", finding.source)),
+            Relation::Source => format!("source {source} to target {target}"),
+            Relation::Target => format!("target {target} to source {source}"),
         };
-        let message = format!(
-            "the mapping of {name:?} allows one association with {side} {id}, and {first} has it, with \
-             {other}"
-        );
+        let message = format!("{first} ties {ties} already, and the mapping allows just one");
         record.outcome = Outcome::bad(Reason::MappingConflict, message, 0, self.now);
     }
 

@@ -172,3 +172,45 @@ fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
     };
     (reason, format!("line {}: {error}", row.line))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::{Cells, Link};
+    use crate::input::Rows;
+    use crate::options;
+
+    fn row(texts: [&str; 4]) -> Row {
+        let (cells, link): (Cells, Result<Link, RowError>) = Rows::new(None, true).read(texts);
+        Row { ordinal: 0, file: 0, line: 7, cells, link }
+    }
+
+    #[test]
+    fn a_row_is_admitted_refused_or_waits_for_what_is_not_known() {
+        let mut models = Models::given(&[options::model("a=s,t,1:n").unwrap()]);
+        let asst = |name| row([name, "1", "2", "3"]);
+        assert!(matches!(models.admit(&asst("a")), Admission::Known(0, _)));
+        assert!(matches!(models.admit(&asst("b")), Admission::Wanted));
+        let asked = models.question();
+        models.answered(&asked, Vec::new());
+        for (row, reason) in [
+            (asst("b"), Reason::UnknownAssociation),
+            (row(["a", "x", "2", "3"]), Reason::InvalidRow),
+            (row(["a", "1", "2", ""]), Reason::MissingBizId),
+        ] {
+            let admission = models.admit(&row);
+            assert!(
+                matches!(admission, Admission::Refused(found, _) if found == reason),
+                "{admission:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn where_nobody_can_be_asked_nothing_is_kept() {
+        let mut models = Models::default();
+        models.look(&"a".into());
+        models.ask_nobody();
+        assert!(!models.has_questions() && models.names.is_empty());
+    }
+}

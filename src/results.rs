@@ -223,3 +223,31 @@ fn draft_of(path: &Path) -> PathBuf {
     name.push(".draft");
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::Cells;
+    use crate::outcome::Outcome;
+
+    fn record(ordinal: u64) -> Record {
+        let outcome = Outcome::not_attempted(String::new());
+        Record { ordinal, file: 0, line: ordinal + 2, cells: Cells::default(), outcome }
+    }
+
+    #[test]
+    fn what_can_t_be_written_whole_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        std::fs::write(&path, "before").unwrap();
+        for last in [
+            Ok(record(5)),
+            Err(ResultsError::Unwritable { path: path.clone(), error: io::Error::other("full") }),
+        ] {
+            let records = [Ok(record(0)), last];
+            write(&path, Format::Csv, &[], records, |_| {}).unwrap_err();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft");
+        }
+    }
+}

@@ -234,7 +234,10 @@ impl Summary<'_> {
         {
             let count = grouped(checked.repeats.count);
             let lines = self.first_lines(&checked.repeats);
-            writeln!(text, "{count:>13}  of them repeat an earlier row: {lines}")?;
+            writeln!(
+                text,
+                "{count:>13}  of them repeat an earlier row and would end as existed: {lines}"
+            )?;
         }
         if tally.unsettled > 0 {
             let left = grouped(tally.unsettled);
@@ -295,8 +298,10 @@ impl Summary<'_> {
         {
             writeln!(text, "Latency: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms")?;
         }
-        let (took, speed) = (brief_duration(tally.elapsed), tally.rows_per_second());
-        write!(text, "Took {took}, {speed:.1} rows/s")?;
+        write!(text, "Took {}", brief_duration(tally.elapsed))?;
+        if tally.rows() > 0 {
+            write!(text, ", {:.1} rows/s", tally.rows_per_second())?;
+        }
         match calls.holds.most() {
             Some((hold, share)) => {
                 let share = share * 100.0;

@@ -323,6 +323,9 @@ impl Job<'_> {
         let forecast = self.forecast(&seen).filter(|_| halt.is_none());
         let checked = Checked { scope, repeats: seen.repeats, forecast };
         let (again, identity) = (self.typed.again(), self.typed.identity_flags());
+        let next = next_step(Kind::Check, exit, &seen.tally, results, &again, &identity)
+            // Without rows there is nothing to import.
+            .filter(|_| scope != Scope::Contact || halt.is_some());
         let summary = Summary {
             kind: Kind::Check,
             target: self.config.connection.as_ref().map(|connection| &connection.target),
@@ -332,7 +335,7 @@ impl Job<'_> {
             exit,
             error: halt.as_ref().map(|halt| &*halt.message),
             checked: Some(&checked),
-            next: next_step(Kind::Check, exit, &seen.tally, results, &again, &identity),
+            next,
         };
         let display = &self.config.display;
         match summary.render(display.quiet, display.json) {

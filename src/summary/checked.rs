@@ -105,7 +105,7 @@ impl Checked {
             }
             writeln!(text, ", at rate {rate} and {at_once} at once.")?;
         }
-        writeln!(text, "Not tested: {}.", self.scope.not_tested().join("; "))
+        writeln!(text, "\nNot tested: {}.", self.scope.not_tested().join("; "))
     }
 }
 
