@@ -25,7 +25,7 @@ pub struct Check {
 impl Check {
     /// A check whose rows wait on the disk of `folder`.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        Ok(Self { rows: Sorter::new(folder)?, contests: Contests::new(folder)? })
+        Ok(Self { rows: sorter(folder)?, contests: Contests::new(folder)? })
     }
 
     /// Takes the next row, with the outcome that it has by itself.
@@ -50,9 +50,10 @@ impl Check {
     /// Gives the rows in input order. `files` are the inputs' names where there are several; `now`
     /// is when rows that fail are said to have ended, in milliseconds since 1970.
     pub fn records(self, files: Vec<String>, now: i64) -> io::Result<Records> {
+        // All rows to the disk first: deciding takes the memory.
+        let rows = self.rows.sorted()?;
         let mut findings = self.contests.decide()?;
         let finding = findings.next().transpose()?;
-        let rows = self.rows.sorted()?;
         Ok(Records { rows, findings, finding, files, now, repeats: ReasonTally::default() })
     }
 }
@@ -117,6 +118,11 @@ impl Iterator for Records {
         let row = self.rows.next()?;
         Some(row.and_then(|(ordinal, bytes)| self.read(ordinal, &bytes)))
     }
+}
+
+/// Up to four of these are filled or read at a time, so they are small.
+fn sorter(folder: &Path) -> io::Result<Sorter> {
+    Sorter::with_chunk(folder, 4 << 20)
 }
 
 /// What waits on disk is JSON: its texts are the input's, whatever they hold.

@@ -263,7 +263,7 @@ impl Job<'_> {
         let (files, now) = (self.files.clone(), Timestamp::now().as_millisecond());
         let deciding = spawn_blocking(move || check.records(files, now));
         let records = tokio::select! {
-            done = deciding => done.map_err(bug)?.map_err(|error| self.unwritable(error))?,
+            done = deciding => done.map_err(|error| bug(&error))?.map_err(|error| self.unwritable(error))?,
             exit = signals.next() => return Err(interrupted(exit).into()),
         };
         let stop = Arc::new(AtomicBool::new(false));
@@ -284,7 +284,7 @@ impl Job<'_> {
                 delivering.await
             }
         };
-        match (done.map_err(bug)?, halt) {
+        match (done.map_err(|error| bug(&error))?, halt) {
             (Ok((tally, repeats)), _) => {
                 let before = std::mem::replace(&mut seen.tally, tally);
                 seen.tally.calls = before.calls;
@@ -463,6 +463,6 @@ fn interrupted(exit: Exit) -> Halt {
     Halt { exit, message: "interrupted: nothing was created, no results were written".to_owned() }
 }
 
-fn bug(error: tokio::task::JoinError) -> Failure {
+fn bug(error: &tokio::task::JoinError) -> Failure {
     Failure::new(Exit::Bug, error.to_string())
 }
