@@ -133,3 +133,59 @@ fn to_bytes(value: &impl serde::Serialize) -> io::Result<Vec<u8>> {
 fn from_bytes<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
     serde_json::from_slice(bytes).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::InstId;
+
+    fn record(ordinal: u64, file: u32, line: u64, outcome: Outcome) -> Record {
+        let cells = Cells::new([" a_run_b ", "\"1\"", "é\n", ""]);
+        Record { ordinal, file, line, cells, outcome }
+    }
+
+    fn open() -> Outcome {
+        Outcome::not_attempted(String::new())
+    }
+
+    #[test]
+    fn every_row_comes_out_once_as_it_went_in_with_what_was_found_about_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut check = Check::new(folder.path()).unwrap();
+        let bad = Outcome::bad(Reason::InvalidRow, "line 4: broken".to_owned(), 0, 1);
+        let rows = [
+            (record(0, 0, 2, open()), Some((1, 7))),
+            (record(1, 0, 3, bad), None),
+            (record(2, 0, 5, open()), Some((1, 7))),
+            (record(3, 1, 2, open()), Some((2, 7))),
+            (record(4, 1, 3, open()), Some((3, 8))),
+        ];
+        for (record, pair) in &rows {
+            check.take(record).unwrap();
+            if let Some((source, target)) = *pair {
+                let id = |value| InstId::new(value).unwrap();
+                let association = Association {
+                    obj_asst_id: "a_run_b".into(),
+                    inst_id: id(source),
+                    asst_inst_id: id(target),
+                };
+                check.contest(record, &association, Some(Mapping::OneToMany)).unwrap();
+            }
+        }
+        let files = vec!["a.csv".to_owned(), "b.csv".to_owned()];
+        let mut records = check.records(files, 99).unwrap();
+        let out: Vec<Record> = records.by_ref().map(Result::unwrap).collect();
+        let mut expected = rows.map(|(record, _)| record);
+        expected[2].outcome.message = "the same as line 2: it would end as existed".to_owned();
+        expected[3].outcome = Outcome::bad(
+            Reason::MappingConflict,
+            "a.csv, line 2 ties target 7 to source 1 already, and the mapping allows just one"
+                .to_owned(),
+            0,
+            99,
+        );
+        assert_eq!(out, expected);
+        assert_eq!(records.repeats.count, 1);
+        assert_eq!(records.repeats.first, [Place { file: 0, line: 5 }]);
+    }
+}

@@ -2,8 +2,10 @@
 //!
 //! No journal and no marks: nothing is sent that would have to be remembered.
 
+mod delivery;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,7 +19,7 @@ use super::rows::{Rows, sources};
 use super::signals::Signals;
 use super::{Failure, announce, ask, print, runtime, sandbox_in_process};
 use crate::association::Row;
-use crate::check::{Check, Records};
+use crate::check::Check;
 use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::cmdb::Cmdb;
@@ -27,16 +29,16 @@ use crate::contact::{self, Contact};
 use crate::exit::{Exit, Halt};
 use crate::feed::{Ended, Feed};
 use crate::models::{Admission, Models};
-use crate::options::{Batch, Format};
+use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record};
 use crate::progress::{Progress, Screen};
-use crate::results::writer::Writer;
-use crate::results::{self, ResultsError};
+use crate::results::ResultsError;
 use crate::run::COMPANY;
 use crate::site::{self, Site};
 use crate::summary::{Checked, Forecast, Kind, Scope, Summary, next_step};
 use crate::tally::{CallKind, ReasonTally, Tally, exit_of};
 use crate::target::Target;
+use delivery::Delivery;
 
 /// Rows that are looked at together, so that their model associations are asked for together.
 const ROWS: usize = 1024;
@@ -165,9 +167,13 @@ impl Job<'_> {
             Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
         let started = Instant::now();
         let mut seen = Seen::default();
+        let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
         let read = async {
             let check = match rows {
-                Some(rows) => Some(self.read(rows, contact.as_mut(), &mut seen).await?),
+                Some(rows) => {
+                    let mut show = |tally: &Tally| progress.show(tally);
+                    Some(self.read(rows, contact.as_mut(), &mut seen, &mut show).await?)
+                }
                 None => None,
             };
             // Rows that needed no question have not shown that there is a server.
@@ -180,6 +186,7 @@ impl Job<'_> {
             read = read => read,
             exit = signals.next() => Err(Stopped::Halted(interrupted(exit))),
         };
+        progress.finish();
         if let Some(contact) = contact {
             seen.tally.calls = contact.calls;
         }
@@ -202,11 +209,11 @@ impl Job<'_> {
         rows: Rows,
         mut contact: Option<&mut Contact<'_, C>>,
         seen: &mut Seen,
+        show: &mut dyn FnMut(&Tally),
     ) -> Result<Check, Stopped> {
         let unwritable = |error| self.unwritable(error);
         let mut check = Check::new(&self.folder()).map_err(unwritable)?;
         let mut models = Models::given(&self.config.engine.models);
-        let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
         let started = Instant::now();
         let feed = feed(rows);
         loop {
@@ -216,7 +223,7 @@ impl Job<'_> {
                 return Err(contact::duration_over(most).into());
             }
             seen.tally.elapsed = started.elapsed();
-            progress.show(&seen.tally);
+            show(&seen.tally);
             let rows = feed.take(ROWS);
             if rows.is_empty() {
                 match feed.end() {
@@ -247,7 +254,6 @@ impl Job<'_> {
             yield_now().await;
         }
         seen.tally.input_ended = true;
-        progress.finish();
         Ok(check)
     }
 
@@ -405,58 +411,6 @@ fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> i
     seen.tally.add(&record);
     seen.tally.unsettled -= 1;
     Ok(())
-}
-
-/// Where the rows go, on a thread that may block.
-struct Delivery {
-    output: Output,
-    format: Format,
-    files: Vec<String>,
-    folder: PathBuf,
-    /// Set when the rows are wanted no more.
-    stop: Arc<AtomicBool>,
-}
-
-impl Delivery {
-    /// Writes the rows, and counts what was written.
-    fn of(self, mut records: Records) -> Result<(Tally, ReasonTally), ResultsError> {
-        let mut tally = Tally::default();
-        let mut each = |record: &Record| tally.add(record);
-        let rows = records.by_ref().map(|record| {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(unwritable(&self.folder)(io::ErrorKind::Interrupted.into()));
-            }
-            record.map_err(unwritable(&self.folder))
-        });
-        match &self.output {
-            Output::File(path) => {
-                results::write(path, self.format, &self.files, rows, each)?;
-            }
-            Output::Nowhere => {
-                for record in rows {
-                    each(&record?);
-                }
-            }
-            Output::Stdout => {
-                let unwritable = || unwritable(Path::new("stdout"));
-                let stdout = io::stdout().lock();
-                let mut writer =
-                    Writer::new(stdout, self.format, &self.files).map_err(unwritable())?;
-                for record in rows {
-                    let record = record?;
-                    writer.write(&record).map_err(unwritable())?;
-                    each(&record);
-                }
-                writer.flush().map_err(unwritable())?;
-            }
-        }
-        Ok((tally, records.repeats))
-    }
-}
-
-fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> ResultsError {
-    let path = path.to_owned();
-    move |error| ResultsError::Unwritable { path, error }
 }
 
 fn interrupted(exit: Exit) -> Halt {

@@ -132,3 +132,61 @@ impl Serialize for Forecast {
         map.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forecast(rate: Rate, latency: Option<u64>) -> Forecast {
+        let latency = latency.map(Duration::from_millis);
+        Forecast { models: 1, creates: 12_000, finds: 99, rate, concurrency: 20, latency }
+    }
+
+    #[test]
+    fn an_import_takes_as_long_as_the_rate_or_the_answers_make_it() {
+        let rate = Rate::PerSecond(100.0);
+        for (rate, latency, seconds) in [
+            (rate, None, Some(121.0)),
+            (rate, Some(50), Some(121.0)),
+            (rate, Some(500), Some(302.5)),
+            (Rate::Unlimited, Some(50), Some(30.25)),
+            (Rate::Unlimited, None, None),
+        ] {
+            let took = forecast(rate, latency).duration().map(|took| took.as_secs_f64());
+            assert_eq!(took, seconds, "{rate} {latency:?}");
+        }
+    }
+
+    #[test]
+    fn a_check_says_what_the_import_takes_and_what_it_did_not_test() {
+        let repeats = ReasonTally::default();
+        let mut checked = Checked {
+            scope: Scope::Rows,
+            repeats,
+            forecast: Some(forecast(Rate::PerSecond(100.0), None)),
+        };
+        let said = |checked: &Checked| {
+            let mut text = String::new();
+            checked.write(&mut text).unwrap();
+            text
+        };
+        assert_eq!(
+            said(&checked),
+            "
+The import will make about 12,100 calls and take about 2m 1s, at rate 100/s and 20 at once.
+
+Not tested: write permission; whether the instances exist; what is on the server already.
+"
+        );
+        assert_eq!(
+            serde_json::to_string(&checked).unwrap(),
+            concat!(
+                r#"{"repeats":0,"first_repeats":[],"forecast":{"create":12000,"find":99,"models":1,"#,
+                r#""calls":12100,"duration_ms":121000},"not_tested":["write permission","#,
+                r#""whether the instances exist","what is on the server already"]}"#
+            )
+        );
+        (checked.scope, checked.forecast) = (Scope::Contact, None);
+        assert_eq!(said(&checked), "\nNot tested: write permission; any row.\n");
+    }
+}
