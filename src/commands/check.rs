@@ -31,6 +31,7 @@ use crate::feed::{Ended, Feed};
 use crate::models::{Admission, Models};
 use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record};
+use crate::plan::Planned;
 use crate::progress::{Progress, Screen};
 use crate::results::ResultsError;
 use crate::run::COMPANY;
@@ -216,7 +217,8 @@ impl Job<'_> {
         let mut models = Models::given(&self.config.engine.models);
         let started = Instant::now();
         let feed = feed(rows);
-        loop {
+        let (mut staged, mut ended) = (Vec::new(), None);
+        while ended.is_none() {
             if let Some(most) = self.config.engine.max_duration
                 && started.elapsed() >= most
             {
@@ -224,34 +226,30 @@ impl Job<'_> {
             }
             seen.tally.elapsed = started.elapsed();
             show(&seen.tally);
-            let rows = feed.take(ROWS);
-            if rows.is_empty() {
-                match feed.end() {
-                    None => drop(timeout(SHOW_EVERY, feed.news()).await),
-                    Some(Ok(_)) => break,
-                    Some(Err(error)) => {
-                        return Err(Halt { exit: Exit::Input, message: error.to_string() }.into());
-                    }
+            staged.append(&mut feed.take(ROWS - staged.len()));
+            if staged.len() < ROWS {
+                ended = feed.end();
+                // What comes together is judged together, but a slow input is not waited for.
+                if ended.is_none() && timeout(SHOW_EVERY, feed.news()).await.is_ok() {
+                    continue;
                 }
-                continue;
             }
-            for link in rows.iter().filter_map(|planned| planned.row.link.as_ref().ok()) {
+            for link in staged.iter().filter_map(|planned| planned.row.link.as_ref().ok()) {
                 models.look(&link.association.obj_asst_id);
             }
-            seen.tally.unsettled += rows.len() as u64;
-            for planned in rows {
-                let mut admission = models.admit(&planned.row);
-                while let (Admission::Wanted, Some(contact)) = (&admission, &mut contact) {
-                    contact.ask(&mut models).await?;
-                    admission = models.admit(&planned.row);
-                }
-                take(&mut check, planned.row, admission, seen).map_err(unwritable)?;
+            seen.tally.unsettled += staged.len() as u64;
+            for Planned { row, .. } in staged.drain(..) {
+                let admission = admit(&row, &mut models, contact.as_deref_mut()).await?;
+                take(&mut check, row, admission, seen).map_err(unwritable)?;
             }
             if contact.is_none() {
                 models.ask_nobody();
             }
             // Signals are heard even where rows come without end.
             yield_now().await;
+        }
+        if let Some(Err(error)) = ended {
+            return Err(Halt { exit: Exit::Input, message: error.to_string() }.into());
         }
         seen.tally.input_ended = true;
         Ok(check)
@@ -387,6 +385,20 @@ fn feed(mut rows: Rows) -> Feed {
         }
         Ok(Ended::default())
     })
+}
+
+/// What an import would do with a row, where there is a contact after asking what has to be asked.
+async fn admit<C: Cmdb>(
+    row: &Row,
+    models: &mut Models,
+    mut contact: Option<&mut Contact<'_, C>>,
+) -> Result<Admission, Halt> {
+    loop {
+        match (models.admit(row), contact.as_deref_mut()) {
+            (Admission::Wanted, Some(contact)) => contact.ask(models).await?,
+            (admission, _) => return Ok(admission),
+        }
+    }
 }
 
 /// A row goes to where it waits, with what is known of it by itself.
