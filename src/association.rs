@@ -270,6 +270,9 @@ pub struct ModelAssociation {
     pub target: Arc<str>,
     /// The rule.
     pub mapping: Mapping,
+    /// Whether the rule is our guess, since `--model` did not say it: the strictest, good for keeping
+    /// rows apart and for nothing else.
+    pub guessed: bool,
     /// Whether it is part of the business topology (`bk_asst_id` is `bk_mainline`), which no
     /// importer may touch (contract section 3.2).
     pub mainline: bool,

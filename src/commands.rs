@@ -1,5 +1,6 @@
 //! One command a file; what they share: how a command fails, and the surroundings it works in.
 
+pub mod check;
 pub mod completions;
 pub mod import;
 pub mod man;
@@ -12,7 +13,7 @@ mod signals;
 pub mod undo;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::cli::Command;
@@ -27,6 +28,8 @@ use crate::log;
 use crate::manifest::ManifestError;
 use crate::progress::Screen;
 use crate::results::ResultsError;
+use crate::sandbox::models::Models;
+use crate::sandbox::{Sandbox, Setup};
 use crate::site::ClearError;
 use crate::summary::{Kind, Summary};
 use crate::tally::Tally;
@@ -122,6 +125,7 @@ fn print_as_json(typed: &Typed, failure: &Failure) {
             results: None,
             exit: failure.exit,
             error: Some(&failure.message),
+            checked: None,
             next: None,
         };
         print(summary.json().as_bytes());
@@ -146,7 +150,9 @@ fn answer_usage(error: &clap::Error) -> ExitCode {
 
 fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
     match typed.command().map_err(Outcome::Usage)? {
+        Command::Import(args) if args.dry_run => Ok(check::run(&resolve(typed)?, typed, screen)?),
         Command::Import(_) => Ok(import::run(&resolve(typed)?, typed, screen)?),
+        Command::Check(_) => Ok(check::run(&resolve(typed)?, typed, screen)?),
         Command::Completions { shell } => Ok(print(&completions::script(shell))),
         Command::Man { command } => {
             let page =
@@ -200,6 +206,24 @@ fn print(bytes: &[u8]) -> Exit {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
     Exit::Ok
+}
+
+/// The CMDB of `--sandbox`, in this process.
+fn sandbox_in_process(connection: &Connection) -> Result<Sandbox, Failure> {
+    let mut setup = Setup::new(Models::sample());
+    setup.entrance = connection.target.entrance;
+    Sandbox::new(setup).map_err(|error| Failure::new(Exit::Bug, error.to_string()))
+}
+
+/// Asks on the terminal, where there is one.
+fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("{question} Give --yes to say so without a terminal")));
+    }
+    screen.say(&format!("bkassoc: {question} [y/N]"));
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn http_options(connection: &Connection, concurrency: usize) -> HttpOptions {

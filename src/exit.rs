@@ -38,6 +38,15 @@ pub enum Exit {
     Terminated = 143,
 }
 
+/// Why a run ended before its input did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halt {
+    /// The exit code.
+    pub exit: Exit,
+    /// What happened and what to do, for a person.
+    pub message: String,
+}
+
 impl Exit {
     /// The number that the process ends with.
     pub const fn code(self) -> u8 {

@@ -27,6 +27,17 @@ pub enum Knowledge {
     Unknown,
 }
 
+/// Whether a row may be sent, as far as can be told without a call for it.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// It may. The number is that of its model association.
+    Known(u32, Arc<ModelAssociation>),
+    /// Its model association has to be asked for first.
+    Wanted,
+    /// It ends here.
+    Refused(Reason, String),
+}
+
 /// All that is known.
 #[derive(Debug, Default)]
 pub struct Models {
@@ -55,6 +66,25 @@ impl Models {
         &self.names[name]
     }
 
+    /// Decides on a row: the one gate of `import` and `check`.
+    pub fn admit(&mut self, row: &Row) -> Admission {
+        let name = match &row.link {
+            Ok(link) => &link.association.obj_asst_id,
+            Err(error) => {
+                let (reason, message) = invalidity(row, error);
+                return Admission::Refused(reason, message);
+            }
+        };
+        let knowledge = self.look(name);
+        if let Some((reason, message)) = refusal(name, knowledge) {
+            return Admission::Refused(reason, message);
+        }
+        match knowledge {
+            Knowledge::Known(number, model) => Admission::Known(*number, Arc::clone(model)),
+            Knowledge::Wanted | Knowledge::Unknown => Admission::Wanted,
+        }
+    }
+
     /// A model association that is known to exist, to ask for as a probe.
     pub fn any_known(&self) -> Option<&Arc<ModelAssociation>> {
         self.names.values().find_map(|knowledge| match knowledge {
@@ -72,6 +102,13 @@ impl Models {
     pub fn question(&mut self) -> Vec<Arc<str>> {
         let most = self.wanted.len().min(NAMES_A_CALL);
         self.wanted.drain(..most).collect()
+    }
+
+    /// Nobody can be asked: what is not known is left so, and takes no memory.
+    pub fn ask_nobody(&mut self) {
+        for name in self.wanted.drain(..) {
+            self.names.remove(&name);
+        }
     }
 
     /// The question got no answer: it will be asked again.
@@ -109,7 +146,7 @@ impl Models {
 }
 
 /// Why a row that could be read is refused before any call.
-pub fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
+fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
     match knowledge {
         Knowledge::Unknown => Some((
             Reason::UnknownAssociation,
@@ -126,7 +163,7 @@ pub fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
 }
 
 /// Why a row that could not be read is invalid.
-pub fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
+fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
     let reason = match error {
         RowError::MissingBizId => Reason::MissingBizId,
         RowError::BadId { .. } | RowError::BadName { .. } | RowError::Broken(_) => {
@@ -134,4 +171,46 @@ pub fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
         }
     };
     (reason, format!("line {}: {error}", row.line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::{Cells, Link};
+    use crate::input::Rows;
+    use crate::options;
+
+    fn row(texts: [&str; 4]) -> Row {
+        let (cells, link): (Cells, Result<Link, RowError>) = Rows::new(None, true).read(texts);
+        Row { ordinal: 0, file: 0, line: 7, cells, link }
+    }
+
+    #[test]
+    fn a_row_is_admitted_refused_or_waits_for_what_is_not_known() {
+        let mut models = Models::given(&[options::model("a=s,t,1:n").unwrap()]);
+        let asst = |name| row([name, "1", "2", "3"]);
+        assert!(matches!(models.admit(&asst("a")), Admission::Known(0, _)));
+        assert!(matches!(models.admit(&asst("b")), Admission::Wanted));
+        let asked = models.question();
+        models.answered(&asked, Vec::new());
+        for (row, reason) in [
+            (asst("b"), Reason::UnknownAssociation),
+            (row(["a", "x", "2", "3"]), Reason::InvalidRow),
+            (row(["a", "1", "2", ""]), Reason::MissingBizId),
+        ] {
+            let admission = models.admit(&row);
+            assert!(
+                matches!(admission, Admission::Refused(found, _) if found == reason),
+                "{admission:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn where_nobody_can_be_asked_nothing_is_kept() {
+        let mut models = Models::default();
+        models.look(&"a".into());
+        models.ask_nobody();
+        assert!(!models.has_questions() && models.names.is_empty());
+    }
 }

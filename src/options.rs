@@ -299,10 +299,10 @@ pub fn model(text: &str) -> Result<ModelAssociation, OptionError> {
     let (name, rest) = text.split_once('=').ok_or(OptionError::Model)?;
     let parts: Vec<&str> = rest.split(',').map(str::trim).collect();
     let (source, target, mapping) = match parts[..] {
-        [source, target] => (source, target, Mapping::OneToOne),
+        [source, target] => (source, target, None),
         [source, target, mapping] => {
             let mapping = Mapping::parse(mapping).ok_or(OptionError::Model)?;
-            (source, target, mapping)
+            (source, target, Some(mapping))
         }
         _ => return Err(OptionError::Model),
     };
@@ -314,7 +314,8 @@ pub fn model(text: &str) -> Result<ModelAssociation, OptionError> {
         obj_asst_id: name.into(),
         source: source.into(),
         target: target.into(),
-        mapping,
+        mapping: mapping.unwrap_or(Mapping::OneToOne),
+        guessed: mapping.is_none(),
         mainline: false,
     })
 }

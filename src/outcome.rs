@@ -193,6 +193,21 @@ impl Outcome {
         }
     }
 
+    /// No end: never sent.
+    pub const fn not_attempted(message: String) -> Self {
+        Self {
+            status: Status::NotAttempted,
+            association_id: None,
+            reason: None,
+            retryable: false,
+            code: None,
+            message,
+            attempts: 0,
+            request_id: None,
+            finished_at: 0,
+        }
+    }
+
     /// A bad end: `invalid` for what never was a row, `failed` for all else.
     pub fn bad(reason: Reason, message: String, attempts: u32, finished_at: i64) -> Self {
         let status = match reason {

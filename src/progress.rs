@@ -137,7 +137,7 @@ impl Progress {
         if bar.length() != tally.expected {
             lay_out(bar, tally.expected);
         }
-        bar.set_position(tally.settled());
+        bar.set_position(tally.done());
         bar.set_prefix(view.how_far);
         bar.set_message(view.how_well);
     }
@@ -155,7 +155,7 @@ impl Progress {
             return None;
         }
         self.due = now + every;
-        self.speed.observe(now, tally.settled_here());
+        self.speed.observe(now, tally.done_here());
         let holds = tally.calls.holds;
         let hold = holds.since(&self.held_before).most().map_or(Hold::Nothing, |(hold, _)| hold);
         self.held_before = holds;
@@ -244,13 +244,13 @@ impl fmt::Display for View {
 }
 
 fn how_far(tally: &Tally, speed: f64) -> String {
-    let settled = tally.settled();
-    let rows = grouped(settled);
+    let done = tally.done();
+    let rows = grouped(done);
     let Some(total) = tally.expected else {
         return format!("{rows} rows, {speed:.1}/s");
     };
     let text = format!("{rows} of {} rows, {speed:.1}/s", grouped(total));
-    let left = total.saturating_sub(settled) as f64 / speed;
+    let left = total.saturating_sub(done) as f64 / speed;
     match Duration::try_from_secs_f64(left.ceil()) {
         Ok(left) if !left.is_zero() => format!("{text}, about {} left", brief_duration(left)),
         // Done, standing still, or longer than anyone waits.

@@ -225,6 +225,7 @@ mod tests {
             target: "t".into(),
             mapping: Mapping::ManyToMany,
             mainline: false,
+            guessed: false,
         };
         Removal::begin(association, Arc::new(model), 7, sent, Instant::now()).0
     }

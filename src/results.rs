@@ -155,7 +155,8 @@ pub struct Written {
 }
 
 /// Writes records to a file that replaces `path` when it is whole and on disk. `files` are the
-/// inputs' names where there are several; `each` sees every record that was written.
+/// inputs' names where there are several; `each` sees every record that was written. After an error
+/// there is no draft, and `path` is as it was.
 pub fn write(
     path: &Path,
     format: Format,
@@ -163,13 +164,29 @@ pub fn write(
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
     each: impl FnMut(&Record),
 ) -> Result<Written, ResultsError> {
-    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
     let draft = draft_of(path);
-    let file = File::create(&draft)
-        .map_err(|error| ResultsError::Unwritable { path: draft.clone(), error })?;
+    let written = write_draft(path, &draft, format, files, records, each);
+    if written.is_err() {
+        // Where it can't be removed, the error that is told is the one that counts.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written
+}
+
+fn write_draft(
+    path: &Path,
+    draft: &Path,
+    format: Format,
+    files: &[String],
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+    each: impl FnMut(&Record),
+) -> Result<Written, ResultsError> {
+    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
+    let file = File::create(draft)
+        .map_err(|error| ResultsError::Unwritable { path: draft.to_owned(), error })?;
     let (file, written) = write_to(file, path, format, files, records, each)?;
     file.sync_all().map_err(unwritable)?;
-    std::fs::rename(&draft, path).map_err(unwritable)?;
+    std::fs::rename(draft, path).map_err(unwritable)?;
     sync_folder_of(path).map_err(unwritable)?;
     Ok(written)
 }
@@ -243,4 +260,32 @@ fn draft_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".draft");
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::Cells;
+    use crate::outcome::Outcome;
+
+    fn record(ordinal: u64) -> Record {
+        let outcome = Outcome::not_attempted(String::new());
+        Record { ordinal, file: 0, line: ordinal + 2, cells: Cells::default(), outcome }
+    }
+
+    #[test]
+    fn what_can_t_be_written_whole_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        std::fs::write(&path, "before").unwrap();
+        for last in [
+            Ok(record(5)),
+            Err(ResultsError::Unwritable { path: path.clone(), error: io::Error::other("full") }),
+        ] {
+            let records = [Ok(record(0)), last];
+            write(&path, Format::Csv, &[], records, |_| {}).unwrap_err();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft");
+        }
+    }
 }

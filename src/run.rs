@@ -20,14 +20,16 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use crate::association::Row;
 use crate::cmdb::Cmdb;
+use crate::contact;
 use crate::exit::Exit;
+pub use crate::exit::Halt;
 use crate::feed::{Ended, Feed};
 use crate::journal::{Journal, JournalError};
-use crate::models::{self, Knowledge, Models};
+use crate::models::{Admission, Models};
 use crate::options::{EngineOptions, Rate};
 use crate::outage::Outage;
 use crate::outcome::{Outcome, Record, Status};
@@ -48,22 +50,14 @@ const MARK: usize = 1024;
 const FIRST_MARK: usize = 16;
 /// Triples a look-up, at most: 500 took 55 to 80 ms (captures-chain).
 const TRIPLES: usize = 500;
-/// A look-up waits so long for company, or until so many wait.
+/// Rows that wait to be looked up go together when there are so many of them,
+pub const COMPANY: usize = 100;
+/// or when the first has waited so long.
 const LINGER: Duration = Duration::from_millis(200);
-const COMPANY: usize = 100;
 /// How long calls in flight may take to answer once the run stops.
 const DRAIN: Duration = Duration::from_secs(15);
 /// Rows that are all refused for lack of permission before the run is.
 const FORBIDDEN_ROWS: usize = 20;
-
-/// Why a run ended before its input did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Halt {
-    /// The exit code.
-    pub exit: Exit,
-    /// What happened and what to do, for a person.
-    pub message: String,
-}
 
 /// How a run ended.
 #[derive(Debug)]
@@ -128,10 +122,7 @@ struct Landed {
 
 async fn perform<C: Cmdb>(cmdb: &C, call: Call, request: Request, limit: Duration) -> Landed {
     let sent_at = Instant::now();
-    let reply = match timeout(limit, cmdb.call(request)).await {
-        Ok(reply) => reply,
-        Err(_) => Reply::Lost(format!("no answer within {}", humantime::format_duration(limit))),
-    };
+    let reply = contact::within(limit, cmdb.call(request)).await;
     Landed { call, reply, sent_at }
 }
 
@@ -335,20 +326,14 @@ impl<'a, C: Cmdb> Run<'a, C> {
         if self.halt.is_some() {
             return;
         }
-        if self.options.max_duration.is_some_and(|most| now >= self.started + most) {
-            let most = humantime::format_duration(self.options.max_duration.unwrap_or_default());
-            self.stop_with(Exit::MaxDuration, format!("--max-duration {most} is over"));
+        if let Some(most) = self.options.max_duration
+            && now >= self.started + most
+        {
+            self.stop(contact::duration_over(most));
         } else if !self.answered && self.waits_for_server() && now >= self.connect_deadline() {
             self.drain_until = Some(now);
-            let wait = humantime::format_duration(self.options.connect_timeout);
-            self.stop_with(
-                Exit::Outage,
-                format!(
-                    "no answer ever came from {} within {wait} ({}): check --endpoint and --proxy, \
-                     and whether it is up",
-                    self.target, self.trouble
-                ),
-            );
+            let wait = self.options.connect_timeout;
+            self.stop(contact::never_answered(self.target, wait, &self.trouble));
         } else if self.waits_for_server() && now >= self.progress + self.options.max_outage {
             let most = humantime::format_duration(self.options.max_outage);
             self.stop_with(
@@ -429,22 +414,13 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 self.carry_over_staged(outcome);
                 continue;
             }
-            let link = match &row.link {
-                Ok(link) => link,
-                Err(error) => {
-                    let (reason, message) = models::invalidity(row, error);
+            let (number, model) = match self.models.admit(row) {
+                Admission::Known(number, model) => (number, model),
+                Admission::Wanted => return,
+                Admission::Refused(reason, message) => {
                     self.write_down_staged(Outcome::bad(reason, message, 0, (self.clock)()));
                     continue;
                 }
-            };
-            let name = &link.association.obj_asst_id;
-            let knowledge = self.models.look(name).clone();
-            if let Some((reason, message)) = models::refusal(name, &knowledge) {
-                self.write_down_staged(Outcome::bad(reason, message, 0, (self.clock)()));
-                continue;
-            }
-            let Knowledge::Known(number, model) = knowledge else {
-                return;
             };
             if self.rows.len() >= LOOK_AHEAD || !self.journal.covers(row.ordinal) {
                 return;

@@ -403,6 +403,7 @@ mod tests {
             source: "s".into(),
             target: "t".into(),
             mapping,
+            guessed: false,
             mainline: false,
         };
         Life::begin(link, Arc::new(model), plan, largest_id, Instant::now())

@@ -14,14 +14,16 @@ use std::sync::Arc;
 /// Memory for what is not on disk yet, and what a merge reads ahead of each chunk.
 const CHUNK: usize = 8 << 20;
 const READ_AHEAD: usize = 16 << 10;
-/// What an item costs in memory beside its bytes.
-const OVERHEAD: usize = 32;
+
+/// An item's key, and where its bytes lie in those of the chunk.
+type Item = (u64, u32, u32);
 
 /// Takes items in any order.
 #[derive(Debug)]
 pub struct Sorter {
-    items: Vec<(u64, Box<[u8]>)>,
-    size: usize,
+    items: Vec<Item>,
+    /// All bytes of the chunk in one piece: many small ones would leave memory in splinters.
+    bytes: Vec<u8>,
     chunk: usize,
     file: File,
     /// Where each sorted chunk lies in the file.
@@ -34,31 +36,37 @@ impl Sorter {
         Self::with_chunk(folder, CHUNK)
     }
 
-    fn with_chunk(folder: &Path, chunk: usize) -> io::Result<Self> {
+    /// A sorter that holds about `chunk` bytes in memory, for where there are several at a time. The
+    /// smaller the chunks, the more there are, and a merge holds 16 KiB of each.
+    pub fn with_chunk(folder: &Path, chunk: usize) -> io::Result<Self> {
         let file = tempfile::tempfile_in(folder)?;
-        Ok(Self { items: Vec::new(), size: 0, chunk, file, chunks: Vec::new() })
+        Ok(Self { items: Vec::new(), bytes: Vec::new(), chunk, file, chunks: Vec::new() })
     }
 
     /// Takes an item. Items with equal keys come out in the order in which they came.
     pub fn push(&mut self, key: u64, bytes: &[u8]) -> io::Result<()> {
-        self.size += bytes.len() + OVERHEAD;
-        self.items.push((key, bytes.into()));
-        if self.size >= self.chunk { self.spill() } else { Ok(()) }
+        let size = self.bytes.len() + self.items.len() * size_of::<Item>();
+        if size + bytes.len() > self.chunk && !self.items.is_empty() {
+            self.spill()?;
+        }
+        self.items.push((key, self.bytes.len() as u32, bytes.len() as u32));
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn spill(&mut self) -> io::Result<()> {
-        self.items.sort_by_key(|(key, _)| *key);
+        self.items.sort_by_key(|(key, ..)| *key);
         let start = self.file.seek(SeekFrom::End(0))?;
         let mut out = io::BufWriter::with_capacity(1 << 18, &self.file);
-        for (key, bytes) in self.items.drain(..) {
-            out.write_all(&key.to_le_bytes())?;
-            out.write_all(&(bytes.len() as u32).to_le_bytes())?;
-            out.write_all(&bytes)?;
+        for item in self.items.drain(..) {
+            out.write_all(&item.0.to_le_bytes())?;
+            out.write_all(&item.2.to_le_bytes())?;
+            out.write_all(of(item, &self.bytes))?;
         }
         out.flush()?;
         drop(out);
         self.chunks.push((start, self.file.stream_position()?));
-        self.size = 0;
+        self.bytes.clear();
         Ok(())
     }
 
@@ -67,7 +75,7 @@ impl Sorter {
         if !self.chunks.is_empty() && !self.items.is_empty() {
             self.spill()?;
         }
-        self.items.sort_by_key(|(key, _)| *key);
+        self.items.sort_by_key(|(key, ..)| *key);
         let file = Arc::new(self.file);
         let mut runs: Vec<Run> = (self.chunks.into_iter())
             .map(|(start, end)| {
@@ -76,7 +84,7 @@ impl Sorter {
             })
             .collect();
         if !self.items.is_empty() {
-            runs.push(Run::Memory(self.items.into_iter()));
+            runs.push(Run::Memory(self.items.into_iter(), self.bytes));
         }
         let mut heads = BinaryHeap::with_capacity(runs.len());
         for (index, run) in runs.iter_mut().enumerate() {
@@ -111,14 +119,16 @@ impl Iterator for Sorted {
 
 #[derive(Debug)]
 enum Run {
-    Memory(std::vec::IntoIter<(u64, Box<[u8]>)>),
+    Memory(std::vec::IntoIter<Item>, Vec<u8>),
     File(io::BufReader<Part>),
 }
 
 impl Run {
     fn next(&mut self) -> io::Result<Option<(u64, Box<[u8]>)>> {
         let reader = match self {
-            Self::Memory(items) => return Ok(items.next()),
+            Self::Memory(items, bytes) => {
+                return Ok(items.next().map(|item| (item.0, of(item, bytes).into())));
+            }
             Self::File(reader) => reader,
         };
         if reader.buffer().is_empty() && reader.get_ref().at == reader.get_ref().end {
@@ -131,6 +141,10 @@ impl Run {
         reader.read_exact(&mut bytes)?;
         Ok(Some((u64::from_le_bytes(key), bytes.into())))
     }
+}
+
+fn of((_, start, length): Item, bytes: &[u8]) -> &[u8] {
+    &bytes[start as usize..][..length as usize]
 }
 
 /// A stretch of the file, read without moving anybody else's position.

@@ -3,6 +3,7 @@
 //! Owns the summary's text, the JSON of design section 7, and the command to go on with. Knows
 //! nothing of how the numbers came about.
 
+mod checked;
 mod next;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use crate::outcome::{Reason, Status};
 use crate::tally::{CallKind, Hold, ReasonTally, Tally};
 use crate::target::Target;
 
+pub use checked::{Checked, Forecast, Scope};
 pub use next::{next_step, shell_quoted};
 
 /// How many characters of a server's message a summary shows.
@@ -65,6 +67,8 @@ pub struct Summary<'a> {
     pub exit: Exit,
     /// Why it ended so, where it did not come to its own end.
     pub error: Option<&'a str>,
+    /// What a check has to say besides.
+    pub checked: Option<&'a Checked>,
     /// The command to go on with, from [`next_step`].
     pub next: Option<Vec<String>>,
 }
@@ -109,7 +113,7 @@ impl Summary<'_> {
     }
 
     /// The summary for a script: one line with the keys of design section 7, in that order. An undo
-    /// has `deleted` besides.
+    /// has `deleted` besides, a check `check`.
     pub fn json(&self) -> String {
         let tally = self.tally;
         let calls = &tally.calls;
@@ -140,6 +144,7 @@ impl Summary<'_> {
             results: self.results.map(Path::to_string_lossy),
             next: self.next.as_deref(),
             error: self.error,
+            check: self.checked,
         };
         let mut line = serde_json::to_string(&json).unwrap_or_default();
         line.push('\n');
@@ -155,8 +160,13 @@ impl Summary<'_> {
         if let Some(error) = self.error {
             writeln!(text, "{error}")?;
         }
-        self.write_rows(text)?;
+        if !self.is_of_contact() {
+            self.write_rows(text)?;
+        }
         self.write_calls(text)?;
+        if let Some(checked) = self.checked {
+            checked.write(text)?;
+        }
         if let Some(results) = self.results {
             writeln!(text, "\nResults: {}", results.display())?;
         }
@@ -166,6 +176,7 @@ impl Summary<'_> {
     /// How it ended, for people.
     const fn ending(&self) -> &'static str {
         match (self.kind, self.exit) {
+            (Kind::Check, Exit::Ok) if self.is_of_contact() => "the contact works",
             (Kind::Check, Exit::Ok) => "nothing was found amiss, and nothing was created",
             (Kind::Check, Exit::SomeFailed) => "some rows would fail; nothing was created",
             (Kind::Check, Exit::AllRetryable) => "some rows could not be checked; try again",
@@ -184,6 +195,10 @@ impl Summary<'_> {
             (_, Exit::Unwritable) => "stopped, results can't be written",
             (_, Exit::Hangup | Exit::Interrupted | Exit::Terminated) => "stopped as asked",
         }
+    }
+
+    const fn is_of_contact(&self) -> bool {
+        matches!(self.checked, Some(Checked { scope: Scope::Contact, .. }))
     }
 
     /// What a status is called here.
@@ -214,6 +229,16 @@ impl Summary<'_> {
                 self.write_reason(text, reason, of_reason)?;
             }
         }
+        if let Some(checked) = self.checked
+            && checked.repeats.count > 0
+        {
+            let count = grouped(checked.repeats.count);
+            let lines = self.first_lines(&checked.repeats);
+            writeln!(
+                text,
+                "{count:>13}  of them repeat an earlier row and would end as existed: {lines}"
+            )?;
+        }
         if tally.unsettled > 0 {
             let left = grouped(tally.unsettled);
             writeln!(text, "{left:>13}  outstanding: read, but not settled")?;
@@ -225,17 +250,9 @@ impl Summary<'_> {
     }
 
     fn write_reason(&self, text: &mut String, reason: Reason, tally: &ReasonTally) -> fmt::Result {
-        let word = if tally.first.len() == 1 { "line" } else { "lines" };
-        let lines: Vec<_> = (tally.first.iter())
-            .map(|place| match self.inputs.get(place.file as usize) {
-                Some(input) if self.inputs.len() > 1 => format!("{input}:{}", place.line),
-                _ => place.line.to_string(),
-            })
-            .collect();
-        let more = if tally.count > tally.first.len() as u64 { ", …" } else { "" };
         let count = grouped(tally.count);
-        let (reason, lines) = (reason.as_str(), lines.join(", "));
-        writeln!(text, "{count:>19}  {reason}: {word} {lines}{more}")?;
+        let (reason, lines) = (reason.as_str(), self.first_lines(tally));
+        writeln!(text, "{count:>19}  {reason}: {lines}")?;
         match &tally.example {
             Some(example) if !example.message.is_empty() => {
                 let code = example.code.map(|code| format!("{code} ")).unwrap_or_default();
@@ -244,6 +261,19 @@ impl Summary<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// `lines 5, 6, 7, …`
+    fn first_lines(&self, tally: &ReasonTally) -> String {
+        let word = if tally.first.len() == 1 { "line" } else { "lines" };
+        let lines: Vec<_> = (tally.first.iter())
+            .map(|place| match self.inputs.get(place.file as usize) {
+                Some(input) if self.inputs.len() > 1 => format!("{input}:{}", place.line),
+                _ => place.line.to_string(),
+            })
+            .collect();
+        let more = if tally.count > tally.first.len() as u64 { ", …" } else { "" };
+        format!("{word} {}{more}", lines.join(", "))
     }
 
     fn write_calls(&self, text: &mut String) -> fmt::Result {
@@ -268,8 +298,10 @@ impl Summary<'_> {
         {
             writeln!(text, "Latency: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms")?;
         }
-        let (took, speed) = (brief_duration(tally.elapsed), tally.rows_per_second());
-        write!(text, "Took {took}, {speed:.1} rows/s")?;
+        write!(text, "Took {}", brief_duration(tally.elapsed))?;
+        if tally.rows() > 0 {
+            write!(text, ", {:.1} rows/s", tally.rows_per_second())?;
+        }
         match calls.holds.most() {
             Some((hold, share)) => {
                 let share = share * 100.0;
@@ -322,6 +354,8 @@ struct Json<'a> {
     results: Option<Cow<'a, str>>,
     next: Option<&'a [String]>,
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<&'a Checked>,
 }
 
 #[derive(Serialize)]
@@ -444,6 +478,7 @@ mod tests {
             results: Some(Path::new("my results.csv")),
             exit: Exit::SomeFailed,
             error: None,
+            checked: None,
             next: Some(vec!["bkassoc".into(), "rerun".into(), "my results.csv".into()]),
         };
         assert_eq!(
@@ -492,6 +527,7 @@ Results: my results.csv
             results: None,
             exit: Exit::SomeFailed,
             error: None,
+            checked: None,
             next: None,
         };
         let text = summary.text();
@@ -510,6 +546,7 @@ Results: my results.csv
             results: Some(Path::new("a.results.csv")),
             exit: Exit::SomeFailed,
             error: None,
+            checked: None,
             next: Some(words("bkassoc rerun a.results.csv")),
         };
         assert_eq!(
@@ -540,6 +577,7 @@ Results: my results.csv
             results: None,
             exit: Exit::Outage,
             error: Some("no answer ever came from https://h"),
+            checked: None,
             next: Some(words("bkassoc undo a.csv")),
         };
         assert_eq!(
@@ -575,6 +613,7 @@ To go on where it stopped:
             results: None,
             exit: Exit::Ok,
             error: None,
+            checked: None,
             next: None,
         };
         assert_eq!(summary.render(true, false), None);

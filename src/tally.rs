@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 use crate::outcome::{Reason, Record, Status};
@@ -50,7 +51,7 @@ impl CallKind {
 }
 
 /// A row by its place in the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Which input, from 0.
     pub file: u32,
@@ -79,7 +80,8 @@ pub struct Example {
 }
 
 impl ReasonTally {
-    fn add(&mut self, record: &Record) {
+    /// Counts a row.
+    pub fn add(&mut self, record: &Record) {
         self.count += 1;
         let place = Place { file: record.file, line: record.line };
         if self.first.len() == SHOWN && self.first.last().is_some_and(|last| *last < place) {
@@ -192,6 +194,16 @@ impl Tally {
         self.settled().saturating_sub(self.carried)
     }
 
+    /// Rows that nothing more will be done for: settled ones, and those that a check lets pass.
+    pub fn done(&self) -> u64 {
+        self.settled() + self.count(Status::NotAttempted)
+    }
+
+    /// Rows that this process is done with.
+    pub fn done_here(&self) -> u64 {
+        self.done().saturating_sub(self.carried)
+    }
+
     /// Rows that ended badly, whatever may become of them.
     pub const fn bad(&self) -> u64 {
         self.count(Status::Failed) + self.count(Status::Invalid)
@@ -212,11 +224,11 @@ impl Tally {
         self.settled() + self.outstanding()
     }
 
-    /// Settled rows a second, of this process.
+    /// Rows a second, of this process.
     pub fn rows_per_second(&self) -> f64 {
         match self.elapsed.as_secs_f64() {
             0.0 => 0.0,
-            seconds => self.settled_here() as f64 / seconds,
+            seconds => self.done_here() as f64 / seconds,
         }
     }
 }

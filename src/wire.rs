@@ -391,6 +391,7 @@ impl Envelope {
         let read = |model: Model| {
             Some(ModelAssociation {
                 mapping: Mapping::parse(&model.mapping)?,
+                guessed: false,
                 mainline: model.bk_asst_id == "bk_mainline",
                 obj_asst_id: model.bk_obj_asst_id.into(),
                 source: model.bk_obj_id.into(),

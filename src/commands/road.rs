@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::rows::{self, Rows};
 use super::signals::Signals;
-use super::{Failure, announce, print, runtime};
+use super::{Failure, announce, ask, print, runtime, sandbox_in_process};
 use crate::cli::layers::Typed;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::HttpClient;
@@ -29,8 +29,6 @@ use crate::progress::{Progress, Screen};
 use crate::results::writer::Writer;
 use crate::results::{self, Outcomes, ResultsError};
 use crate::run::{self, Finish, Halt, Setting};
-use crate::sandbox::models::Models;
-use crate::sandbox::{Sandbox, Setup};
 use crate::site::{self, Site};
 use crate::summary::{Kind, Summary, next_step};
 use crate::tally::{CallKind, Tally, exit_of};
@@ -148,7 +146,7 @@ impl Road<'_> {
         }
         if results.fresh {
             if !results.yes
-                && !self.ask(&format!("move {} aside and start anew?", path.display()))?
+                && !ask(self.screen, &format!("move {} aside and start anew?", path.display()))?
             {
                 return Err(Failure::usage("nothing was done"));
             }
@@ -288,10 +286,7 @@ impl Road<'_> {
     ) -> Result<Finish, Failure> {
         let connection = self.config.connection.as_ref().expect("this command calls a server");
         if connection.target.endpoint == Target::SANDBOX {
-            let mut setup = Setup::new(Models::sample());
-            setup.entrance = connection.target.entrance;
-            let sandbox =
-                Sandbox::new(setup).map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+            let sandbox = sandbox_in_process(connection)?;
             return self.run_on(&sandbox, rows, opened, each).await;
         }
         let options = super::http_options(connection, self.config.engine.concurrency);
@@ -394,21 +389,9 @@ impl Road<'_> {
             results: results.filter(|_| error.is_none()),
             exit,
             error,
+            checked: None,
             next: next_step(self.kind, exit, tally, results, &again, &identity),
         }
-    }
-
-    pub(super) fn ask(&self, question: &str) -> Result<bool, Failure> {
-        use std::io::{BufRead, IsTerminal};
-        if !std::io::stdin().is_terminal() {
-            return Err(Failure::usage(format!(
-                "{question} Give --yes to say so without a terminal"
-            )));
-        }
-        self.screen.say(&format!("bkassoc: {question} [y/N]"));
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
     /// `-o -`: outcomes in order of completion on stdout, no journal, the summary on stderr.

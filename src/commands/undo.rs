@@ -6,7 +6,7 @@ use super::rerun::{files_of, parent_of};
 use super::results::rows_of;
 use super::road::Road;
 use super::rows::{Rows, ToUndo, records_at};
-use super::{Failure, resolve_with};
+use super::{Failure, ask, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Undo as Args};
 use crate::config::{self, Output};
@@ -53,7 +53,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         if !config.results.yes {
             let count = grouped(count(&path, args.include_recovered)?);
             let target = road.target();
-            if !road.ask(&format!("delete {count} associations at {target}?"))? {
+            if !ask(screen, &format!("delete {count} associations at {target}?"))? {
                 return Err(Failure::usage("nothing was deleted"));
             }
         }

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use super::rows::Life;
 use super::{Call, FORBIDDEN_ROWS, Landed, Run};
 use crate::cmdb::Cmdb;
+use crate::contact::{self, Heard, shown, told};
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason};
 use crate::retry::Backoff;
-use crate::settle::{self, Step, Told};
+use crate::settle::{self, Step};
 use crate::verdict::{
     Batch, Cause, Deletion, Query, Stop, Verdict, judge, judge_batch, judge_delete, judge_query,
 };
@@ -317,35 +318,18 @@ impl<C: Cmdb> Run<'_, C> {
         let query = judge_query(reply, self.proven);
         self.outage.trial_landed(!is_silent(query), now);
         self.slow_down(query_cause(query), reply, sent_at, now);
-        let models = match (query, reply) {
-            (Query::Answered, Reply::Answered(answer)) => {
-                answer.envelope.as_ref().and_then(Envelope::models)
-            }
-            _ => None,
-        };
-        match query {
-            Query::Answered if models.is_some() => {
+        match contact::hear(reply, &names, self.proven, self.target) {
+            Heard::Models(models) => {
                 self.proven = true;
                 self.progress = now;
-                self.models.answered(&names, models.unwrap_or_default());
+                self.models.answered(&names, models);
             }
-            Query::Stop(Stop::ApiForbidden) | Query::Forbidden | Query::Rejected => {
-                let name = names.first().map_or("ASST", |name| name);
-                self.stop_with(
-                    Exit::Target,
-                    format!(
-                        "this app may not ask what {name:?} is ({}): give it with \
-                         --model {name}=SOURCE_MODEL,TARGET_MODEL,MAPPING",
-                        shown(&told(reply))
-                    ),
-                );
-            }
-            Query::Stop(stop) => self.stop_for(stop, reply),
-            Query::Answered | Query::Again(_) => {
+            Heard::Stop(halt) => self.stop(halt),
+            Heard::Nothing => {
                 self.tally.calls.retries += 1;
                 tracing::info!("no answer to the first question: {}", shown(&told(reply)));
                 self.models.ask_again(names);
-                self.ask_at = now + std::time::Duration::from_secs(1);
+                self.ask_at = now + contact::ASK_AGAIN;
             }
         }
     }
@@ -390,8 +374,7 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn stop_for(&mut self, stop: Stop, reply: &Reply) {
-        let advice = stop.advice(reply, self.target.entrance);
-        self.stop_with(Exit::Target, format!("{}: {advice}", shown(&told(reply))));
+        self.stop(contact::refused(stop, reply, self.target));
     }
 }
 
@@ -405,37 +388,4 @@ fn query_cause(query: Query) -> Option<Cause> {
         Query::Again(cause) => Some(cause),
         _ => None,
     }
-}
-
-/// What a reply says to a person.
-fn told(reply: &Reply) -> Told {
-    match reply {
-        Reply::NotSent(why) | Reply::Lost(why) | Reply::Unusable(why) => {
-            Told { message: why.clone(), ..Told::default() }
-        }
-        Reply::Answered(answer) => {
-            let request_id = answer.request_id.clone();
-            match &answer.envelope {
-                Some(envelope) if envelope.code().is_some() || !envelope.message().is_empty() => {
-                    Told {
-                        code: envelope.code(),
-                        message: envelope.message().to_owned(),
-                        request_id,
-                    }
-                }
-                _ => Told {
-                    code: None,
-                    message: format!("HTTP {} {}", answer.status, answer.excerpt),
-                    request_id,
-                },
-            }
-        }
-    }
-}
-
-/// In one line, for a message.
-fn shown(told: &Told) -> String {
-    let code = told.code.map(|code| format!("code {code}: ")).unwrap_or_default();
-    let id = told.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default();
-    format!("{code}{}{id}", told.message)
 }

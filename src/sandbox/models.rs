@@ -256,6 +256,7 @@ impl Models {
                 source: entry.source.into(),
                 target: entry.target.into(),
                 mapping,
+                guessed: false,
                 mainline: kind == "bk_mainline",
             },
             kind,

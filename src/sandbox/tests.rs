@@ -71,6 +71,7 @@ fn create_many(name: &str, targets: std::ops::RangeInclusive<u64>) -> Request {
             source: "a".into(),
             target: "b".into(),
             mapping: Mapping::ManyToMany,
+            guessed: false,
             mainline: false,
         }),
         pairs: targets.map(|target| (id(1), id(target))).collect(),

@@ -108,7 +108,8 @@ async fn rows_that_collide_with_nothing_keep_the_pool_full() {
     let mut world = World::new(rows, Faults::none(), 1);
     world.options.concurrency = 64;
     let start = Instant::now();
-    let stop_after_the_others = timeout(Duration::from_millis(20 * 2000 / 60), world.process());
+    let stop_after_the_others =
+        tokio::time::timeout(Duration::from_millis(20 * 2000 / 60), world.process());
     let _ = stop_after_the_others.await;
     let done = world.sandbox.len();
     assert!(done > 1900, "{done} rows after {:?}", start.elapsed());

@@ -247,7 +247,7 @@ impl World {
         time: Duration,
         rng: &mut impl Rng,
     ) -> Option<Finish> {
-        let finished = timeout(time, self.process()).await.ok();
+        let finished = tokio::time::timeout(time, self.process()).await.ok();
         if finished.is_none() {
             self.platter.lose_power(rng);
         }

@@ -1,0 +1,390 @@
+//! What rows say about each other: repeats, and rows that their mapping does not allow beside an
+//! earlier one.
+//!
+//! It is decided as an import would: in input order, first come, first served, and a row that loses
+//! takes nothing. What belongs together is brought together by sorting on disk. For n:n and 1:n that
+//! is enough: the first row of a group wins. For 1:1 a row stands in two groups, and whether it wins in
+//! one depends on the other; so groups are numbered, and one pass in input order marks what is taken,
+//! in a bit a group that has more than one row. Only these bits grow with the number of rows.
+
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHasher;
+use serde::{Deserialize, Serialize};
+
+use super::{from_bytes, sorter, to_bytes};
+use crate::association::{Association, Mapping};
+use crate::sort::{Sorted, Sorter};
+use crate::tally::Place;
+
+/// What a row is to the earlier one that stands in its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Relation {
+    /// The same association.
+    Repeat,
+    /// Another with the same source, where there may be one.
+    Source,
+    /// Another with the same target, where there may be one.
+    Target,
+}
+
+/// What was found about a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Finding {
+    pub(super) relation: Relation,
+    /// The row in its way, which is sent before it and wins.
+    pub(super) earlier: Place,
+    /// What that one ties together.
+    pub(super) source: u64,
+    pub(super) target: u64,
+}
+
+impl Finding {
+    fn of(prize: Prize, row: &Entry, holder: &Entry) -> Self {
+        let relation = match prize {
+            _ if Prize::Pair.is_shared(holder, row) => Relation::Repeat,
+            Prize::Pair | Prize::Source => Relation::Source,
+            Prize::Target => Relation::Target,
+        };
+        let Entry { place, source, target, .. } = *holder;
+        Self { relation, earlier: place, source, target }
+    }
+}
+
+/// What of an association there may be one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Prize {
+    Pair,
+    Source,
+    Target,
+}
+
+impl Prize {
+    /// The key under which rows that may want the same are sorted together.
+    fn key(self, row: &Entry) -> u64 {
+        let mut hasher = FxHasher::default();
+        (self, &row.name).hash(&mut hasher);
+        match self {
+            Self::Pair => (row.source, row.target).hash(&mut hasher),
+            Self::Source => row.source.hash(&mut hasher),
+            Self::Target => row.target.hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+
+    /// Whether two rows want the same.
+    fn is_shared(self, a: &Entry, b: &Entry) -> bool {
+        a.name == b.name
+            && match self {
+                Self::Pair => a.source == b.source && a.target == b.target,
+                Self::Source => a.source == b.source,
+                Self::Target => a.target == b.target,
+            }
+    }
+}
+
+/// A row that would be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    ordinal: u64,
+    place: Place,
+    name: String,
+    source: u64,
+    target: u64,
+}
+
+/// An entry on disk.
+type Packed = (u64, u32, u64, String, u64, u64);
+
+impl Entry {
+    fn packed(&self) -> (u64, u32, u64, &str, u64, u64) {
+        let Place { file, line } = self.place;
+        (self.ordinal, file, line, &self.name, self.source, self.target)
+    }
+
+    fn unpacked((ordinal, file, line, name, source, target): Packed) -> Self {
+        Self { ordinal, place: Place { file, line }, name, source, target }
+    }
+}
+
+/// Takes the rows that would be sent.
+#[derive(Debug)]
+pub(super) struct Contests {
+    folder: PathBuf,
+    /// Each row with the prize that alone decides about it.
+    decided: Sorter,
+    /// Rows of 1:1, by source.
+    one_to_one: Sorter,
+}
+
+impl Contests {
+    pub(super) fn new(folder: &Path) -> io::Result<Self> {
+        let folder = folder.to_owned();
+        let (decided, one_to_one) = (sorter(&folder)?, sorter(&folder)?);
+        Ok(Self { folder, decided, one_to_one })
+    }
+
+    /// Takes the next row in input order. Without a mapping only its repeats are found.
+    pub(super) fn enter(
+        &mut self,
+        ordinal: u64,
+        place: Place,
+        association: &Association,
+        mapping: Option<Mapping>,
+    ) -> io::Result<()> {
+        let entry = Entry {
+            ordinal,
+            place,
+            name: association.obj_asst_id.to_string(),
+            source: association.inst_id.get(),
+            target: association.asst_inst_id.get(),
+        };
+        match mapping {
+            None | Some(Mapping::ManyToMany) => self.enter_for(Prize::Pair, &entry),
+            Some(Mapping::OneToMany) => self.enter_for(Prize::Target, &entry),
+            Some(Mapping::OneToOne) => {
+                let bytes = to_bytes(&(ALONE, entry.packed()))?;
+                self.one_to_one.push(Prize::Source.key(&entry), &bytes)
+            }
+        }
+    }
+
+    /// The first to enter for a prize has it.
+    fn enter_for(&mut self, prize: Prize, entry: &Entry) -> io::Result<()> {
+        self.decided.push(prize.key(entry), &to_bytes(&(prize, entry.packed()))?)
+    }
+
+    /// Gives what was found, in input order.
+    pub(super) fn decide(mut self) -> io::Result<Findings> {
+        self.decide_one_to_one()?;
+        let mut found = sorter(&self.folder)?;
+        let mut holders: Vec<(Prize, Entry)> = Vec::new();
+        let mut key_before = None;
+        for item in self.decided.sorted()? {
+            let (key, bytes) = item?;
+            let (prize, packed): (Prize, Packed) = from_bytes(&bytes)?;
+            let entry = Entry::unpacked(packed);
+            // Rows with one key are of one group, but for the rare keys that are equal by chance.
+            if key_before.replace(key) != Some(key) {
+                holders.clear();
+            }
+            let same =
+                |(of, holder): &&(Prize, Entry)| *of == prize && prize.is_shared(holder, &entry);
+            match holders.iter().find(same) {
+                None => holders.push((prize, entry)),
+                Some((_, holder)) => {
+                    found.push(entry.ordinal, &to_bytes(&Finding::of(prize, &entry, holder))?)?;
+                }
+            }
+        }
+        Ok(Findings(found.sorted()?))
+    }
+
+    /// Enters the rows of 1:1 for the prize that decides about them. Rows with both sides to
+    /// themselves enter for nothing.
+    fn decide_one_to_one(&mut self) -> io::Result<()> {
+        let empty = sorter(&self.folder)?;
+        let by_source = std::mem::replace(&mut self.one_to_one, empty).sorted()?;
+        let mut by_target = sorter(&self.folder)?;
+        let sources = number(by_source, Prize::Source, |source, _, entry| {
+            by_target.push(Prize::Target.key(&entry), &to_bytes(&(source, entry.packed()))?)
+        })?;
+        let mut in_order = sorter(&self.folder)?;
+        let targets = number(by_target.sorted()?, Prize::Target, |target, source, entry| {
+            if (source, target) == (ALONE, ALONE) {
+                return Ok(());
+            }
+            in_order.push(entry.ordinal, &to_bytes(&(source, target, entry.packed()))?)
+        })?;
+        let (mut taken_sources, mut taken_targets) = (Bits::new(sources), Bits::new(targets));
+        for item in in_order.sorted()? {
+            let (source, target, packed): (u64, u64, Packed) = from_bytes(&item?.1)?;
+            let entry = Entry::unpacked(packed);
+            if taken_sources.get(source) {
+                self.enter_for(Prize::Source, &entry)?;
+            } else if taken_targets.get(target) {
+                self.enter_for(Prize::Target, &entry)?;
+            } else {
+                if source != ALONE {
+                    taken_sources.set(source);
+                    self.enter_for(Prize::Source, &entry)?;
+                }
+                if target != ALONE {
+                    taken_targets.set(target);
+                    self.enter_for(Prize::Target, &entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of every group of one row.
+const ALONE: u64 = 0;
+
+/// Numbers the groups of rows that want the same prize, and gives each row with its group's number
+/// and the number that it had. Says how many numbers there are.
+fn number(
+    rows: Sorted,
+    prize: Prize,
+    mut each: impl FnMut(u64, u64, Entry) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut rows = rows.peekable();
+    let mut numbers = ALONE + 1;
+    let mut groups: Vec<(u64, Entry)> = Vec::new();
+    let mut key_before = None;
+    while let Some(item) = rows.next() {
+        let (key, bytes) = item?;
+        let (before, packed): (u64, Packed) = from_bytes(&bytes)?;
+        let entry = Entry::unpacked(packed);
+        if key_before.replace(key) != Some(key) {
+            groups.clear();
+            let others = matches!(rows.peek(), Some(Ok((next, _))) if *next == key);
+            if !others {
+                each(ALONE, before, entry)?;
+                continue;
+            }
+        }
+        let known = groups.iter().find(|(_, first)| prize.is_shared(first, &entry));
+        let group = known.map_or(numbers, |(group, _)| *group);
+        if group == numbers {
+            groups.push((group, entry.clone()));
+            numbers += 1;
+        }
+        each(group, before, entry)?;
+    }
+    Ok(numbers)
+}
+
+/// A bit for each number.
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn new(numbers: u64) -> Self {
+        Self(vec![0; numbers.div_ceil(64) as usize])
+    }
+
+    fn get(&self, number: u64) -> bool {
+        self.0[(number / 64) as usize] >> (number % 64) & 1 == 1
+    }
+
+    fn set(&mut self, number: u64) {
+        self.0[(number / 64) as usize] |= 1 << (number % 64);
+    }
+}
+
+/// What was found, in input order.
+#[derive(Debug)]
+pub(super) struct Findings(Sorted);
+
+impl Iterator for Findings {
+    type Item = io::Result<(u64, Finding)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.0.next()?;
+        Some(item.and_then(|(ordinal, bytes)| Ok((ordinal, from_bytes(&bytes)?))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::association::InstId;
+
+    const MAPPINGS: [Option<Mapping>; 4] =
+        [None, Some(Mapping::ManyToMany), Some(Mapping::OneToMany), Some(Mapping::OneToOne)];
+
+    /// A row: which of [`MAPPINGS`], source, target.
+    type Row = (usize, u64, u64);
+
+    fn association((mapping, source, target): Row) -> Association {
+        let id = |value| InstId::new(value).unwrap();
+        Association {
+            obj_asst_id: format!("asst_{mapping}").into(),
+            inst_id: id(source),
+            asst_inst_id: id(target),
+        }
+    }
+
+    fn found(rows: &[Row]) -> Vec<(u64, Finding)> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut contests = Contests::new(folder.path()).unwrap();
+        for (ordinal, &row) in (0..).zip(rows) {
+            let place = Place { file: 0, line: ordinal + 2 };
+            contests.enter(ordinal, place, &association(row), MAPPINGS[row.0]).unwrap();
+        }
+        contests.decide().unwrap().map(Result::unwrap).collect()
+    }
+
+    /// What an import does, row by row: what was admitted stays in the way.
+    fn expected(rows: &[Row]) -> Vec<(u64, Finding)> {
+        let mut admitted: Vec<(u64, Row)> = Vec::new();
+        let mut found = Vec::new();
+        for (ordinal, &row) in (0..).zip(rows) {
+            let finding = |relation, &(line, (_, source, target)): &(u64, Row)| {
+                let earlier = Place { file: 0, line };
+                Finding { relation, earlier, source, target }
+            };
+            let of_name = || admitted.iter().filter(|(_, other)| other.0 == row.0);
+            let same = of_name().find(|(_, other)| *other == row);
+            let source = of_name()
+                .find(|(_, other)| MAPPINGS[row.0] == Some(Mapping::OneToOne) && other.1 == row.1);
+            let target = of_name().find(|(_, other)| {
+                matches!(MAPPINGS[row.0], Some(Mapping::OneToOne | Mapping::OneToMany))
+                    && other.2 == row.2
+            });
+            let finding = (same.map(|other| finding(Relation::Repeat, other)))
+                .or(source.map(|other| finding(Relation::Source, other)))
+                .or(target.map(|other| finding(Relation::Target, other)));
+            match finding {
+                Some(finding) => found.push((ordinal, finding)),
+                None => admitted.push((ordinal + 2, row)),
+            }
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_an_import_would_run_into(
+            rows in prop::collection::vec((0..4usize, 1..7u64, 1..7u64), 0..60),
+        ) {
+            prop_assert_eq!(found(&rows), expected(&rows));
+        }
+
+        #[test]
+        fn long_chains_of_one_to_one_are_followed_to_their_end(
+            rows in prop::collection::vec((Just(3usize), 1..40u64, 1..40u64), 0..200),
+        ) {
+            prop_assert_eq!(found(&rows), expected(&rows));
+        }
+    }
+
+    #[test]
+    fn a_row_that_loses_takes_nothing() {
+        let rows = [(3, 1, 1), (3, 1, 2), (3, 2, 2), (3, 1, 2)];
+        let losers: Vec<u64> = found(&rows).iter().map(|(ordinal, _)| *ordinal).collect();
+        assert_eq!(losers, [1, 3], "2 -> 2 gets what 1 -> 2 could not have");
+    }
+
+    #[test]
+    fn rows_whose_keys_are_equal_by_chance_are_still_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sorter = Sorter::new(folder.path()).unwrap();
+        for (ordinal, source) in [(0, 1), (1, 2), (2, 1)] {
+            let place = Place { file: 0, line: 0 };
+            let entry = Entry { ordinal, place, name: "a".to_owned(), source, target: ordinal };
+            sorter.push(7, &to_bytes(&(ALONE, entry.packed())).unwrap()).unwrap();
+        }
+        let mut groups = Vec::new();
+        let numbers = number(sorter.sorted().unwrap(), Prize::Source, |group, _, _| {
+            groups.push(group);
+            Ok(())
+        });
+        assert_eq!((numbers.unwrap(), groups), (3, vec![1, 2, 1]));
+    }
+}

@@ -1,0 +1,434 @@
+//! `bkassoc check` and `bkassoc import --dry-run`: all that an import does before its first create.
+//!
+//! No journal and no marks: nothing is sent that would have to be remembered.
+
+mod delivery;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustc_hash::FxHashMap;
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::{Instant, timeout};
+
+use super::rows::{Rows, sources};
+use super::signals::Signals;
+use super::{Failure, announce, ask, print, runtime, sandbox_in_process};
+use crate::association::Row;
+use crate::check::Check;
+use crate::cli::Command;
+use crate::cli::layers::Typed;
+use crate::cmdb::Cmdb;
+use crate::cmdb::http::HttpClient;
+use crate::config::{Config, Output};
+use crate::contact::{self, Contact};
+use crate::exit::{Exit, Halt};
+use crate::feed::{Ended, Feed};
+use crate::models::{Admission, Models};
+use crate::options::Batch;
+use crate::outcome::{Outcome, Reason, Record};
+use crate::plan::Planned;
+use crate::progress::{Progress, Screen};
+use crate::results::ResultsError;
+use crate::run::COMPANY;
+use crate::site::{self, Site};
+use crate::summary::{Checked, Forecast, Kind, Scope, Summary, next_step};
+use crate::tally::{CallKind, ReasonTally, Tally, exit_of};
+use crate::target::Target;
+use delivery::Delivery;
+
+/// Rows that are looked at together, so that their model associations are asked for together.
+const ROWS: usize = 1024;
+/// How often the display may change while no rows come.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs it.
+pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
+    let inputs = match &config.command {
+        Command::Check(args) => &args.inputs,
+        Command::Import(args) => &args.inputs,
+        _ => return Err(Failure::usage("this is no check")),
+    };
+    announce(config, screen);
+    let sources = sources(inputs);
+    let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
+    let files = if names.len() > 1 { names } else { Vec::new() };
+    let job = Job { config, typed, screen, files };
+    job.make_way()?;
+    let rows = if sources.is_empty() {
+        None
+    } else {
+        Some(Rows::of_input(&sources, &super::input_options(&config.input)?)?)
+    };
+    let runtime = runtime()?;
+    let end = runtime.block_on(job.go(rows));
+    // Work that blocks and was given up does not hold up the end.
+    runtime.shutdown_background();
+    Ok(job.summarize(end?))
+}
+
+/// A check, decided and not begun.
+struct Job<'a> {
+    config: &'a Config,
+    typed: &'a Typed,
+    screen: &'a Screen,
+    /// The files that lines are lines of, where there are several.
+    files: Vec<String>,
+}
+
+/// What was seen of rows and calls.
+#[derive(Default)]
+struct Seen {
+    tally: Tally,
+    /// Rows that an import would send, by the number of their model association where it is known.
+    sent: FxHashMap<Option<u32>, u64>,
+    repeats: ReasonTally,
+}
+
+/// How a check ended.
+struct End {
+    scope: Scope,
+    seen: Seen,
+    halt: Option<Halt>,
+}
+
+/// Why a check ends early.
+enum Stopped {
+    Halted(Halt),
+    Failed(Failure),
+}
+
+impl From<Halt> for Stopped {
+    fn from(halt: Halt) -> Self {
+        Self::Halted(halt)
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Job<'_> {
+    /// A check replaces what an earlier check left under its own name, and nothing else.
+    fn make_way(&self) -> Result<(), Failure> {
+        let results = &self.config.results;
+        let Output::File(path) = &results.output else {
+            return Ok(());
+        };
+        match site::look(path)? {
+            Site::Free => Ok(()),
+            Site::Stranger if results.replace => Ok(()),
+            _ if results.fresh => {
+                let question = format!("move {} aside and start anew?", path.display());
+                if !results.yes && !ask(self.screen, &question)? {
+                    return Err(Failure::usage("nothing was done"));
+                }
+                Ok(site::clear(path, true)?)
+            }
+            Site::Stranger | Site::Unfinished | Site::Finished(_) => Err(Failure::usage(format!(
+                "{} is there: give another -o, or --fresh to move it aside",
+                path.display()
+            ))),
+        }
+    }
+
+    async fn go(&self, rows: Option<Rows>) -> Result<End, Failure> {
+        let engine = &self.config.engine;
+        let Some(connection) = &self.config.connection else {
+            return self.look::<HttpClient>(None, rows).await;
+        };
+        let target = &connection.target;
+        if target.endpoint == Target::SANDBOX {
+            let sandbox = sandbox_in_process(connection)?;
+            return self.look(Some(Contact::new(&sandbox, target, engine)), rows).await;
+        }
+        let options = super::http_options(connection, engine.concurrency);
+        let client = HttpClient::new(target, &connection.identity, &options)?;
+        self.look(Some(Contact::new(&client, target, engine)), rows).await
+    }
+
+    /// Reads, asks, decides, writes: until the end or the first signal.
+    async fn look<C: Cmdb>(
+        &self,
+        mut contact: Option<Contact<'_, C>>,
+        rows: Option<Rows>,
+    ) -> Result<End, Failure> {
+        let scope = match (&contact, &rows) {
+            (None, _) => Scope::Offline,
+            (_, None) => Scope::Contact,
+            _ => Scope::Rows,
+        };
+        let mut signals =
+            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let started = Instant::now();
+        let mut seen = Seen::default();
+        let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
+        let read = async {
+            let check = match rows {
+                Some(rows) => {
+                    let mut show = |tally: &Tally| progress.show(tally);
+                    Some(self.read(rows, contact.as_mut(), &mut seen, &mut show).await?)
+                }
+                None => None,
+            };
+            // Rows that needed no question have not shown that there is a server.
+            if let Some(contact) = contact.as_mut().filter(|contact| !contact.is_proven()) {
+                contact.test().await?;
+            }
+            Ok(check)
+        };
+        let read = tokio::select! {
+            read = read => read,
+            exit = signals.next() => Err(Stopped::Halted(interrupted(exit))),
+        };
+        progress.finish();
+        if let Some(contact) = contact {
+            seen.tally.calls = contact.calls;
+        }
+        let done = match read {
+            Ok(Some(check)) => self.write(check, &mut seen, &mut signals).await,
+            Ok(None) => Ok(()),
+            Err(stopped) => Err(stopped),
+        };
+        seen.tally.elapsed = started.elapsed();
+        match done {
+            Ok(()) => Ok(End { scope, seen, halt: None }),
+            Err(Stopped::Halted(halt)) => Ok(End { scope, seen, halt: Some(halt) }),
+            Err(Stopped::Failed(failure)) => Err(failure),
+        }
+    }
+
+    /// Takes every row to where it waits for the others.
+    async fn read<C: Cmdb>(
+        &self,
+        rows: Rows,
+        mut contact: Option<&mut Contact<'_, C>>,
+        seen: &mut Seen,
+        show: &mut dyn FnMut(&Tally),
+    ) -> Result<Check, Stopped> {
+        let unwritable = |error| self.unwritable(error);
+        let mut check = Check::new(&self.folder()).map_err(unwritable)?;
+        let mut models = Models::given(&self.config.engine.models);
+        let started = Instant::now();
+        let feed = feed(rows);
+        let (mut staged, mut ended) = (Vec::new(), None);
+        while ended.is_none() {
+            if let Some(most) = self.config.engine.max_duration
+                && started.elapsed() >= most
+            {
+                return Err(contact::duration_over(most).into());
+            }
+            seen.tally.elapsed = started.elapsed();
+            show(&seen.tally);
+            staged.append(&mut feed.take(ROWS - staged.len()));
+            if staged.len() < ROWS {
+                ended = feed.end();
+                // What comes together is judged together, but a slow input is not waited for.
+                if ended.is_none() && timeout(SHOW_EVERY, feed.news()).await.is_ok() {
+                    continue;
+                }
+            }
+            for link in staged.iter().filter_map(|planned| planned.row.link.as_ref().ok()) {
+                models.look(&link.association.obj_asst_id);
+            }
+            seen.tally.unsettled += staged.len() as u64;
+            for Planned { row, .. } in staged.drain(..) {
+                let admission = admit(&row, &mut models, contact.as_deref_mut()).await?;
+                take(&mut check, row, admission, seen).map_err(unwritable)?;
+            }
+            if contact.is_none() {
+                models.ask_nobody();
+            }
+            // Signals are heard even where rows come without end.
+            yield_now().await;
+        }
+        if let Some(Err(error)) = ended {
+            return Err(Halt { exit: Exit::Input, message: error.to_string() }.into());
+        }
+        seen.tally.input_ended = true;
+        Ok(check)
+    }
+
+    /// Brings the rows together, and writes them where they go. The counts are those of what was
+    /// written.
+    async fn write(
+        &self,
+        check: Check,
+        seen: &mut Seen,
+        signals: &mut Signals,
+    ) -> Result<(), Stopped> {
+        let results = &self.config.results;
+        let (files, now) = (self.files.clone(), Timestamp::now().as_millisecond());
+        let deciding = spawn_blocking(move || check.records(files, now));
+        let records = tokio::select! {
+            done = deciding => done.map_err(|error| bug(&error))?.map_err(|error| self.unwritable(error))?,
+            exit = signals.next() => return Err(interrupted(exit).into()),
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let delivery = Delivery {
+            output: results.output.clone(),
+            format: results.format,
+            files: self.files.clone(),
+            folder: self.folder(),
+            stop: Arc::clone(&stop),
+        };
+        let mut delivering = spawn_blocking(move || delivery.of(records));
+        let mut halt = None;
+        let done = tokio::select! {
+            done = &mut delivering => done,
+            exit = signals.next() => {
+                stop.store(true, Ordering::Relaxed);
+                halt = Some(interrupted(exit));
+                delivering.await
+            }
+        };
+        match (done.map_err(|error| bug(&error))?, halt) {
+            (Ok((tally, repeats)), _) => {
+                let before = std::mem::replace(&mut seen.tally, tally);
+                seen.tally.calls = before.calls;
+                seen.tally.input_ended = true;
+                seen.repeats = repeats;
+                Ok(())
+            }
+            (Err(_), Some(halt)) => Err(halt.into()),
+            (Err(error), None) => Err(Failure::from(error).into()),
+        }
+    }
+
+    /// Where rows wait: beside the results, else where temporary files are.
+    fn folder(&self) -> PathBuf {
+        match &self.config.results.output {
+            Output::File(path) => match path.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+                _ => PathBuf::from("."),
+            },
+            Output::Stdout | Output::Nowhere => std::env::temp_dir(),
+        }
+    }
+
+    fn unwritable(&self, error: io::Error) -> Failure {
+        ResultsError::Unwritable { path: self.folder(), error }.into()
+    }
+
+    fn summarize(&self, end: End) -> Exit {
+        let End { scope, seen, halt } = end;
+        let exit = halt.as_ref().map_or_else(|| exit_of(&seen.tally), |halt| halt.exit);
+        let output = &self.config.results.output;
+        let results = match output {
+            Output::File(path) if halt.is_none() && scope != Scope::Contact => Some(&**path),
+            _ => None,
+        };
+        let forecast = self.forecast(&seen).filter(|_| halt.is_none());
+        let checked = Checked { scope, repeats: seen.repeats, forecast };
+        let (again, identity) = (self.typed.again(), self.typed.identity_flags());
+        let next = next_step(Kind::Check, exit, &seen.tally, results, &again, &identity)
+            // Without rows there is nothing to import.
+            .filter(|_| scope != Scope::Contact || halt.is_some());
+        let summary = Summary {
+            kind: Kind::Check,
+            target: self.config.connection.as_ref().map(|connection| &connection.target),
+            tally: &seen.tally,
+            inputs: &self.files,
+            results,
+            exit,
+            error: halt.as_ref().map(|halt| &*halt.message),
+            checked: Some(&checked),
+            next,
+        };
+        let display = &self.config.display;
+        match summary.render(display.quiet, display.json) {
+            Some(text) if *output == Output::Stdout => self.screen.say(text.trim_end()),
+            Some(text) => {
+                print(text.as_bytes());
+            }
+            None => {}
+        }
+        exit
+    }
+
+    /// What the import will take, where it has rows to send.
+    fn forecast(&self, seen: &Seen) -> Option<Forecast> {
+        let engine = &self.config.engine;
+        let size = match engine.batch {
+            Batch::Off => 1,
+            Batch::Auto => Batch::MAX,
+            Batch::Size(size) => size,
+        };
+        let creates: u64 = seen.sent.values().map(|rows| rows.div_ceil(size.into())).sum();
+        let calls = &seen.tally.calls;
+        let asked = calls.count(CallKind::Models).saturating_sub(calls.retries);
+        let conflicts = seen.tally.of_reason(Reason::MappingConflict).count;
+        (creates > 0).then(|| Forecast {
+            models: asked + u64::from(seen.sent.contains_key(&None)),
+            creates,
+            finds: (seen.repeats.count + conflicts).div_ceil(COMPANY as u64),
+            rate: engine.rate,
+            concurrency: engine.concurrency,
+            latency: calls.latency_ms(0.5).map(|ms| Duration::from_secs_f64(ms / 1_000.0)),
+        })
+    }
+}
+
+/// Reads on a thread of its own.
+fn feed(mut rows: Rows) -> Feed {
+    Feed::spawn(move |sink| {
+        while let Some(planned) = rows.next() {
+            if sink.push(planned?).is_err() {
+                break;
+            }
+        }
+        Ok(Ended::default())
+    })
+}
+
+/// What an import would do with a row, where there is a contact after asking what has to be asked.
+async fn admit<C: Cmdb>(
+    row: &Row,
+    models: &mut Models,
+    mut contact: Option<&mut Contact<'_, C>>,
+) -> Result<Admission, Halt> {
+    loop {
+        match (models.admit(row), contact.as_deref_mut()) {
+            (Admission::Wanted, Some(contact)) => contact.ask(models).await?,
+            (admission, _) => return Ok(admission),
+        }
+    }
+}
+
+/// A row goes to where it waits, with what is known of it by itself.
+fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> io::Result<()> {
+    let Row { ordinal, file, line, cells, link } = row;
+    let (outcome, sent) = match admission {
+        Admission::Known(number, model) => {
+            let mapping = (!model.guessed).then_some(model.mapping);
+            (Outcome::not_attempted(String::new()), Some((Some(number), mapping)))
+        }
+        Admission::Wanted => (Outcome::not_attempted(String::new()), Some((None, None))),
+        Admission::Refused(reason, message) => {
+            (Outcome::bad(reason, message, 0, Timestamp::now().as_millisecond()), None)
+        }
+    };
+    let record = Record { ordinal, file, line, cells, outcome };
+    check.take(&record)?;
+    if let (Some((number, mapping)), Ok(link)) = (sent, link) {
+        check.contest(&record, &link.association, mapping)?;
+        *seen.sent.entry(number).or_default() += 1;
+    }
+    seen.tally.add(&record);
+    seen.tally.unsettled -= 1;
+    Ok(())
+}
+
+fn interrupted(exit: Exit) -> Halt {
+    Halt { exit, message: "interrupted: nothing was created, no results were written".to_owned() }
+}
+
+fn bug(error: &tokio::task::JoinError) -> Failure {
+    Failure::new(Exit::Bug, error.to_string())
+}

@@ -1,0 +1,66 @@
+//! How a check's rows get to where they go.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::check::Records;
+use crate::config::Output;
+use crate::options::Format;
+use crate::outcome::Record;
+use crate::results::writer::Writer;
+use crate::results::{self, ResultsError};
+use crate::tally::{ReasonTally, Tally};
+
+/// Where the rows go, on a thread that may block.
+pub(super) struct Delivery {
+    pub(super) output: Output,
+    pub(super) format: Format,
+    pub(super) files: Vec<String>,
+    pub(super) folder: PathBuf,
+    /// Set when the rows are wanted no more.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Delivery {
+    /// Writes the rows, and counts what was written.
+    pub(super) fn of(self, mut records: Records) -> Result<(Tally, ReasonTally), ResultsError> {
+        let mut tally = Tally::default();
+        let mut each = |record: &Record| tally.add(record);
+        let rows = records.by_ref().map(|record| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(unwritable(&self.folder)(io::ErrorKind::Interrupted.into()));
+            }
+            record.map_err(unwritable(&self.folder))
+        });
+        match &self.output {
+            Output::File(path) => {
+                results::write(path, self.format, &self.files, rows, each)?;
+            }
+            Output::Nowhere => {
+                for record in rows {
+                    each(&record?);
+                }
+            }
+            Output::Stdout => {
+                let unwritable = || unwritable(Path::new("stdout"));
+                let stdout = io::stdout().lock();
+                let mut writer =
+                    Writer::new(stdout, self.format, &self.files).map_err(unwritable())?;
+                for record in rows {
+                    let record = record?;
+                    writer.write(&record).map_err(unwritable())?;
+                    each(&record);
+                }
+                writer.flush().map_err(unwritable())?;
+            }
+        }
+        Ok((tally, records.repeats))
+    }
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> ResultsError {
+    let path = path.to_owned();
+    move |error| ResultsError::Unwritable { path, error }
+}

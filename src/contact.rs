@@ -1,0 +1,482 @@
+//! First contact: the question for model associations, what its answer means for a run, and how a
+//! check asks it.
+//!
+//! Shared by `import` and `check`, so that both stop for the same answers in the same words. Knows
+//! nothing of rows, files or results.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::association::{InstId, ModelAssociation};
+use crate::cmdb::Cmdb;
+use crate::exit::{Exit, Halt};
+use crate::models::Models;
+use crate::options::{EngineOptions, Rate};
+use crate::pacer::Pacer;
+use crate::settle::Told;
+use crate::tally::{CallKind, Calls};
+use crate::target::Target;
+use crate::verdict::{Cause, Query, Stop, judge_query};
+use crate::wire::{Envelope, Find, Pattern, Reply, Request};
+
+/// How long after a question without an answer it is asked again.
+pub const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// A name that no model association has: names are made of two models and a kind.
+const NO_NAME: &str = "bkassoc_contact";
+
+/// What the answer to the question for model associations means.
+#[derive(Debug)]
+pub enum Heard {
+    /// What there is of what was asked for.
+    Models(Vec<ModelAssociation>),
+    /// Nothing of substance: it is to be asked again.
+    Nothing,
+    /// The run can't go on.
+    Stop(Halt),
+}
+
+/// Reads the answer to the question for `names`. `proven` says that some call of this run has
+/// succeeded.
+pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) -> Heard {
+    match judge_query(reply, proven) {
+        Query::Answered => models_of(reply).map_or(Heard::Nothing, Heard::Models),
+        Query::Again(_) => Heard::Nothing,
+        Query::Stop(Stop::ApiForbidden) | Query::Forbidden | Query::Rejected => {
+            let name = names.first().map_or("ASST", |name| name);
+            Heard::Stop(Halt {
+                exit: Exit::Target,
+                message: format!(
+                    "this app may not ask what {name:?} is ({}): give it with \
+                     --model {name}=SOURCE_MODEL,TARGET_MODEL,MAPPING",
+                    shown(&told(reply))
+                ),
+            })
+        }
+        Query::Stop(stop) => Heard::Stop(refused(stop, reply, target)),
+    }
+}
+
+fn models_of(reply: &Reply) -> Option<Vec<ModelAssociation>> {
+    let Reply::Answered(answer) = reply else {
+        return None;
+    };
+    answer.envelope.as_ref().and_then(Envelope::models)
+}
+
+/// The end of a run that the server, or something before it, does not let go on.
+pub fn refused(stop: Stop, reply: &Reply, target: &Target) -> Halt {
+    let advice = stop.advice(reply, target.entrance);
+    Halt { exit: Exit::Target, message: format!("{}: {advice}", shown(&told(reply))) }
+}
+
+/// The end of a run that never heard from the server. `trouble` is what came instead.
+pub fn never_answered(target: &Target, wait: Duration, trouble: &str) -> Halt {
+    let wait = humantime::format_duration(wait);
+    Halt {
+        exit: Exit::Outage,
+        message: format!(
+            "no answer ever came from {target} within {wait} ({trouble}): check --endpoint and \
+             --proxy, and whether it is up"
+        ),
+    }
+}
+
+/// Waits for a call, but no longer than that; then it is lost.
+pub async fn within(limit: Duration, call: impl Future<Output = Reply>) -> Reply {
+    let lost = || Reply::Lost(format!("no answer within {}", humantime::format_duration(limit)));
+    timeout(limit, call).await.unwrap_or_else(|_| lost())
+}
+
+/// What a reply says to a person.
+pub fn told(reply: &Reply) -> Told {
+    match reply {
+        Reply::NotSent(why) | Reply::Lost(why) | Reply::Unusable(why) => {
+            Told { message: why.clone(), ..Told::default() }
+        }
+        Reply::Answered(answer) => {
+            let request_id = answer.request_id.clone();
+            match &answer.envelope {
+                Some(envelope) if envelope.code().is_some() || !envelope.message().is_empty() => {
+                    Told {
+                        code: envelope.code(),
+                        message: envelope.message().to_owned(),
+                        request_id,
+                    }
+                }
+                _ => Told {
+                    code: None,
+                    message: format!("HTTP {} {}", answer.status, answer.excerpt),
+                    request_id,
+                },
+            }
+        }
+    }
+}
+
+/// In one line, for a message.
+pub fn shown(told: &Told) -> String {
+    let code = told.code.map(|code| format!("code {code}: ")).unwrap_or_default();
+    let id = told.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default();
+    format!("{code}{}{id}", told.message)
+}
+
+/// Asks one question after the other, as patiently as a run asks its first.
+pub struct Contact<'a, C> {
+    cmdb: &'a C,
+    target: &'a Target,
+    options: &'a EngineOptions,
+    pacer: Pacer,
+    /// Calls so far.
+    pub calls: Calls,
+    started: Instant,
+    /// The last time that a question was answered.
+    progress: Instant,
+    /// Any answer ever; a successful answer ever.
+    answered: bool,
+    proven: bool,
+    /// What the last call said that brought nothing forward.
+    trouble: String,
+}
+
+impl<'a, C: Cmdb> Contact<'a, C> {
+    /// No call is made yet.
+    pub fn new(cmdb: &'a C, target: &'a Target, options: &'a EngineOptions) -> Self {
+        let rate = match options.rate {
+            Rate::Unlimited => None,
+            Rate::PerSecond(rate) => Some(rate),
+        };
+        let now = Instant::now();
+        Self {
+            cmdb,
+            target,
+            options,
+            pacer: Pacer::new(rate, 1),
+            calls: Calls::default(),
+            started: now,
+            progress: now,
+            answered: false,
+            proven: false,
+            trouble: "nothing yet".to_owned(),
+        }
+    }
+
+    /// Whether the server has answered well: URL, certificate and credentials are right.
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Asks for everything that `models` wants to know.
+    pub async fn ask(&mut self, models: &mut Models) -> Result<(), Halt> {
+        self.progress = Instant::now();
+        while models.has_questions() {
+            let names = models.question();
+            let reply = self.call(CallKind::Models, Request::Models(names.clone())).await?;
+            match hear(&reply, &names, self.proven, self.target) {
+                Heard::Models(found) => {
+                    self.proven = true;
+                    self.progress = Instant::now();
+                    models.answered(&names, found);
+                }
+                Heard::Stop(halt) => return Err(halt),
+                Heard::Nothing => {
+                    models.ask_again(names);
+                    self.wait_to_ask_again(&reply).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks something harmless, for the answer's sake: a model association that can't be, or, where
+    /// those may not be asked for, an association of a given one.
+    pub async fn test(&mut self) -> Result<(), Halt> {
+        let Some(model) = self.options.models.first() else {
+            let mut models = Models::default();
+            models.look(&NO_NAME.into());
+            return self.ask(&mut models).await;
+        };
+        let one = InstId::new(1).expect("1 is an id");
+        let request = Request::Find(Find {
+            obj_id: Arc::clone(&model.source),
+            obj_asst_id: Arc::clone(&model.obj_asst_id),
+            any_of: vec![Pattern::Pair(one, one)],
+        });
+        self.progress = Instant::now();
+        loop {
+            let reply = self.call(CallKind::Find, request.clone()).await?;
+            match judge_query(&reply, self.proven) {
+                Query::Answered => {
+                    self.proven = true;
+                    return Ok(());
+                }
+                Query::Again(_) => self.wait_to_ask_again(&reply).await?,
+                Query::Stop(stop) => return Err(refused(stop, &reply, self.target)),
+                Query::Forbidden | Query::Rejected => {
+                    return Err(Halt {
+                        exit: Exit::Target,
+                        message: format!(
+                            "look-ups are refused ({}): check --model {}, and whether the user may \
+                             find instances of {}",
+                            shown(&told(&reply)),
+                            model.obj_asst_id,
+                            model.source
+                        ),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Makes a call when the pacer lets it.
+    async fn call(&mut self, kind: CallKind, request: Request) -> Result<Reply, Halt> {
+        let (deadline, _) = self.deadline();
+        while let Err((until, _)) = self.pacer.permit(Instant::now()) {
+            self.sleep_until(until).await?;
+        }
+        self.calls.sent(kind);
+        let sent_at = Instant::now();
+        let limit = self.options.timeout.min(deadline - sent_at);
+        let reply = within(limit, self.cmdb.call(request)).await;
+        let now = Instant::now();
+        self.calls.answered(now - sent_at);
+        if let Reply::Answered(answer) = &reply {
+            self.answered = true;
+            self.pacer.answered(answer.rate, now);
+            if judge_query(&reply, self.proven) == Query::Again(Cause::Throttled) {
+                self.calls.throttled += 1;
+                self.pacer.throttled(answer.rate, sent_at, now);
+            }
+        }
+        Ok(reply)
+    }
+
+    async fn wait_to_ask_again(&mut self, reply: &Reply) -> Result<(), Halt> {
+        self.trouble = shown(&told(reply));
+        self.calls.retries += 1;
+        tracing::info!("no answer to the first question: {}", self.trouble);
+        self.sleep_until(Instant::now() + ASK_AGAIN).await
+    }
+
+    /// Sleeps, or ends the run where its time is over first.
+    async fn sleep_until(&self, until: Instant) -> Result<(), Halt> {
+        let (deadline, halt) = self.deadline();
+        sleep_until(until.min(deadline)).await;
+        if Instant::now() >= deadline { Err(halt()) } else { Ok(()) }
+    }
+
+    /// Until when to ask, and what ends the run then.
+    fn deadline(&self) -> (Instant, impl Fn() -> Halt + '_) {
+        let patience = if self.answered {
+            self.progress + self.options.max_outage
+        } else {
+            self.progress + self.options.connect_timeout
+        };
+        let over = self.options.max_duration.map(|most| self.started + most);
+        let deadline = over.map_or(patience, |over| over.min(patience));
+        let halt = move || match self.options.max_duration {
+            Some(most) if over == Some(deadline) => duration_over(most),
+            _ if !self.answered => {
+                never_answered(self.target, self.options.connect_timeout, &self.trouble)
+            }
+            _ => Halt {
+                exit: Exit::Outage,
+                message: format!(
+                    "the question for model associations got no answer for {}, the last being: {}",
+                    humantime::format_duration(self.options.max_outage),
+                    self.trouble
+                ),
+            },
+        };
+        (deadline, halt)
+    }
+
+    /// Whether `--max-duration` is over.
+    pub fn check_time(&self) -> Result<(), Halt> {
+        match self.options.max_duration {
+            Some(most) if Instant::now() >= self.started + most => Err(duration_over(most)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The end of a run whose time is over.
+pub fn duration_over(most: Duration) -> Halt {
+    let most = humantime::format_duration(most);
+    Halt { exit: Exit::MaxDuration, message: format!("--max-duration {most} is over") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::options;
+    use crate::target::Entrance;
+    use crate::wire::{Answer, RateHint};
+
+    /// Gives these replies, one a call, and then none any more.
+    struct Script {
+        replies: RefCell<Vec<Reply>>,
+        asked: RefCell<Vec<(Instant, Request)>>,
+    }
+
+    impl Script {
+        fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+            let mut replies: Vec<_> = replies.into_iter().collect();
+            replies.reverse();
+            Self { replies: RefCell::new(replies), asked: RefCell::default() }
+        }
+
+        fn seconds(&self, since: Instant) -> Vec<u64> {
+            self.asked.borrow().iter().map(|(at, _)| (*at - since).as_secs()).collect()
+        }
+    }
+
+    impl Cmdb for Script {
+        async fn call(&self, request: Request) -> Reply {
+            self.asked.borrow_mut().push((Instant::now(), request));
+            let reply = self.replies.borrow_mut().pop();
+            reply.unwrap_or_else(|| Reply::NotSent("connection refused".to_owned()))
+        }
+    }
+
+    fn says(body: &str) -> Reply {
+        let envelope = Envelope::parse(body.as_bytes());
+        Reply::Answered(Answer { status: 200, envelope, ..Answer::default() })
+    }
+
+    fn knows(name: &str) -> Reply {
+        says(&format!(
+            r#"{{"result":true,"code":0,"data":[{{"bk_obj_asst_id":"{name}","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"1:n"}}]}}"#
+        ))
+    }
+
+    fn target() -> Target {
+        Target {
+            entrance: Entrance::Esb,
+            endpoint: "https://paas.example.com".to_owned(),
+            supplier_account: "0".to_owned(),
+        }
+    }
+
+    fn wanted(names: &[&str]) -> Models {
+        let mut models = Models::default();
+        for &name in names {
+            models.look(&name.into());
+        }
+        models
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_answers_is_asked_once_a_second_until_the_connect_timeout() {
+        let (script, target) = (Script::new([]), target());
+        let options =
+            EngineOptions { connect_timeout: Duration::from_secs(5), ..EngineOptions::default() };
+        let started = Instant::now();
+        let mut contact = Contact::new(&script, &target, &options);
+        let halt = contact.ask(&mut wanted(&["a"])).await.unwrap_err();
+        assert_eq!(halt.exit, Exit::Outage);
+        assert!(halt.message.contains("within 5s (connection refused)"), "{}", halt.message);
+        assert_eq!(started.elapsed().as_secs(), 5);
+        assert_eq!(script.seconds(started), [0, 1, 2, 3, 4]);
+    }
+
+    /// A call that hangs is no reason to wait longer than was asked for.
+    #[tokio::test(start_paused = true)]
+    async fn the_connect_timeout_ends_a_call_that_hangs() {
+        struct Hangs;
+        impl Cmdb for Hangs {
+            async fn call(&self, _: Request) -> Reply {
+                std::future::pending().await
+            }
+        }
+        let (target, options) = (target(), EngineOptions::default());
+        let started = Instant::now();
+        let mut contact = Contact::new(&Hangs, &target, &options);
+        let halt = contact.test().await.unwrap_err();
+        assert_eq!((halt.exit, started.elapsed()), (Exit::Outage, options.connect_timeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stops_answering_is_waited_for_as_long_as_an_outage_may_last() {
+        let (script, target) = (Script::new([knows("a")]), target());
+        let options = EngineOptions::default();
+        let started = Instant::now();
+        let mut contact = Contact::new(&script, &target, &options);
+        contact.ask(&mut wanted(&["a"])).await.unwrap();
+        assert!(contact.is_proven());
+        let halt = contact.ask(&mut wanted(&["b"])).await.unwrap_err();
+        assert_eq!((halt.exit, started.elapsed()), (Exit::Outage, options.max_outage));
+        assert!(halt.message.contains("connection refused"), "{}", halt.message);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_run_ends_its_questions_too() {
+        let (script, target) = (Script::new([]), target());
+        let most = Some(Duration::from_secs(2));
+        let options = EngineOptions { max_duration: most, ..EngineOptions::default() };
+        let mut contact = Contact::new(&script, &target, &options);
+        let halt = contact.ask(&mut wanted(&["a"])).await.unwrap_err();
+        assert_eq!(halt.exit, Exit::MaxDuration);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_is_forbidden_names_the_flag_that_answers_it() {
+        for body in [
+            r#"{"result":false,"code":1306403,"message":"APP permission is insufficient"}"#,
+            r#"{"result":false,"bk_error_code":9900403,"bk_error_msg":"no permission"}"#,
+        ] {
+            let (script, target) = (Script::new([says(body)]), target());
+            let options = EngineOptions::default();
+            let mut contact = Contact::new(&script, &target, &options);
+            let halt = contact.ask(&mut wanted(&["a_run_b"])).await.unwrap_err();
+            assert_eq!(halt.exit, Exit::Target);
+            assert!(halt.message.contains("--model a_run_b=SOURCE_MODEL"), "{}", halt.message);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_for_the_limit_is_waited_out() {
+        let limit = Answer {
+            status: 429,
+            rate: RateHint { retry_after: Some(Duration::from_secs(7)), ..RateHint::default() },
+            ..Answer::default()
+        };
+        let script = Script::new([Reply::Answered(limit), knows("a")]);
+        let (target, options) = (target(), EngineOptions::default());
+        let started = Instant::now();
+        let mut contact = Contact::new(&script, &target, &options);
+        contact.ask(&mut wanted(&["a"])).await.unwrap();
+        assert_eq!(script.seconds(started), [0, 7]);
+        assert_eq!((contact.calls.throttled, contact.calls.retries), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_names_travel_together() {
+        let script = Script::new([knows("n0"), knows("n200")]);
+        let (target, options) = (target(), EngineOptions::default());
+        let mut contact = Contact::new(&script, &target, &options);
+        let names: Vec<String> = (0..201).map(|number| format!("n{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        contact.ask(&mut wanted(&names)).await.unwrap();
+        assert_eq!(contact.calls.count(CallKind::Models), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_models_are_given_the_test_of_the_contact_does_not_ask_for_them() {
+        let nothing = || says(r#"{"result":true,"code":0,"data":[]}"#);
+        for (models, finds) in [(vec![], false), (vec!["a=s,t,1:n"], true)] {
+            let script = Script::new([nothing()]);
+            let models = models.into_iter().map(|text| options::model(text).unwrap()).collect();
+            let (target, options) =
+                (target(), EngineOptions { models, ..EngineOptions::default() });
+            let mut contact = Contact::new(&script, &target, &options);
+            contact.test().await.unwrap();
+            assert!(contact.is_proven());
+            let asked = script.asked.borrow();
+            assert_eq!(matches!(asked[..], [(_, Request::Find(_))]), finds);
+        }
+    }
+}
