@@ -76,7 +76,7 @@ impl Records {
         let (file, line, cells, outcome): (u32, u64, [String; 4], Option<Outcome>) =
             from_bytes(bytes)?;
         let cells = Cells::new(cells.each_ref().map(String::as_str));
-        let outcome = outcome.unwrap_or_else(|| Outcome::not_attempted(String::new()));
+        let outcome = outcome.unwrap_or_else(|| Outcome::open(Status::NotAttempted, String::new()));
         let mut record = Record { ordinal, file, line, cells, outcome };
         if let Some((_, finding)) = self.finding.take_if(|(at, _)| *at == ordinal) {
             self.finding = self.findings.next().transpose()?;
@@ -91,7 +91,7 @@ impl Records {
         let ties = match finding.relation {
             Relation::Repeat => {
                 let message = format!("the same as {first}: it would end as existed");
-                record.outcome = Outcome::not_attempted(message);
+                record.outcome = Outcome::open(Status::NotAttempted, message);
                 self.repeats.add(record);
                 return;
             }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn open() -> Outcome {
-        Outcome::not_attempted(String::new())
+        Outcome::open(Status::NotAttempted, String::new())
     }
 
     #[test]

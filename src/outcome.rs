@@ -179,27 +179,12 @@ impl Outcome {
     }
 
     /// No end: of a run that is not finished, or of a check.
-    pub fn open(status: Status) -> Self {
+    pub const fn open(status: Status, message: String) -> Self {
         Self {
             status,
             association_id: None,
             reason: None,
             retryable: true,
-            code: None,
-            message: String::new(),
-            attempts: 0,
-            request_id: None,
-            finished_at: 0,
-        }
-    }
-
-    /// No end: never sent.
-    pub const fn not_attempted(message: String) -> Self {
-        Self {
-            status: Status::NotAttempted,
-            association_id: None,
-            reason: None,
-            retryable: false,
             code: None,
             message,
             attempts: 0,

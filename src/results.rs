@@ -269,7 +269,7 @@ mod tests {
     use crate::outcome::Outcome;
 
     fn record(ordinal: u64) -> Record {
-        let outcome = Outcome::not_attempted(String::new());
+        let outcome = Outcome::open(Status::NotAttempted, String::new());
         Record { ordinal, file: 0, line: ordinal + 2, cells: Cells::default(), outcome }
     }
 
@@ -283,7 +283,7 @@ mod tests {
             Err(ResultsError::Unwritable { path: path.clone(), error: io::Error::other("full") }),
         ] {
             let records = [Ok(record(0)), last];
-            write(&path, Format::Csv, &[], records, |_| {}).unwrap_err();
+            write(&path, Format::Csv, &[], conserved(records, 2), |_| {}).unwrap_err();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft");
         }

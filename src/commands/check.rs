@@ -30,14 +30,14 @@ use crate::exit::{Exit, Halt};
 use crate::feed::{Ended, Feed};
 use crate::models::{Admission, Models};
 use crate::options::Batch;
-use crate::outcome::{Outcome, Reason, Record};
+use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::plan::Planned;
 use crate::progress::{Progress, Screen};
 use crate::results::ResultsError;
 use crate::run::COMPANY;
 use crate::site::{self, Site};
 use crate::summary::{Checked, Forecast, Kind, Scope, Summary, next_step};
-use crate::tally::{CallKind, ReasonTally, Tally, exit_of};
+use crate::tally::{CallKind, ReasonTally, Tally};
 use crate::target::Target;
 use delivery::Delivery;
 
@@ -318,7 +318,8 @@ impl Job<'_> {
 
     fn summarize(&self, end: End) -> Exit {
         let End { scope, seen, halt } = end;
-        let exit = halt.as_ref().map_or_else(|| exit_of(&seen.tally), |halt| halt.exit);
+        let judged = if seen.tally.bad() == 0 { Exit::Ok } else { Exit::SomeFailed };
+        let exit = halt.as_ref().map_or(judged, |halt| halt.exit);
         let output = &self.config.results.output;
         let results = match output {
             Output::File(path) if halt.is_none() && scope != Scope::Contact => Some(&**path),
@@ -407,9 +408,11 @@ fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> i
     let (outcome, sent) = match admission {
         Admission::Known(number, model) => {
             let mapping = (!model.guessed).then_some(model.mapping);
-            (Outcome::not_attempted(String::new()), Some((Some(number), mapping)))
+            (Outcome::open(Status::NotAttempted, String::new()), Some((Some(number), mapping)))
         }
-        Admission::Wanted => (Outcome::not_attempted(String::new()), Some((None, None))),
+        Admission::Wanted => {
+            (Outcome::open(Status::NotAttempted, String::new()), Some((None, None)))
+        }
         Admission::Refused(reason, message) => {
             (Outcome::bad(reason, message, 0, Timestamp::now().as_millisecond()), None)
         }

@@ -146,7 +146,7 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
         } else {
             Status::NotAttempted
         };
-        let outcome = Outcome::open(status);
+        let outcome = Outcome::open(status, String::new());
         let (ordinal, file, line, cells) = (row.ordinal, row.file, row.line, row.cells);
         Some(Ok(Record { ordinal, file, line, cells, outcome }))
     }

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "all of it is test")]
 
 mod check;
+mod docs;
 mod wire;
