@@ -28,6 +28,7 @@ pub mod run;
 pub mod site;
 pub mod sort;
 pub mod results;
+pub mod audit;
 pub mod progress;
 pub mod log;
 pub mod sandbox;

@@ -36,6 +36,7 @@ use crate::settle::Policy;
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::wire::{Reply, Request};
+pub(crate) use landing::{shown, told};
 use rows::{Place, Rows, Under};
 
 /// Rows under way at most: waiting for a collision, a retry or a parked doubt included.
@@ -45,7 +46,7 @@ pub const LOOK_AHEAD: usize = 8192;
 const MARK: usize = 1024;
 const FIRST_MARK: usize = 16;
 /// Triples a look-up, at most: 500 took 55 to 80 ms (captures-chain).
-const TRIPLES: usize = 500;
+pub(crate) const TRIPLES: usize = 500;
 /// A look-up waits so long for company, or until so many wait.
 const LINGER: Duration = Duration::from_millis(200);
 const COMPANY: usize = 100;

@@ -91,12 +91,16 @@ impl Reader {
         ResultsError::Unreadable { path: self.path.clone(), line: Some(line), what: what.into() }
     }
 
-    /// The next line's cells, and its number in the results file.
-    fn next_texts(&mut self) -> Result<Option<(u64, Texts)>, (u64, String)> {
+    /// The next line's cells, and its number in the results file. An error without a number is the
+    /// file's, and nothing can be read after it.
+    fn next_texts(&mut self) -> Result<Option<(u64, Texts)>, (Option<u64>, String)> {
         match &mut self.lines {
             Lines::Table { reader, row, places } => {
                 let line = reader.position().line();
-                if !reader.read_record(row).map_err(|error| (line, error.to_string()))? {
+                let read = reader
+                    .read_record(row)
+                    .map_err(|error| ((!error.is_io_error()).then_some(line), error.to_string()));
+                if !read? {
                     return Ok(None);
                 }
                 let line = row.position().map_or(line, csv::Position::line);
@@ -111,7 +115,7 @@ impl Reader {
                 reader
                     .take(LONGEST_LINE)
                     .read_until(b'\n', &mut line)
-                    .map_err(|error| (*number, error.to_string()))?;
+                    .map_err(|error| (None, format!("line {number}: {error}")))?;
                 if line.is_empty() {
                     return Ok(None);
                 }
@@ -119,13 +123,15 @@ impl Reader {
                     continue;
                 }
                 let object: HashMap<String, Value> = serde_json::from_slice(&line)
-                    .map_err(|error| (*number, format!("no results line: {error}")))?;
+                    .map_err(|error| (Some(*number), format!("no results line: {error}")))?;
                 let names = COLUMNS.iter().copied().chain(["file"]);
                 let mut texts = Texts::default();
                 for (text, name) in texts.iter_mut().zip(names) {
                     *text = match object.get(name) {
                         None if name == "file" => String::new(),
-                        None => return Err((*number, format!("no results line: no {name:?}"))),
+                        None => {
+                            return Err((Some(*number), format!("no results line: no {name:?}")));
+                        }
                         Some(Value::Null) => String::new(),
                         Some(Value::String(text)) => text.clone(),
                         Some(other) => other.to_string(),
@@ -214,7 +220,9 @@ impl Iterator for Reader {
         match self.next_texts() {
             Ok(None) => None,
             Ok(Some((at, texts))) => Some(self.record(at, texts)),
-            Err((line, what)) => Some(Err(self.fail(line, what))),
+            Err((line, what)) => {
+                Some(Err(ResultsError::Unreadable { path: self.path.clone(), line, what }))
+            }
         }
     }
 }

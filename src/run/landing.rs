@@ -315,7 +315,7 @@ fn query_cause(query: Query) -> Option<Cause> {
 }
 
 /// What a reply says to a person.
-fn told(reply: &Reply) -> Told {
+pub(crate) fn told(reply: &Reply) -> Told {
     match reply {
         Reply::NotSent(why) | Reply::Lost(why) | Reply::Unusable(why) => {
             Told { message: why.clone(), ..Told::default() }
@@ -341,7 +341,7 @@ fn told(reply: &Reply) -> Told {
 }
 
 /// In one line, for a message.
-fn shown(told: &Told) -> String {
+pub(crate) fn shown(told: &Told) -> String {
     let code = told.code.map(|code| format!("code {code}: ")).unwrap_or_default();
     let id = told.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default();
     format!("{code}{}{id}", told.message)
