@@ -39,7 +39,7 @@ impl<'a> Entry<'a> {
         let number =
             |from: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[from + byte]));
         Self {
-            id: number(0) as i64,
+            id: number(0).cast_signed(),
             status: Status::ALL[usize::from(head[8])],
             place: Place {
                 file: u32::from_le_bytes(std::array::from_fn(|byte| head[9 + byte])),
@@ -79,7 +79,7 @@ impl Ids {
         self.buffer.extend(association.inst_id.get().to_le_bytes());
         self.buffer.extend(association.asst_inst_id.get().to_le_bytes());
         self.buffer.extend(association.obj_asst_id.as_bytes());
-        self.by_id.push(id as u64, &self.buffer)?;
+        self.by_id.push(id.cast_unsigned(), &self.buffer)?;
         if status != Status::Deleted {
             let mut hasher = FxHasher::default();
             self.buffer[HEAD..].hash(&mut hasher);

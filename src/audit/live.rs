@@ -519,3 +519,6 @@ impl<'a, C: Cmdb> Live<'a, C> {
 fn halt(message: String) -> End {
     End::Halt(Halt { exit: Exit::Target, message })
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,13 +54,11 @@ impl Places {
             return (at as u32, false);
         }
         let ahead = files.iter().skip(at + 1).position(is).map(|further| at + 1 + further);
-        match ahead.or_else(|| files.iter().position(is)) {
-            Some(file) => (file as u32, false),
-            None => {
-                files.push(name.to_owned());
-                (files.len() as u32 - 1, self.complete)
-            }
+        if let Some(file) = ahead.or_else(|| files.iter().position(is)) {
+            return (file as u32, false);
         }
+        files.push(name.to_owned());
+        (files.len() as u32 - 1, self.complete)
     }
 }
 
@@ -72,15 +70,10 @@ mod tests {
     fn wrong(files: &[&str], complete: bool, lines: &[(&str, u64)]) -> Vec<Option<String>> {
         let mut files: Vec<_> = files.iter().map(|&file| file.to_owned()).collect();
         let mut places = Places::new(complete);
-        let name = |name: &'static str| (!name.is_empty()).then_some(name);
-        lines
-            .iter()
-            .map(|&(file, line)| {
-                let file: String = file.to_owned();
-                let file = name(file.leak());
-                places.next(&mut files, file, line).1
-            })
-            .collect()
+        let mut wrong = |&(name, line): &(&str, u64)| {
+            places.next(&mut files, (!name.is_empty()).then_some(name), line).1
+        };
+        lines.iter().map(&mut wrong).collect()
     }
 
     #[test]
