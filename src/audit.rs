@@ -4,6 +4,7 @@
 //! first lines. Memory does not grow with the rows. Knows nothing of flags.
 
 pub mod against;
+pub mod claims;
 mod ids;
 pub mod live;
 mod places;

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{Findings, Kind, Spot, shown};
-use crate::association::{Column, Row};
+use crate::association::{Column, InstId, Row};
 use crate::input::{InputError, InputOptions, Reader, Source};
 use crate::manifest::Digested;
 use crate::outcome::Record;
@@ -14,21 +14,28 @@ pub struct Against {
     rows: Reader,
     /// The row that no line has reached yet.
     next: Option<Row>,
-    /// What the run read, where that is known.
-    digests: Vec<Digested>,
+    origin: Origin,
+}
+
+/// What is known of how the results came from the input.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// Of the bytes that the run read.
+    pub digests: Vec<Digested>,
+    /// The businesses that reruns gave to rows without one.
+    pub later_biz_ids: Vec<InstId>,
 }
 
 impl Against {
-    /// Opens the inputs, in the run's order. `digests` are those of the bytes that the run read, as
-    /// far as they are known.
+    /// Opens the inputs, in the run's order.
     pub fn open(
         sources: &[Source],
         options: &InputOptions,
-        digests: Vec<Digested>,
+        origin: Origin,
     ) -> Result<Self, InputError> {
         let mut rows = Reader::open(sources, options)?;
         let next = rows.next().transpose()?;
-        Ok(Self { rows, next, digests })
+        Ok(Self { rows, next, origin })
     }
 
     /// Takes the next line of the results, which stands at `place`.
@@ -43,7 +50,7 @@ impl Against {
             match here.cmp(&place) {
                 Ordering::Less => missing(here, findings),
                 Ordering::Equal => {
-                    compare(row, record, findings);
+                    compare(row, record, &self.origin.later_biz_ids, findings);
                     return self.advance();
                 }
                 Ordering::Greater => break,
@@ -60,7 +67,7 @@ impl Against {
             missing(place_of(row), findings);
             self.advance()?;
         }
-        for (is, was) in self.rows.digests().iter().zip(&self.digests) {
+        for (is, was) in self.rows.digests().iter().zip(&self.origin.digests) {
             if is.sha256 != was.sha256 {
                 let what = format!(
                     "{}: its SHA-256 is {}, and was {} when the run read it ({} bytes then, {} now)",
@@ -86,8 +93,14 @@ fn missing(place: Place, findings: &mut Findings) {
     findings.say(Kind::RowMissing, Spot::Row(place), "the results have no line for this row");
 }
 
-fn compare(row: &Row, record: &Record, findings: &mut Findings) {
-    let differs = |column: &Column| row.cells.get(*column) != record.cells.get(*column);
+fn compare(row: &Row, record: &Record, later_biz_ids: &[InstId], findings: &mut Findings) {
+    let filled_in = |was: &str, is: &str| {
+        was.trim().is_empty() && InstId::parse(is).is_ok_and(|id| later_biz_ids.contains(&id))
+    };
+    let differs = |column: &Column| {
+        let (was, is) = (row.cells.get(*column), record.cells.get(*column));
+        was != is && !(*column == Column::BizId && filled_in(was, is))
+    };
     let differences: Vec<_> = (Column::ALL.into_iter().filter(differs))
         .map(|column| {
             let (was, is) = (row.cells.get(column), record.cells.get(column));
@@ -102,7 +115,7 @@ fn compare(row: &Row, record: &Record, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::association::{Cells, InstId};
+    use crate::association::Cells;
     use crate::outcome::{Outcome, Status};
 
     const INPUT: &str = "obj_asst_id,inst_id,asst_inst_id,biz_id\na,1,2,\na,1,3,7\na,x,4,\n";
@@ -122,8 +135,8 @@ mod tests {
             sha256: sha256.to_owned(),
             bytes: 1,
         });
-        let digests = digests.into_iter().collect();
-        let mut against = Against::open(&[Source::Path(path)], &options, digests).unwrap();
+        let origin = Origin { digests: digests.into_iter().collect(), ..Origin::default() };
+        let mut against = Against::open(&[Source::Path(path)], &options, origin).unwrap();
         let mut findings = Findings::default();
         for &(line, texts) in lines {
             let outcome = Outcome::good(Status::Created, 1, 1, 0);

@@ -14,18 +14,16 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-use super::places::Places;
-use super::{Finding, Findings, Kind, Spot};
-use crate::association::{Association, Cells, Link, ModelAssociation};
+use super::claims::{Claim, Claims};
+use super::{Finding, Findings, Kind};
+use crate::association::{Association, Cells, ModelAssociation};
 use crate::cmdb::Cmdb;
 use crate::exit::Exit;
-use crate::input;
 use crate::models::{Knowledge, Models};
 use crate::options::{EngineOptions, Rate};
-use crate::outcome::{Outcome, Record, Status};
+use crate::outcome::{Outcome, Record};
 use crate::pacer::Pacer;
 use crate::results::ResultsError;
-use crate::results::reader::Reader;
 use crate::retry::Backoff;
 use crate::run::{Halt, TRIPLES, shown, told};
 use crate::settle::Told;
@@ -36,131 +34,10 @@ use crate::wire::{Envelope, Find, Found, Pattern, Reply, Request};
 
 /// Calls in flight, at most: reads are not what a CMDB should be busy with.
 const IN_FLIGHT: usize = 4;
-/// Rows that wait until a call is full of rows of their model association.
-const MOST_WAITING: usize = 16 * TRIPLES;
 /// What is not as expected is asked for once more after that time: reads lag behind writes.
-const LAG: Duration = Duration::from_secs(3);
+const LAG: Duration = Backoff::READ_LAG.cap;
 /// How often limits are looked at and progress is shown.
 const TICK: Duration = Duration::from_millis(200);
-
-/// A line that says what the server has.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    place: Place,
-    status: Status,
-    id: i64,
-    association: Association,
-}
-
-impl Claim {
-    /// What is off, if these are all ids under which the server has the association.
-    fn contradicted_by(&self, ids: &[i64]) -> Option<(Kind, String)> {
-        let here = ids.contains(&self.id);
-        match (self.status, ids) {
-            (Status::Deleted, _) => {
-                here.then(|| (Kind::NotDeleted, format!("{self}, and the server has it")))
-            }
-            _ if here => None,
-            (_, []) => Some((Kind::Missing, format!("{self}, and the server does not have it"))),
-            (_, [id, ..]) => {
-                Some((Kind::Different, format!("{self}, and the server has it as {id}")))
-            }
-        }
-    }
-
-    fn finding(&self, (kind, what): (Kind, String)) -> Finding {
-        Finding { kind, spot: Spot::Row(self.place), what }
-    }
-}
-
-impl std::fmt::Display for Claim {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (status, id) = (self.status.as_str(), self.id);
-        write!(f, "{}: {status} as {id}", self.association)
-    }
-}
-
-/// The claims of a results file, gathered by model association into calls.
-pub struct Claims {
-    reader: Reader,
-    places: Places,
-    files: Vec<String>,
-    cells: input::Rows,
-    waiting: FxHashMap<Arc<str>, Vec<Claim>>,
-    count: usize,
-}
-
-impl Claims {
-    /// Of a file whose lines were all looked at before; `files` are the inputs it names.
-    pub fn new(reader: Reader, files: Vec<String>) -> Self {
-        Self {
-            reader,
-            places: Places::new(true),
-            files,
-            cells: input::Rows::new(None, false),
-            waiting: FxHashMap::default(),
-            count: 0,
-        }
-    }
-
-    /// The next claim. Lines that claim nothing, or can't be read, were told before.
-    fn next_claim(&mut self) -> Option<Result<Claim, ResultsError>> {
-        loop {
-            let record = match self.reader.next()? {
-                Ok(record) => record,
-                Err(error) if error.is_of_a_line() => continue,
-                Err(error) => return Some(Err(error)),
-            };
-            let name = self.reader.files().get(record.file as usize).map(String::as_str);
-            let (place, _) = self.places.next(&mut self.files, name, record.line);
-            let status = record.outcome.status;
-            let id = record.outcome.association_id.filter(|id| *id > 0 && status.is_good());
-            if let (Some(id), Ok(Link { association, .. })) =
-                (id, self.cells.read(record.cells.all()).1)
-            {
-                return Some(Ok(Claim { place, status, id, association }));
-            }
-        }
-    }
-
-    fn release(&mut self, name: &Arc<str>) -> Option<Vec<Claim>> {
-        let claims = self.waiting.remove(name)?;
-        self.count -= claims.len();
-        Some(claims)
-    }
-
-    fn release_most(&mut self) -> Option<Vec<Claim>> {
-        let (name, _) = self.waiting.iter().max_by_key(|(_, claims)| claims.len())?;
-        let name = Arc::clone(name);
-        self.release(&name)
-    }
-}
-
-/// Claims of one model association, as many as go into a call.
-impl Iterator for Claims {
-    type Item = Result<Vec<Claim>, ResultsError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let claim = match self.next_claim() {
-                None => return self.release_most().map(Ok),
-                Some(Err(error)) => return Some(Err(error)),
-                Some(Ok(claim)) => claim,
-            };
-            let name = Arc::clone(&claim.association.obj_asst_id);
-            let claims = self.waiting.entry(Arc::clone(&name)).or_default();
-            claims.push(claim);
-            let is_full = claims.len() == TRIPLES;
-            self.count += 1;
-            if is_full {
-                return self.release(&name).map(Ok);
-            }
-            if self.count >= MOST_WAITING {
-                return self.release_most().map(Ok);
-            }
-        }
-    }
-}
 
 /// What is needed besides the claims.
 pub struct Setting<'a, C> {

@@ -88,35 +88,35 @@ impl Rows {
 fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(Kind, String)> {
     let mut unfit = Vec::new();
     let Outcome { status, association_id, reason, retryable, .. } = outcome;
-    let word = status.as_str();
+    let ended = status.as_str();
     match (status, work) {
         (Status::NotAttempted | Status::InDoubt, _) => {
-            unfit.push((Kind::Status, format!("{word}: the row was not settled")));
+            unfit.push((Kind::Status, format!("{ended}: the row was not settled")));
         }
         (Status::Deleted, Some(Work::Import | Work::Rerun))
         | (Status::Created | Status::Existed | Status::Recovered, Some(Work::Undo)) => {
             let work = work.map_or("", Work::as_str);
-            unfit.push((Kind::Status, format!("{word}: no row of an {work} ends so")));
+            unfit.push((Kind::Status, format!("{ended}: no row of an {work} ends so")));
         }
         _ => {}
     }
     match association_id {
         Some(id) if !status.is_good() => {
-            unfit.push((Kind::Id, format!("{word}, and has association_id {id}")));
+            unfit.push((Kind::Id, format!("{ended}, and has association_id {id}")));
         }
         Some(id) if *id <= 0 => {
-            unfit.push((Kind::Id, format!("{word} with association_id {id}, which is no id")));
+            unfit.push((Kind::Id, format!("{ended} with association_id {id}, which is no id")));
         }
         None if status.is_good() => {
-            unfit.push((Kind::Id, format!("{word}, and has no association_id")));
+            unfit.push((Kind::Id, format!("{ended}, and has no association_id")));
         }
         Some(_) | None => {}
     }
     let needed = matches!(status, Status::Failed | Status::Invalid);
     match reason {
-        None if needed => unfit.push((Kind::Reason, format!("{word}, and no reason is given"))),
+        None if needed => unfit.push((Kind::Reason, format!("{ended}, and no reason is given"))),
         Some(reason) if !fits(*reason, *status, work) => {
-            unfit.push((Kind::Reason, format!("{word} for {}", reason.as_str())));
+            unfit.push((Kind::Reason, format!("{ended} for {}", reason.as_str())));
         }
         Some(_) | None => {}
     }
@@ -124,7 +124,7 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(Kind, String)> {
     let is_open = matches!(status, Status::NotAttempted | Status::InDoubt);
     if *retryable != expected && !is_open {
         let reason = reason.map_or(String::new(), |reason| format!(" for {}", reason.as_str()));
-        unfit.push((Kind::Retryable, format!("{word}{reason}, and retryable is {retryable}")));
+        unfit.push((Kind::Retryable, format!("{ended}{reason}, and retryable is {retryable}")));
     }
     unfit
 }

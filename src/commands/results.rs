@@ -157,3 +157,45 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
         Some(Ok(Record { ordinal, file, line, cells, outcome }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::manifest::FORMAT;
+    use crate::target::Entrance;
+
+    #[test]
+    fn the_rows_of_a_run_with_several_inputs_are_read_as_it_read_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = ["a.csv", "b.csv"].map(|name| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "obj_asst_id;von;asst_inst_id\na;1;2\n").unwrap();
+            path.display().to_string()
+        });
+        let settings = [("map", "inst_id=von"), ("delimiter", ";"), ("biz-id", "7")];
+        let settings = settings.map(|(flag, value)| (flag.to_owned(), vec![value.to_owned()]));
+        let head = Head {
+            format: FORMAT,
+            tool: String::new(),
+            work: Work::Import,
+            target: Target::new(Entrance::Esb, "http://h", "0").unwrap(),
+            app_code: None,
+            username: None,
+            options: BTreeMap::new(),
+            settings: settings.into_iter().collect(),
+            inputs: inputs.to_vec(),
+            files: inputs.to_vec(),
+            started_at: String::new(),
+            parent: None,
+        };
+        let mut rows = rows_of(&head).unwrap();
+        let mut cells = Vec::new();
+        while let Some(planned) = rows.next() {
+            let row = planned.unwrap().row;
+            cells.push((row.file, row.cells.all().join(",")));
+        }
+        assert_eq!(cells, [(0, "a,1,2,7".to_owned()), (1, "a,1,2,7".to_owned())]);
+    }
+}

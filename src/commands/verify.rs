@@ -7,8 +7,9 @@ use super::results::reading_of;
 use super::rows::sources;
 use super::signals::Signals;
 use super::{Failure, announce, http_options, input_options, print, resolve_with, runtime};
-use crate::audit::against::Against;
-use crate::audit::live::{self, Claims, Setting};
+use crate::audit::against::{Against, Origin};
+use crate::audit::claims::Claims;
+use crate::audit::live::{self, Setting};
 use crate::audit::report::{Checked, Report};
 use crate::audit::rows::Rows;
 use crate::audit::{Findings, Kind, Spot};
@@ -116,28 +117,16 @@ impl Offline {
         config: &Config,
         screen: &Screen,
     ) -> Result<Self, Failure> {
-        let origin = manifest.as_ref().ok().and_then(|found| origin(found, &args.results));
-        let known = origin.as_ref().or(manifest.as_ref().ok());
-        let files = known.map(|known| known.head.files.clone()).unwrap_or_default();
+        let lineage = manifest.as_ref().map(|found| lineage(found, &args.results));
+        let lineage = lineage.unwrap_or_default();
+        let files = lineage.last().map(|first| first.head.files.clone()).unwrap_or_default();
+        if let (Ok(manifest), false) = (&manifest, args.against.is_empty()) {
+            refuse_other_inputs(args, manifest, &files)?;
+        }
         let against = if args.against.is_empty() {
             None
         } else {
-            if let Ok(manifest) = &manifest {
-                refuse_other_inputs(args, manifest, &files)?;
-            }
-            let reading = match known {
-                Some(known) => reading_of(&known.head)?,
-                None => InputConfig::default(),
-            };
-            // What a row lacks is not asked here: only its texts count.
-            let reading = InputConfig {
-                default_biz_id: reading.default_biz_id,
-                require_biz_id: false,
-                ..merged(&config.input, reading)
-            };
-            let digests = origin.map(|origin| origin.digests).unwrap_or_default();
-            let sources = sources(&args.against);
-            Some(Against::open(&sources, &input_options(&reading)?, digests)?)
+            Some(open_inputs(&args.against, &config.input, &lineage)?)
         };
         Ok(Self {
             results: args.results.clone(),
@@ -203,7 +192,8 @@ impl Offline {
                 Err(error) => return Err(error.into()),
             };
             let file = reader.files().get(record.file as usize).map(String::as_str);
-            let place = rows.take(&record, file, &mut findings).map_err(temporary)?;
+            let place =
+                rows.take(&record, file, &mut findings).map_err(|error| temporary(&error))?;
             if let Some(against) = &mut self.against {
                 against.take(place, &record, &mut findings)?;
             }
@@ -212,7 +202,8 @@ impl Offline {
         if let Some(against) = self.against {
             against.finish(&mut findings)?;
         }
-        let tally = rows.finish(manifest.as_ref(), &mut findings).map_err(temporary)?;
+        let tally =
+            rows.finish(manifest.as_ref(), &mut findings).map_err(|error| temporary(&error))?;
         progress.finish();
         Ok((findings, tally))
     }
@@ -225,27 +216,60 @@ fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<Rows, Failure> {
     let folder = results.parent().filter(|folder| !folder.as_os_str().is_empty());
     Rows::new(work, folder.unwrap_or(Path::new(".")))
         .or_else(|_| Rows::new(work, &std::env::temp_dir()))
-        .map_err(temporary)
+        .map_err(|error| temporary(&error))
 }
 
-fn temporary(error: std::io::Error) -> Failure {
+fn temporary(error: &std::io::Error) -> Failure {
     Failure::new(Exit::Unwritable, format!("a temporary file for sorting: {error}"))
 }
 
-/// The import that a rerun's rows come from, as far as its `run.json` is still there.
-fn origin(manifest: &Manifest, results: &Path) -> Option<Manifest> {
-    let mut manifest = manifest.clone();
+/// The run that wrote these results, the run whose results it settled again, and so on back to the
+/// import, as far as each `run.json` is still there.
+fn lineage(manifest: &Manifest, results: &Path) -> Vec<Manifest> {
+    let mut lineage = vec![manifest.clone()];
     let mut results = results.to_owned();
-    while manifest.head.work == Work::Rerun {
-        let parent = manifest.head.parent.as_ref()?;
-        let named = Path::new(&parent.results);
-        let beside = results.with_file_name(named.file_name()?);
+    while let Some(last) = lineage.last()
+        && last.head.work == Work::Rerun
+        && let Some(parent) = &last.head.parent
+    {
+        let named = PathBuf::from(&parent.results);
+        let beside = results.with_file_name(named.file_name().unwrap_or_default());
         let is_it = |found: &Manifest| parent.started_at.as_ref() == Some(&found.head.started_at);
         let read = |path: &Path| Manifest::read(path).ok().flatten().filter(is_it);
-        let found = read(named).or_else(|| read(&beside))?;
-        (manifest, results) = (found, named.to_owned());
+        let Some(found) = read(&named).or_else(|| read(&beside)) else { break };
+        lineage.push(found);
+        results = named;
     }
-    (manifest.head.work == Work::Import).then_some(manifest)
+    lineage
+}
+
+/// Opens the inputs as the run read them, but for what is said otherwise now.
+fn open_inputs(
+    inputs: &[PathBuf],
+    given: &InputConfig,
+    lineage: &[Manifest],
+) -> Result<Against, Failure> {
+    let mut origin = Origin::default();
+    let mut run = InputConfig::default();
+    for manifest in lineage {
+        run = reading_of(&manifest.head)?;
+        if manifest.head.work == Work::Rerun {
+            origin.later_biz_ids.extend(run.default_biz_id);
+        } else {
+            origin.digests.clone_from(&manifest.digests);
+        }
+    }
+    let given = given.clone();
+    let reading = InputConfig {
+        map: if given.map.is_empty() { run.map } else { given.map },
+        format: given.format.or(run.format),
+        delimiter: given.delimiter.or(run.delimiter),
+        encoding: given.encoding.or(run.encoding),
+        default_biz_id: run.default_biz_id,
+        // Only a row's texts count, not what it lacks.
+        require_biz_id: false,
+    };
+    Ok(Against::open(&sources(inputs), &input_options(&reading)?, origin)?)
 }
 
 /// Only results that have a line for each row of an input can be held against one.
@@ -265,19 +289,6 @@ fn refuse_other_inputs(args: &Args, manifest: &Manifest, files: &[String]) -> Re
         )));
     }
     Ok(())
-}
-
-/// What is given now, over what the run was told.
-fn merged(given: &InputConfig, run: InputConfig) -> InputConfig {
-    let given = given.clone();
-    InputConfig {
-        map: if given.map.is_empty() { run.map } else { given.map },
-        format: given.format.or(run.format),
-        delimiter: given.delimiter.or(run.delimiter),
-        encoding: given.encoding.or(run.encoding),
-        default_biz_id: run.default_biz_id,
-        require_biz_id: run.require_biz_id,
-    }
 }
 
 /// The part that asks the server.

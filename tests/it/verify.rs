@@ -17,7 +17,7 @@ bk_switch_belong_bk_host,11,22,
 bk_load_balance_connect_bk_host,1,21,1
 bk_load_balance_connect_bk_host,1,21,1
 bk_switch_belong_bk_host,1.0,23,1
-bk_switch_belong_bk_host,999,24,1
+bk_switch_run_bk_rack,1,24,1
 ";
 
 /// A sandbox behind HTTP, gone with the value.
@@ -171,6 +171,14 @@ fn a_rerun_is_held_against_the_input_of_its_import() {
     work.import("a.csv --biz-id 2 -o r.csv");
     work.run("rerun r.csv --all-failed -o r2.csv");
     assert_eq!(work.kinds("r2.csv --against a.csv --live"), [""; 0]);
+
+    work.write("b.csv", &ROWS.replace(",1\n", ",\n"));
+    work.import("b.csv -o b1.csv");
+    work.run("rerun b1.csv --biz-id 3 --status invalid -o b2.csv");
+    work.run("rerun b2.csv --all-failed -o b3.csv");
+    assert!(work.read("b3.csv").contains("11,21,3,existed"));
+    assert_eq!(work.kinds("b3.csv --against b.csv"), [""; 0], "a business is no other row");
+
     work.edit("r.csv", "belong_bk_host,1.0,23", "belong_bk_host,12,23");
     work.run("rerun r.csv --all-failed -o r3.csv");
     let (_, json) = work.verify("r3.csv --against a.csv");

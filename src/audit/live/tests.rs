@@ -8,7 +8,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::association::Mapping;
 use crate::options::Format;
+use crate::outcome::Status;
 use crate::results;
+use crate::results::reader::Reader;
 use crate::wire::{Answer, Reply};
 
 /// What a server does with one call, given the number of calls before it.
@@ -173,26 +175,6 @@ async fn many_rows_go_into_a_call_and_few_calls_are_in_flight() {
     assert_eq!(audit.tally.calls.count(CallKind::Models), 1);
     assert_eq!(server.most_in_flight.get(), IN_FLIGHT);
     assert_eq!(audit.tally.count(Status::Created), 5_200);
-}
-
-#[test]
-fn rows_of_many_model_associations_are_gathered_within_bounds() {
-    let names: Vec<_> = (0..200).map(|number| format!("m{number}")).collect();
-    let records = (1..=20_000u64)
-        .map(|t| {
-            let name = &names[t as usize % names.len()];
-            good(t + 1, name, t, Status::Existed, t.cast_signed() + 1000)
-        })
-        .collect();
-    let (_folder, path) = written(records);
-    let mut claims = Claims::new(Reader::open(&path).unwrap(), Vec::new());
-    let mut asked = 0;
-    while let Some(batch) = claims.next() {
-        asked += batch.unwrap().len();
-        assert!(claims.count < MOST_WAITING);
-        assert_eq!(claims.count, claims.waiting.values().map(Vec::len).sum::<usize>());
-    }
-    assert_eq!(asked, 20_000);
 }
 
 #[tokio::test(start_paused = true)]
