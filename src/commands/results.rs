@@ -89,7 +89,7 @@ pub(super) fn rows_of(head: &Head) -> Result<Rows, Failure> {
     if head.inputs.iter().any(|name| name == "-") {
         return Err(Failure::new(Exit::Input, "the input was standard input"));
     }
-    let first = head.inputs.first().map(Path::new).unwrap_or_else(|| Path::new(""));
+    let first = Path::new(head.inputs.first().map_or("", String::as_str));
     let reading = reading_of(head)?;
     match head.work {
         Work::Import => {

@@ -40,6 +40,19 @@ enum Lines {
     },
 }
 
+/// Why there is no next line. Without a number it is the file that can't be read, and nothing can be
+/// read after it.
+struct BadLine {
+    line: Option<u64>,
+    what: String,
+}
+
+impl BadLine {
+    fn new(line: impl Into<Option<u64>>, what: &impl ToString) -> Self {
+        Self { line: line.into(), what: what.to_string() }
+    }
+}
+
 /// One line's cells, by column.
 type Texts = [String; COLUMNS.len() + 1];
 
@@ -91,15 +104,14 @@ impl Reader {
         ResultsError::Unreadable { path: self.path.clone(), line: Some(line), what: what.into() }
     }
 
-    /// The next line's cells, and its number in the results file. An error without a number is the
-    /// file's, and nothing can be read after it.
-    fn next_texts(&mut self) -> Result<Option<(u64, Texts)>, (Option<u64>, String)> {
+    /// The next line's cells, and its number in the results file.
+    fn next_texts(&mut self) -> Result<Option<(u64, Texts)>, BadLine> {
         match &mut self.lines {
             Lines::Table { reader, row, places } => {
                 let line = reader.position().line();
                 let read = reader
                     .read_record(row)
-                    .map_err(|error| ((!error.is_io_error()).then_some(line), error.to_string()));
+                    .map_err(|error| BadLine::new((!error.is_io_error()).then_some(line), &error));
                 if !read? {
                     return Ok(None);
                 }
@@ -115,7 +127,7 @@ impl Reader {
                 reader
                     .take(LONGEST_LINE)
                     .read_until(b'\n', &mut line)
-                    .map_err(|error| (None, format!("line {number}: {error}")))?;
+                    .map_err(|error| BadLine::new(None, &format!("line {number}: {error}")))?;
                 if line.is_empty() {
                     return Ok(None);
                 }
@@ -123,14 +135,15 @@ impl Reader {
                     continue;
                 }
                 let object: HashMap<String, Value> = serde_json::from_slice(&line)
-                    .map_err(|error| (Some(*number), format!("no results line: {error}")))?;
+                    .map_err(|error| BadLine::new(*number, &format!("no results line: {error}")))?;
                 let names = COLUMNS.iter().copied().chain(["file"]);
                 let mut texts = Texts::default();
                 for (text, name) in texts.iter_mut().zip(names) {
                     *text = match object.get(name) {
                         None if name == "file" => String::new(),
                         None => {
-                            return Err((Some(*number), format!("no results line: no {name:?}")));
+                            let what = format!("no results line: no {name:?}");
+                            return Err(BadLine::new(*number, &what));
                         }
                         Some(Value::Null) => String::new(),
                         Some(Value::String(text)) => text.clone(),
@@ -220,7 +233,7 @@ impl Iterator for Reader {
         match self.next_texts() {
             Ok(None) => None,
             Ok(Some((at, texts))) => Some(self.record(at, texts)),
-            Err((line, what)) => {
+            Err(BadLine { line, what }) => {
                 Some(Err(ResultsError::Unreadable { path: self.path.clone(), line, what }))
             }
         }
