@@ -11,6 +11,7 @@ mod rows;
 pub mod sandbox;
 mod signals;
 pub mod undo;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -161,9 +162,9 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
         }
         Command::Rerun(args) => Ok(rerun::run(typed, &args, screen)?),
         Command::Undo(args) => Ok(undo::run(typed, &args, screen)?),
+        Command::Verify(args) => Ok(verify::run(typed, &args, screen)?),
         Command::Results(args) => Ok(results::run(&args, screen)?),
         Command::Sandbox(args) => Ok(sandbox::run(&args, screen)?),
-        _ => Err(Failure::usage("not done yet").into()),
     }
 }
 

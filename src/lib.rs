@@ -30,6 +30,7 @@ pub mod site;
 pub mod sort;
 pub mod check;
 pub mod results;
+pub mod audit;
 pub mod progress;
 pub mod log;
 pub mod sandbox;

@@ -73,6 +73,13 @@ pub enum ResultsError {
     },
 }
 
+impl ResultsError {
+    /// Whether a line is at fault, so that the lines after it can still be read.
+    pub const fn is_of_a_line(&self) -> bool {
+        matches!(self, Self::Unreadable { line: Some(_), .. })
+    }
+}
+
 /// The outcomes of a journal, in input order.
 pub struct Outcomes {
     sorted: Sorted,

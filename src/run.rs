@@ -49,7 +49,7 @@ pub const LOOK_AHEAD: usize = 8192;
 const MARK: usize = 1024;
 const FIRST_MARK: usize = 16;
 /// Triples a look-up, at most: 500 took 55 to 80 ms (captures-chain).
-const TRIPLES: usize = 500;
+pub(crate) const TRIPLES: usize = 500;
 /// Rows that wait to be looked up go together when there are so many of them,
 pub const COMPANY: usize = 100;
 /// or when the first has waited so long.

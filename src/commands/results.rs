@@ -6,14 +6,14 @@
 
 use std::ffi::OsString;
 use std::iter::Peekable;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::rows::{Choice, Rows, sources};
 use super::undo;
 use super::{Failure, input_options};
 use crate::cli::Results as Args;
 use crate::cli::layers::Typed;
-use crate::config::{self, Environment, Resolved};
+use crate::config::{self, Environment, InputConfig, Resolved};
 use crate::exit::Exit;
 use crate::journal;
 use crate::journal::replay::{self, Replay};
@@ -89,27 +89,33 @@ pub(super) fn rows_of(head: &Head) -> Result<Rows, Failure> {
     if head.inputs.iter().any(|name| name == "-") {
         return Err(Failure::new(Exit::Input, "the input was standard input"));
     }
-    let first = head.inputs.first().map(Path::new).unwrap_or_else(|| Path::new(""));
+    let first = Path::new(head.inputs.first().map_or("", String::as_str));
+    let reading = reading_of(head)?;
+    match head.work {
+        Work::Import => {
+            let inputs: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
+            Ok(Rows::of_input(&sources(&inputs), &input_options(&reading)?)?)
+        }
+        Work::Rerun => Ok(Rows::of_results(first, &reading, Choice::of_head(head))?),
+        Work::Undo => Ok(Rows::to_undo(first, head.options.contains_key(undo::INCLUDE_RECOVERED))?),
+    }
+}
+
+/// How a run read its input, as its head says.
+pub(super) fn reading_of(head: &Head) -> Result<InputConfig, Failure> {
     // The head keeps options as they were typed: read as an import's, they mean the same again.
-    let argv = ["bkassoc", "import", "--sandbox", "--"].into_iter().map(OsString::from);
-    let argv = argv.chain(head.inputs.iter().map(OsString::from));
-    let typed = Typed::parse(argv).map_err(|error| Failure::usage(error.to_string()))?;
+    let argv = ["bkassoc", "import", "--sandbox", "--output", "-", "--", "-"];
+    let typed = Typed::parse(argv.map(OsString::from))
+        .map_err(|error| Failure::usage(error.to_string()))?;
     let parent = config::Parent {
-        file: first.to_owned(),
+        file: PathBuf::from("run.json"),
         target: Target { endpoint: Target::SANDBOX.to_owned(), ..head.target.clone() },
         options: head.settings.clone(),
     };
     let nothing = Environment { variable: &|_| None, ..Environment::of_process() };
-    let Resolved::Run(config) = config::resolve(&typed, &nothing, Some(&parent))? else {
-        return Err(Failure::usage("an import has a target"));
-    };
-    match head.work {
-        Work::Import => {
-            let inputs: Vec<_> = head.inputs.iter().map(std::path::PathBuf::from).collect();
-            Ok(Rows::of_input(&sources(&inputs), &input_options(&config.input)?)?)
-        }
-        Work::Rerun => Ok(Rows::of_results(first, &config.input, Choice::of_head(head))?),
-        Work::Undo => Ok(Rows::to_undo(first, head.options.contains_key(undo::INCLUDE_RECOVERED))?),
+    match config::resolve(&typed, &nothing, Some(&parent))? {
+        Resolved::Run(config) => Ok(config.input),
+        Resolved::Plain(_) => Err(Failure::usage("an import has a target")),
     }
 }
 
@@ -149,5 +155,47 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
         let outcome = Outcome::open(status, String::new());
         let (ordinal, file, line, cells) = (row.ordinal, row.file, row.line, row.cells);
         Some(Ok(Record { ordinal, file, line, cells, outcome }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::manifest::FORMAT;
+    use crate::target::Entrance;
+
+    #[test]
+    fn the_rows_of_a_run_with_several_inputs_are_read_as_it_read_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = ["a.csv", "b.csv"].map(|name| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "obj_asst_id;von;asst_inst_id\na;1;2\n").unwrap();
+            path.display().to_string()
+        });
+        let settings = [("map", "inst_id=von"), ("delimiter", ";"), ("biz-id", "7")];
+        let settings = settings.map(|(flag, value)| (flag.to_owned(), vec![value.to_owned()]));
+        let head = Head {
+            format: FORMAT,
+            tool: String::new(),
+            work: Work::Import,
+            target: Target::new(Entrance::Esb, "http://h", "0").unwrap(),
+            app_code: None,
+            username: None,
+            options: BTreeMap::new(),
+            settings: settings.into_iter().collect(),
+            inputs: inputs.to_vec(),
+            files: inputs.to_vec(),
+            started_at: String::new(),
+            parent: None,
+        };
+        let mut rows = rows_of(&head).unwrap();
+        let mut cells = Vec::new();
+        while let Some(planned) = rows.next() {
+            let row = planned.unwrap().row;
+            cells.push((row.file, row.cells.all().join(",")));
+        }
+        assert_eq!(cells, [(0, "a,1,2,7".to_owned()), (1, "a,1,2,7".to_owned())]);
     }
 }

@@ -40,6 +40,19 @@ enum Lines {
     },
 }
 
+/// Why there is no next line. Without a number it is the file that can't be read, and nothing can be
+/// read after it.
+struct BadLine {
+    line: Option<u64>,
+    what: String,
+}
+
+impl BadLine {
+    fn new(line: impl Into<Option<u64>>, what: &impl ToString) -> Self {
+        Self { line: line.into(), what: what.to_string() }
+    }
+}
+
 /// One line's cells, by column.
 type Texts = [String; COLUMNS.len() + 1];
 
@@ -92,11 +105,14 @@ impl Reader {
     }
 
     /// The next line's cells, and its number in the results file.
-    fn next_texts(&mut self) -> Result<Option<(u64, Texts)>, (u64, String)> {
+    fn next_texts(&mut self) -> Result<Option<(u64, Texts)>, BadLine> {
         match &mut self.lines {
             Lines::Table { reader, row, places } => {
                 let line = reader.position().line();
-                if !reader.read_record(row).map_err(|error| (line, error.to_string()))? {
+                let read = reader
+                    .read_record(row)
+                    .map_err(|error| BadLine::new((!error.is_io_error()).then_some(line), &error));
+                if !read? {
                     return Ok(None);
                 }
                 let line = row.position().map_or(line, csv::Position::line);
@@ -111,7 +127,7 @@ impl Reader {
                 reader
                     .take(LONGEST_LINE)
                     .read_until(b'\n', &mut line)
-                    .map_err(|error| (*number, error.to_string()))?;
+                    .map_err(|error| BadLine::new(None, &format!("line {number}: {error}")))?;
                 if line.is_empty() {
                     return Ok(None);
                 }
@@ -119,13 +135,16 @@ impl Reader {
                     continue;
                 }
                 let object: HashMap<String, Value> = serde_json::from_slice(&line)
-                    .map_err(|error| (*number, format!("no results line: {error}")))?;
+                    .map_err(|error| BadLine::new(*number, &format!("no results line: {error}")))?;
                 let names = COLUMNS.iter().copied().chain(["file"]);
                 let mut texts = Texts::default();
                 for (text, name) in texts.iter_mut().zip(names) {
                     *text = match object.get(name) {
                         None if name == "file" => String::new(),
-                        None => return Err((*number, format!("no results line: no {name:?}"))),
+                        None => {
+                            let what = format!("no results line: no {name:?}");
+                            return Err(BadLine::new(*number, &what));
+                        }
                         Some(Value::Null) => String::new(),
                         Some(Value::String(text)) => text.clone(),
                         Some(other) => other.to_string(),
@@ -214,7 +233,9 @@ impl Iterator for Reader {
         match self.next_texts() {
             Ok(None) => None,
             Ok(Some((at, texts))) => Some(self.record(at, texts)),
-            Err((line, what)) => Some(Err(self.fail(line, what))),
+            Err(BadLine { line, what }) => {
+                Some(Err(ResultsError::Unreadable { path: self.path.clone(), line, what }))
+            }
         }
     }
 }

@@ -4,4 +4,5 @@
 
 mod check;
 mod docs;
+mod verify;
 mod wire;

@@ -1,0 +1,402 @@
+//! Results held against the server: every association that should be there is asked for.
+//!
+//! Many associations a call, a few calls in flight, paced like a run. Asking does no harm, so that a
+//! call without an answer is simply made again.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+
+use super::claims::{Claim, Claims};
+use super::{Finding, Findings, Kind};
+use crate::association::{Association, Cells, ModelAssociation};
+use crate::cmdb::Cmdb;
+use crate::contact::{shown, told};
+use crate::exit::Exit;
+use crate::models::{Knowledge, Models};
+use crate::options::{EngineOptions, Rate};
+use crate::outcome::{Outcome, Record};
+use crate::pacer::Pacer;
+use crate::results::ResultsError;
+use crate::retry::Backoff;
+use crate::run::{Halt, TRIPLES};
+use crate::settle::Told;
+use crate::tally::{CallKind, Place, Tally};
+use crate::target::Target;
+use crate::verdict::{Cause, Query, Stop, judge_query};
+use crate::wire::{Envelope, Find, Found, Pattern, Reply, Request};
+
+/// Calls in flight, at most: reads are not what a CMDB should be busy with.
+const IN_FLIGHT: usize = 4;
+/// What is not as expected is asked for once more after that time: reads lag behind writes.
+const LAG: Duration = Backoff::READ_LAG.cap;
+/// How often limits are looked at and progress is shown.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What is needed besides the claims.
+pub struct Setting<'a, C> {
+    /// Where calls go.
+    pub cmdb: &'a C,
+    /// Where that is, for messages.
+    pub target: &'a Target,
+    /// How fast, how long.
+    pub options: &'a EngineOptions,
+    /// Claims of the file.
+    pub expected: u64,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+/// Asks for every claim, and adds what is off to the findings. `stop` ends it from outside; `show` is
+/// called a few times a second. Gives the calls and, where it did not come to its end, why.
+pub async fn compare<C: Cmdb>(
+    setting: Setting<'_, C>,
+    claims: Claims,
+    findings: &mut Findings,
+    stop: impl Future<Output = Halt>,
+    show: &mut dyn FnMut(&Tally),
+) -> Result<(Tally, Option<Halt>), ResultsError> {
+    let live = Live::new(&setting);
+    let halt = live.go(claims, findings, stop, show).await?;
+    show(&live.tally.borrow());
+    Ok((live.tally.into_inner(), halt))
+}
+
+/// Why asking ends early.
+enum End {
+    Halt(Halt),
+    Results(ResultsError),
+}
+
+/// What came of a question.
+enum Said<T> {
+    Answer(T),
+    Rejected(Told),
+    Forbidden(Told),
+}
+
+struct Live<'a, C> {
+    cmdb: &'a C,
+    target: &'a Target,
+    options: &'a EngineOptions,
+    /// Held while a question for them is in flight, so that none is asked twice.
+    models: Mutex<Models>,
+    pacer: RefCell<Pacer>,
+    tally: RefCell<Tally>,
+    rng: RefCell<StdRng>,
+    find_limit: Cell<usize>,
+    started: Instant,
+    /// The last answer of substance.
+    answered_at: Cell<Instant>,
+    /// Any answer ever; an answer of substance ever.
+    answered: Cell<bool>,
+    proven: Cell<bool>,
+    /// What the last call said that was no answer.
+    trouble: RefCell<String>,
+}
+
+impl<'a, C: Cmdb> Live<'a, C> {
+    fn new(setting: &Setting<'a, C>) -> Self {
+        let options = setting.options;
+        let rate = match options.rate {
+            Rate::Unlimited => None,
+            Rate::PerSecond(rate) => Some(rate),
+        };
+        let started = Instant::now();
+        let mut tally = Tally::default();
+        tally.expected = Some(setting.expected);
+        Self {
+            cmdb: setting.cmdb,
+            target: setting.target,
+            options,
+            models: Mutex::new(Models::given(&options.models)),
+            pacer: RefCell::new(Pacer::new(rate, options.concurrency.min(IN_FLIGHT))),
+            tally: RefCell::new(tally),
+            rng: RefCell::new(StdRng::seed_from_u64(setting.seed)),
+            find_limit: Cell::new(TRIPLES),
+            started,
+            answered_at: Cell::new(started),
+            answered: Cell::new(false),
+            proven: Cell::new(false),
+            trouble: RefCell::new("nothing yet".to_owned()),
+        }
+    }
+
+    async fn go(
+        &self,
+        claims: Claims,
+        findings: &mut Findings,
+        stop: impl Future<Output = Halt>,
+        show: &mut dyn FnMut(&Tally),
+    ) -> Result<Option<Halt>, ResultsError> {
+        let checks = stream::iter(claims)
+            .map(async |claims| self.check(claims.map_err(End::Results)?).await)
+            .buffer_unordered(self.options.concurrency.min(IN_FLIGHT));
+        let mut checks = std::pin::pin!(checks);
+        let mut stop = std::pin::pin!(stop);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                halt = &mut stop => return Ok(Some(halt)),
+                _ = tick.tick() => {
+                    self.tally.borrow_mut().elapsed = self.started.elapsed();
+                    show(&self.tally.borrow());
+                    if let Some(halt) = self.over_limits(Instant::now()) {
+                        return Ok(Some(halt));
+                    }
+                }
+                checked = checks.next() => match checked {
+                    None => return Ok(None),
+                    Some(Ok(found)) => found.into_iter().for_each(|finding| findings.add(finding)),
+                    Some(Err(End::Halt(halt))) => return Ok(Some(halt)),
+                    Some(Err(End::Results(error))) => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Asks for claims of one model association.
+    async fn check(&self, claims: Vec<Claim>) -> Result<Vec<Finding>, End> {
+        let mut findings = Vec::new();
+        let name = &claims[0].association.obj_asst_id;
+        if let Some(model) = self.model(name).await? {
+            let doubtful = self.contradicted(&model, claims.clone()).await?;
+            if !doubtful.is_empty() {
+                sleep(LAG).await;
+                let again = doubtful.into_iter().map(|(claim, _)| claim).collect();
+                let off = self.contradicted(&model, again).await?;
+                findings.extend(off.into_iter().map(|(claim, what)| claim.finding(what)));
+            }
+        } else {
+            let what = format!("{name:?} does not exist, or is not visible to this app");
+            let off = claims.iter().map(|claim| claim.finding((Kind::NotAsked, what.clone())));
+            findings.extend(off);
+        }
+        let mut tally = self.tally.borrow_mut();
+        for Claim { place: Place { file, line }, status, id, .. } in claims {
+            let outcome = Outcome::good(status, id, 0, 0);
+            tally.add(&Record { ordinal: 0, file, line, cells: Cells::default(), outcome });
+        }
+        Ok(findings)
+    }
+
+    /// The claims that the server contradicts now.
+    async fn contradicted(
+        &self,
+        model: &ModelAssociation,
+        claims: Vec<Claim>,
+    ) -> Result<Vec<(Claim, (Kind, String))>, End> {
+        let mut off = Vec::new();
+        let mut left = claims;
+        while !left.is_empty() {
+            let now = left.split_off(left.len().saturating_sub(self.find_limit.get()));
+            match self.find(model, &now).await? {
+                Said::Answer(found) => {
+                    let mut ids: FxHashMap<(u64, u64), Vec<i64>> = FxHashMap::default();
+                    for found in found {
+                        let pair = (found.bk_inst_id, found.bk_asst_inst_id);
+                        ids.entry(pair).or_default().push(found.id);
+                    }
+                    off.extend(now.into_iter().filter_map(|claim| {
+                        let Association { inst_id, asst_inst_id, .. } = &claim.association;
+                        let ids = ids.get(&(inst_id.get(), asst_inst_id.get()));
+                        let what = claim.contradicted_by(ids.map_or(&[], Vec::as_slice))?;
+                        Some((claim, what))
+                    }));
+                }
+                Said::Rejected(told) if now.len() == 1 => {
+                    let what = format!("the server refuses the question: {}", shown(&told));
+                    off.extend(
+                        now.into_iter().map(|claim| (claim, (Kind::NotAsked, what.clone()))),
+                    );
+                }
+                Said::Rejected(_) => {
+                    self.find_limit.set((now.len() / 2).max(1));
+                    left.extend(now);
+                }
+                Said::Forbidden(told) => {
+                    return Err(halt(format!(
+                        "look-ups are refused ({}): give the user permission to find instances of \
+                         {}, then give the same command",
+                        shown(&told),
+                        model.source,
+                    )));
+                }
+            }
+        }
+        Ok(off)
+    }
+
+    async fn find(
+        &self,
+        model: &ModelAssociation,
+        claims: &[Claim],
+    ) -> Result<Said<Vec<Found>>, End> {
+        let mut pairs: Vec<_> = (claims.iter())
+            .map(|claim| (claim.association.inst_id, claim.association.asst_inst_id))
+            .collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let request = Request::Find(Find {
+            obj_id: Arc::clone(&model.source),
+            obj_asst_id: Arc::clone(&model.obj_asst_id),
+            any_of: pairs.into_iter().map(|(s, t)| Pattern::Pair(s, t)).collect(),
+        });
+        self.ask(CallKind::Find, &request, Envelope::found).await
+    }
+
+    /// What a model association is; nothing where there is none.
+    async fn model(&self, name: &Arc<str>) -> Result<Option<Arc<ModelAssociation>>, End> {
+        let mut models = self.models.lock().await;
+        if let Knowledge::Wanted = models.look(name) {
+            let names = models.question();
+            let request = Request::Models(names.clone());
+            match self.ask(CallKind::Models, &request, Envelope::models).await? {
+                Said::Answer(answer) => models.answered(&names, answer),
+                Said::Rejected(told) | Said::Forbidden(told) => {
+                    return Err(halt(format!(
+                        "this app may not ask what {name:?} is ({}): give it with \
+                         --model {name}=SOURCE_MODEL,TARGET_MODEL",
+                        shown(&told)
+                    )));
+                }
+            }
+        }
+        Ok(match models.look(name) {
+            Knowledge::Known(_, model) => Some(Arc::clone(model)),
+            Knowledge::Wanted | Knowledge::Unknown => None,
+        })
+    }
+
+    /// Asks until there is an answer. Limits of time are looked at elsewhere.
+    async fn ask<T>(
+        &self,
+        kind: CallKind,
+        request: &Request,
+        read: fn(&Envelope) -> Option<T>,
+    ) -> Result<Said<T>, End> {
+        let mut tries = 0;
+        loop {
+            self.pass().await;
+            self.tally.borrow_mut().calls.sent(kind);
+            let sent_at = Instant::now();
+            let limit = self.options.timeout;
+            let reply = match timeout(limit, self.cmdb.call(request.clone())).await {
+                Ok(reply) => reply,
+                Err(_) => {
+                    Reply::Lost(format!("no answer within {}", humantime::format_duration(limit)))
+                }
+            };
+            let query = judge_query(&reply, self.proven.get());
+            self.note(query, &reply, sent_at);
+            let cause = match (query, &reply) {
+                (Query::Answered, Reply::Answered(answer)) => {
+                    if let Some(data) = answer.envelope.as_ref().and_then(read) {
+                        return Ok(Said::Answer(data));
+                    }
+                    Cause::Unclear
+                }
+                (Query::Stop(Stop::ApiForbidden), _) if kind == CallKind::Models => {
+                    return Ok(Said::Forbidden(told(&reply)));
+                }
+                (Query::Stop(stop), _) => {
+                    let advice = stop.advice(&reply, self.target.entrance);
+                    return Err(halt(format!("{}: {advice}", shown(&told(&reply)))));
+                }
+                (Query::Rejected, _) => return Ok(Said::Rejected(told(&reply))),
+                (Query::Forbidden, _) => return Ok(Said::Forbidden(told(&reply))),
+                (Query::Again(cause), _) => cause,
+                (Query::Answered, _) => Cause::Unclear,
+            };
+            *self.trouble.borrow_mut() = shown(&told(&reply));
+            self.tally.borrow_mut().calls.retries += 1;
+            let backoff = match cause {
+                Cause::Throttled | Cause::Locked => Backoff::BUSY,
+                _ => Backoff::NO_ANSWER,
+            };
+            let wait = backoff.wait(tries, &mut *self.rng.borrow_mut());
+            tries += 1;
+            sleep(wait).await;
+        }
+    }
+
+    /// Waits until the pacer lets a call through.
+    async fn pass(&self) {
+        loop {
+            let now = Instant::now();
+            let permit = self.pacer.borrow_mut().permit(now);
+            let Err((until, hold)) = permit else { return };
+            sleep_until(until).await;
+            self.tally.borrow_mut().calls.held(hold, now.elapsed());
+        }
+    }
+
+    /// What an answer says of the server and its pace.
+    fn note(&self, query: Query, reply: &Reply, sent_at: Instant) {
+        let now = Instant::now();
+        let mut tally = self.tally.borrow_mut();
+        let mut pacer = self.pacer.borrow_mut();
+        tally.calls.answered(now - sent_at);
+        let Reply::Answered(answer) = reply else { return };
+        self.answered.set(true);
+        pacer.answered(answer.rate, now);
+        match query {
+            Query::Answered => {
+                self.proven.set(true);
+                self.answered_at.set(now);
+            }
+            Query::Again(Cause::Throttled) => {
+                tally.calls.throttled += 1;
+                pacer.throttled(answer.rate, sent_at, now);
+            }
+            Query::Again(Cause::Overload) => {
+                let in_flight = pacer.concurrency();
+                pacer.overloaded(in_flight, sent_at, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn over_limits(&self, now: Instant) -> Option<Halt> {
+        let said = humantime::format_duration;
+        let options = self.options;
+        let trouble = self.trouble.borrow();
+        if let Some(most) = options.max_duration.filter(|most| now >= self.started + *most) {
+            let message = format!("--max-duration {} is over", said(most));
+            return Some(Halt { exit: Exit::MaxDuration, message });
+        }
+        let message = if !self.answered.get() && now >= self.started + options.connect_timeout {
+            format!(
+                "no answer ever came from {} within {} ({trouble}): check --endpoint and --proxy, \
+                 and whether it is up",
+                self.target,
+                said(options.connect_timeout)
+            )
+        } else if now >= self.answered_at.get() + options.max_outage {
+            format!(
+                "the server answered nothing for {}, the last being: {trouble}. Not every row was \
+                 asked for: give the same command again",
+                said(options.max_outage)
+            )
+        } else {
+            return None;
+        };
+        Some(Halt { exit: Exit::Outage, message })
+    }
+}
+
+fn halt(message: String) -> End {
+    End::Halt(Halt { exit: Exit::Target, message })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+//! `bkassoc verify`: audit a results file.
+
+use std::path::{Path, PathBuf};
+
+use super::rerun::{as_parent, parent_of};
+use super::results::reading_of;
+use super::rows::sources;
+use super::signals::Signals;
+use super::{Failure, announce, http_options, input_options, print, resolve_with, runtime};
+use crate::audit::against::{Against, Origin};
+use crate::audit::claims::Claims;
+use crate::audit::live::{self, Setting};
+use crate::audit::report::{Checked, Report};
+use crate::audit::rows::Rows;
+use crate::audit::{Findings, Kind, Spot};
+use crate::cli::layers::Typed;
+use crate::cli::{Command, Verify as Args};
+use crate::cmdb::http::HttpClient;
+use crate::config::{Config, InputConfig};
+use crate::exit::Exit;
+use crate::input::{Source, digest};
+use crate::manifest::{self, Manifest, ManifestError, Work};
+use crate::outcome::Status;
+use crate::progress::{Progress, ProgressMode, Screen};
+use crate::results::ResultsError;
+use crate::results::reader::Reader;
+use crate::run::Halt;
+use crate::site;
+use crate::tally::{Calls, Tally};
+use crate::target::Target;
+
+/// Runs it.
+pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
+    let manifest = manifest_of(&args.results)?;
+    let parent = manifest.as_ref().ok().map(|found| as_parent(&args.results, found));
+    let config = resolve_with(typed, parent)?;
+    let Command::Verify(args) = &config.command else {
+        return Err(Failure::usage("this is no verify"));
+    };
+    refuse_lost_sandbox(&config)?;
+    let offline = Offline::new(args, manifest, &config, screen)?;
+    announce(&config, screen);
+    let mut checked = offline.checks();
+    let runtime = runtime()?;
+    let (mut findings, tally) = runtime.block_on(offline.go_unless_interrupted(screen))?;
+    let (mut calls, mut halt) = (Calls::default(), None);
+    if let Some(connection) = &config.connection {
+        let claims = claims(&tally);
+        let live = Live { config: &config, results: &args.results, claims, screen };
+        let (asked, ended) = runtime.block_on(live.go(&mut findings))?;
+        (calls, halt) = (asked.calls, ended);
+        if halt.is_none() {
+            checked.push(Checked::Server(connection.target.to_string(), claims));
+        }
+    }
+    let exit = match &halt {
+        Some(halt) => halt.exit,
+        None if findings.is_empty() => Exit::Ok,
+        None => Exit::SomeFailed,
+    };
+    let report = Report {
+        results: &args.results,
+        rows: tally.rows(),
+        checked: &checked,
+        findings: &findings,
+        calls: &calls,
+        exit,
+        error: halt.as_ref().map(|halt| halt.message.as_str()),
+    };
+    if let Some(text) = report.render(config.display.quiet, config.display.json) {
+        print(text.as_bytes());
+    }
+    Ok(exit)
+}
+
+/// The manifest of the run that wrote these results, or why there is none: that is a finding.
+fn manifest_of(results: &Path) -> Result<Result<Manifest, String>, Failure> {
+    match site::look(results) {
+        Err(error @ ManifestError::Foreign { .. }) => Ok(Err(error.to_string())),
+        _ => Ok(parent_of(results)?
+            .ok_or_else(|| format!("there is no {}", manifest::path_for(results).display()))),
+    }
+}
+
+/// A sandbox in memory is gone with the run that it was for.
+fn refuse_lost_sandbox(config: &Config) -> Result<(), Failure> {
+    match &config.connection {
+        Some(connection) if connection.target.endpoint == Target::SANDBOX => Err(Failure::usage(
+            "--live: a sandbox in memory is gone with its run; give results of a server (as \
+             `bkassoc sandbox` is one), or leave out --live",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// How many rows say what the server has.
+fn claims(tally: &Tally) -> u64 {
+    Status::ALL.iter().filter(|status| status.is_good()).map(|status| tally.count(*status)).sum()
+}
+
+/// All that needs no server.
+struct Offline {
+    results: PathBuf,
+    manifest: Result<Manifest, String>,
+    /// The inputs that lines are lines of, where there are several.
+    files: Vec<String>,
+    against: Option<Against>,
+    inputs: Vec<String>,
+    screen: Screen,
+    mode: ProgressMode,
+}
+
+impl Offline {
+    fn new(
+        args: &Args,
+        manifest: Result<Manifest, String>,
+        config: &Config,
+        screen: &Screen,
+    ) -> Result<Self, Failure> {
+        let lineage = manifest.as_ref().map(|found| lineage(found, &args.results));
+        let lineage = lineage.unwrap_or_default();
+        let files = lineage.last().map(|first| first.head.files.clone()).unwrap_or_default();
+        if let (Ok(manifest), false) = (&manifest, args.against.is_empty()) {
+            refuse_other_inputs(args, manifest, &files)?;
+        }
+        let against = if args.against.is_empty() {
+            None
+        } else {
+            Some(open_inputs(&args.against, &config.input, &lineage)?)
+        };
+        Ok(Self {
+            results: args.results.clone(),
+            manifest,
+            files,
+            against,
+            inputs: args.against.iter().map(|input| input.display().to_string()).collect(),
+            screen: screen.clone(),
+            mode: config.display.progress,
+        })
+    }
+
+    fn checks(&self) -> Vec<Checked> {
+        let mut checks = vec![Checked::File];
+        checks.extend(self.manifest.is_ok().then_some(Checked::RunJson));
+        checks.extend((!self.inputs.is_empty()).then(|| Checked::Input(self.inputs.clone())));
+        checks
+    }
+
+    /// Reading takes a while, and writes nothing that a signal would leave half done.
+    async fn go_unless_interrupted(self, screen: &Screen) -> Result<(Findings, Tally), Failure> {
+        let mut signals =
+            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        tokio::select! {
+            done = tokio::task::spawn_blocking(move || self.go()) => {
+                done.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?
+            }
+            exit = signals.next() => {
+                screen.say("bkassoc: interrupted");
+                std::process::exit(exit.code().into());
+            }
+        }
+    }
+
+    fn go(mut self) -> Result<(Findings, Tally), Failure> {
+        let mut findings = Findings::new(self.files);
+        let manifest = match self.manifest {
+            Ok(manifest) => Some(manifest),
+            Err(what) => {
+                findings.say(Kind::NoRunJson, Spot::Whole, what);
+                None
+            }
+        };
+        if let Some(manifest) = &manifest {
+            let is = digest(&Source::Path(self.results.clone()))?.sha256;
+            let was = &manifest.results_sha256;
+            if is != *was {
+                let what = format!("its SHA-256 is {is}, and run.json says {was}");
+                findings.say(Kind::Changed, Spot::Whole, what);
+            }
+        }
+        let mut rows = rows(manifest.as_ref(), &self.results)?;
+        rows.tally().expected = manifest.as_ref().map(|found| found.counts.values().sum());
+        let mut reader = Reader::open(&self.results)?;
+        let mut progress = Progress::new(self.mode, self.screen);
+        while let Some(record) = reader.next() {
+            let record = match record {
+                Ok(record) => record,
+                Err(ResultsError::Unreadable { line: Some(line), what, .. }) => {
+                    findings.say(Kind::Unreadable, Spot::Line(line), what);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let file = reader.files().get(record.file as usize).map(String::as_str);
+            let place =
+                rows.take(&record, file, &mut findings).map_err(|error| temporary(&error))?;
+            if let Some(against) = &mut self.against {
+                against.take(place, &record, &mut findings)?;
+            }
+            progress.show(rows.tally());
+        }
+        if let Some(against) = self.against {
+            against.finish(&mut findings)?;
+        }
+        let tally =
+            rows.finish(manifest.as_ref(), &mut findings).map_err(|error| temporary(&error))?;
+        progress.finish();
+        Ok((findings, tally))
+    }
+}
+
+/// What does not fit into memory goes beside the results, or, where that can't be written, to where
+/// the system keeps such things.
+fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<Rows, Failure> {
+    let work = manifest.map(|manifest| manifest.head.work);
+    let folder = results.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Rows::new(work, folder.unwrap_or(Path::new(".")))
+        .or_else(|_| Rows::new(work, &std::env::temp_dir()))
+        .map_err(|error| temporary(&error))
+}
+
+fn temporary(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Unwritable, format!("a temporary file for sorting: {error}"))
+}
+
+/// The run that wrote these results, the run whose results it settled again, and so on back to the
+/// import, as far as each `run.json` is still there.
+fn lineage(manifest: &Manifest, results: &Path) -> Vec<Manifest> {
+    let mut lineage = vec![manifest.clone()];
+    let mut results = results.to_owned();
+    while let Some(last) = lineage.last()
+        && last.head.work == Work::Rerun
+        && let Some(parent) = &last.head.parent
+    {
+        let named = PathBuf::from(&parent.results);
+        let beside = results.with_file_name(named.file_name().unwrap_or_default());
+        let is_it = |found: &Manifest| parent.started_at.as_ref() == Some(&found.head.started_at);
+        let read = |path: &Path| Manifest::read(path).ok().flatten().filter(is_it);
+        let Some(found) = read(&named).or_else(|| read(&beside)) else { break };
+        lineage.push(found);
+        results = named;
+    }
+    lineage
+}
+
+/// Opens the inputs as the run read them, but for what is said otherwise now.
+fn open_inputs(
+    inputs: &[PathBuf],
+    given: &InputConfig,
+    lineage: &[Manifest],
+) -> Result<Against, Failure> {
+    let mut origin = Origin::default();
+    let mut run = InputConfig::default();
+    for manifest in lineage {
+        run = reading_of(&manifest.head)?;
+        if manifest.head.work == Work::Rerun {
+            origin.later_biz_ids.extend(run.default_biz_id);
+        } else {
+            origin.digests.clone_from(&manifest.digests);
+        }
+    }
+    let given = given.clone();
+    let reading = InputConfig {
+        map: if given.map.is_empty() { run.map } else { given.map },
+        format: given.format.or(run.format),
+        delimiter: given.delimiter.or(run.delimiter),
+        encoding: given.encoding.or(run.encoding),
+        default_biz_id: run.default_biz_id,
+        // Only a row's texts count, not what it lacks.
+        require_biz_id: false,
+    };
+    Ok(Against::open(&sources(inputs), &input_options(&reading)?, origin)?)
+}
+
+/// Only results that have a line for each row of an input can be held against one.
+fn refuse_other_inputs(args: &Args, manifest: &Manifest, files: &[String]) -> Result<(), Failure> {
+    if manifest.head.work == Work::Undo {
+        return Err(Failure::usage(
+            "--against: an undo has lines for some rows of its input only; hold the results of the \
+             import or rerun against it",
+        ));
+    }
+    let (read, given) = (files.len().max(1), args.against.len());
+    if read != given {
+        return Err(Failure::usage(format!(
+            "--against: the run read {read} inputs, and {given} are given: name all of them, in the \
+             order of the run{}",
+            if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
+        )));
+    }
+    Ok(())
+}
+
+/// The part that asks the server.
+struct Live<'a> {
+    config: &'a Config,
+    results: &'a Path,
+    claims: u64,
+    screen: &'a Screen,
+}
+
+impl Live<'_> {
+    async fn go(&self, findings: &mut Findings) -> Result<(Tally, Option<Halt>), Failure> {
+        let connection = self.config.connection.as_ref().expect("it is live");
+        let engine = &self.config.engine;
+        let options = http_options(connection, engine.concurrency);
+        let client = HttpClient::new(&connection.target, &connection.identity, &options)?;
+        let setting = Setting {
+            cmdb: &client,
+            target: &connection.target,
+            options: engine,
+            expected: self.claims,
+            seed: rand::random(),
+        };
+        let claims = Claims::new(Reader::open(self.results)?, findings.files.clone());
+        let signals =
+            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        // Nothing is at stake: what is in flight need not be waited for.
+        let stop = async {
+            let exit = signals.halt().await.exit;
+            Halt { exit, message: "interrupted: not every row was asked for".to_owned() }
+        };
+        let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
+        let mut show = |tally: &Tally| progress.show(tally);
+        let ended = live::compare(setting, claims, findings, stop, &mut show).await;
+        progress.finish();
+        Ok(ended?)
+    }
+}
