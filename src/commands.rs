@@ -77,8 +77,7 @@ failures! {
         JournalError::Foreign { .. } => Exit::Usage,
     };
     ResultsError => |error| match &error {
-        ResultsError::Unwritable { .. } => Exit::Unwritable,
-        ResultsError::Journal(_) => Exit::Unwritable,
+        ResultsError::Unwritable { .. } | ResultsError::Journal(_) => Exit::Unwritable,
         ResultsError::NotConserved { .. } => Exit::Bug,
         ResultsError::Unreadable { .. } => Exit::Input,
     };
@@ -174,8 +173,8 @@ fn resolve(typed: &Typed) -> Result<Config, Failure> {
 }
 
 /// Decides a command that starts from the results of a parent run.
-fn resolve_with(typed: &Typed, parent: Option<config::Parent>) -> Result<Config, Failure> {
-    match config::resolve(typed, &Environment::of_process(), parent.as_ref())? {
+fn resolve_with(typed: &Typed, parent: Option<&config::Parent>) -> Result<Config, Failure> {
+    match config::resolve(typed, &Environment::of_process(), parent)? {
         Resolved::Run(config) => Ok(*config),
         Resolved::Plain(_) => Err(Failure::usage("this command has no target")),
     }

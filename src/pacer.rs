@@ -66,7 +66,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<N
 /// Pauses after a refusal that names no time.
 const UNTOLD_PAUSE: Duration = Duration::from_millis(500);
 /// No pause that a server asks for is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How long a pace must have been refused nothing before it is raised.
 const RAISE_EVERY: Duration = Duration::from_secs(1);
 

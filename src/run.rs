@@ -175,30 +175,29 @@ struct Run<'a, C> {
 
 impl<'a, C: Cmdb> Run<'a, C> {
     fn new(
-        setting: Setting<'a, C>,
+        Setting { cmdb, target, options, largest_id, clock, seed, writes, each }: Setting<'a, C>,
         journal: &'a mut Journal,
         feed: Feed,
         tally: &'a mut Tally,
     ) -> Self {
-        let options = setting.options;
         let rate = match options.rate {
             Rate::Unlimited => None,
             Rate::PerSecond(rate) => Some(rate),
         };
         let started = Instant::now();
         Self {
-            cmdb: setting.cmdb,
-            target: setting.target,
+            cmdb,
+            target,
             options,
-            clock: setting.clock,
-            may_write: setting.writes,
+            clock,
+            may_write: writes,
             policy: Policy {
                 max_attempts: options.max_attempts,
                 settle_after: options.settle_after,
             },
             journal,
             tally,
-            each: setting.each,
+            each,
             unseen: None,
             feed,
             staged: VecDeque::new(),
@@ -211,7 +210,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             batches: Batches::new(options.batch),
             pacer: Pacer::new(rate, options.concurrency),
             outage: Outage::default(),
-            rng: StdRng::seed_from_u64(setting.seed),
+            rng: StdRng::seed_from_u64(seed),
             started,
             progress: started,
             answered: false,
@@ -220,7 +219,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             forbidden: Vec::new(),
             find_limit: TRIPLES,
             trouble: "nothing yet".to_owned(),
-            largest_id: setting.largest_id,
+            largest_id,
             failed: 0,
             settled: 0,
             halt: None,
@@ -448,7 +447,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             return;
         };
         let Row { ordinal, file, line, cells, .. } = row;
-        self.write_down(Record { ordinal, file, line, cells, outcome });
+        self.write_down(&Record { ordinal, file, line, cells, outcome });
     }
 
     fn record(&mut self, record: &Record) {
@@ -458,9 +457,9 @@ impl<'a, C: Cmdb> Run<'a, C> {
         }
     }
 
-    fn write_down(&mut self, record: Record) {
-        self.record(&record);
-        self.tally.add(&record);
+    fn write_down(&mut self, record: &Record) {
+        self.record(record);
+        self.tally.add(record);
         self.progress = Instant::now();
         self.tally.unsettled = self.tally.unsettled.saturating_sub(1);
         self.settled += 1;
@@ -479,7 +478,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
         self.outage.forget(slot);
         let Under { life: _, row } = self.rows.leave(slot);
         let Row { ordinal, file, line, cells, .. } = row;
-        self.write_down(Record { ordinal, file, line, cells, outcome });
+        self.write_down(&Record { ordinal, file, line, cells, outcome });
     }
 
     fn is_done(&self) -> bool {

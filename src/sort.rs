@@ -96,11 +96,14 @@ impl Sorter {
     }
 }
 
+/// The next item of a chunk: its key, which chunk, and its bytes.
+type Head = (u64, usize, Box<[u8]>);
+
 /// The items in order.
 #[derive(Debug)]
 pub struct Sorted {
     runs: Vec<Run>,
-    heads: BinaryHeap<Reverse<(u64, usize, Box<[u8]>)>>,
+    heads: BinaryHeap<Reverse<Head>>,
 }
 
 impl Iterator for Sorted {

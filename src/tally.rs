@@ -136,11 +136,9 @@ impl Default for Tally {
 
 impl Tally {
     /// Calls and time of this one, to count the rows anew from what was written.
+    #[must_use]
     pub fn without_rows(self) -> Self {
-        let mut empty = Self::default();
-        empty.calls = self.calls;
-        empty.elapsed = self.elapsed;
-        empty
+        Self { calls: self.calls, elapsed: self.elapsed, ..Self::default() }
     }
 
     /// Counts a row that this process settled.

@@ -352,7 +352,7 @@ impl Envelope {
             #[serde(default)]
             success_created: Option<HashMap<String, RawId>>,
             #[serde(default)]
-            error_msg: Option<HashMap<String, de::IgnoredAny>>,
+            error_msg: Option<HashMap<String, serde_json::Value>>,
         }
         let data = self.data_as::<Data>()?;
         let mut answer = BatchAnswer::default();

@@ -20,8 +20,10 @@ use crate::summary::Kind;
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     let manifest = parent_of(&args.results)?;
-    let config =
-        resolve_with(typed, manifest.as_ref().map(|found| as_parent(&args.results, found)))?;
+    let config = resolve_with(
+        typed,
+        manifest.as_ref().map(|found| as_parent(&args.results, found)).as_ref(),
+    )?;
     let Command::Rerun(args) = &config.command else {
         return Err(Failure::usage("this is no rerun"));
     };

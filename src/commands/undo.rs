@@ -24,7 +24,7 @@ pub(super) const INCLUDE_RECOVERED: &str = "include-recovered";
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     let made = Made::look(&args.results)?;
-    let config = resolve_with(typed, made.parent(&args.results))?;
+    let config = resolve_with(typed, made.parent(&args.results).as_ref())?;
     let Command::Undo(args) = &config.command else {
         return Err(Failure::usage("this is no undo"));
     };

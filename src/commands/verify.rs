@@ -33,7 +33,7 @@ use crate::target::Target;
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     let manifest = manifest_of(&args.results)?;
     let parent = manifest.as_ref().ok().map(|found| as_parent(&args.results, found));
-    let config = resolve_with(typed, parent)?;
+    let config = resolve_with(typed, parent.as_ref())?;
     let Command::Verify(args) = &config.command else {
         return Err(Failure::usage("this is no verify"));
     };

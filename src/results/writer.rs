@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::COLUMNS;
 use crate::association::{Column, InstId};
 use crate::options::Format;
-use crate::outcome::Record;
+use crate::outcome::{Reason, Record};
 
 /// Writes records one after the other.
 pub struct Writer<'a, W: Write = File> {
@@ -114,7 +114,7 @@ fn write_cells<W: Write>(
     }
     table.write_field(outcome.status.as_str())?;
     table.write_field(text(outcome.association_id))?;
-    table.write_field(outcome.reason.map_or("", |reason| reason.as_str()))?;
+    table.write_field(outcome.reason.map_or("", Reason::as_str))?;
     table.write_field(retryable(record).map_or("", |yes| if yes { "true" } else { "false" }))?;
     table.write_field(text(outcome.code))?;
     table.write_field(&*guarded(&outcome.message))?;
@@ -171,7 +171,7 @@ impl Serialize for Line<'_> {
         }
         map.serialize_entry("status", outcome.status.as_str())?;
         map.serialize_entry("association_id", &outcome.association_id)?;
-        map.serialize_entry("reason", &outcome.reason.map(|reason| reason.as_str()))?;
+        map.serialize_entry("reason", &outcome.reason.map(Reason::as_str))?;
         map.serialize_entry("retryable", &retryable(record))?;
         map.serialize_entry("code", &outcome.code)?;
         map.serialize_entry("message", &outcome.message)?;

@@ -120,7 +120,7 @@ pub(super) struct Under {
 
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    rows: Slab<Under>,
+    slab: Slab<Under>,
     /// What a row does first, by slot, while it stands behind others.
     first: Vec<Option<Place>>,
     conflicts: Conflicts,
@@ -137,24 +137,24 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.slab.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.slab.is_empty()
     }
 
     pub(super) fn life(&self, slot: usize) -> &Life {
-        &self.rows[slot].life
+        &self.slab[slot].life
     }
 
     pub(super) fn life_mut(&mut self, slot: usize) -> &mut Life {
-        &mut self.rows[slot].life
+        &mut self.slab[slot].life
     }
 
     /// Any row at all.
     pub(super) fn any(&self) -> Option<&Life> {
-        self.rows.iter().next().map(|(_, under)| &under.life)
+        self.slab.iter().next().map(|(_, under)| &under.life)
     }
 
     /// Gives a row its place behind those it collides with, or lets it go at once.
@@ -171,26 +171,23 @@ impl Rows {
     ) {
         let Ok(link) = row.link.clone() else { return };
         let mapping = model.mapping;
-        let (life, step) = match *plan {
-            Plan::Delete { id, sent } => {
-                let (removal, step) = Removal::begin(link.association, model, id, sent, now);
-                (Life::Delete(removal), step)
-            }
-            _ => {
-                let (life, step) = settle::Life::begin(link, model, plan, largest_id, started);
-                (Life::Create(life), step)
-            }
+        let (life, step) = if let Plan::Delete { id, sent } = *plan {
+            let (removal, step) = Removal::begin(link.association, model, id, sent, now);
+            (Life::Delete(removal), step)
+        } else {
+            let (life, step) = settle::Life::begin(link, model, plan, largest_id, started);
+            (Life::Create(life), step)
         };
         let place = match step {
             Step::LookUp(_) => Place::Look,
             _ => Place::Write,
         };
-        let slot = self.rows.insert(Under { life, row });
+        let slot = self.slab.insert(Under { life, row });
         if self.first.len() <= slot {
             self.first.resize(slot + 1, None);
         }
         self.first[slot] = Some(place);
-        let association = self.rows[slot].life.association();
+        let association = self.slab[slot].life.association();
         if self.conflicts.enter(slot, number, mapping, association) {
             self.first[slot] = None;
             self.put(slot, place, now, now);
@@ -207,7 +204,7 @@ impl Rows {
             }
             _ => writes.push_back(freed),
         });
-        self.rows.remove(slot)
+        self.slab.remove(slot)
     }
 
     /// Queues a row, now or when its time has come.
@@ -242,9 +239,9 @@ impl Rows {
     /// Takes rows of one model association that wait to be looked up, oldest first.
     pub(super) fn take_looks(&mut self, most: usize) -> Vec<usize> {
         let Some(&oldest) = self.looks.front() else { return Vec::new() };
-        let model = Arc::clone(self.rows[oldest].life.model());
+        let model = Arc::clone(self.slab[oldest].life.model());
         let of_model = |under: &Under| Arc::ptr_eq(under.life.model(), &model);
-        let taken = take(&mut self.looks, &self.rows, most, of_model);
+        let taken = take(&mut self.looks, &self.slab, most, of_model);
         if self.looks.is_empty() {
             self.looks_since = None;
         }
@@ -255,14 +252,14 @@ impl Rows {
     /// row that is next. A single one where that row goes singly.
     pub(super) fn take_batch(&mut self, most: usize) -> Vec<usize> {
         let Some(&next) = self.writes.front() else { return Vec::new() };
-        if !self.rows[next].life.may_batch() {
+        if !self.slab[next].life.may_batch() {
             self.writes.pop_front();
             return vec![next];
         }
-        let model = Arc::clone(self.rows[next].life.model());
+        let model = Arc::clone(self.slab[next].life.model());
         let fits =
             |under: &Under| under.life.may_batch() && Arc::ptr_eq(under.life.model(), &model);
-        take(&mut self.writes, &self.rows, most, fits)
+        take(&mut self.writes, &self.slab, most, fits)
     }
 
     /// Whether any row waits for something that will come by itself.

@@ -44,7 +44,9 @@ impl Cmdb for Witness<'_> {
         match &request {
             Request::Create(link) => self.look(link.association.inst_id.get()),
             Request::CreateMany { pairs, .. } => {
-                pairs.iter().for_each(|(source, _)| self.look(source.get()));
+                for (source, _) in pairs {
+                    self.look(source.get());
+                }
             }
             _ => {}
         }
