@@ -42,7 +42,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
             started_at: manifest.map(|found| found.head.started_at),
         }),
     };
-    road.go(|| Ok(Rows::of_results(&args.results, &config.input, choice)?))
+    road.go(|| Ok(Rows::of_results(&args.results, &road.files, &config.input, choice)?))
 }
 
 /// The manifest of the run that wrote these results; `None` where it is lost.
@@ -76,15 +76,12 @@ pub(super) fn files_of(
     results: &Path,
     manifest: Option<&Manifest>,
 ) -> Result<Vec<String>, Failure> {
-    let mut reader = Reader::open(results)?;
+    let known = manifest.map_or(&[][..], |manifest| &manifest.head.files);
+    let mut reader = Reader::open(results)?.of_files(known);
     for record in reader.by_ref() {
         record?;
     }
-    let found = reader.files().to_vec();
-    match manifest {
-        Some(manifest) if found.is_empty() => Ok(manifest.head.files.clone()),
-        _ => Ok(found),
-    }
+    Ok(reader.files().to_vec())
 }
 
 fn choice(args: &Args) -> Choice {

@@ -96,8 +96,11 @@ pub(super) fn rows_of(head: &Head) -> Result<Rows, Failure> {
             let inputs: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
             Ok(Rows::of_input(&sources(&inputs), &input_options(&reading)?)?)
         }
-        Work::Rerun => Ok(Rows::of_results(first, &reading, Choice::of_head(head))?),
-        Work::Undo => Ok(Rows::to_undo(first, head.options.contains_key(undo::INCLUDE_RECOVERED))?),
+        Work::Rerun => Ok(Rows::of_results(first, &head.files, &reading, Choice::of_head(head))?),
+        Work::Undo => {
+            let recovered_too = head.options.contains_key(undo::INCLUDE_RECOVERED);
+            Ok(Rows::to_undo(first, &head.files, recovered_too)?)
+        }
     }
 }
 

@@ -134,12 +134,13 @@ impl Rows {
     /// Opens a results file.
     pub(super) fn of_results(
         path: &Path,
+        files: &[String],
         input: &InputConfig,
         choice: Choice,
     ) -> Result<Self, ResultsError> {
         Ok(Self::Results(Box::new(OfResults {
             path: path.to_owned(),
-            reader: results::reader::Reader::open(path)?,
+            reader: results::reader::Reader::open(path)?.of_files(files),
             cells: input::Rows::new(input.default_biz_id, input.require_biz_id),
             choice,
         })))
@@ -147,10 +148,14 @@ impl Rows {
 
     /// Opens a results file, or the journal of an unfinished run, to delete what it says was
     /// created.
-    pub(super) fn to_undo(path: &Path, include_recovered: bool) -> Result<Self, ResultsError> {
+    pub(super) fn to_undo(
+        path: &Path,
+        files: &[String],
+        include_recovered: bool,
+    ) -> Result<Self, ResultsError> {
         Ok(Self::Undo(Box::new(ToUndo {
             path: path.to_owned(),
-            records: records_at(path)?,
+            records: records_at(path, files)?,
             cells: input::Rows::new(None, false),
             include_recovered,
             count: 0,
@@ -186,11 +191,12 @@ impl Rows {
 /// The records of a results file, or of a journal as far as it goes.
 pub(super) fn records_at(
     path: &Path,
+    files: &[String],
 ) -> Result<Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>, ResultsError> {
     if path.extension().is_some_and(|ending| ending == "journal") {
         return Ok(Box::new(Outcomes::of_journal(path)?));
     }
-    Ok(Box::new(results::reader::Reader::open(path)?))
+    Ok(Box::new(results::reader::Reader::open(path)?.of_files(files)))
 }
 
 fn digest_of(path: &Path) -> Result<Vec<Digested>, FeedError> {

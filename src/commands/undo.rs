@@ -58,7 +58,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
             }
         }
     }
-    road.go(|| Ok(Rows::to_undo(&path, args.include_recovered)?))
+    road.go(|| Ok(Rows::to_undo(&path, &road.files, args.include_recovered)?))
 }
 
 /// The run that is undone.
@@ -127,7 +127,7 @@ fn begins(output: &Output) -> Result<bool, Failure> {
 
 fn count(path: &Path, include_recovered: bool) -> Result<u64, Failure> {
     let mut count = 0;
-    for record in records_at(path)? {
+    for record in records_at(path, &[])? {
         count += u64::from(ToUndo::takes(&record?.outcome, include_recovered).is_some());
     }
     Ok(count)

@@ -95,6 +95,16 @@ impl Reader {
         Ok(Self { path: path.to_owned(), lines, ordinal, files, names })
     }
 
+    /// Numbers the inputs as another run did, whose lines these are.
+    #[must_use]
+    pub fn of_files(mut self, names: &[String]) -> Self {
+        for (index, name) in (0..).zip(names) {
+            self.files.entry(name.clone()).or_insert(index);
+        }
+        self.names = names.to_vec();
+        self
+    }
+
     /// The inputs' names seen so far; empty where the results are of one input.
     pub fn files(&self) -> &[String] {
         &self.names
