@@ -58,6 +58,8 @@ pub struct Ended {
 struct State {
     rows: VecDeque<Planned>,
     end: Option<Result<Ended, FeedError>>,
+    /// About how many rows there will be.
+    expected: Option<u64>,
     /// The loop takes no more.
     closed: bool,
 }
@@ -124,6 +126,20 @@ impl Feed {
         Self { shared }
     }
 
+    /// Finds out meanwhile about how many rows there will be, for a display.
+    pub fn expect(&self, count: impl FnOnce() -> Option<u64> + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
+        std::thread::spawn(move || {
+            let expected = count();
+            shared.lock().expected = expected;
+        });
+    }
+
+    /// About how many rows there will be, once that is known.
+    pub fn expected(&self) -> Option<u64> {
+        self.shared.lock().expected
+    }
+
     /// Rows that are all there, for runs in virtual time.
     pub fn of(rows: impl IntoIterator<Item = Planned>) -> Self {
         let rows: VecDeque<_> = rows.into_iter().collect();
@@ -131,7 +147,7 @@ impl Feed {
             rows: rows.back().map_or(0, |planned| planned.row.ordinal + 1),
             digests: Vec::new(),
         };
-        let state = State { rows, end: Some(Ok(ended)), closed: false };
+        let state = State { rows, end: Some(Ok(ended)), ..State::default() };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), ..Shared::default() }) }
     }
 

@@ -270,6 +270,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 sync = Some(self.journal.start_sync()?);
             }
             if show_at <= now {
+                let expected = || self.feed.expected();
+                self.tally.expected = self.ended.as_ref().map(|e| e.rows).or_else(expected);
                 show(self.tally);
                 show_at = now + Duration::from_millis(200);
             }

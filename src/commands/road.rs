@@ -317,6 +317,10 @@ impl Road<'_> {
         let files = head.inputs.clone();
         let path = journal.path().to_owned();
         let feed = Feed::spawn(move |sink| rows::feed(rows, &path, &replay, &files, writes, sink));
+        if writes {
+            let sources = self.sources.clone();
+            feed.expect(move || rows::about_how_many(&sources));
+        }
         let signals =
             Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
