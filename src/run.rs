@@ -201,7 +201,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             asking: false,
             ask_at: started,
             rows: Rows::default(),
-            pacer: Pacer::new(rate, options.concurrency),
+            pacer: Pacer::new(rate, options.concurrency, started),
             outage: Outage::default(),
             rng: StdRng::seed_from_u64(setting.seed),
             started,

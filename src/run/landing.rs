@@ -9,19 +9,17 @@ use super::{Call, FORBIDDEN_ROWS, Landed, Run};
 use crate::cmdb::Cmdb;
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason};
+use crate::pacer::Said;
 use crate::retry::Backoff;
 use crate::settle::{Step, Told};
 use crate::verdict::{Cause, Query, Stop, Verdict, judge, judge_query};
-use crate::wire::{Found, Reply};
+use crate::wire::{Found, RateHint, Reply};
 
 impl<C: Cmdb> Run<'_, C> {
     pub(super) fn land(&mut self, landed: Landed) {
         let Landed { call, reply, sent_at } = landed;
         let now = Instant::now();
-        if let Reply::Answered(answer) = &reply {
-            self.answered = true;
-            self.pacer.answered(answer.rate, now);
-        }
+        self.answered |= matches!(reply, Reply::Answered(_));
         self.tally.calls.answered(now - sent_at);
         match call {
             Call::Create(slot) => self.land_create(slot, &reply, sent_at, now),
@@ -29,7 +27,7 @@ impl<C: Cmdb> Run<'_, C> {
             Call::Models(names) => self.land_models(names, &reply, sent_at, now),
             Call::Probe => {
                 let query = judge_query(&reply, self.proven);
-                self.slow_down(query_cause(query), &reply, sent_at, now);
+                self.pace(query_cause(query), &reply, sent_at, now);
                 self.outage.probe_landed(!is_silent(query), now);
             }
         }
@@ -51,7 +49,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         let told = told(reply);
         let step = self.rows.life_mut(slot).on_verdict(verdict, told, sent_at, now, &mut self.rng);
-        self.slow_down(cause, reply, sent_at, now);
+        self.pace(cause, reply, sent_at, now);
         match cause {
             Some(cause @ (Cause::NoAnswer | Cause::Overload)) => {
                 self.unanswered(slot, u32::from(cause == Cause::NoAnswer), now);
@@ -108,7 +106,7 @@ impl<C: Cmdb> Run<'_, C> {
         let silent = is_silent(query);
         let closed = !self.outage.is_on();
         self.outage.trial_landed(!silent, now);
-        self.slow_down(query_cause(query), reply, sent_at, now);
+        self.pace(query_cause(query), reply, sent_at, now);
         let found = match (query, reply) {
             (Query::Answered, Reply::Answered(answer)) => {
                 answer.envelope.as_ref().and_then(crate::wire::Envelope::found)
@@ -188,7 +186,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.asking = false;
         let query = judge_query(reply, self.proven);
         self.outage.trial_landed(!is_silent(query), now);
-        self.slow_down(query_cause(query), reply, sent_at, now);
+        self.pace(query_cause(query), reply, sent_at, now);
         let models = match (query, reply) {
             (Query::Answered, Reply::Answered(answer)) => {
                 answer.envelope.as_ref().and_then(crate::wire::Envelope::models)
@@ -244,21 +242,22 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    fn slow_down(&mut self, cause: Option<Cause>, reply: &Reply, sent_at: Instant, now: Instant) {
+    fn pace(&mut self, cause: Option<Cause>, reply: &Reply, sent_at: Instant, now: Instant) {
         if cause.is_some() {
             self.trouble = shown(&told(reply));
         }
-        match (cause, reply) {
-            (Some(Cause::Throttled), Reply::Answered(answer)) => {
-                self.tally.calls.throttled += 1;
-                self.pacer.throttled(answer.rate, sent_at, now);
-            }
-            (Some(Cause::Overload), _) => {
-                let in_flight = self.pacer.concurrency();
-                self.pacer.overloaded(in_flight, sent_at, now);
-            }
-            _ => {}
-        }
+        let said = match cause {
+            Some(Cause::Throttled) => Said::Throttled,
+            Some(Cause::Overload) => Said::Overload,
+            Some(Cause::NoAnswer) => Said::Nothing,
+            _ => Said::Answer,
+        };
+        self.tally.calls.throttled += u64::from(said == Said::Throttled);
+        let hint = match reply {
+            Reply::Answered(answer) => answer.rate,
+            _ => RateHint::default(),
+        };
+        self.pacer.landed(said, hint, sent_at, now);
     }
 
     fn stop_for(&mut self, stop: Stop, reply: &Reply) {

@@ -2,4 +2,5 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "all of it is test")]
 
+mod pace;
 mod wire;
