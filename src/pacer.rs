@@ -83,7 +83,7 @@ impl Pacer {
         Self {
             ceiling: Ceiling::new(per_second, now),
             quota: Quota::new(now),
-            flight: Flight::new(concurrency, now),
+            flight: Flight::new(per_second.map_or(1, ceiling::burst), concurrency, now),
         }
     }
 

@@ -26,7 +26,7 @@ impl Clock for ToldClock {
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, ToldClock, NoOpMiddleware<Nanos>>;
 
-/// At most so many calls a second, for ever the same.
+/// At most so many calls a second.
 #[derive(Debug)]
 pub(super) struct Ceiling {
     limiter: Option<Limiter>,
@@ -34,16 +34,19 @@ pub(super) struct Ceiling {
     start: Instant,
 }
 
+/// The burst is `max(2, rate/100)`: governor's default, the whole rate, overshoots by 11 %; a
+/// burst of 1 undershoots by up to 65 % where the clock ticks in milliseconds.
+pub(super) fn burst(rate: f64) -> u32 {
+    ((rate / 100.0) as u32).max(2)
+}
+
 impl Ceiling {
-    /// The burst is `max(2, rate/100)`: governor's default, the whole rate, overshoots by 11 %; a
-    /// burst of 1 undershoots by up to 65 % where the clock ticks in milliseconds.
     pub(super) fn new(per_second: Option<f64>, now: Instant) -> Self {
         let clock = ToldClock::default();
         let limiter = per_second.map(|rate| {
-            let burst = NonZeroU32::new((rate / 100.0) as u32).map_or(2, |n| n.get().max(2));
             let quota = Quota::with_period(Duration::from_secs_f64(1.0 / rate))
                 .expect("a rate is positive and finite")
-                .allow_burst(NonZeroU32::new(burst).expect("at least 2"));
+                .allow_burst(NonZeroU32::new(burst(rate)).expect("at least 2"));
             RateLimiter::direct_with_clock(quota, clock.clone())
         });
         Self { limiter, clock, start: now }

@@ -17,7 +17,8 @@
 //! *Overload* takes the limit down at once, once a round trip, and what it was then becomes a cliff, to
 //! which the limit does not come back for a while.
 //!
-//! The start: two calls, and one more with each answer, so that a small quota is met gently.
+//! The start: one call (with `--rate`, its burst), and half a call more with each answer, so that a small
+//! quota is met gently.
 
 use std::time::Duration;
 
@@ -26,8 +27,7 @@ use tokio::time::Instant;
 use super::{Hold, Said};
 
 /// Growth with each answer at the start.
-const START: f64 = 2.0;
-const RAMP: f64 = 1.0;
+const RAMP: f64 = 0.5;
 /// Answers a reading, at least; and rounds of the pool.
 const ANSWERS: u32 = 100;
 const ROUNDS: u32 = 4;
@@ -110,9 +110,10 @@ struct Cliff {
 }
 
 impl Flight {
-    pub(super) fn new(concurrency: usize, now: Instant) -> Self {
+    /// Begins with `start` calls.
+    pub(super) fn new(start: u32, concurrency: usize, now: Instant) -> Self {
         let ceiling = concurrency.max(1);
-        let limit = START.min(ceiling as f64);
+        let limit = f64::from(start).min(ceiling as f64);
         Self {
             ceiling,
             limit,
@@ -142,9 +143,7 @@ impl Flight {
         }
         let is_full = in_flight >= self.limit();
         self.looked = (now, is_full);
-        is_full.then(|| {
-            if self.limit() < self.ceiling { Hold::Server } else { Hold::Concurrency }
-        })
+        is_full.then(|| if self.limit() < self.ceiling { Hold::Server } else { Hold::Concurrency })
     }
 
     /// A call has ended.
@@ -257,9 +256,8 @@ impl Flight {
         }
         self.ramping = false;
         self.trial = None;
-        let stands = self.cliff.map_or(CLIFF_STANDS, |cliff| {
-            (cliff.stands * 2).min(CLIFF_STANDS_AT_MOST)
-        });
+        let stands =
+            self.cliff.map_or(CLIFF_STANDS, |cliff| (cliff.stands * 2).min(CLIFF_STANDS_AT_MOST));
         self.cliff = Some(Cliff { at: self.limit, stands, until: now + stands });
         self.set((self.limit * CUT).floor().max(1.0), now);
     }

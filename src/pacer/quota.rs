@@ -392,11 +392,13 @@ impl Pace {
                     self.phase = Phase::Cruise { probe_at: start };
                 }
             }
-            Phase::Verify { since: Some(since), left: 0 } => {
+            Phase::Verify { since: Some(since), left: 0 } if now < since + self.length() => {
+                self.next = since + self.length();
+            }
+            Phase::Verify { left: 0, .. } => {
                 self.margin = (self.margin * 2.0).min(LARGEST_MARGIN);
                 self.phase = Phase::Cruise { probe_at: now + PROBE_EVERY };
                 self.set_gap(latency);
-                self.next = self.next.max(since + self.length());
             }
             Phase::Probe { since: Some(since), .. } | Phase::Measure { since: Some(since) }
                 if now >= since + self.window =>

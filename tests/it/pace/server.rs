@@ -134,6 +134,7 @@ impl<'a> Server<'a> {
         latency -= spec.tail * (1.0 - self.rng.random::<f64>()).ln();
         latency += spec.cold * (1.0 - now / spec.warm_at.max(1e-9)).max(0.0);
         let back = latency.max(0.0) / 2.0;
+        self.in_flight += 1;
         self.push(now + back, Event::Arrives { sent: now, back });
     }
 
@@ -144,7 +145,7 @@ impl<'a> Server<'a> {
             match event {
                 Event::Arrives { sent, back } => self.arrives(at, sent, back),
                 Event::Lands(landed) => {
-                    self.in_flight -= u32::from(landed.said != Said::Throttled);
+                    self.in_flight -= 1;
                     return Some(landed);
                 }
             }
@@ -165,7 +166,6 @@ impl<'a> Server<'a> {
                 return;
             }
         }
-        self.in_flight += 1;
         if spec.outage.is_some_and(|[from, to]| (from..to).contains(&now)) {
             (said, at) = (Said::Nothing, now + 1.0);
         } else if spec.cliff.is_some_and(|cliff| {
@@ -201,9 +201,7 @@ impl<'a> Server<'a> {
                 reset: second,
                 retry_after: None,
             },
-            Style::RetryAfter if !within => {
-                RateHint { retry_after: second, ..RateHint::default() }
-            }
+            Style::RetryAfter if !within => RateHint { retry_after: second, ..RateHint::default() },
             _ => RateHint::default(),
         };
         (within, hint)
