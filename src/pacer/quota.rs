@@ -44,6 +44,8 @@ const FAST: f64 = 4.0;
 const LEAST_FAST: f64 = 1.5;
 /// A share of the window after its presumed beginning: a probe starts there.
 const LATE: f64 = 0.03;
+/// A count that took a smaller share of the window than this was hardly part of two windows.
+const CLEAN: f64 = 0.8;
 
 /// The machine.
 #[derive(Debug)]
@@ -120,8 +122,8 @@ struct Count {
 struct Lesson {
     refused_at: Instant,
     let_through: u32,
-    /// Nothing was sent in the same window before the count began.
-    clean: bool,
+    /// Since when the count ran.
+    took: Duration,
 }
 
 /// What headers say.
@@ -232,9 +234,14 @@ impl Quota {
             }
             return;
         }
-        let clean = now - self.count.since < WINDOW && self.count.before == 0;
+        let took = now - self.count.since;
         let let_through = self.count.calls.max(self.count.before);
-        self.lesson = Some(Lesson { refused_at: now, let_through, clean });
+        self.lesson = Some(Lesson { refused_at: now, let_through, took });
+        let measured = self.pace.as_ref().is_none_or(Pace::is_measuring);
+        if measured && took > WINDOW.mul_f64(CLEAN) {
+            // Resume in another part of the window.
+            self.paused_until = Some(until + WINDOW / 2);
+        }
     }
 
     /// The pause is over: what was learnt becomes the pace.
@@ -247,8 +254,11 @@ impl Quota {
         if let Some(lesson) = lesson {
             let let_through = f64::from(lesson.let_through).max(1.0);
             match &mut self.pace {
-                Some(pace) => pace.learn(let_through, now),
-                None => self.pace = Some(Pace::learnt(let_through, lesson.clean, now)),
+                Some(pace) => pace.learn(let_through, lesson.took, now),
+                None => {
+                    let clean = lesson.took <= WINDOW.mul_f64(CLEAN);
+                    self.pace = Some(Pace::learnt(let_through, clean, now));
+                }
             }
         }
         if let Some(pace) = &mut self.pace {
@@ -316,6 +326,14 @@ impl Pace {
         }
     }
 
+    fn is_measuring(&self) -> bool {
+        matches!(self.phase, Phase::Measure { .. } | Phase::Verify { .. })
+    }
+
+    fn verify(&self) -> Phase {
+        Phase::Verify { since: None, left: self.calls.ceil() as u32 }
+    }
+
     /// How long `calls` calls take.
     fn length(&self) -> Duration {
         self.window.mul_f64(1.0 + self.margin)
@@ -342,14 +360,23 @@ impl Pace {
 
     /// More than `calls`, by more than chance.
     fn is_raised(&self, let_through: f64) -> bool {
-        let_through >= self.calls * 1.02 + 1.0
+        let chance = if self.boundary.is_some() { 1.02 } else { 1.05 };
+        let_through >= self.calls * chance + 1.0
     }
 
     /// A refusal's lesson: what was let through since the count began.
-    fn learn(&mut self, let_through: f64, now: Instant) {
+    fn learn(&mut self, let_through: f64, took: Duration, now: Instant) {
         let cruise = Phase::Cruise { probe_at: now + PROBE_EVERY };
         self.phase = match self.phase {
-            Phase::Cruise { .. } => Phase::Verify { since: None, left: self.calls.ceil() as u32 },
+            Phase::Cruise { .. } if took < self.window && let_through < self.calls => {
+                self.calls = let_through;
+                cruise
+            }
+            Phase::Measure { .. } if took > self.window.mul_f64(CLEAN) => {
+                self.calls = self.calls.min(let_through);
+                self.verify()
+            }
+            Phase::Cruise { .. } => self.verify(),
             Phase::Measure { .. } | Phase::Verify { .. } => {
                 self.calls = let_through;
                 cruise
