@@ -110,9 +110,11 @@ enum Trial {
     Out(Instant),
 }
 
-/// Calls let through since `since`; where that is long ago, those of a window that has passed.
+/// Calls let through since the count began, or lately.
 #[derive(Clone, Copy, Debug)]
 struct Count {
+    began: Instant,
+    /// Since when there are `calls`; `before` is those of a window before.
     since: Instant,
     calls: u32,
     before: u32,
@@ -143,7 +145,7 @@ impl Quota {
             paused_until: None,
             trial: Trial::None,
             patience: WINDOW,
-            count: Count { since: now, calls: 0, before: 0 },
+            count: Count::new(now),
             lesson: None,
             fresh: now,
             latency: 0.0,
@@ -234,14 +236,21 @@ impl Quota {
             }
             return;
         }
-        let took = now - self.count.since;
+        let took = now - self.count.began;
         let let_through = self.count.calls.max(self.count.before);
         self.lesson = Some(Lesson { refused_at: now, let_through, took });
-        let measured = self.pace.as_ref().is_none_or(Pace::is_measuring);
-        if measured && took > WINDOW.mul_f64(CLEAN) {
-            // Resume in another part of the window.
-            self.paused_until = Some(until + WINDOW / 2);
-        }
+        // What follows is to lie in one window.
+        let shift = match self.pace.as_ref().map(|pace| pace.phase) {
+            // Cruise is refused near the window's end.
+            Some(Phase::Cruise { .. }) => 0.25,
+            None | Some(Phase::Measure { .. } | Phase::Verify { .. })
+                if took > WINDOW.mul_f64(CLEAN) =>
+            {
+                0.5
+            }
+            _ => 0.0,
+        };
+        self.paused_until = Some(until + WINDOW.mul_f64(shift));
     }
 
     /// The pause is over: what was learnt becomes the pace.
@@ -250,7 +259,7 @@ impl Quota {
         self.trial = Trial::Due;
         self.told.full_until = None;
         let lesson = self.lesson.take();
-        self.count = Count { since: now, calls: 0, before: 0 };
+        self.count = Count::new(now);
         if let Some(lesson) = lesson {
             let let_through = f64::from(lesson.let_through).max(1.0);
             match &mut self.pace {
@@ -289,8 +298,11 @@ impl Quota {
             return;
         };
         let is_new = match self.told.began {
-            Some(began) => remaining > self.told.remaining && sent_at >= began + pace.window / 2,
-            None => remaining > self.told.remaining || remaining + 1 == limit,
+            Some(began) => {
+                let half = began + pace.window / 2;
+                remaining >= self.told.remaining + limit.div_ceil(2) && sent_at >= half
+            }
+            None => remaining + 1 == limit,
         };
         if is_new {
             self.told.began = Some(sent_at);
@@ -324,10 +336,6 @@ impl Pace {
             gap: Duration::ZERO,
             boundary: None,
         }
-    }
-
-    fn is_measuring(&self) -> bool {
-        matches!(self.phase, Phase::Measure { .. } | Phase::Verify { .. })
     }
 
     fn verify(&self) -> Phase {
@@ -428,10 +436,10 @@ impl Pace {
                 self.set_gap(latency);
             }
             Phase::Probe { since: Some(since), .. } | Phase::Measure { since: Some(since) }
-                if now >= since + self.window =>
+                if now >= since + self.window.mul_f64(1.5 + 2.0 * latency) =>
             {
-                // Nothing was refused for a whole window.
-                let let_through = f64::from(count.calls);
+                // Nothing was refused for more than a whole window.
+                let let_through = f64::from(count.calls.max(count.before));
                 if self.is_raised(let_through) {
                     self.calls = let_through;
                     self.phase = Phase::Probe { since: None, position: 0.0 };
@@ -457,7 +465,7 @@ impl Pace {
                 if since.is_none() =>
             {
                 *since = Some(now);
-                *count = Count { since: now, calls: 0, before: 0 };
+                *count = Count::new(now);
             }
             _ => {}
         }
@@ -465,12 +473,16 @@ impl Pace {
 }
 
 impl Count {
+    fn new(now: Instant) -> Self {
+        Self { began: now, since: now, calls: 0, before: 0 }
+    }
+
     fn add(&mut self, sent_at: Instant, now: Instant) {
-        if sent_at < self.since {
+        if sent_at < self.began {
             return;
         }
-        if now - self.since >= WINDOW * 2 {
-            *self = Self { since: now, calls: 0, before: self.calls / 2 };
+        if now - self.since >= WINDOW {
+            *self = Self { since: now, calls: 0, before: self.calls, ..*self };
         }
         self.calls += 1;
     }

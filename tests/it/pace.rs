@@ -211,7 +211,8 @@ fn judge(scenario: &Scenario, trace: &Trace, report: &mut Report) {
 
 #[test]
 fn the_pacer_follows_every_server_in_tests_pace() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pace");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(std::env::var("PACE_DIR").unwrap_or("tests/pace".into()));
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
@@ -226,9 +227,18 @@ fn the_pacer_follows_every_server_in_tests_pace() {
         let scenario: Scenario =
             toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let t0 = std::time::SystemTime::now();
         for seed in 1..=scenario.seeds {
             writeln!(report.text, "{name}, seed {seed}").unwrap();
-            judge(&scenario, &simulate(&scenario, seed), &mut report);
+            let t = simulate(&scenario, seed);
+            let t1 = t0.elapsed().unwrap();
+            judge(&scenario, &t, &mut report);
+            eprintln!(
+                "{name} sim {:?} total {:?} calls {}",
+                t1,
+                t0.elapsed().unwrap(),
+                t.calls.len()
+            );
         }
     }
     println!("{}", report.text);
