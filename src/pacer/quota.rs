@@ -44,6 +44,8 @@ const FAST: f64 = 4.0;
 const LEAST_FAST: f64 = 1.5;
 /// A share of the window after its presumed beginning: a probe starts there.
 const LATE: f64 = 0.03;
+/// A quota that is used up in a smaller share of its window than this is shared with others.
+const EARLY: f64 = 0.75;
 /// A count that took a smaller share of the window than this was hardly part of two windows.
 const CLEAN: f64 = 0.8;
 
@@ -64,6 +66,8 @@ pub(super) struct Quota {
     fresh: Instant,
     /// From call to answer, smoothed, in seconds.
     latency: f64,
+    /// How much that varies, on average.
+    jitter: f64,
     told: Told,
 }
 
@@ -149,6 +153,7 @@ impl Quota {
             lesson: None,
             fresh: now,
             latency: 0.0,
+            jitter: 0.0,
             told: Told::default(),
         }
     }
@@ -211,6 +216,7 @@ impl Quota {
     fn let_through(&mut self, sent_at: Instant, now: Instant) {
         let latency = (now - sent_at).as_secs_f64();
         self.latency += (latency - self.latency) * if self.latency == 0.0 { 1.0 } else { 0.1 };
+        self.jitter += ((latency - self.latency).abs() - self.jitter) * 0.05;
         match &mut self.lesson {
             // It overtook nobody: it was let through before the refusal, and counts.
             Some(lesson) if sent_at < lesson.refused_at => lesson.let_through += 1,
@@ -306,9 +312,13 @@ impl Quota {
         };
         if is_new {
             self.told.began = Some(sent_at);
+            let jitter = self.jitter / 2.0 / pace.window.as_secs_f64();
+            pace.margin = (TOLD_MARGIN + jitter).clamp(pace.margin * 0.9, LARGEST_MARGIN);
+            pace.set_gap(self.latency);
         }
         self.told.remaining = remaining;
-        if remaining == 0 && self.told.began.is_none_or(|began| sent_at >= began) {
+        let is_early = |began| sent_at >= began && sent_at < began + pace.window.mul_f64(EARLY);
+        if remaining == 0 && self.told.began.is_none_or(is_early) {
             let reset_at = now + reset;
             let ends = self.told.began.map_or(reset_at, |began| began + pace.length());
             self.told.full_until = Some(ends.min(reset_at));
