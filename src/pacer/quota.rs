@@ -33,8 +33,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// No pause that a server asks for is longer: after that, one call asks again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How much longer than a window N calls take where N was learnt, and where it was told.
-const MARGIN: f64 = 0.0125;
-const TOLD_MARGIN: f64 = 0.02;
+const MARGIN: f64 = 0.008;
+const TOLD_MARGIN: f64 = 0.015;
 const LARGEST_MARGIN: f64 = 0.2;
 /// How often a learnt N is put to the test: a limit that was raised is to be used within 30 s.
 const PROBE_EVERY: Duration = Duration::from_secs(24);
@@ -248,7 +248,7 @@ impl Quota {
         // What follows is to lie in one window.
         let shift = match self.pace.as_ref().map(|pace| pace.phase) {
             // Cruise is refused near the window's end.
-            Some(Phase::Cruise { .. }) => 0.25,
+            Some(Phase::Cruise { .. }) if took < WINDOW * 3 => 0.25,
             None | Some(Phase::Measure { .. } | Phase::Verify { .. })
                 if took > WINDOW.mul_f64(CLEAN) =>
             {
@@ -278,6 +278,7 @@ impl Quota {
         }
         if let Some(pace) = &mut self.pace {
             pace.next = now;
+            pace.margin = pace.margin.max(MARGIN + self.jitter / pace.window.as_secs_f64());
             pace.set_gap(self.latency);
         }
     }
@@ -312,7 +313,7 @@ impl Quota {
         };
         if is_new {
             self.told.began = Some(sent_at);
-            let jitter = self.jitter / 2.0 / pace.window.as_secs_f64();
+            let jitter = self.jitter / pace.window.as_secs_f64();
             pace.margin = (TOLD_MARGIN + jitter).clamp(pace.margin * 0.9, LARGEST_MARGIN);
             pace.set_gap(self.latency);
         }
@@ -394,6 +395,10 @@ impl Pace {
                 self.calls = self.calls.min(let_through);
                 self.verify()
             }
+            Phase::Cruise { .. } if took >= self.window * 3 => {
+                self.margin = (self.margin + 0.0125).min(LARGEST_MARGIN);
+                self.phase
+            }
             Phase::Cruise { .. } => self.verify(),
             Phase::Measure { .. } | Phase::Verify { .. } => {
                 self.calls = let_through;
@@ -409,7 +414,7 @@ impl Pace {
                     let spent = (1.0 - let_through / self.calls).max(0.0);
                     self.boundary =
                         since.and_then(|since| since.checked_sub(self.window.mul_f64(spent)));
-                    self.margin = (self.margin * 0.7).max(MARGIN);
+                    self.margin = (self.margin * 0.9).max(MARGIN);
                     cruise
                 }
             }
