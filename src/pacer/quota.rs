@@ -126,6 +126,7 @@ struct Count {
 
 #[derive(Clone, Copy, Debug)]
 struct Lesson {
+    sent_at: Instant,
     refused_at: Instant,
     let_through: u32,
     /// Since when the count ran.
@@ -244,7 +245,7 @@ impl Quota {
         }
         let took = now - self.count.began;
         let let_through = self.count.calls.max(self.count.before);
-        self.lesson = Some(Lesson { refused_at: now, let_through, took });
+        self.lesson = Some(Lesson { sent_at, refused_at: now, let_through, took });
         // What follows is to lie in one window.
         let shift = match self.pace.as_ref().map(|pace| pace.phase) {
             // Cruise is refused near the window's end.
@@ -269,7 +270,7 @@ impl Quota {
         if let Some(lesson) = lesson {
             let let_through = f64::from(lesson.let_through).max(1.0);
             match &mut self.pace {
-                Some(pace) => pace.learn(let_through, lesson.took, now),
+                Some(pace) => pace.learn(lesson, now),
                 None => {
                     let clean = lesson.took <= WINDOW.mul_f64(CLEAN);
                     self.pace = Some(Pace::learnt(let_through, clean, now));
@@ -384,7 +385,9 @@ impl Pace {
     }
 
     /// A refusal's lesson: what was let through since the count began.
-    fn learn(&mut self, let_through: f64, took: Duration, now: Instant) {
+    fn learn(&mut self, lesson: Lesson, now: Instant) {
+        let Lesson { let_through, took, .. } = lesson;
+        let let_through = f64::from(let_through).max(1.0);
         let cruise = Phase::Cruise { probe_at: now + PROBE_EVERY };
         self.phase = match self.phase {
             Phase::Cruise { .. } if took < self.window && let_through < self.calls => {
@@ -397,6 +400,7 @@ impl Pace {
             }
             Phase::Cruise { .. } if took >= self.window * 3 => {
                 self.margin = (self.margin + 0.0125).min(LARGEST_MARGIN);
+                self.boundary = Some(lesson.sent_at);
                 self.phase
             }
             Phase::Cruise { .. } => self.verify(),
