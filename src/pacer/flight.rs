@@ -43,9 +43,9 @@ const PAYS: f64 = 1.1;
 /// How much of the best throughput is forgotten with each reading.
 const FORGOTTEN: f64 = 0.02;
 /// Latency above what is known to be inherent, by which fewer calls may do as well.
-const SUSPICIOUS: f64 = 1.25;
+const SUSPICIOUS: f64 = 1.5;
 /// Readings between two trials: the first, and at most.
-const FIRST_WAIT: Wait = Wait { left: 16, length: 16, most: 128 };
+const FIRST_WAIT: Wait = Wait { left: 32, length: 32, most: 256 };
 const FIRST_WAIT_UP: Wait = Wait { left: 1, length: 1, most: 16 };
 /// After an overload.
 const CUT: f64 = 0.75;
@@ -123,7 +123,7 @@ impl Flight {
             down: FIRST_WAIT,
             up: FIRST_WAIT_UP,
             best: 0.0,
-            inherent: f64::INFINITY,
+            inherent: f64::MAX,
             cliff: None,
             changed: now,
             looked: (now, false),
@@ -190,7 +190,7 @@ impl Flight {
         match self.trial.take() {
             None => {
                 self.best = throughput.max(self.best * (1.0 - FORGOTTEN));
-                self.inherent = self.inherent.min(latency);
+                self.inherent -= (self.inherent - latency).max(0.0) * 0.2;
                 self.consider(throughput, latency, now);
             }
             Some(before) if self.limit < before.limit => {
