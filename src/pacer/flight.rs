@@ -38,7 +38,7 @@ const DOWN: f64 = 0.6;
 const UP: f64 = 1.5;
 /// A trial downwards is kept if this share of the best throughput is left; one upwards, if it
 /// brings this much more.
-const KEPT: f64 = 0.9;
+const KEPT: f64 = 0.93;
 const PAYS: f64 = 1.1;
 /// How much of the best throughput is forgotten with each reading.
 const FORGOTTEN: f64 = 0.02;
@@ -49,8 +49,8 @@ const FIRST_WAIT: Wait = Wait { left: 32, length: 32, most: 256 };
 const FIRST_WAIT_UP: Wait = Wait { left: 1, length: 1, most: 16 };
 /// After an overload.
 const CUT: f64 = 0.75;
-const CLIFF_STANDS: Duration = Duration::from_secs(60);
-const CLIFF_STANDS_AT_MOST: Duration = Duration::from_secs(15 * 60);
+const CLIFF_STANDS: Duration = Duration::from_mins(1);
+const CLIFF_STANDS_AT_MOST: Duration = Duration::from_mins(15);
 
 /// The machine.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use crate::wire::RateHint;
 /// A window's length, until something says otherwise.
 const WINDOW: Duration = Duration::from_secs(1);
 /// No pause that a server asks for is longer: after that, one call asks again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How much longer than a window N calls take where N was learnt, and where it was told.
 const MARGIN: f64 = 0.008;
 const TOLD_MARGIN: f64 = 0.015;

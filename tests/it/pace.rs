@@ -54,6 +54,8 @@ struct Span {
     /// Calls done, as a share of `possible` a second; of the quota, where there is one.
     used: Option<[f64; 2]>,
     possible: Option<f64>,
+    /// Share of calls that were refused for the quota.
+    refused: Option<[f64; 2]>,
     /// The mean of how many calls may be in flight.
     in_flight: Option<[f64; 2]>,
     /// What holds the run back most of the time.
@@ -128,9 +130,10 @@ impl Trace {
         self.calls.iter().filter(|call| call.said == said).count() as f64 / self.calls.len() as f64
     }
 
-    fn done(&self, span: &Span) -> f64 {
+    /// Calls that ended so in a span.
+    fn ended(&self, said: Said, span: &Span) -> f64 {
         let inside =
-            |call: &&Done| call.said == Said::Answer && (span.from..span.to).contains(&call.landed);
+            |call: &&Done| call.said == said && (span.from..span.to).contains(&call.landed);
         self.calls.iter().filter(inside).count() as f64
     }
 
@@ -196,8 +199,11 @@ fn judge(scenario: &Scenario, trace: &Trace, report: &mut Report) {
                 Some(possible) => possible * (span.to - span.from),
                 None => scenario.server.allowed(span.from, span.to),
             };
-            report.range(&name("used"), trace.done(span) / possible, span.used);
+            report.range(&name("used"), trace.ended(Said::Answer, span) / possible, span.used);
         }
+        let refused = trace.ended(Said::Throttled, span);
+        let refused = refused / (refused + trace.ended(Said::Answer, span));
+        report.range(&name("refused"), refused, span.refused);
         report.range(&name("in flight"), trace.in_flight(span), span.in_flight);
         if let Some(hold) = &span.hold {
             let measured = trace.hold(span);
@@ -209,38 +215,38 @@ fn judge(scenario: &Scenario, trace: &Trace, report: &mut Report) {
     }
 }
 
+fn run(file: &Path) -> Report {
+    let text = std::fs::read_to_string(file).unwrap();
+    let scenario: Scenario =
+        toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mut report = Report { text: String::new(), is_good: true };
+    for seed in 1..=scenario.seeds {
+        let name = file.file_stem().unwrap().to_string_lossy();
+        writeln!(report.text, "{name}, seed {seed}").unwrap();
+        judge(&scenario, &simulate(&scenario, seed), &mut report);
+    }
+    report
+}
+
+/// `cargo test --test it pace -- --nocapture` shows what was measured.
 #[test]
 fn the_pacer_follows_every_server_in_tests_pace() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(std::env::var("PACE_DIR").unwrap_or("tests/pace".into()));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pace");
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
     files.sort();
-    if let Ok(only) = std::env::var("PACE_ONLY") {
-        files.retain(|f| f.to_string_lossy().contains(&only));
-    }
-    assert!(files.len() >= 1, "scenarios are missing");
-    let mut report = Report { text: String::new(), is_good: true };
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let scenario: Scenario =
-            toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        let t0 = std::time::SystemTime::now();
-        for seed in 1..=scenario.seeds {
-            writeln!(report.text, "{name}, seed {seed}").unwrap();
-            let t = simulate(&scenario, seed);
-            let t1 = t0.elapsed().unwrap();
-            judge(&scenario, &t, &mut report);
-            eprintln!(
-                "{name} sim {:?} total {:?} calls {}",
-                t1,
-                t0.elapsed().unwrap(),
-                t.calls.len()
-            );
-        }
-    }
-    println!("{}", report.text);
-    assert!(report.is_good, "what is marked ! is out of its range:\n{}", report.text);
+    assert!(files.len() >= 12, "scenarios are missing");
+    let reports: Vec<Report> = std::thread::scope(|scope| {
+        let runs: Vec<_> = files.iter().map(|file| scope.spawn(|| run(file))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let text: String = reports.iter().map(|report| report.text.as_str()).collect();
+    println!("{text}");
+    let failed: String = reports
+        .iter()
+        .filter(|report| !report.is_good)
+        .map(|report| report.text.as_str())
+        .collect();
+    assert!(failed.is_empty(), "measured, and expected (! marks what is out of it):\n{failed}");
 }

@@ -23,7 +23,8 @@ pub(super) struct ServerSpec {
     #[serde(default)]
     tail: f64,
     /// Calls a second that it gets done; more queue.
-    capacity: Option<f64>,
+    #[serde(default)]
+    capacity: Vec<Step>,
     /// Calls take longer by this at the start,
     #[serde(default)]
     cold: f64,
@@ -33,7 +34,7 @@ pub(super) struct ServerSpec {
     /// Calls at once beyond which some fail.
     cliff: Option<f64>,
     #[serde(default)]
-    quota: Vec<QuotaSpec>,
+    quota: Vec<Step>,
     #[serde(default)]
     style: Style,
     /// Windows begin with the first call after the last one's end, as a counter with a time to live
@@ -47,7 +48,7 @@ pub(super) struct ServerSpec {
 /// From then on, calls a second.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct QuotaSpec {
+struct Step {
     from: f64,
     calls: u64,
 }
@@ -99,17 +100,20 @@ pub(super) struct Server<'a> {
 }
 
 impl ServerSpec {
-    fn quota(&self, at: f64) -> Option<u64> {
-        self.quota.iter().rev().find(|quota| at >= quota.from).map(|quota| quota.calls)
-    }
-
     /// How many calls the quota lets through in a time.
     pub(super) fn allowed(&self, from: f64, to: f64) -> f64 {
         let steps = 1000;
         let step = (to - from) / f64::from(steps);
-        let calls = |i| self.quota(from + step * (f64::from(i) + 0.5)).unwrap_or(0) as f64;
+        let calls = |i| {
+            let at = from + step * (f64::from(i) + 0.5);
+            calls_at(&self.quota, at).unwrap_or(0) as f64
+        };
         (0..steps).map(|i| calls(i) * step).sum()
     }
+}
+
+fn calls_at(steps: &[Step], at: f64) -> Option<u64> {
+    steps.iter().rev().find(|step| at >= step.from).map(|step| step.calls)
 }
 
 impl<'a> Server<'a> {
@@ -158,7 +162,7 @@ impl<'a> Server<'a> {
         let mut said = Said::Answer;
         let mut at = now + back;
         let mut hint = RateHint::default();
-        if let Some(calls) = spec.quota(now) {
+        if let Some(calls) = calls_at(&spec.quota, now) {
             let (within, told) = self.meter(calls, now);
             hint = told;
             if !within {
@@ -173,8 +177,8 @@ impl<'a> Server<'a> {
             self.rng.random_bool((above / 100.0).clamp(0.0, 1.0))
         }) {
             said = Said::Overload;
-        } else if let Some(capacity) = spec.capacity {
-            self.idle_at = self.idle_at.max(now) + 1.0 / capacity;
+        } else if let Some(capacity) = calls_at(&spec.capacity, now) {
+            self.idle_at = self.idle_at.max(now) + 1.0 / capacity as f64;
             at = at.max(self.idle_at + back);
         }
         self.push(at, Event::Lands(Landed { at, sent, said, hint }));
