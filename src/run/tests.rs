@@ -219,6 +219,9 @@ impl World {
         }
         let mut counts = HashMap::new();
         let mut made = HashSet::new();
+        let has = |record: &&Record| record.outcome.association_id.is_some();
+        let held: HashSet<_> =
+            records.iter().filter(has).map(|record| record.outcome.association_id).collect();
         for (record, row) in records.iter().zip(&self.rows) {
             let outcome = &record.outcome;
             *counts.entry(outcome.status).or_default() += 1;
@@ -238,7 +241,8 @@ impl World {
                 }
                 Status::Existed if outcome.association_id == id && id.is_some() => {}
                 Status::Failed if outcome.reason == Some(Reason::OutcomeUnknown) => {}
-                Status::Failed if id.is_none() => {}
+                // Another line of the same triple may have fared better.
+                Status::Failed if id.is_none() || held.contains(&id) => {}
                 _ => return Err(told),
             }
         }
