@@ -36,10 +36,10 @@ const FULL: f64 = 0.9;
 /// A trial's limit, as a share of the present one.
 const DOWN: f64 = 0.6;
 const UP: f64 = 1.5;
-/// A trial downwards is kept if this share of the best throughput is left; one upwards, if it
-/// brings this much more.
+/// A trial downwards is kept if this share of the best throughput is left; one upwards, if it brings
+/// this share of what it would if calls did not wait for each other.
 const KEPT: f64 = 0.93;
-const PAYS: f64 = 1.1;
+const PAYS: f64 = 0.25;
 /// How much of the best throughput is forgotten with each reading.
 const FORGOTTEN: f64 = 0.02;
 /// Latency above what is known to be inherent, by which fewer calls may do as well.
@@ -47,10 +47,14 @@ const SUSPICIOUS: f64 = 1.5;
 /// Readings between two trials: the first, and at most.
 const FIRST_WAIT: Wait = Wait { left: 32, length: 32, most: 256 };
 const FIRST_WAIT_UP: Wait = Wait { left: 1, length: 1, most: 16 };
-/// After an overload.
+/// After an overload: what is left of the limit, how close to the cliff it may come again, and how long
+/// the cliff stands before it is moved, twice as long each time that it is met again.
 const CUT: f64 = 0.75;
+const SAFE: f64 = 0.9;
 const CLIFF_STANDS: Duration = Duration::from_mins(1);
 const CLIFF_STANDS_AT_MOST: Duration = Duration::from_mins(15);
+/// Where moving it did no harm, it is moved again after this time.
+const CLIFF_MOVES_ON: Duration = Duration::from_secs(10);
 
 /// The machine.
 #[derive(Debug)]
@@ -105,8 +109,16 @@ struct Wait {
 #[derive(Clone, Copy, Debug)]
 struct Cliff {
     at: f64,
-    stands: Duration,
     until: Instant,
+    stands: Duration,
+    has_moved: bool,
+}
+
+impl Cliff {
+    /// The highest limit that is safe from it.
+    fn most(&self) -> f64 {
+        (self.at * SAFE).floor().max(1.0)
+    }
 }
 
 impl Flight {
@@ -204,7 +216,8 @@ impl Flight {
                 }
             }
             Some(before) => {
-                if throughput >= before.throughput * PAYS {
+                let ideal = self.limit / before.limit;
+                if throughput >= before.throughput * (1.0 + (ideal - 1.0) * PAYS) {
                     self.best = self.best.max(throughput);
                     self.up = FIRST_WAIT_UP;
                     self.down = FIRST_WAIT;
@@ -239,26 +252,27 @@ impl Flight {
         let Some(cliff) = &mut self.cliff else {
             return ceiling;
         };
-        if now >= cliff.until {
-            cliff.at *= 1.1;
-            cliff.until = now + cliff.stands;
+        if now >= cliff.until && self.limit >= cliff.most() {
+            cliff.at = (cliff.at * 1.1).max(cliff.at + 2.0);
+            cliff.until = now + CLIFF_MOVES_ON;
+            cliff.has_moved = true;
         }
-        if cliff.at > ceiling {
-            self.cliff = None;
-            return ceiling;
-        }
-        (cliff.at * 0.9).floor().max(self.limit)
+        cliff.most().min(ceiling)
     }
 
     fn overloaded(&mut self, sent_at: Instant, now: Instant) {
         if sent_at < self.changed {
             return;
         }
+        let stands = match self.cliff {
+            Some(cliff) if cliff.has_moved => (cliff.stands * 2).min(CLIFF_STANDS_AT_MOST),
+            Some(cliff) => cliff.stands,
+            None => CLIFF_STANDS,
+        };
+        self.cliff = Some(Cliff { at: self.limit, until: now + stands, stands, has_moved: false });
         self.ramping = false;
         self.trial = None;
-        let stands =
-            self.cliff.map_or(CLIFF_STANDS, |cliff| (cliff.stands * 2).min(CLIFF_STANDS_AT_MOST));
-        self.cliff = Some(Cliff { at: self.limit, stands, until: now + stands });
+        self.up = FIRST_WAIT_UP;
         self.set((self.limit * CUT).floor().max(1.0), now);
     }
 

@@ -138,18 +138,17 @@ impl Quota {
     }
 
     fn refused(&mut self, hint: RateHint, on_trial: bool, sent_at: Instant, now: Instant) {
-        let told = hint.retry_after.or(hint.reset.map(|reset| reset.max(WINDOW)));
-        let until = now + told.unwrap_or(self.patience).min(LONGEST_PAUSE);
-        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
-        if sent_at < self.fresh {
-            return;
-        }
-        self.fresh = now;
         if on_trial {
             // The window is longer than thought, or others use it up.
             self.patience = (self.patience * 2).min(LONGEST_PAUSE);
+        }
+        let told = hint.retry_after.or(hint.reset.map(|reset| reset.max(WINDOW)));
+        let until = now + told.unwrap_or(self.patience).min(LONGEST_PAUSE);
+        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+        if on_trial || sent_at < self.fresh {
             return;
         }
+        self.fresh = now;
         let lesson = self.count.lesson(sent_at, now);
         self.lesson = Some(lesson);
         self.paused_until = Some(until + Pace::shift(self.pace.as_ref(), lesson.took));
