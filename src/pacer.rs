@@ -3,14 +3,15 @@
 //! Three limits, each in a file of its own, each a pure machine that is told the time; the tightest
 //! counts:
 //!
-//! * [`Ceiling`]: `--rate`, which is never exceeded. The only home of governor.
-//! * [`Quota`]: how many calls the server lets through in a window of time. It is told by headers, or
-//!   learnt from refusals.
-//! * [`Flight`]: how many calls the server takes at once. It is learnt from latencies and overloads;
+//! * `ceiling`: `--rate`, which is never exceeded. The only home of governor.
+//! * `quota`, with `pace`: how many calls the server lets through in a window of time. It is told by
+//!   headers, or learnt from refusals.
+//! * `flight`: how many calls the server takes at once. It is learnt from latencies and overloads;
 //!   `--concurrency` is the most.
 //!
 //! The caller asks [`Pacer::full`] and [`Pacer::permit`] before each call, and reports each call's end
-//! to [`Pacer::landed`]. Nothing here allocates, and nothing knows of rows.
+//! to [`Pacer::landed`]. Nothing here allocates, reads a clock or knows of rows. `tests/pace` has the
+//! servers that the pacer is held against.
 
 mod ceiling;
 mod flight;

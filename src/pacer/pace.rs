@@ -41,7 +41,7 @@ const FAST: f64 = 4.0;
 const LEAST_FAST: f64 = 1.5;
 /// A share of the window after its presumed beginning: a probe starts there.
 const LATE: f64 = 0.03;
-/// A count that took a smaller share of the window than this was hardly part of two windows.
+/// A count that took at most this share of a window was hardly part of two.
 const CLEAN: f64 = 0.8;
 /// A cruise that was refused only after that many windows was nearly right.
 const LONG: u32 = 3;
@@ -127,6 +127,11 @@ pub(super) struct Lesson {
     pub(super) took: Duration,
 }
 
+/// Whether a count that took so long was hardly part of two windows.
+fn is_clean(took: Duration) -> bool {
+    took <= WINDOW.mul_f64(CLEAN)
+}
+
 impl Pace {
     /// What headers say: so many calls in so long a window.
     pub(super) fn told(calls: f64, window: Duration, now: Instant) -> Self {
@@ -146,7 +151,7 @@ impl Pace {
     pub(super) fn learnt(lesson: Lesson, now: Instant) -> Self {
         let calls = f64::from(lesson.let_through).max(1.0);
         let mut pace = Self { margin: MARGIN, ..Self::told(calls, WINDOW, now) };
-        if lesson.took > WINDOW.mul_f64(CLEAN) {
+        if !is_clean(lesson.took) {
             pace.phase = Phase::Measure { since: None };
         }
         pace
@@ -245,13 +250,13 @@ impl Pace {
     /// How much longer than it has to be a pause is to last after this lesson, so that the count that
     /// follows is part of one window.
     pub(super) fn shift(pace: Option<&Self>, took: Duration) -> Duration {
-        let is_clean = took <= WINDOW.mul_f64(CLEAN);
         match pace.map(|pace| pace.phase) {
             // Refused near a window's end.
             Some(Phase::Cruise { .. }) if took < WINDOW * LONG => WINDOW / 4,
-            Some(Phase::Cruise { .. } | Phase::Probe { .. }) => Duration::ZERO,
-            _ if is_clean => Duration::ZERO,
-            None | Some(_) => WINDOW / 2,
+            None | Some(Phase::Measure { .. } | Phase::Verify { .. }) if !is_clean(took) => {
+                WINDOW / 2
+            }
+            _ => Duration::ZERO,
         }
     }
 
@@ -271,7 +276,7 @@ impl Pace {
                 self.phase
             }
             Phase::Cruise { .. } => self.verify(),
-            Phase::Measure { .. } if took > self.window.mul_f64(CLEAN) => {
+            Phase::Measure { .. } if !is_clean(took) => {
                 self.calls = self.calls.min(let_through);
                 self.verify()
             }

@@ -2,7 +2,7 @@
 //!
 //! The servers in question count calls in fixed windows (contract sections 9 and 11): the first N of a
 //! window are let through, the others are refused. Nobody says when a window begins, and often nobody
-//! says what N is. [`Pace`] keeps within N; this file hears of it.
+//! says what N is. `Pace` keeps within N; this file hears of it.
 //!
 //! *Told.* Where `X-Bkapi-RateLimit-Limit` says N, that is all. `Remaining: 0` holds calls until the
 //! window's end, where it comes early: then others share the quota.

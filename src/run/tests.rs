@@ -219,9 +219,6 @@ impl World {
         }
         let mut counts = HashMap::new();
         let mut made = HashSet::new();
-        let has = |record: &&Record| record.outcome.association_id.is_some();
-        let held: HashSet<_> =
-            records.iter().filter(has).map(|record| record.outcome.association_id).collect();
         for (record, row) in records.iter().zip(&self.rows) {
             let outcome = &record.outcome;
             *counts.entry(outcome.status).or_default() += 1;
@@ -241,8 +238,7 @@ impl World {
                 }
                 Status::Existed if outcome.association_id == id && id.is_some() => {}
                 Status::Failed if outcome.reason == Some(Reason::OutcomeUnknown) => {}
-                // Another line of the same triple may have fared better.
-                Status::Failed if id.is_none() || held.contains(&id) => {}
+                Status::Failed if id.is_none() => {}
                 _ => return Err(told),
             }
         }
