@@ -27,7 +27,7 @@ impl<C: Cmdb> Run<'_, C> {
             Call::Models(names) => self.land_models(names, &reply, sent_at, now),
             Call::Probe => {
                 let query = judge_query(&reply, self.proven);
-                self.pace(query_cause(query), &reply, sent_at, now);
+                self.slow_down(query_cause(query), &reply, sent_at, now);
                 self.outage.probe_landed(!is_silent(query), now);
             }
         }
@@ -49,7 +49,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         let told = told(reply);
         let step = self.rows.life_mut(slot).on_verdict(verdict, told, sent_at, now, &mut self.rng);
-        self.pace(cause, reply, sent_at, now);
+        self.slow_down(cause, reply, sent_at, now);
         match cause {
             Some(cause @ (Cause::NoAnswer | Cause::Overload)) => {
                 self.unanswered(slot, u32::from(cause == Cause::NoAnswer), now);
@@ -106,7 +106,7 @@ impl<C: Cmdb> Run<'_, C> {
         let silent = is_silent(query);
         let closed = !self.outage.is_on();
         self.outage.trial_landed(!silent, now);
-        self.pace(query_cause(query), reply, sent_at, now);
+        self.slow_down(query_cause(query), reply, sent_at, now);
         let found = match (query, reply) {
             (Query::Answered, Reply::Answered(answer)) => {
                 answer.envelope.as_ref().and_then(crate::wire::Envelope::found)
@@ -186,7 +186,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.asking = false;
         let query = judge_query(reply, self.proven);
         self.outage.trial_landed(!is_silent(query), now);
-        self.pace(query_cause(query), reply, sent_at, now);
+        self.slow_down(query_cause(query), reply, sent_at, now);
         let models = match (query, reply) {
             (Query::Answered, Reply::Answered(answer)) => {
                 answer.envelope.as_ref().and_then(crate::wire::Envelope::models)
@@ -242,7 +242,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    fn pace(&mut self, cause: Option<Cause>, reply: &Reply, sent_at: Instant, now: Instant) {
+    fn slow_down(&mut self, cause: Option<Cause>, reply: &Reply, sent_at: Instant, now: Instant) {
         if cause.is_some() {
             self.trouble = shown(&told(reply));
         }
