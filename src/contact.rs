@@ -14,7 +14,7 @@ use crate::cmdb::Cmdb;
 use crate::exit::{Exit, Halt};
 use crate::models::Models;
 use crate::options::{EngineOptions, Rate};
-use crate::pacer::Pacer;
+use crate::pacer::{Pacer, Said};
 use crate::settle::Told;
 use crate::tally::{CallKind, Calls};
 use crate::target::Target;
@@ -152,7 +152,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
             cmdb,
             target,
             options,
-            pacer: Pacer::new(rate, 1),
+            pacer: Pacer::new(rate, 1, Instant::now()),
             calls: Calls::default(),
             started: now,
             progress: now,
@@ -241,14 +241,13 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         let reply = within(limit, self.cmdb.call(request)).await;
         let now = Instant::now();
         self.calls.answered(now - sent_at);
-        if let Reply::Answered(answer) = &reply {
-            self.answered = true;
-            self.pacer.answered(answer.rate, now);
-            if judge_query(&reply, self.proven) == Query::Again(Cause::Throttled) {
-                self.calls.throttled += 1;
-                self.pacer.throttled(answer.rate, sent_at, now);
-            }
-        }
+        self.answered |= matches!(reply, Reply::Answered(_));
+        let cause = match judge_query(&reply, self.proven) {
+            Query::Again(cause) => Some(cause),
+            _ => None,
+        };
+        self.calls.throttled += u64::from(cause == Some(Cause::Throttled));
+        self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
         Ok(reply)
     }
 

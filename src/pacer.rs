@@ -1,26 +1,37 @@
 //! How fast calls may go: one pacer for the run, one gate that every call passes.
 //!
-//! Owns the ceiling (`--rate`, `--concurrency`) and, below it, the pace that the server allows. The
-//! only home of governor, which reads tokio's clock here. Knows nothing of rows.
+//! Three limits, each in a file of its own, each a pure machine that is told the time; the tightest
+//! counts:
+//!
+//! * `ceiling`: `--rate`, which is never exceeded. The only home of governor.
+//! * `quota`, with `pace`: how many calls the server lets through in a window of time. It is told by
+//!   headers, or learnt from refusals.
+//! * `flight`: how many calls the server takes at once. It is learnt from latencies and overloads;
+//!   `--concurrency` is the most.
+//!
+//! The caller asks [`Pacer::full`] and [`Pacer::permit`] before each call, and reports each call's end
+//! to [`Pacer::landed`]. Nothing here allocates, reads a clock or knows of rows. `tests/pace` has the
+//! servers that the pacer is held against.
 
-use std::num::NonZeroU32;
-use std::time::Duration;
+mod ceiling;
+mod flight;
+mod pace;
+mod quota;
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
+use crate::verdict::Cause;
 use crate::wire::RateHint;
+use ceiling::Ceiling;
+use flight::Flight;
+use quota::Quota;
 
 /// What held the pace back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hold {
     /// `--rate`
     Rate,
-    /// The server's own limit.
+    /// The server: its quota, or the number of calls that it takes at once.
     Server,
     /// `--concurrency`: all calls are waiting for answers.
     Concurrency,
@@ -47,231 +58,267 @@ impl Hold {
     ];
 }
 
-/// governor on tokio's clock, so that pacing is tested in virtual time.
-#[derive(Clone, Debug)]
-struct TokioClock {
-    start: Instant,
+/// What the end of a call says about the pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Said {
+    /// The server did what it does, whatever that means for the row.
+    Answer,
+    /// It refused the call for its limit: 429, 16429xx, 1306429, 1199997 (contract section 11).
+    Throttled,
+    /// It can't take so many calls at once (captures-esb 15).
+    Overload,
+    /// No answer of substance.
+    Nothing,
 }
 
-impl Clock for TokioClock {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::from(self.start.elapsed())
+impl Said {
+    /// What a verdict's cause, if it has one, says about the pace.
+    pub const fn of(cause: Option<Cause>) -> Self {
+        match cause {
+            Some(Cause::Throttled) => Self::Throttled,
+            Some(Cause::Overload) => Self::Overload,
+            Some(Cause::NoAnswer) => Self::Nothing,
+            Some(Cause::Locked | Cause::Unclear | Cause::UnknownCode) | None => Self::Answer,
+        }
     }
 }
-
-type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
-
-/// Pauses after a refusal that names no time.
-const UNTOLD_PAUSE: Duration = Duration::from_millis(500);
-/// No pause that a server asks for is longer.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// How long a pace must have been refused nothing before it is raised.
-const RAISE_EVERY: Duration = Duration::from_secs(1);
 
 /// The gate.
 #[derive(Debug)]
 pub struct Pacer {
-    limiter: Option<Limiter>,
-    clock: TokioClock,
-    paused_until: Option<Instant>,
-    server: Option<ServerPace>,
-    meter: Meter,
-    ceiling: usize,
-    /// Calls in flight that the server takes; between 1 and `ceiling`.
-    limit: f64,
-    last_cut: Option<Instant>,
-}
-
-/// The pace that refusals taught us, as the time between two calls.
-#[derive(Clone, Copy, Debug)]
-struct ServerPace {
-    per_second: f64,
-    next: Instant,
-    raised: Instant,
-}
-
-/// Calls that were let through, per second of the recent past.
-#[derive(Debug)]
-struct Meter {
-    since: Instant,
-    count: u32,
-    rate: f64,
-}
-
-impl Meter {
-    fn count(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.since);
-        if elapsed >= Duration::from_secs(1) {
-            self.rate = f64::from(self.count) / elapsed.as_secs_f64();
-            (self.since, self.count) = (now, 0);
-        }
-        self.count += 1;
-    }
-
-    fn per_second(&self, now: Instant) -> f64 {
-        let elapsed = now.saturating_duration_since(self.since).as_secs_f64().max(0.1);
-        self.rate.max(f64::from(self.count) / elapsed.max(1.0))
-    }
+    ceiling: Ceiling,
+    quota: Quota,
+    flight: Flight,
 }
 
 impl Pacer {
     /// A gate for at most `per_second` calls a second (`None`: no ceiling) and `concurrency` at
-    /// once.
-    ///
-    /// The burst is `max(2, rate/100)`: governor's default, the whole rate, overshoots by 11 %; a
-    /// burst of 1 undershoots by up to 65 % where the clock ticks in milliseconds.
-    pub fn new(per_second: Option<f64>, concurrency: usize) -> Self {
-        let clock = TokioClock { start: Instant::now() };
-        let limiter = per_second.map(|rate| {
-            let burst = NonZeroU32::new((rate / 100.0) as u32).map_or(2, |n| n.get().max(2));
-            let quota = Quota::with_period(Duration::from_secs_f64(1.0 / rate))
-                .expect("a rate is positive and finite")
-                .allow_burst(NonZeroU32::new(burst).expect("at least 2"));
-            RateLimiter::direct_with_clock(quota, clock.clone())
-        });
-        let ceiling = concurrency.max(1);
+    /// once, from `now` on.
+    pub fn new(per_second: Option<f64>, concurrency: usize, now: Instant) -> Self {
         Self {
-            limiter,
-            paused_until: None,
-            server: None,
-            meter: Meter { since: clock.start, count: 0, rate: 0.0 },
-            clock,
-            ceiling,
-            limit: ceiling as f64,
-            last_cut: None,
+            ceiling: Ceiling::new(per_second, now),
+            quota: Quota::new(now),
+            flight: Flight::new(per_second.map_or(1, ceiling::burst), concurrency, now),
         }
     }
 
-    /// How many calls may be in flight now.
+    /// How many calls may be in flight now: at least 1.
     pub fn concurrency(&self) -> usize {
-        (self.limit as usize).clamp(1, self.ceiling)
+        self.flight.limit()
     }
 
-    /// Lets one call through, or says when to ask again and what holds it.
+    /// Whether `in_flight` calls are all that may be, and if so, what says that.
+    pub fn full(&mut self, in_flight: usize, now: Instant) -> Option<Hold> {
+        self.flight.full(in_flight, now)
+    }
+
+    /// Lets one call through, or says when to ask again and what holds it. Where nothing but a call's
+    /// end can change that, asking then does no harm.
     pub fn permit(&mut self, now: Instant) -> Result<(), (Instant, Hold)> {
-        if let Some(until) = self.paused_until {
-            if now < until {
-                return Err((until, Hold::Server));
-            }
-            self.paused_until = None;
-        }
-        if let Some(server) = &mut self.server {
-            if now < server.next {
-                return Err((server.next, Hold::Server));
-            }
-            if now.saturating_duration_since(server.raised) >= RAISE_EVERY {
-                server.raised = now;
-                server.per_second *= 1.05;
-            }
-        }
-        if let Some(limiter) = &self.limiter
-            && let Err(not_until) = limiter.check()
-        {
-            let wait = not_until.wait_time_from(self.clock.now());
-            return Err((now + wait.max(Duration::from_micros(1)), Hold::Rate));
-        }
-        if let Some(server) = &mut self.server {
-            let gap = Duration::from_secs_f64(1.0 / server.per_second);
-            // What a late wake-up lost may be made up for, a few calls of it.
-            server.next = server.next.max(now.checked_sub(gap * 4).unwrap_or(now)) + gap;
-        }
-        self.meter.count(now);
+        self.quota.check(now).map_err(|until| (until, Hold::Server))?;
+        self.ceiling.take(now).map_err(|until| (until, Hold::Rate))?;
+        self.quota.took(now);
         Ok(())
     }
 
-    /// An answer came, and what its headers said.
-    pub fn answered(&mut self, hint: RateHint, now: Instant) {
-        self.limit = (self.limit + 1.0 / self.limit).min(self.ceiling as f64);
-        if hint.remaining == Some(0) {
-            self.pause(hint.reset.unwrap_or(UNTOLD_PAUSE), now);
-        }
-    }
-
-    /// The server refused a call that was sent at `sent_at` for its limit.
-    pub fn throttled(&mut self, hint: RateHint, sent_at: Instant, now: Instant) {
-        let told = hint.retry_after.or(hint.reset);
-        self.pause(told.unwrap_or(UNTOLD_PAUSE), now);
-        // Calls that were under way when the pace was cut say nothing about the new pace.
-        if self.last_cut.is_some_and(|cut| sent_at <= cut) {
-            return;
-        }
-        self.last_cut = Some(now);
-        let seen = self.server.map_or_else(|| self.meter.per_second(now), |s| s.per_second);
-        let per_second = (seen * 0.85).max(0.2);
-        self.server = Some(ServerPace { per_second, next: now, raised: now });
-    }
-
-    /// The server can't take so many calls at once.
-    pub fn overloaded(&mut self, in_flight: usize, sent_at: Instant, now: Instant) {
-        if self.last_cut.is_none_or(|cut| sent_at > cut) {
-            self.last_cut = Some(now);
-            self.limit = (self.limit.min(in_flight as f64) * 0.7).max(1.0);
-        }
-    }
-
-    fn pause(&mut self, length: Duration, now: Instant) {
-        let until = now + length.min(LONGEST_PAUSE);
-        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+    /// A call that was sent at `sent_at` has ended.
+    pub fn landed(&mut self, said: Said, hint: RateHint, sent_at: Instant, now: Instant) {
+        self.quota.landed(said, hint, sent_at, now);
+        self.flight.landed(said, sent_at, now);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    async fn run_for(pacer: &mut Pacer, length: Duration) -> Vec<Instant> {
-        let end = Instant::now() + length;
-        let mut calls = Vec::new();
-        while Instant::now() < end {
-            match pacer.permit(Instant::now()) {
-                Ok(()) => calls.push(Instant::now()),
-                Err((until, _)) => tokio::time::sleep_until(until.min(end)).await,
+    fn millis(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+
+    fn retry_after(seconds: u64) -> RateHint {
+        RateHint { retry_after: Some(Duration::from_secs(seconds)), ..RateHint::default() }
+    }
+
+    fn told(limit: u64, remaining: u64) -> RateHint {
+        RateHint {
+            limit: Some(limit),
+            remaining: Some(remaining),
+            reset: Some(Duration::from_secs(1)),
+            retry_after: None,
+        }
+    }
+
+    /// Asks whenever it may be asked, on a clock that ticks in milliseconds; says when calls went.
+    fn permits(pacer: &mut Pacer, from: Instant, length: Duration) -> Vec<Instant> {
+        let (mut now, mut calls) = (from, Vec::new());
+        while now < from + length {
+            match pacer.permit(now) {
+                Ok(()) => calls.push(now),
+                Err((until, _)) => {
+                    let wait = (until - from).as_nanos().div_ceil(1_000_000);
+                    now = from + millis(u64::try_from(wait).unwrap());
+                }
             }
         }
         calls
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_rate_is_held_within_one_percent_or_one_burst() {
-        for rate in [5.0, 90.0, 100.0, 2000.0, 5000.0] {
-            let mut pacer = Pacer::new(Some(rate), 64);
-            let calls = run_for(&mut pacer, Duration::from_secs(10)).await.len() as f64;
-            let burst = (rate / 100.0_f64).max(2.0);
-            assert!((calls - rate * 10.0).abs() <= (rate * 0.1).max(burst), "{rate}: {calls}");
+    /// A pacer that let some calls through, answered, and then one that was refused: its present.
+    fn refused(calls: u32, hint: RateHint) -> (Pacer, Instant) {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        let now = start + millis(10);
+        for _ in 0..=calls {
+            pacer.permit(start).unwrap();
+        }
+        for _ in 0..calls {
+            pacer.landed(Said::Answer, RateHint::default(), start, now);
+        }
+        pacer.landed(Said::Throttled, hint, start, now);
+        (pacer, now)
+    }
+
+    #[test]
+    fn a_rate_is_held_within_one_percent_or_one_burst_and_never_exceeded() {
+        for rate in [5.0, 90.0, 100.0, 2000.0, 5000.0_f64] {
+            let start = Instant::now();
+            let mut pacer = Pacer::new(Some(rate), 64, start);
+            let calls = permits(&mut pacer, start, Duration::from_secs(10));
+            let burst = (rate / 100.0).max(2.0);
+            let off = calls.len() as f64 - rate * 10.0;
+            assert!(off.abs() <= (rate * 0.1).max(burst), "{rate}: {off}");
+            for (first, at) in calls.iter().enumerate() {
+                let second = calls.partition_point(|call| *call < *at + Duration::from_secs(1));
+                assert!((second - first) as f64 <= rate + burst, "{rate}: {}", second - first);
+            }
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_pauses_all_and_takes_the_pace_down_once() {
-        let mut pacer = Pacer::new(None, 64);
-        let sent = Instant::now();
-        for _ in 0..1000 {
-            pacer.permit(Instant::now()).unwrap();
-        }
-        tokio::time::advance(Duration::from_millis(10)).await;
-        let hint = RateHint { retry_after: Some(Duration::from_secs(2)), ..RateHint::default() };
-        pacer.throttled(hint, sent, Instant::now());
-        let pace = pacer.server.unwrap().per_second;
-        pacer.throttled(hint, sent, Instant::now());
-        assert!((pacer.server.unwrap().per_second - pace).abs() < f64::EPSILON);
-        let (until, hold) = pacer.permit(Instant::now()).unwrap_err();
-        assert_eq!((until - Instant::now(), hold), (Duration::from_secs(2), Hold::Server));
+    #[test]
+    fn a_refusal_pauses_the_whole_pool_for_as_long_as_it_says() {
+        let (mut pacer, now) = refused(20, retry_after(2));
+        let until = now + Duration::from_secs(2);
+        assert_eq!(pacer.permit(now), Err((until, Hold::Server)));
+        assert_eq!(pacer.permit(until - millis(1)), Err((until, Hold::Server)));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn concurrency_comes_down_under_overload_never_to_nothing_and_comes_back() {
-        let mut pacer = Pacer::new(None, 32);
+    #[test]
+    fn calls_that_were_under_way_when_the_first_was_refused_change_nothing() {
+        let (mut one, now) = refused(20, retry_after(1));
+        let (mut many, other_now) = refused(20, retry_after(1));
+        for _ in 0..30 {
+            many.landed(Said::Throttled, retry_after(1), other_now - millis(10), other_now);
+        }
+        let length = Duration::from_secs(5);
+        let calls = |pacer: &mut Pacer, now: Instant| {
+            let go = now + Duration::from_secs(1);
+            pacer.permit(go).unwrap();
+            pacer.landed(Said::Answer, RateHint::default(), go, go + millis(10));
+            permits(pacer, go + millis(10), length).len()
+        };
+        let calls = [calls(&mut one, now), calls(&mut many, other_now)];
+        assert_eq!(calls[0], calls[1]);
+        assert!((95..=101).contains(&calls[0]), "20 a second were let through: {calls:?}");
+    }
+
+    #[test]
+    fn after_a_pause_one_call_goes_alone_until_it_is_answered() {
+        let (mut pacer, now) = refused(20, retry_after(1));
+        let go = now + Duration::from_secs(1);
+        assert_eq!(pacer.permit(go), Ok(()));
+        assert!(pacer.permit(go + millis(500)).is_err());
+        pacer.landed(Said::Answer, RateHint::default(), go, go + millis(500));
+        assert_eq!(pacer.permit(go + millis(500)), Ok(()));
+    }
+
+    #[test]
+    fn a_pause_of_which_nobody_says_how_long_doubles_while_refusals_go_on() {
+        let (mut pacer, mut now) = refused(20, RateHint::default());
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let (until, hold) = pacer.permit(now).unwrap_err();
+            assert_eq!((until - now, hold), (Duration::from_secs(seconds), Hold::Server));
+            pacer.permit(until).unwrap();
+            now = until + millis(10);
+            pacer.landed(Said::Throttled, RateHint::default(), until, now);
+        }
+    }
+
+    #[test]
+    fn a_trial_that_gets_no_answer_does_not_hold_the_others_for_ever() {
+        let (mut pacer, now) = refused(20, retry_after(1));
+        let go = now + Duration::from_secs(1);
+        pacer.permit(go).unwrap();
+        pacer.landed(Said::Nothing, RateHint::default(), go, go + Duration::from_secs(40));
+        assert_eq!(pacer.permit(go + Duration::from_secs(40)), Ok(()));
+    }
+
+    #[test]
+    fn a_quota_that_is_told_is_kept_before_anything_is_refused() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        pacer.permit(start).unwrap();
+        pacer.landed(Said::Answer, told(50, 49), start, start + millis(20));
+        let calls = permits(&mut pacer, start + millis(20), Duration::from_secs(10)).len();
+        assert!((480..=499).contains(&calls), "{calls}");
+    }
+
+    #[test]
+    fn a_quota_that_others_use_up_is_waited_for() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        pacer.permit(start).unwrap();
+        pacer.landed(Said::Answer, told(50, 49), start, start + millis(20));
+        let next = start + millis(100);
+        pacer.permit(next).unwrap();
+        pacer.landed(Said::Answer, told(50, 0), next, next + millis(20));
+        let (until, hold) = pacer.permit(next + millis(20)).unwrap_err();
+        assert_eq!(hold, Hold::Server);
+        let ends = until - start;
+        assert!(ends >= Duration::from_secs(1) && ends < millis(1100), "{ends:?}");
+    }
+
+    #[test]
+    fn overload_takes_the_calls_in_flight_down_never_to_nothing_and_not_for_ever() {
+        let mut now = Instant::now();
+        let mut pacer = Pacer::new(None, 32, now);
         for _ in 0..50 {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            pacer.overloaded(pacer.concurrency(), Instant::now(), Instant::now());
-            tokio::time::advance(Duration::from_millis(1)).await;
+            now += millis(1);
+            let sent_at = now;
+            now += millis(1);
+            pacer.landed(Said::Overload, RateHint::default(), sent_at, now);
+            assert!(pacer.concurrency() >= 1);
         }
         assert_eq!(pacer.concurrency(), 1);
-        for _ in 0..2000 {
-            pacer.answered(RateHint::default(), Instant::now());
+        for _ in 0..1_000_000 {
+            let in_flight = pacer.concurrency();
+            pacer.full(in_flight, now);
+            let sent_at = now;
+            now += millis(10);
+            for _ in 0..in_flight {
+                pacer.landed(Said::Answer, RateHint::default(), sent_at, now);
+            }
+            if pacer.concurrency() == 32 {
+                return;
+            }
         }
-        assert_eq!(pacer.concurrency(), 32);
+        panic!("still at {}", pacer.concurrency());
+    }
+
+    #[test]
+    fn what_holds_is_said() {
+        let now = Instant::now();
+        let mut pacer = Pacer::new(Some(5.0), 2, now);
+        assert_eq!(pacer.full(1, now), None);
+        assert_eq!(pacer.full(2, now), Some(Hold::Concurrency));
+        pacer.permit(now).unwrap();
+        pacer.permit(now).unwrap();
+        assert_eq!(pacer.permit(now).unwrap_err().1, Hold::Rate);
+        pacer.landed(Said::Overload, RateHint::default(), now, now + millis(1));
+        assert_eq!(pacer.full(1, now + millis(1)), Some(Hold::Server));
+        pacer.landed(Said::Throttled, RateHint::default(), now, now + millis(1));
+        assert_eq!(pacer.permit(now + millis(1)).unwrap_err().1, Hold::Server);
     }
 }

@@ -208,7 +208,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             ask_at: started,
             rows: Rows::default(),
             batches: Batches::new(options.batch),
-            pacer: Pacer::new(rate, options.concurrency),
+            pacer: Pacer::new(rate, options.concurrency, started),
             outage: Outage::default(),
             rng: StdRng::seed_from_u64(seed),
             started,

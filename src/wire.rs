@@ -471,6 +471,16 @@ pub enum Reply {
     Unusable(String),
 }
 
+impl Reply {
+    /// What it says of the server's limit.
+    pub fn rate(&self) -> RateHint {
+        match self {
+            Self::Answered(answer) => answer.rate,
+            Self::NotSent(_) | Self::Lost(_) | Self::Unusable(_) => RateHint::default(),
+        }
+    }
+}
+
 fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(d).map(Some)
 }

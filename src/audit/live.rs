@@ -23,7 +23,7 @@ use crate::exit::Exit;
 use crate::models::{Knowledge, Models};
 use crate::options::{EngineOptions, Rate};
 use crate::outcome::{Outcome, Record};
-use crate::pacer::Pacer;
+use crate::pacer::{self, Pacer};
 use crate::results::ResultsError;
 use crate::retry::Backoff;
 use crate::run::{Halt, TRIPLES};
@@ -117,7 +117,11 @@ impl<'a, C: Cmdb> Live<'a, C> {
             target: setting.target,
             options,
             models: Mutex::new(Models::given(&options.models)),
-            pacer: RefCell::new(Pacer::new(rate, options.concurrency.min(IN_FLIGHT))),
+            pacer: RefCell::new(Pacer::new(
+                rate,
+                options.concurrency.min(IN_FLIGHT),
+                Instant::now(),
+            )),
             tally: RefCell::new(tally),
             rng: RefCell::new(StdRng::seed_from_u64(setting.seed)),
             find_limit: Cell::new(TRIPLES),
@@ -344,25 +348,19 @@ impl<'a, C: Cmdb> Live<'a, C> {
     fn note(&self, query: Query, reply: &Reply, sent_at: Instant) {
         let now = Instant::now();
         let mut tally = self.tally.borrow_mut();
-        let mut pacer = self.pacer.borrow_mut();
         tally.calls.answered(now - sent_at);
-        let Reply::Answered(answer) = reply else { return };
-        self.answered.set(true);
-        pacer.answered(answer.rate, now);
-        match query {
-            Query::Answered => {
-                self.proven.set(true);
-                self.answered_at.set(now);
-            }
-            Query::Again(Cause::Throttled) => {
-                tally.calls.throttled += 1;
-                pacer.throttled(answer.rate, sent_at, now);
-            }
-            Query::Again(Cause::Overload) => {
-                let in_flight = pacer.concurrency();
-                pacer.overloaded(in_flight, sent_at, now);
-            }
-            _ => {}
+        let cause = match query {
+            Query::Again(cause) => Some(cause),
+            _ => None,
+        };
+        tally.calls.throttled += u64::from(cause == Some(Cause::Throttled));
+        self.pacer.borrow_mut().landed(pacer::Said::of(cause), reply.rate(), sent_at, now);
+        if matches!(reply, Reply::Answered(_)) {
+            self.answered.set(true);
+        }
+        if query == Query::Answered {
+            self.proven.set(true);
+            self.answered_at.set(now);
         }
     }
 

@@ -20,8 +20,8 @@ impl<C: Cmdb> Run<'_, C> {
         if self.halt.is_some() {
             return None;
         }
-        if in_flight >= self.pacer.concurrency() {
-            self.held = Some((now + DRAIN, Hold::Concurrency));
+        if let Some(hold) = self.pacer.full(in_flight, now) {
+            self.held = Some((now + DRAIN, hold));
             return None;
         }
         let may = self.outage.may(now);

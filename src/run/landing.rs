@@ -12,6 +12,7 @@ use crate::cmdb::Cmdb;
 use crate::contact::{self, Heard, shown, told};
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason};
+use crate::pacer::Said;
 use crate::retry::Backoff;
 use crate::settle::{self, Step};
 use crate::verdict::{
@@ -23,10 +24,7 @@ impl<C: Cmdb> Run<'_, C> {
     pub(super) fn land(&mut self, landed: Landed) {
         let Landed { call, reply, sent_at } = landed;
         let now = Instant::now();
-        if let Reply::Answered(answer) = &reply {
-            self.answered = true;
-            self.pacer.answered(answer.rate, now);
-        }
+        self.answered |= matches!(reply, Reply::Answered(_));
         self.tally.calls.answered(now - sent_at);
         match call {
             Call::Create(slot) => self.land_create(slot, &reply, sent_at, now),
@@ -360,17 +358,8 @@ impl<C: Cmdb> Run<'_, C> {
         if cause.is_some() {
             self.trouble = shown(&told(reply));
         }
-        match (cause, reply) {
-            (Some(Cause::Throttled), Reply::Answered(answer)) => {
-                self.tally.calls.throttled += 1;
-                self.pacer.throttled(answer.rate, sent_at, now);
-            }
-            (Some(Cause::Overload), _) => {
-                let in_flight = self.pacer.concurrency();
-                self.pacer.overloaded(in_flight, sent_at, now);
-            }
-            _ => {}
-        }
+        self.tally.calls.throttled += u64::from(cause == Some(Cause::Throttled));
+        self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
     }
 
     fn stop_for(&mut self, stop: Stop, reply: &Reply) {

@@ -4,5 +4,6 @@
 
 mod check;
 mod docs;
+mod pace;
 mod verify;
 mod wire;

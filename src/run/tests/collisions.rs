@@ -108,8 +108,9 @@ async fn rows_that_collide_with_nothing_keep_the_pool_full() {
     let mut world = World::new(rows, Faults::none(), 1);
     world.options.concurrency = 64;
     let start = Instant::now();
-    let stop_after_the_others =
-        tokio::time::timeout(Duration::from_millis(20 * 2000 / 60), world.process());
+    // A full pool of 64 does 2,000 rows in 32 round trips; it takes some to fill.
+    let time = Duration::from_millis(20 * (32 + 12));
+    let stop_after_the_others = tokio::time::timeout(time, world.process());
     let _ = stop_after_the_others.await;
     let done = world.sandbox.len();
     assert!(done > 1900, "{done} rows after {:?}", start.elapsed());

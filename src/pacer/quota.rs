@@ -1,0 +1,228 @@
+//! How many calls the server lets through in a window of time.
+//!
+//! The servers in question count calls in fixed windows (contract sections 9 and 11): the first N of a
+//! window are let through, the others are refused. Nobody says when a window begins, and often nobody
+//! says what N is. `Pace` keeps within N; this file hears of it.
+//!
+//! *Told.* Where `X-Bkapi-RateLimit-Limit` says N, that is all. `Remaining: 0` holds calls until the
+//! window's end, where it comes early: then others share the quota.
+//!
+//! *Learnt.* Else refusals teach it. A refusal pauses the whole pool once, for as long as it says, else
+//! for a window. After that one call goes alone, and the others follow once it is let through, so that a
+//! pause that was too short costs one call; where nobody says how long, the next one is twice as long.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Said;
+use super::pace::{Count, Lesson, Pace, WINDOW, Way};
+use crate::wire::RateHint;
+
+/// No pause that a server asks for is longer: after that, one call asks again.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// A quota that is used up in a smaller share of its window than this is shared with others.
+const EARLY: f64 = 0.75;
+
+/// The machine.
+#[derive(Debug)]
+pub(super) struct Quota {
+    /// `None` as long as nobody refused a call or told a limit.
+    pace: Option<Pace>,
+    paused_until: Option<Instant>,
+    trial: Trial,
+    /// How long to pause after a refusal that names no time.
+    patience: Duration,
+    /// Calls that were let through lately.
+    count: Count,
+    /// What the refusal that led to the present pause teaches.
+    lesson: Option<Lesson>,
+    /// Calls sent before then say nothing about the present pace.
+    fresh: Instant,
+    way: Way,
+    told: Told,
+}
+
+/// The one call after a pause.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Trial {
+    None,
+    Due,
+    Out(Instant),
+}
+
+/// What headers say.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    limit: Option<u64>,
+    remaining: u64,
+    /// When the first call of the present window was sent.
+    began: Option<Instant>,
+    full_until: Option<Instant>,
+}
+
+impl Quota {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            pace: None,
+            paused_until: None,
+            trial: Trial::None,
+            patience: WINDOW,
+            count: Count::new(now),
+            lesson: None,
+            fresh: now,
+            way: Way::default(),
+            told: Told::default(),
+        }
+    }
+
+    /// Whether a call may go now, else when to ask again.
+    pub(super) fn check(&mut self, now: Instant) -> Result<(), Instant> {
+        if let Some(until) = self.paused_until {
+            if now < until {
+                return Err(until);
+            }
+            self.resume(now);
+        }
+        if let Trial::Out(_) = self.trial {
+            return Err(now + WINDOW);
+        }
+        if let Some(until) = self.told.full_until {
+            if now < until {
+                return Err(until);
+            }
+            self.told.full_until = None;
+        }
+        match &mut self.pace {
+            Some(pace) => pace.check(&self.count, self.way, self.told.limit, now),
+            None => Ok(()),
+        }
+    }
+
+    /// A call goes.
+    pub(super) fn took(&mut self, now: Instant) {
+        if self.trial == Trial::Due {
+            self.trial = Trial::Out(now);
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.took(&mut self.count, now);
+        }
+    }
+
+    /// A call has ended.
+    pub(super) fn landed(&mut self, said: Said, hint: RateHint, sent_at: Instant, now: Instant) {
+        let on_trial = matches!(self.trial, Trial::Out(at) if sent_at >= at);
+        if on_trial {
+            self.trial = Trial::None;
+        }
+        self.listen(hint, sent_at, now);
+        match said {
+            Said::Answer => {
+                if on_trial {
+                    self.patience = WINDOW;
+                }
+                self.let_through(sent_at, now);
+            }
+            Said::Throttled => self.refused(hint, on_trial, sent_at, now),
+            Said::Overload | Said::Nothing => {}
+        }
+    }
+
+    fn let_through(&mut self, sent_at: Instant, now: Instant) {
+        self.way.add(now - sent_at);
+        match &mut self.lesson {
+            // It was sent before the refusal was known, and counts.
+            Some(lesson) if sent_at < lesson.refused_at => lesson.let_through += 1,
+            _ => self.count.add(sent_at, now),
+        }
+    }
+
+    fn refused(&mut self, hint: RateHint, on_trial: bool, sent_at: Instant, now: Instant) {
+        if on_trial {
+            // The window is longer than thought, or others use it up.
+            self.patience = (self.patience * 2).min(LONGEST_PAUSE);
+        }
+        let told = hint.retry_after.or(hint.reset.map(|reset| reset.max(WINDOW)));
+        let until = now + told.unwrap_or(self.patience).min(LONGEST_PAUSE);
+        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+        if on_trial || sent_at < self.fresh {
+            return;
+        }
+        self.fresh = now;
+        let lesson = self.count.lesson(sent_at, now);
+        self.lesson = Some(lesson);
+        self.paused_until = Some(until + Pace::shift(self.pace.as_ref(), lesson.took));
+    }
+
+    /// The pause is over: what was learnt becomes the pace.
+    fn resume(&mut self, now: Instant) {
+        self.paused_until = None;
+        self.trial = Trial::Due;
+        self.told.full_until = None;
+        self.count = Count::new(now);
+        match (self.lesson.take(), &mut self.pace) {
+            (Some(lesson), Some(pace)) => pace.learn(lesson, now),
+            (Some(lesson), None) => self.pace = Some(Pace::learnt(lesson, now)),
+            (None, _) => {}
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.resume(self.way, now);
+        }
+    }
+
+    /// Takes in what the headers say.
+    fn listen(&mut self, hint: RateHint, sent_at: Instant, now: Instant) {
+        let Some(limit) = hint.limit else {
+            return;
+        };
+        let reset = hint.reset.unwrap_or(WINDOW).max(WINDOW);
+        let known = self.pace.take().filter(|_| self.told.limit == Some(limit));
+        let mut pace = match known {
+            // A window is as long as the longest time to its end.
+            Some(pace) if pace.window() >= reset => pace,
+            known => {
+                if known.is_none() {
+                    self.told = Told { limit: Some(limit), ..Told::default() };
+                    self.fresh = now;
+                }
+                let mut pace = Pace::told(limit as f64, reset, now);
+                pace.keep_away_from(sent_at, self.way);
+                pace
+            }
+        };
+        if let Some(remaining) = hint.remaining {
+            if self.told.begins(remaining, limit, sent_at, pace.window()) {
+                pace.begin_window(self.way);
+            }
+            self.told.use_up(remaining, now + reset, sent_at, &pace);
+        }
+        self.pace = Some(pace);
+    }
+}
+
+impl Told {
+    /// Whether an answer that says this shows that a window has begun.
+    fn begins(&mut self, remaining: u64, limit: u64, sent_at: Instant, window: Duration) -> bool {
+        let begins = match self.began {
+            // Answers overtake each other: a few more than before shows nothing.
+            Some(began) => {
+                remaining >= self.remaining + limit.div_ceil(2) && sent_at >= began + window / 2
+            }
+            None => remaining + 1 == limit,
+        };
+        if begins {
+            self.began = Some(sent_at);
+        }
+        begins
+    }
+
+    /// Takes in what remains of a window that ends at `reset_at` at the latest.
+    fn use_up(&mut self, remaining: u64, reset_at: Instant, sent_at: Instant, pace: &Pace) {
+        self.remaining = remaining;
+        let early = |began| sent_at >= began && sent_at < began + pace.window().mul_f64(EARLY);
+        if remaining == 0 && self.began.is_none_or(early) {
+            let ends = self.began.map_or(reset_at, |began| began + pace.length());
+            self.full_until = Some(ends.min(reset_at));
+        }
+    }
+}
