@@ -3,8 +3,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use crate::workdir::NN;
 
@@ -34,7 +35,7 @@ impl Asked {
 /// The server; its threads end with the test process.
 pub struct Raw {
     pub address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<(Mutex<Vec<Asked>>, Condvar)>,
 }
 
 impl Raw {
@@ -43,7 +44,7 @@ impl Raw {
     pub fn serve(answer: impl Fn(&Asked, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let (seen, answer) = (asked.clone(), Arc::new(answer));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -52,7 +53,8 @@ impl Raw {
                     let mut reader = BufReader::new(stream.try_clone().unwrap());
                     let mut stream = stream;
                     while let Some(asked) = read(&mut reader) {
-                        seen.lock().unwrap().push(asked.clone());
+                        seen.0.lock().unwrap().push(asked.clone());
+                        seen.1.notify_all();
                         if !answer(&asked, &mut stream) {
                             return;
                         }
@@ -61,6 +63,11 @@ impl Raw {
             }
         });
         Self { address, asked }
+    }
+
+    /// Takes every request and never answers.
+    pub fn silent() -> Self {
+        Self::serve(|_, _| true)
     }
 
     /// Serves honestly, but answers creates with these bytes.
@@ -77,7 +84,16 @@ impl Raw {
     }
 
     pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+        self.asked.0.lock().unwrap().clone()
+    }
+
+    /// Waits for this many requests.
+    pub fn until_asked(&self, count: usize) {
+        let asked = self.asked.0.lock().unwrap();
+        let few = |asked: &mut Vec<Asked>| asked.len() < count;
+        let limit = Duration::from_secs(60);
+        let (asked, _) = self.asked.1.wait_timeout_while(asked, limit, few).unwrap();
+        assert!(asked.len() >= count, "only {} requests came", asked.len());
     }
 
     pub fn creates(&self) -> usize {

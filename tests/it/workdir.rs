@@ -126,7 +126,7 @@ impl Cli {
         self
     }
 
-    /// Aims at a server with the sandbox's credentials, at full speed.
+    /// Aims at a server with the sandbox's credentials, at full speed, with a short doubt.
     pub fn to(self, server: &Server) -> Self {
         self.aim(server.entrance, &server.url())
     }
@@ -134,7 +134,9 @@ impl Cli {
     /// The same for an address.
     pub fn aim(self, entrance: Entrance, url: &str) -> Self {
         self.args(&format!("--endpoint {url} --entrance {}", entrance.as_str()))
-            .args("--app-code sandbox --username admin --rate unlimited")
+            .args("--app-code sandbox --username admin")
+            .env("BKASSOC_RATE", "unlimited")
+            .env("BKASSOC_SETTLE_AFTER", "300ms")
             .env("BK_APP_SECRET", "sandbox-secret")
     }
 
@@ -257,6 +259,20 @@ impl Running {
                 let texts = self.said.texts.lock().unwrap();
                 let (stdout, stderr) = (lossy(&texts.stdout), lossy(&texts.stderr));
                 panic!("did not end: {error}\nstdout: {stdout}\nstderr: {stderr}")
+            }
+        }
+    }
+
+    /// Waits until this is so; a program that ends before is a failure.
+    #[track_caller]
+    pub fn until_true(&self, mut so: impl FnMut() -> bool) {
+        while !so() {
+            match self.exit.recv_timeout(Duration::from_millis(2)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                ended => {
+                    let texts = self.said.texts.lock().unwrap();
+                    panic!("ended early: {ended:?}\nstderr: {}", lossy(&texts.stderr))
+                }
             }
         }
     }
