@@ -179,3 +179,23 @@ fn the_next_command_can_be_typed_as_it_is() {
     let next = done.stdout.lines().last().unwrap().trim();
     assert!(next.starts_with("bkassoc rerun 'my rows; $HOME.results.csv'"), "{next}");
 }
+
+#[test]
+fn results_on_stdout_leave_no_file_and_put_the_summary_on_stderr() {
+    let server = Server::esb();
+    let work = folder(true);
+    let done = work.bkassoc("import in.csv -o -").to(&server).ends(3);
+    assert!(done.stdout.starts_with(crate::workdir::HEADER), "{}", done.stdout);
+    assert_eq!(done.stdout.lines().count(), 1 + 6);
+    assert!(done.stderr.contains("5  created"), "{}", done.stderr);
+    assert_eq!(work.names(), ["in.csv"]);
+}
+
+#[test]
+fn loopback_never_goes_through_a_proxy() {
+    let server = Server::esb();
+    let work = folder(false);
+    let nowhere = "http://127.0.0.1:9";
+    let command = work.bkassoc("import in.csv --connect-timeout 2s").to(&server);
+    command.env("http_proxy", nowhere).env("HTTP_PROXY", nowhere).env("all_proxy", nowhere).ends(0);
+}

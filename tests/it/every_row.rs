@@ -46,6 +46,7 @@ fn every_row_is_accounted_for(entrance: Entrance) {
     let sent = results.iter().filter(|row| row["attempts"] != "0").count() as u64;
     assert_eq!(server.calls(Endpoint::Create), sent, "a call for each row that was sent");
     assert_eq!(sent, 2700, "and none for invalid and unknown rows");
+    assert!(server.calls(Endpoint::Models) <= 4, "one question for all rows of a name");
 }
 
 #[test]
@@ -121,4 +122,49 @@ fn a_thousand_repeats_of_one_row_are_created_once() {
     assert_eq!(tally(&results, "status"), "created 1, existed 999");
     assert_eq!(results[0]["status"], "created", "the first line is the one");
     server.assert_stored(&results);
+}
+
+#[test]
+fn the_same_row_in_another_spelling_is_the_same_row() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write(
+        "in.csv",
+        csv_of(["7,100", " 7 ,100", "7, 100", "7 ,\t100"].map(|ids| format!("{NN},{ids},1"))),
+    );
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 1, existed 3");
+}
+
+#[test]
+fn of_rows_that_exclude_each_other_the_first_is_created() {
+    let server = Server::with(Entrance::Esb, |setup| {
+        setup.latency = std::time::Duration::from_millis(5);
+    });
+    let work = Workdir::new();
+    let pairs = (0..60).flat_map(|n| {
+        let target = 1000 + n;
+        [(1, target), (2, target), (1, target)]
+            .map(|(source, target)| format!("{ONE_N},{},{target},1", 3000 + 10 * n + source))
+    });
+    work.write("in.csv", csv_of(pairs));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    for three in work.rows("in.results.csv").chunks(3) {
+        let told = tally(three, "status");
+        assert_eq!(told, "created 1, existed 1, failed 1");
+        assert_eq!((&*three[0]["status"], &*three[1]["status"]), ("created", "failed"));
+        let in_the_way = format!("association {} is in the way", three[0]["association_id"]);
+        assert!(three[1]["message"].contains(&in_the_way), "{three:?}");
+    }
+    server.assert_none_twice();
+}
+
+#[test]
+fn memory_does_not_grow_with_rows() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of((0..150_000).map(|n| format!("{NN},{n}.0,100,1"))));
+    let small = "ulimit -v 400000; exec \"$@\"";
+    work.under(small, "import in.csv").to(&server).ends(3).saying(&["150,000  invalid"]);
+    assert_eq!(work.rows("in.results.csv").len(), 150_000);
 }

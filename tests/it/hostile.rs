@@ -14,7 +14,7 @@ use crate::workdir::{Done, NN, Row, Workdir, csv_of};
 const SMALL: &str = "ulimit -v 600000; exec \"$@\"";
 
 const ONCE: &str =
-    "import in.csv --max-attempts 1 --settle-after 10ms --timeout 2s --max-outage 4s";
+    "import in.csv --max-attempts 1 --settle-after 10ms --timeout 2s --max-outage 3s";
 
 /// Imports rows from a server under a limit of memory.
 fn import(raw: &Raw, rows: usize) -> (Done, Workdir) {
@@ -221,7 +221,7 @@ fn a_model_association_of_nonsense_ends_well() {
         work.write("in.csv", csv_of([format!("{NN},1,100,1")]));
         let done = work
             .under(SMALL, ONCE)
-            .args("--connect-timeout 1s")
+            .args("--connect-timeout 500ms")
             .aim(Entrance::Esb, &raw.url())
             .run();
         assert!([3, 4, 6, 8].contains(&done.code), "{data}: {done:?}");
@@ -241,4 +241,24 @@ fn a_wait_of_a_century_is_not_believed() {
     let work = Workdir::new();
     work.write("in.csv", csv_of([format!("{NN},1,100,1")]));
     work.bkassoc("import in.csv --max-outage 1s").aim(Entrance::Esb, &raw.url()).ends(6);
+}
+
+#[test]
+fn connections_that_close_after_each_answer_double_nothing() {
+    let created = std::sync::atomic::AtomicUsize::new(0);
+    let raw = Raw::serve(move |asked, stream| {
+        let answer = if asked.is_create() {
+            let id = 1 + created.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            ok(&format!(r#"{{"id":{id}}}"#))
+        } else {
+            asked.honest()
+        };
+        let _ = stream.write_all(&answer);
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+        false
+    });
+    let work = Workdir::new();
+    work.write("in.csv", csv_of((0..100).map(|n| format!("{NN},{},{},1", 1 + n, 100 + n))));
+    work.bkassoc("import in.csv").aim(Entrance::Esb, &raw.url()).ends(0);
+    assert_eq!(raw.creates(), 100);
 }

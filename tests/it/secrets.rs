@@ -115,6 +115,9 @@ fn a_secret_that_the_server_repeats_is_not_written() {
             .env("BK_APP_SECRET", CANARY)
             .run();
         assert!(raw.creates() > 0, "{done:?}");
+        let said = ["in.results.csv", "in.results.csv.journal"].into_iter();
+        let said: String = said.filter(|name| work.has(name)).map(|name| work.read(name)).collect();
+        assert!(said.contains("[secret]"), "what was repeated was taken down: {done:?}");
         assert_silent(&work, &done);
     }
 }

@@ -171,3 +171,30 @@ fn an_input_without_rows_ends_well() {
     assert_eq!(server.all_calls(), 0);
     work.bkassoc("import in.csv").to(&server).ends(0);
 }
+
+#[test]
+fn fresh_moves_nothing_where_no_run_can_start() {
+    let server = Server::esb();
+    let work = finished(&server);
+    let names = work.names();
+    work.write("in.csv", "no,columns\n");
+    work.bkassoc("import in.csv --fresh --yes").to(&server).ends(2);
+    work.write("in.csv", "");
+    work.bkassoc("import in.csv --fresh --yes").to(&server).ends(2);
+    assert_eq!(work.names(), names);
+}
+
+#[test]
+fn a_journal_or_record_that_is_none_is_left_alone() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(3)).write("out.csv.journal", "precious\n");
+    work.bkassoc("import in.csv -o out.csv").to(&server).ends(2).saying(&["out.csv.journal"]);
+    assert_eq!(work.read("out.csv.journal"), "precious\n");
+    let work = finished(&server);
+    let calls = server.all_calls();
+    work.write("in.results.csv.run.json", "precious");
+    work.bkassoc("import in.csv").to(&server).ends(2).saying(&["in.results.csv.run.json"]);
+    assert_eq!(work.read("in.results.csv.run.json"), "precious");
+    assert_eq!(server.all_calls(), calls);
+}

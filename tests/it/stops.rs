@@ -10,7 +10,7 @@ use bkassoc::target::Entrance;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::raw::Raw;
+use crate::raw::{Raw, ok, refusal};
 use crate::server::Server;
 use crate::workdir::{NN, Workdir, assert_conserved, csv_of, links, tally};
 
@@ -221,4 +221,66 @@ fn urls_that_can_not_be_right_end_it_with_2_or_8() {
     }
     work.bkassoc("import in.csv").ends(2).saying(&["--endpoint"]);
     assert_eq!(work.names(), ["in.csv"]);
+}
+
+const FORBIDDEN: &str = "Do not have access permission.";
+
+#[test]
+fn a_permission_that_no_row_has_ends_it_with_8_and_no_row_has_failed() {
+    let raw = Raw::answering_creates_with(refusal(9_900_403, FORBIDDEN));
+    let work = Workdir::new();
+    work.write("in.csv", links(100));
+    let done = work.bkassoc("import in.csv --json").aim(Entrance::Esb, &raw.url()).ends(8);
+    let told = done.json();
+    assert_eq!(told["failed"], 0);
+    assert!(told["error"].as_str().unwrap().contains(FORBIDDEN), "{told}");
+    assert!((20..=52).contains(&raw.creates()), "{}", raw.creates());
+}
+
+#[test]
+fn a_permission_that_a_row_lacks_is_that_rows_failure() {
+    let raw = Raw::serve(|asked, stream| {
+        let answer = match asked.is_create() {
+            true if asked.body.contains("\"bk_inst_id\":30,") => ok(r#"{"id":7}"#),
+            true => refusal(9_900_403, FORBIDDEN),
+            false => asked.honest(),
+        };
+        stream.write_all(&answer).is_ok()
+    });
+    let work = Workdir::new();
+    work.write("in.csv", links(30).replacen(&format!("{NN},1,"), &format!("{NN},30,"), 1));
+    work.bkassoc("import in.csv --concurrency 1").aim(Entrance::Esb, &raw.url()).ends(3);
+    let rows = work.rows("in.results.csv");
+    assert_eq!(tally(&rows, "reason"), " 2, forbidden 28");
+    assert_eq!(rows[1]["code"], "9900403");
+}
+
+#[test]
+fn rows_that_alone_get_no_answer_are_charged_while_the_server_answers_others() {
+    let raw = Raw::serve(|asked, stream| {
+        // Creates stay without an answer, look-ups don't.
+        asked.is_create() || stream.write_all(&asked.honest()).is_ok()
+    });
+    let work = Workdir::new();
+    work.write("in.csv", links(2));
+    work.bkassoc("import in.csv --timeout 300ms --max-attempts 2")
+        .aim(Entrance::Esb, &raw.url())
+        .ends(4);
+    assert_eq!(tally(&work.rows("in.results.csv"), "reason"), "outcome-unknown 2");
+    assert_eq!(raw.creates(), 4);
+}
+
+#[test]
+fn too_few_file_descriptors_hold_a_run_up_and_fail_nothing() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(200));
+    let few = "ulimit -n 32; exec \"$@\"";
+    let done = work.under(few, "import in.csv --connect-timeout 2s --max-outage 2s").to(&server).run();
+    assert!([0, 6, 11].contains(&done.code), "{done:?}");
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    let results = work.rows("in.results.csv");
+    assert_conserved(&results, &work.rows("in.csv"));
+    server.assert_stored(&results);
+    server.assert_none_twice();
 }

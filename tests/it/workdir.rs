@@ -95,7 +95,7 @@ impl Workdir {
 
     fn clean(&self, mut command: Command) -> Cli {
         command.env_clear().current_dir(self.0.path());
-        Cli { command, stdin: None }
+        Cli { command, stdin: None, stays_open: false }
     }
 }
 
@@ -103,6 +103,7 @@ impl Workdir {
 pub struct Cli {
     command: Command,
     stdin: Option<Vec<u8>>,
+    stays_open: bool,
 }
 
 impl Cli {
@@ -126,6 +127,12 @@ impl Cli {
         self
     }
 
+    /// A stdin that comes to no end after these bytes.
+    pub fn open_stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stays_open = true;
+        self.stdin(bytes)
+    }
+
     /// Aims at a server with the sandbox's credentials, at full speed, with a short doubt.
     pub fn to(self, server: &Server) -> Self {
         self.aim(server.entrance, &server.url())
@@ -144,9 +151,16 @@ impl Cli {
         let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         let pipes = self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn().unwrap();
+        let (open, opened) = mpsc::channel::<()>();
         if let (Some(bytes), Some(mut pipe)) = (self.stdin, child.stdin.take()) {
-            // A program that ends early does not read everything.
-            thread::spawn(move || pipe.write_all(&bytes).is_ok());
+            let stays_open = self.stays_open;
+            thread::spawn(move || {
+                // A program that ends early does not read everything.
+                let _ = pipe.write_all(&bytes);
+                if stays_open {
+                    let _ = opened.recv();
+                }
+            });
         }
         let said = Arc::new(Said::default());
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -164,7 +178,7 @@ impl Cli {
             let signal = status.signal().unwrap_or_default();
             let _ = ended.send(status.code().unwrap_or(-signal));
         });
-        Running { pid, said, exit, gone: false }
+        Running { pid, said, exit, gone: false, _stdin: open }
     }
 
     /// Runs to the end.
@@ -222,6 +236,8 @@ pub struct Running {
     said: Arc<Said>,
     exit: Receiver<i32>,
     gone: bool,
+    /// Until this goes, a stdin that is to stay open does.
+    _stdin: mpsc::Sender<()>,
 }
 
 impl Running {
