@@ -276,7 +276,8 @@ fn too_few_file_descriptors_hold_a_run_up_and_fail_nothing() {
     let work = Workdir::new();
     work.write("in.csv", links(200));
     let few = "ulimit -n 32; exec \"$@\"";
-    let done = work.under(few, "import in.csv --connect-timeout 2s --max-outage 2s").to(&server).run();
+    let done =
+        work.under(few, "import in.csv --connect-timeout 2s --max-outage 2s").to(&server).run();
     assert!([0, 6, 11].contains(&done.code), "{done:?}");
     work.bkassoc("import in.csv").to(&server).ends(0);
     let results = work.rows("in.results.csv");
