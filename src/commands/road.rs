@@ -281,9 +281,17 @@ impl Road<'_> {
             self.summarize(&opened.tally, halt.exit, Some(path), Some(&halt.message));
             return Ok(halt.exit);
         };
-        let (tally, exit) = runtime.block_on(self.make_results(path, opened, end))?;
-        self.summarize(&tally, exit, Some(path), None);
-        Ok(exit)
+        let settled = opened.tally.clone();
+        match runtime.block_on(self.make_results(path, opened, end)) {
+            Ok((tally, exit)) => {
+                self.summarize(&tally, exit, Some(path), None);
+                Ok(exit)
+            }
+            Err(Failure { exit, message }) => {
+                self.summarize(&settled, exit, Some(path), Some(&message));
+                Ok(exit)
+            }
+        }
     }
 
     async fn run(
