@@ -18,7 +18,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Listens from now on. Needs a runtime.
     pub(super) fn listen() -> std::io::Result<Self> {
-        // Ours to listen to are never ignored, so that looking again later says the same.
+        // What is ignored now was so from the start: nothing in this process ignores a signal.
         let ignored = ignored();
         let heard = |kind: SignalKind| {
             let bit = 1 << (kind.as_raw_value() - 1);
@@ -66,7 +66,7 @@ async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-/// The signals that this process ignores, a bit each, the first being 1 (proc_pid_status(5)). None
+/// The signals that this process ignores, a bit each, the first being 1 (`SigIgn` of `/proc/self/status`). None
 /// where that can't be found out.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
