@@ -9,11 +9,8 @@ use crate::workdir::{NN, Workdir, csv_of, links};
 
 fn folder(bad: bool) -> Workdir {
     let work = Workdir::new();
-    let mut input = links(5);
-    if bad {
-        input.push_str(&format!("{NN},x,1,1\n"));
-    }
-    work.write("in.csv", input);
+    let input = links(5);
+    work.write("in.csv", if bad { format!("{input}{NN},x,1,1\n") } else { input });
     work
 }
 

@@ -63,7 +63,9 @@ fn its_record_agrees_with_its_results() {
     let told = work.bkassoc(COMMAND).arg("--json").ends(3).json();
     let record = work.json(&format!("{RESULTS}.run.json"));
     let hex = |bytes: &[u8]| -> String {
-        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits =
+            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+        digits.concat()
     };
     assert_eq!(record["results_sha256"], hex(work.read(RESULTS).as_bytes()));
     assert_eq!(record["digests"][0]["sha256"], hex(work.read("associations.csv").as_bytes()));

@@ -80,8 +80,8 @@ fn headers_without_end_are_not_taken_in() {
 
 #[test]
 fn an_answer_that_only_drips_ends_with_the_time_of_a_call() {
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
+    let (_forever, pause) = std::sync::mpsc::channel::<()>();
+    let pause = std::sync::Mutex::new(pause);
     let raw = Raw::serve(move |asked, stream| {
         if !asked.is_create() {
             return stream.write_all(&asked.honest()).is_ok();
@@ -90,7 +90,7 @@ fn an_answer_that_only_drips_ends_with_the_time_of_a_call() {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").is_ok();
         // A byte now and then, until the client has gone.
         while alive {
-            let _ = held.lock().unwrap().recv_timeout(Duration::from_millis(50));
+            let _ = pause.lock().unwrap().recv_timeout(Duration::from_millis(50));
             alive = stream.write_all(b" ").is_ok();
         }
         false
@@ -98,7 +98,6 @@ fn an_answer_that_only_drips_ends_with_the_time_of_a_call() {
     let (done, work) = import(&raw, 1);
     assert_eq!(done.code, 4, "{done:?}");
     assert!(work.rows("in.results.csv")[0]["message"].contains("2s"));
-    drop(hold);
 }
 
 #[test]
@@ -219,8 +218,9 @@ fn a_model_association_of_nonsense_ends_well() {
         });
         let work = Workdir::new();
         work.write("in.csv", csv_of([format!("{NN},1,100,1")]));
+        let words = ONCE.replace("--max-outage 3s", "--max-outage 1s");
         let done = work
-            .under(SMALL, ONCE)
+            .under(SMALL, &words)
             .args("--connect-timeout 500ms")
             .aim(Entrance::Esb, &raw.url())
             .run();

@@ -91,9 +91,7 @@ fn several_inputs_are_one_run_and_each_line_names_its_file() {
 fn results_take_the_format_of_their_ending() {
     let server = Server::esb();
     let work = Workdir::new();
-    let mut input = links(3);
-    input.push_str(&format!("{NN},x,7,\n"));
-    work.write("in.csv", input);
+    work.write("in.csv", format!("{}{NN},x,7,\n", links(3)));
     for name in ["out.csv", "out.tsv", "out.jsonl"] {
         work.bkassoc("import in.csv --biz-id 5 -o").arg(name).to(&server).ends(3);
     }

@@ -91,7 +91,7 @@ impl Raw {
     pub fn until_asked(&self, count: usize) {
         let asked = self.asked.0.lock().unwrap();
         let few = |asked: &mut Vec<Asked>| asked.len() < count;
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         let (asked, _) = self.asked.1.wait_timeout_while(asked, limit, few).unwrap();
         assert!(asked.len() >= count, "only {} requests came", asked.len());
     }

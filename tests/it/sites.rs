@@ -10,9 +10,7 @@ use crate::workdir::{NN, Workdir, links, tally};
 /// A folder with a finished run of three good rows and one bad one.
 fn finished(server: &Server) -> Workdir {
     let work = Workdir::new();
-    let mut input = links(3);
-    input.push_str(&format!("{NN},x,1,1\n"));
-    work.write("in.csv", input);
+    work.write("in.csv", format!("{}{NN},x,1,1\n", links(3)));
     work.bkassoc("import in.csv").to(server).ends(3);
     work
 }
