@@ -51,7 +51,8 @@ pub enum ClearError {
     },
 }
 
-/// Frees the path: everything a run left there is moved aside (`….old`), or removed.
+/// Frees the path: everything a run left there is moved aside (`….old`, `….old-2` and so
+/// on), or removed.
 pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     let journal = journal::path_for(results);
     // Held while everything moves, so that no run is at work on what is moved.
@@ -62,9 +63,14 @@ pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     } else {
         None
     };
-    for path in [results.to_owned(), manifest::path_for(results), journal] {
-        let done =
-            if keep { std::fs::rename(&path, old(&path)) } else { std::fs::remove_file(&path) };
+    let paths = [results.to_owned(), manifest::path_for(results), journal];
+    let aside = aside(&paths);
+    for path in paths {
+        let done = if keep {
+            std::fs::rename(&path, with_ending(&path, &aside))
+        } else {
+            std::fs::remove_file(&path)
+        };
         match done {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(ClearError::Refused { path, error });
@@ -75,8 +81,18 @@ pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     Ok(())
 }
 
-fn old(path: &Path) -> PathBuf {
+/// The first ending under which none of the files has been moved aside before: what an earlier run
+/// left may be all that tells what it created.
+fn aside(paths: &[PathBuf]) -> String {
+    let endings = (1..).map(|n| if n == 1 { ".old".to_owned() } else { format!(".old-{n}") });
+    let is_free = |ending: &String| {
+        !paths.iter().any(|path| with_ending(path, ending).symlink_metadata().is_ok())
+    };
+    endings.into_iter().find(is_free).expect("endings have no end")
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push(".old");
+    name.push(ending);
     name.into()
 }

@@ -100,7 +100,7 @@ impl ReasonTally {
 }
 
 /// Counts of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     statuses: [u64; Status::ALL.len()],
     reasons: Vec<ReasonTally>,
@@ -248,7 +248,7 @@ const fn is_bad(status: Status) -> bool {
 }
 
 /// What the calls of this process were, and how they went.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Calls {
     counts: [u64; CallKind::ALL.len()],
     latency: Histogram<u64>,

@@ -100,6 +100,7 @@ impl Road<'_> {
             return Ok(exit);
         }
         let rows = open()?;
+        self.make_room(&path)?;
         let mut opened = self.open_own_journal(&path)?;
         if !opened.went_on && path.exists() {
             // Another process began and finished since this one looked.
@@ -141,7 +142,6 @@ impl Road<'_> {
             return Ok(None);
         }
         if results.replace {
-            site::clear(path, false)?;
             return Ok(None);
         }
         if results.fresh {
@@ -150,7 +150,6 @@ impl Road<'_> {
             {
                 return Err(Failure::usage("nothing was done"));
             }
-            site::clear(path, true)?;
             return Ok(None);
         }
         match found {
@@ -162,6 +161,15 @@ impl Road<'_> {
             ))),
             Site::Finished(manifest) => self.finished(path, &manifest).map(Some),
         }
+    }
+
+    /// Where the run is to start anew, what stands at its path goes, once the input is known to be one.
+    fn make_room(&self, path: &Path) -> Result<(), Failure> {
+        let results = &self.config.results;
+        if (results.replace || results.fresh) && !matches!(site::look(path)?, Site::Free) {
+            site::clear(path, !results.replace)?;
+        }
+        Ok(())
     }
 
     /// A finished run of the same input: its summary again, and the exit code it ended with.
@@ -273,9 +281,17 @@ impl Road<'_> {
             self.summarize(&opened.tally, halt.exit, Some(path), Some(&halt.message));
             return Ok(halt.exit);
         };
-        let (tally, exit) = runtime.block_on(self.make_results(path, opened, end))?;
-        self.summarize(&tally, exit, Some(path), None);
-        Ok(exit)
+        let settled = opened.tally.clone();
+        match runtime.block_on(self.make_results(path, opened, end)) {
+            Ok((tally, exit)) => {
+                self.summarize(&tally, exit, Some(path), None);
+                Ok(exit)
+            }
+            Err(Failure { exit, message }) => {
+                self.summarize(&settled, exit, Some(path), Some(&message));
+                Ok(exit)
+            }
+        }
     }
 
     async fn run(

@@ -1,33 +1,42 @@
 //! INT, TERM and HUP: the first ends a run in order, the second at once.
 
+use std::future::pending;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Exit;
 use crate::run::Halt;
 
-/// The three signals.
+/// The three signals, less those that the process was started to ignore: `nohup` does that with HUP,
+/// a shell's `&` with INT.
 pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     /// Listens from now on. Needs a runtime.
     pub(super) fn listen() -> std::io::Result<Self> {
+        // What is ignored now was so from the start: nothing in this process ignores a signal.
+        let ignored = ignored();
+        let heard = |kind: SignalKind| {
+            let bit = 1 << (kind.as_raw_value() - 1);
+            (ignored & bit == 0).then(|| signal(kind)).transpose()
+        };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
+            interrupt: heard(SignalKind::interrupt())?,
+            terminate: heard(SignalKind::terminate())?,
+            hang_up: heard(SignalKind::hangup())?,
         })
     }
 
     /// The next signal.
     pub(super) async fn next(&mut self) -> Exit {
         tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
-            _ = self.terminate.recv() => Exit::Terminated,
-            _ = self.hang_up.recv() => Exit::Hangup,
+            () = next(&mut self.interrupt) => Exit::Interrupted,
+            () = next(&mut self.terminate) => Exit::Terminated,
+            () = next(&mut self.hang_up) => Exit::Hangup,
         }
     }
 
@@ -46,4 +55,21 @@ impl Signals {
                 .to_owned(),
         }
     }
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => pending().await,
+    }
+}
+
+/// The signals that this process ignores, a bit each, the first being 1 (`SigIgn` of `/proc/self/status`). None
+/// where that can't be found out.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

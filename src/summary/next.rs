@@ -40,8 +40,13 @@ pub fn next_step(
         | Exit::Unwritable
         | Exit::Hangup
         | Exit::Interrupted
-        | Exit::Terminated => Some(again.to_vec()),
+        | Exit::Terminated => Some(going_on(again)),
     }
+}
+
+/// The same command, which goes on. With `--fresh` it would start anew instead.
+fn going_on(again: &[String]) -> Vec<String> {
+    again.iter().filter(|word| *word != "--fresh").cloned().collect()
 }
 
 /// The import that a check was for: the same words, less those that made it a check.

@@ -1,9 +1,25 @@
-//! The integration tests: one binary, a module for each promise.
+//! The integration tests: one binary, a module for each promise. The built program is held to the
+//! contract from outside; [`workdir`], [`server`] and [`raw`] make a test a few lines.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "all of it is test")]
 
+mod raw;
+mod server;
+mod workdir;
+
 mod check;
+mod display;
 mod docs;
+mod every_row;
+mod faults;
+mod first_command;
+mod going_on;
+mod hostile;
+mod inputs;
 mod pace;
+mod sandbox;
+mod secrets;
+mod sites;
+mod stops;
 mod verify;
 mod wire;

@@ -1,0 +1,198 @@
+//! What a person and a script see: stdout for the summary, stderr for the rest, and neither where it
+//! is not wanted.
+
+use bkassoc::target::Entrance;
+
+use crate::raw::Raw;
+use crate::server::Server;
+use crate::workdir::{NN, Workdir, csv_of, links};
+
+fn folder(bad: bool) -> Workdir {
+    let work = Workdir::new();
+    let input = links(5);
+    work.write("in.csv", if bad { format!("{input}{NN},x,1,1\n") } else { input });
+    work
+}
+
+#[test]
+fn the_first_line_says_where_it_goes_and_as_whom() {
+    let server = Server::esb();
+    let done = folder(false).bkassoc("import in.csv").to(&server).ends(0);
+    let first = done.stderr.lines().next().unwrap();
+    for said in
+        [server.url().as_str(), "esb", "--endpoint", "sandbox", "admin", "proxy", "CA", "rate"]
+    {
+        assert!(first.contains(said), "{said:?} is not in {first:?}");
+    }
+}
+
+#[test]
+fn quiet_says_nothing_on_success_and_else_one_line() {
+    let server = Server::esb();
+    let done = folder(false).bkassoc("import in.csv -q").to(&server).ends(0);
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
+    let done = folder(true).bkassoc("import in.csv -q").to(&server).ends(3);
+    let both = done.stdout + &done.stderr;
+    assert_eq!(both.lines().count(), 1, "{both}");
+    assert!(both.contains("1 invalid") && both.contains("bkassoc rerun"), "{both}");
+    for (command, code) in
+        [("import nowhere.csv -q", 7), ("import in.csv -q -o no/such/folder.csv", 11)]
+    {
+        let done = folder(false).bkassoc(command).to(&server).ends(code);
+        let both = done.stdout + &done.stderr;
+        assert_eq!(both.lines().count(), 1, "{both}");
+    }
+}
+
+#[test]
+fn quiet_and_a_server_that_is_not_there_is_one_line_too() {
+    let silent = Raw::silent();
+    let work = folder(false);
+    let done = work
+        .bkassoc("import in.csv -q --connect-timeout 200ms")
+        .aim(Entrance::Esb, &silent.url())
+        .ends(6);
+    let both = done.stdout + &done.stderr;
+    assert_eq!(both.lines().count(), 1, "{both}");
+}
+
+#[test]
+fn json_is_one_object_with_the_keys_of_the_contract() {
+    let server = Server::esb();
+    let work = folder(true);
+    let done = work.bkassoc("import in.csv --json").to(&server).ends(3);
+    assert_eq!(done.stdout.lines().count(), 1);
+    let told = done.json();
+    for key in [
+        "schema",
+        "target",
+        "rows",
+        "created",
+        "existed",
+        "recovered",
+        "failed",
+        "invalid",
+        "outstanding",
+        "reasons",
+        "calls",
+        "retries",
+        "throttled",
+        "latency_ms",
+        "elapsed_ms",
+        "rows_per_s",
+        "exit",
+        "results",
+        "next",
+        "error",
+    ] {
+        assert!(told.get(key).is_some(), "{key} is not in {told}");
+    }
+    assert_eq!(
+        (&told["rows"], &told["created"], &told["invalid"]),
+        (&6.into(), &5.into(), &1.into())
+    );
+    assert_eq!((&told["exit"], &told["results"]), (&3.into(), &"in.results.csv".into()));
+    assert_eq!(told["target"]["endpoint"], server.url());
+    assert_eq!(told["reasons"]["invalid-row"], 1);
+    assert_eq!(told["next"][1], "rerun");
+}
+
+#[test]
+fn json_tells_of_errors_too() {
+    let server = Server::esb();
+    let work = folder(false);
+    work.write("stranger.csv", "x");
+    for (command, code) in [
+        ("import nowhere.csv --json", 7),
+        ("import in.csv --json -o no/such/folder.csv", 11),
+        ("import in.csv --json -o stranger.csv", 2),
+        ("import in.csv --json --encoding klingon", 2),
+    ] {
+        let told = work.bkassoc(command).to(&server).ends(code).json();
+        assert_eq!(told["exit"], code, "{command}");
+        assert!(!told["error"].as_str().unwrap().is_empty(), "{command}");
+    }
+    assert_eq!(server.all_calls(), 0);
+}
+
+#[test]
+fn json_tells_of_a_configuration_that_is_not_enough() {
+    let told = folder(false).bkassoc("import in.csv --json").ends(2).json();
+    assert_eq!(told["exit"], 2);
+    assert!(told["error"].as_str().unwrap().contains("--endpoint"), "{told}");
+}
+
+#[test]
+fn without_a_terminal_there_is_no_control_character() {
+    let server = Server::esb();
+    for flags in ["", "--progress bar", "-vv", "--json", "--log-format json"] {
+        let work = folder(true);
+        let done =
+            work.bkassoc("import in.csv").args(flags).to(&server).env("TERM", "xterm").ends(3);
+        let both = done.stdout + &done.stderr;
+        let odd = |c: char| c.is_control() && c != '\n';
+        assert!(!both.contains(odd), "{flags}: {both:?}");
+    }
+}
+
+#[test]
+fn logs_are_one_json_object_a_line_where_asked_for() {
+    let server = Server::esb();
+    let work = folder(true);
+    let done = work.bkassoc("import in.csv -vv --log-format json").to(&server).ends(3);
+    let lines: Vec<_> = done.stderr.lines().skip(1).collect();
+    assert!(lines.len() > 3, "{lines:?}");
+    for line in lines {
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
+        assert!(parsed.is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn closed_outputs_harm_nothing() {
+    let server = Server::esb();
+    for script in [
+        "exec \"$@\" 2>&-",
+        "exec \"$@\" >&-",
+        "exec \"$@\" >&- 2>&- <&-",
+        "exec \"$@\" >/dev/full 2>/dev/full",
+        "\"$@\" 2>&1 | head -c 1 >/dev/null; test -f in.results.csv || exit 9; exit 3",
+    ] {
+        let work = folder(true);
+        work.under(script, "import in.csv -vv").to(&server).env("PATH", "/usr/bin:/bin").ends(3);
+        let rows = work.rows("in.results.csv");
+        assert_eq!(rows.len(), 6, "{script}");
+        assert!(work.has("in.results.csv.run.json"), "{script}");
+        server.assert_stored(&rows);
+    }
+}
+
+#[test]
+fn the_next_command_can_be_typed_as_it_is() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("my rows; $HOME.csv", csv_of([format!("{NN},99999,100,1")]));
+    let done = work.bkassoc("import").arg("my rows; $HOME.csv").to(&server).ends(3);
+    let next = done.stdout.lines().last().unwrap().trim();
+    assert!(next.starts_with("bkassoc rerun 'my rows; $HOME.results.csv'"), "{next}");
+}
+
+#[test]
+fn results_on_stdout_leave_no_file_and_put_the_summary_on_stderr() {
+    let server = Server::esb();
+    let work = folder(true);
+    let done = work.bkassoc("import in.csv -o -").to(&server).ends(3);
+    assert!(done.stdout.starts_with(crate::workdir::HEADER), "{}", done.stdout);
+    assert_eq!(done.stdout.lines().count(), 1 + 6);
+    assert!(done.stderr.contains("5  created"), "{}", done.stderr);
+    assert_eq!(work.names(), ["in.csv"]);
+}
+
+#[test]
+fn loopback_never_goes_through_a_proxy() {
+    let server = Server::esb();
+    let work = folder(false);
+    let nowhere = "http://127.0.0.1:9";
+    let command = work.bkassoc("import in.csv --connect-timeout 2s").to(&server);
+    command.env("http_proxy", nowhere).env("HTTP_PROXY", nowhere).env("all_proxy", nowhere).ends(0);
+}

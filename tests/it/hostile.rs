@@ -1,0 +1,264 @@
+//! A server that means harm: whatever it sends, the run stays small and ends, what is written is one
+//! clean line a row, and nobody else is called.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use bkassoc::target::Entrance;
+
+use crate::raw::{Raw, http, ok, refusal};
+use crate::workdir::{Done, NN, Row, Workdir, csv_of};
+
+/// Far more than a run needs, far less than what is thrown at it.
+const SMALL: &str = "ulimit -v 600000; exec \"$@\"";
+
+const ONCE: &str =
+    "import in.csv --max-attempts 1 --settle-after 10ms --timeout 2s --max-outage 3s";
+
+/// Imports rows from a server under a limit of memory.
+fn import(raw: &Raw, rows: usize) -> (Done, Workdir) {
+    let work = Workdir::new();
+    work.write("in.csv", csv_of((0..rows).map(|n| format!("{NN},{},{},1", 1 + n, 100 + n))));
+    let done = work.under(SMALL, ONCE).aim(Entrance::Esb, &raw.url()).run();
+    assert!(!done.stderr.contains("this is a bug"), "{done:?}");
+    (done, work)
+}
+
+/// The one line of results of a row whose create is answered with these bytes.
+fn line_for(answer: impl Into<Vec<u8>>) -> Row {
+    let raw = Raw::answering_creates_with(answer);
+    let (done, work) = import(&raw, 1);
+    assert!([3, 4].contains(&done.code), "{done:?}");
+    let mut rows = work.rows("in.results.csv");
+    assert_eq!(rows.len(), 1);
+    rows.remove(0)
+}
+
+#[test]
+fn a_body_of_a_gibibyte_is_not_taken_in() {
+    for announced in ["Content-Length: 1073741824", "Transfer-Encoding: chunked"] {
+        let raw = Raw::serve(move |asked, stream| {
+            if !asked.is_create() {
+                return stream.write_all(&asked.honest()).is_ok();
+            }
+            let head = format!("HTTP/1.1 200 OK\r\n{announced}\r\n\r\n");
+            let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x1_0000));
+            let mut alive = stream.write_all(head.as_bytes()).is_ok();
+            let mut left = 1 << 14;
+            while alive && left > 0 {
+                alive = stream.write_all(chunk.as_bytes()).is_ok();
+                left -= 1;
+            }
+            false
+        });
+        let (done, work) = import(&raw, 1);
+        assert_eq!(done.code, 4, "{done:?}");
+        assert_eq!(work.rows("in.results.csv")[0]["reason"], "outcome-unknown");
+    }
+}
+
+#[test]
+fn headers_without_end_are_not_taken_in() {
+    let raw = Raw::serve(|asked, stream| {
+        if !asked.is_create() {
+            return stream.write_all(&asked.honest()).is_ok();
+        }
+        let mut alive = stream.write_all(b"HTTP/1.1 200 OK\r\n").is_ok();
+        let header = format!("X-More: {}\r\n", "y".repeat(8000));
+        let mut left = 1 << 17;
+        while alive && left > 0 {
+            alive = stream.write_all(header.as_bytes()).is_ok();
+            left -= 1;
+        }
+        false
+    });
+    let (done, work) = import(&raw, 1);
+    assert_eq!(done.code, 4, "{done:?}");
+    assert_eq!(work.rows("in.results.csv")[0]["reason"], "outcome-unknown");
+}
+
+#[test]
+fn an_answer_that_only_drips_ends_with_the_time_of_a_call() {
+    let (_forever, pause) = std::sync::mpsc::channel::<()>();
+    let pause = std::sync::Mutex::new(pause);
+    let raw = Raw::serve(move |asked, stream| {
+        if !asked.is_create() {
+            return stream.write_all(&asked.honest()).is_ok();
+        }
+        let mut alive =
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").is_ok();
+        // A byte now and then, until the client has gone.
+        while alive {
+            let _ = pause.lock().unwrap().recv_timeout(Duration::from_millis(50));
+            alive = stream.write_all(b" ").is_ok();
+        }
+        false
+    });
+    let (done, work) = import(&raw, 1);
+    assert_eq!(done.code, 4, "{done:?}");
+    assert!(work.rows("in.results.csv")[0]["message"].contains("2s"));
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    other.set_nonblocking(true).unwrap();
+    let location = format!("Location: http://{}/\r\n", other.local_addr().unwrap());
+    for status in [301, 302, 303, 307, 308] {
+        let answer = http(status, &location, "");
+        let raw = Raw::serve(move |_, stream| stream.write_all(&answer).is_ok());
+        let (done, _) = import(&raw, 1);
+        assert_eq!(done.code, 8, "{done:?}");
+        let row = line_for(http(status, &location, ""));
+        assert_eq!(row["status"], "failed");
+    }
+    assert!(other.accept().is_err(), "nobody else is contacted");
+}
+
+#[test]
+fn ids_that_can_be_none_are_no_success() {
+    for id in
+        ["-1", "0", "null", "\"7\"", "\"x\"", "1.5", "1e3", "9223372036854775808", "[1]", "true"]
+    {
+        let row = line_for(ok(&format!(r#"{{"id":{id}}}"#)));
+        let told = format!("{id}: {row:?}");
+        if row["status"] == "created" {
+            assert!(id == "\"7\"" && row["association_id"] == "7", "{told}");
+        } else {
+            assert_eq!(row["reason"], "outcome-unknown", "{told}");
+            assert_eq!(row["association_id"], "", "{told}");
+        }
+    }
+}
+
+#[test]
+fn answers_that_are_no_answers_are_no_success() {
+    let deep = "[".repeat(100_000);
+    let contradictory = r#"{"result":false,"code":0,"data":{"id":5}}"#;
+    let twice = r#"{"result":true,"code":0,"data":{"id":5},"code":1199006}"#;
+    for body in ["", "null", "[]", "{}", "\u{0}", "{\"result\":true", contradictory, &deep, twice] {
+        let row = line_for(http(200, "", body));
+        assert_ne!(row["status"], "created", "{body:.100}");
+    }
+    let deep_data = format!("{}{}", "{\"a\":".repeat(50_000), "1".to_owned() + &"}".repeat(50_000));
+    let row = line_for(ok(&deep_data));
+    assert_ne!(row["status"], "created");
+    for bytes in [
+        &b"garbage\r\n\r\n"[..],
+        b"HTTP/9.9 777 \xff\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+    ] {
+        let row = line_for(bytes);
+        assert_ne!(row["status"], "created");
+    }
+}
+
+#[test]
+fn what_a_server_says_is_one_clean_line() {
+    let row =
+        line_for(refusal(1_101_073, r"=1+1\u001b[31m\r\nfake,line,\u0000\u202etxt.exe\u0007"));
+    assert_eq!(row["status"], "failed");
+    let message = &row["message"];
+    assert!(message.starts_with("'=1+1"), "{message:?}");
+    assert!(!message.contains(char::is_control) && !message.contains('\u{202e}'), "{message:?}");
+    let row = line_for(refusal(1_101_073, &"long ".repeat(100_000)));
+    assert!(row["message"].len() < 2000);
+    let body =
+        r#"{"result":false,"code":1101073,"message":"x","data":null,"request_id":"a\nb,=c"}"#;
+    let row = line_for(http(200, "X-Bkapi-Request-Id: =cmd\r\n", body));
+    assert!(!row["request_id"].starts_with('=') && !row["request_id"].contains('\n'), "{row:?}");
+}
+
+#[test]
+fn what_a_server_says_moves_no_terminal() {
+    for format in ["-vv", "--json", "-vv --log-format json"] {
+        let raw = Raw::answering_creates_with(refusal(1_101_073, r"a\u001b[2J\u009b2J\u0007b"));
+        let work = Workdir::new();
+        work.write("in.csv", csv_of([format!("{NN},1,100,1")]));
+        let done = work.bkassoc(ONCE).args(format).aim(Entrance::Esb, &raw.url()).ends(3);
+        let both = done.stdout + &done.stderr;
+        assert!(!both.contains(|c: char| c.is_control() && c != '\n'), "{both:?}");
+        assert!(!both.contains("\\u001b") && !both.contains("\\u{1b}"), "{both:?}");
+    }
+}
+
+#[test]
+fn a_look_up_that_names_strangers_settles_nothing() {
+    let stranger = format!(
+        r#"[{{"id":5,"bk_obj_asst_id":"{NN}","bk_inst_id":77,"bk_asst_inst_id":78}},{{"id":-3,"bk_obj_asst_id":"{NN}","bk_inst_id":1,"bk_asst_inst_id":100}},{{"id":6,"bk_obj_asst_id":"other","bk_inst_id":1,"bk_asst_inst_id":100}}]"#
+    );
+    let raw = Raw::serve(move |asked, stream| {
+        let answer = match asked.path.as_str() {
+            path if path.contains("find_instance_association") => ok(&stranger),
+            _ if asked.is_create() => http(200, "", r#"{"result":true,"code":0,"data":null}"#),
+            _ => asked.honest(),
+        };
+        stream.write_all(&answer).is_ok()
+    });
+    let (done, work) = import(&raw, 1);
+    assert_eq!(done.code, 4, "{done:?}");
+    assert_eq!(work.rows("in.results.csv")[0]["reason"], "outcome-unknown");
+}
+
+#[test]
+fn a_model_association_of_nonsense_ends_well() {
+    for data in [
+        "{}",
+        "7",
+        r#"[{"bk_obj_asst_id":7}]"#,
+        r#"[{"bk_obj_asst_id":"bk_load_balance_connect_bk_host"}]"#,
+        r#"[{"bk_obj_asst_id":"bk_load_balance_connect_bk_host","bk_obj_id":"a","bk_asst_obj_id":"b","mapping":"7:8"}]"#,
+    ] {
+        let answer = ok(data);
+        let raw = Raw::serve(move |asked, stream| {
+            let models = asked.path.contains("find_object_association");
+            let answer = if models { answer.clone() } else { ok("null") };
+            stream.write_all(&answer).is_ok()
+        });
+        let work = Workdir::new();
+        work.write("in.csv", csv_of([format!("{NN},1,100,1")]));
+        let words = ONCE.replace("--max-outage 3s", "--max-outage 1s");
+        let done = work
+            .under(SMALL, &words)
+            .args("--connect-timeout 500ms")
+            .aim(Entrance::Esb, &raw.url())
+            .run();
+        assert!([3, 4, 6, 8].contains(&done.code), "{data}: {done:?}");
+        assert!(!done.stderr.contains("this is a bug"), "{data}: {done:?}");
+    }
+}
+
+#[test]
+fn a_wait_of_a_century_is_not_believed() {
+    let raw = Raw::serve(|asked, stream| {
+        let century = "Retry-After: 3155760000\r\nX-Bkapi-RateLimit-Limit: 1\r\nX-Bkapi-RateLimit-Remaining: 0\r\n\
+                       X-Bkapi-RateLimit-Reset: 18446744073709551615\r\n";
+        let answer =
+            if asked.is_create() { http(429, century, "slow down") } else { asked.honest() };
+        stream.write_all(&answer).is_ok()
+    });
+    let work = Workdir::new();
+    work.write("in.csv", csv_of([format!("{NN},1,100,1")]));
+    work.bkassoc("import in.csv --max-outage 1s").aim(Entrance::Esb, &raw.url()).ends(6);
+}
+
+#[test]
+fn connections_that_close_after_each_answer_double_nothing() {
+    let created = std::sync::atomic::AtomicUsize::new(0);
+    let raw = Raw::serve(move |asked, stream| {
+        let answer = if asked.is_create() {
+            let id = 1 + created.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            ok(&format!(r#"{{"id":{id}}}"#))
+        } else {
+            asked.honest()
+        };
+        let _ = stream.write_all(&answer);
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+        false
+    });
+    let work = Workdir::new();
+    work.write("in.csv", csv_of((0..100).map(|n| format!("{NN},{},{},1", 1 + n, 100 + n))));
+    work.bkassoc("import in.csv").aim(Entrance::Esb, &raw.url()).ends(0);
+    assert_eq!(raw.creates(), 100);
+}

@@ -1,0 +1,193 @@
+//! Every shape in which rows come in and go out.
+
+use std::io::Write;
+
+use encoding_rs::GB18030;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::server::Server;
+use crate::workdir::{HEADER, NN, Row, Workdir, assert_conserved, csv_of, links, tally};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+    units.flat_map(u16::to_le_bytes).collect()
+}
+
+/// Two rows in every packing that is told by its content: all end in the same two associations.
+#[test]
+fn packing_and_encoding_are_told_by_content() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let plain = format!(
+        "obj_asst_id,inst_id,asst_inst_id,biz_id,备注\n{NN},1,100,1,机架\n{NN},2,101,1,上联\n"
+    );
+    let gbk = GB18030.encode(&plain).0.into_owned();
+    let jsonl = format!(
+        "{{\"obj_asst_id\":\"{NN}\",\"inst_id\":1,\"asst_inst_id\":\"100\",\"biz_id\":1}}\n\
+         {{\"bk_obj_asst_id\":\"{NN}\",\"bk_inst_id\":2,\"bk_asst_inst_id\":101,\"metadata\":{{\"label\":{{\"bk_biz_id\":\"1\"}}}}}}\n"
+    );
+    let packings: [(&str, Vec<u8>); 11] = [
+        ("plain.csv", plain.clone().into()),
+        ("bom.csv", format!("\u{feff}{plain}").into()),
+        ("crlf.csv", plain.replace('\n', "\r\n").into()),
+        ("gbk.csv", gbk.clone()),
+        ("utf16.csv", utf16(&plain)),
+        ("plain.csv.gz", gzip(plain.as_bytes())),
+        ("gzip-by-content.csv", gzip(&gbk)),
+        ("plain.csv.zst", zstd::encode_all(plain.as_bytes(), 3).unwrap()),
+        ("plain.tsv", plain.replace(',', "\t").into()),
+        ("plain.jsonl", jsonl.clone().into()),
+        ("jsonl-by-content.txt", jsonl.into()),
+    ];
+    for (name, bytes) in packings {
+        work.write(name, bytes);
+        work.bkassoc("import").arg(name).args("-o out.csv --fresh --yes").to(&server).ends(0);
+        let rows = work.rows("out.csv");
+        let ids: Vec<_> =
+            rows.iter().map(|row| (&*row["inst_id"], &*row["asst_inst_id"])).collect();
+        assert_eq!(ids, [("1", "100"), ("2", "101")], "{name}");
+    }
+    assert_eq!(server.sandbox.len(), 4 + 2);
+}
+
+#[test]
+fn columns_of_other_names_are_mapped() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", format!("biz_id,目标,关联,源实例\n1,100,{NN},1\n"));
+    let maps = "--map obj_asst_id=关联 --map inst_id=源实例 --map asst_inst_id=目标";
+    work.bkassoc("import in.csv").args(maps).to(&server).ends(0);
+    let rows = work.rows("in.results.csv");
+    assert_eq!((&*rows[0]["inst_id"], &*rows[0]["asst_inst_id"]), ("1", "100"));
+    server.assert_stored(&rows);
+}
+
+#[test]
+fn several_inputs_are_one_run_and_each_line_names_its_file() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("a.csv", csv_of([format!("{NN},1,100,1"), format!("{NN},x,100,1")]));
+    work.write(
+        "b.tsv",
+        csv_of([format!("{NN},1,100,1"), format!("{NN},2,100,1")]).replace(',', "\t"),
+    );
+    work.bkassoc("import a.csv b.tsv -o out.csv").to(&server).ends(3).saying(&["a.csv:3"]);
+    assert_eq!(work.read("out.csv").lines().next().unwrap(), format!("{HEADER},file"));
+    let told = |row: &Row| format!("{} {} {}", row["file"], row["line"], row["status"]);
+    let rows: Vec<_> = work.rows("out.csv").iter().map(told).collect();
+    assert_eq!(rows, ["a.csv 2 created", "a.csv 3 invalid", "b.tsv 2 existed", "b.tsv 3 created"]);
+    let record = work.json("out.csv.run.json");
+    assert_eq!(record["digests"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn results_take_the_format_of_their_ending() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", format!("{}{NN},x,7,\n", links(3)));
+    for name in ["out.csv", "out.tsv", "out.jsonl"] {
+        work.bkassoc("import in.csv --biz-id 5 -o").arg(name).to(&server).ends(3);
+    }
+    assert_conserved(&work.table("out.tsv", b'\t')[..3], &work.rows("in.csv")[..3]);
+    let lines = work.read("out.jsonl");
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut names: Vec<_> = lines[0].as_object().unwrap().keys().map(String::as_str).collect();
+    let mut columns: Vec<_> = HEADER.split(',').collect();
+    names.sort_unstable();
+    columns.sort_unstable();
+    assert_eq!(names, columns);
+    let head = work.read("out.jsonl");
+    let places: Vec<_> = HEADER.split(',').map(|name| head.find(&format!("\"{name}\":"))).collect();
+    assert!(places.is_sorted() && places[0].is_some(), "keys stand in the order of the columns");
+    assert_eq!(lines[0]["inst_id"], 1);
+    assert_eq!(lines[0]["status"], "existed");
+    assert_eq!(lines[3]["inst_id"], "x");
+    assert_eq!(lines[3]["biz_id"], 5, "what --biz-id made of it");
+    assert_eq!(lines[3]["retryable"], false);
+    assert_eq!(lines[0]["reason"], serde_json::Value::Null);
+}
+
+#[test]
+fn cells_come_out_as_they_stood_and_as_no_formula() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let cells = [
+        "\"=cmd|' /C calc'!A0\"",
+        "+1",
+        "-1",
+        "@a",
+        "\"\ta\"",
+        "\" 7 \"",
+        "\"a,\"\"b\"\"\"",
+        "'=1",
+    ];
+    work.write("in.csv", csv_of(cells.map(|cell| format!("{NN},{cell},100,1"))));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    let out: Vec<_> =
+        work.rows("in.results.csv").into_iter().map(|row| row["inst_id"].clone()).collect();
+    assert_eq!(out, ["'=cmd|' /C calc'!A0", "'+1", "'-1", "'@a", "'\ta", " 7 ", "a,\"b\"", "''=1"]);
+    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 1, invalid 7");
+    for row in work.rows("in.results.csv") {
+        assert!(!row["message"].starts_with(['=', '+', '-', '@', '\t']), "{row:?}");
+    }
+}
+
+#[test]
+fn rows_that_are_no_rows_cost_nothing_and_stop_nothing() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let text = format!(
+        "obj_asst_id,inst_id,asst_inst_id,biz_id\n{NN},1\n\n{NN},1,100,1,more,and more\n\"{NN}\n\",2,100,1\n{NN},2,101,1\n"
+    );
+    work.write("in.csv", text);
+    let done = work.bkassoc("import in.csv").to(&server).run();
+    assert!([0, 3].contains(&done.code), "{done:?}");
+    let rows = work.rows("in.results.csv");
+    assert_eq!(rows.last().unwrap()["status"], "created", "{rows:?}");
+    assert_eq!(rows.last().unwrap()["line"], "7");
+    assert_eq!(rows[0]["status"], "invalid");
+}
+
+#[test]
+fn a_row_without_business_is_invalid_on_an_esb_and_good_elsewhere() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of([format!("{NN},1,100,"), format!("{NN},1,101,7")]));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    assert_eq!(tally(&work.rows("in.results.csv"), "reason"), " 1, missing-biz-id 1");
+    let native = Server::new(bkassoc::target::Entrance::Native);
+    work.bkassoc("import in.csv -o native.csv").to(&native).ends(0);
+    work.bkassoc("import in.csv -o given.csv --biz-id 3").to(&server).ends(0);
+    let rows = work.rows("given.csv");
+    assert_eq!([&*rows[0]["biz_id"], &*rows[1]["biz_id"]], ["3", "7"]);
+}
+
+#[test]
+fn half_a_megabyte_in_one_cell_is_one_invalid_row() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let long = "9".repeat(1 << 19);
+    work.write("in.csv", csv_of([format!("{NN},{long},100,1"), format!("{NN},1,100,1")]));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    let rows = work.rows("in.results.csv");
+    assert_eq!(tally(&rows, "status"), "created 1, invalid 1");
+    assert!(rows[0]["message"].len() < 1000, "a message is for people");
+}
+
+#[test]
+fn a_quote_that_is_never_closed_ends_it_with_7_instead_of_filling_memory() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let input = links(50_000).replacen(",1\n", ",\"1\n", 1);
+    work.write("in.csv", input);
+    work.bkassoc("import in.csv").to(&server).ends(7).saying(&["line 2", "quote"]);
+    assert_eq!(server.calls(bkassoc::sandbox::Endpoint::Create), 0);
+}

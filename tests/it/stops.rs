@@ -1,0 +1,289 @@
+//! Every way in which a run stops before its end: its exit code, what it says, and that the same
+//! command goes on.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+
+use bkassoc::sandbox::Endpoint;
+use bkassoc::target::Entrance;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::raw::{Raw, ok, refusal};
+use crate::server::Server;
+use crate::workdir::{NN, Workdir, assert_conserved, csv_of, links, tally};
+
+#[test]
+fn max_failures_ends_it_with_5() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of((0..500).map(|n| format!("{NN},99999,{},1", 100 + n))));
+    let done = work.bkassoc("import in.csv --max-failures 10 --json").to(&server).ends(5);
+    assert!(done.json()["error"].as_str().unwrap().contains("max-failures"));
+    assert!(server.calls(Endpoint::Create) < 500);
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    let results = work.rows("in.results.csv");
+    assert_conserved(&results, &work.rows("in.csv"));
+    assert_eq!(server.calls(Endpoint::Create), 500, "no row was sent twice");
+}
+
+#[test]
+fn max_duration_ends_it_with_9_and_the_same_command_goes_on() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(1000));
+    work.bkassoc("import in.csv --max-duration 300ms").to(&server).args("--rate 100/s").ends(9);
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 1000");
+}
+
+#[test]
+fn no_server_at_all_ends_it_with_6_and_leaves_nothing() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let work = Workdir::new();
+    work.write("in.csv", links(5));
+    let url = format!("http://{free}");
+    let done = work
+        .bkassoc("import in.csv --connect-timeout 500ms --json")
+        .aim(Entrance::Esb, &url)
+        .ends(6);
+    let error = done.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("no answer ever came from") && error.contains(&url), "{error}");
+    assert_eq!(work.names(), ["in.csv"], "nothing was sent, so nothing binds the next try");
+}
+
+#[test]
+fn a_server_that_only_accepts_ends_it_with_6() {
+    let silent = Raw::silent();
+    let work = Workdir::new();
+    work.write("in.csv", links(5));
+    work.bkassoc("import in.csv --connect-timeout 500ms")
+        .aim(Entrance::Esb, &silent.url())
+        .ends(6)
+        .saying(&["no answer ever came from"]);
+    assert_eq!(silent.creates(), 0);
+}
+
+#[test]
+fn a_server_that_goes_away_is_waited_for() {
+    let mut server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(300));
+    let running = work.bkassoc("import in.csv").to(&server).args("--rate 200/s").start();
+    running.until_true(|| server.calls(Endpoint::Create) >= 20);
+    server.stop();
+    running.until("does not answer");
+    server.start();
+    running.wait().with(0).saying(&["answers again"]);
+    let results = work.rows("in.results.csv");
+    assert_eq!(results.len(), 300);
+    server.assert_stored(&results);
+    server.assert_none_twice();
+}
+
+#[test]
+fn a_server_that_stays_away_ends_it_with_6_and_no_row_has_failed() {
+    let mut server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(300));
+    let running = work
+        .bkassoc("import in.csv --max-outage 1s --json")
+        .to(&server)
+        .args("--rate 200/s")
+        .start();
+    running.until_true(|| server.calls(Endpoint::Create) >= 20);
+    server.stop();
+    let told = running.wait().with(6).json();
+    assert_eq!(told["failed"], 0);
+    assert!(told["outstanding"].as_u64().unwrap() > 0, "{told}");
+    assert_eq!(told["next"][1], "import");
+    server.start();
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    let results = work.rows("in.results.csv");
+    assert_conserved(&results, &work.rows("in.csv"));
+    server.assert_stored(&results);
+    server.assert_none_twice();
+}
+
+#[test]
+fn a_broken_gzip_ends_it_with_7_and_what_was_settled_is_safe() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(links(2000).as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    work.write("in.csv.gz", &gzip[..gzip.len() / 2]);
+    let command = || work.bkassoc("import in.csv.gz -o out.csv").to(&server);
+    command().ends(7).saying(&["in.csv.gz"]);
+    assert!(!work.has("out.csv"));
+    work.write("in.csv.gz", &gzip);
+    command().ends(0);
+    let results = work.rows("out.csv");
+    assert_conserved(&results, &work.write("in.csv", links(2000)).rows("in.csv"));
+    server.assert_stored(&results);
+    assert_eq!(server.calls(Endpoint::Create), 2000, "no row was sent twice");
+}
+
+#[test]
+fn a_missing_column_ends_it_with_2_before_anything_is_sent() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", "obj_asst_id,inst_id,target\na,1,2\n");
+    work.bkassoc("import in.csv").to(&server).ends(2).saying(&["asst_inst_id", "target"]);
+    work.write("in.csv", "obj_asst_id,inst_id,asst_inst_id\na,1,2\n");
+    work.bkassoc("import in.csv").to(&server).ends(2).saying(&["biz_id"]);
+    work.write("in.csv", "");
+    work.bkassoc("import in.csv").to(&server).ends(2);
+    assert_eq!(server.all_calls(), 0);
+    assert_eq!(work.names(), ["in.csv"]);
+}
+
+#[test]
+fn an_input_that_is_not_there_ends_it_with_7() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.bkassoc("import in.csv").to(&server).ends(7).saying(&["in.csv"]);
+    fs::create_dir(work.path("folder.csv")).unwrap();
+    work.bkassoc("import folder.csv").to(&server).ends(7).saying(&["folder.csv"]);
+    assert_eq!(server.all_calls(), 0);
+    assert_eq!(work.names(), ["folder.csv"]);
+}
+
+#[test]
+fn a_folder_that_is_not_there_ends_it_with_11_before_anything_is_sent() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(5));
+    let command = || work.bkassoc("import in.csv -o new/out.csv").to(&server);
+    command().ends(11).saying(&["new/out.csv"]);
+    assert_eq!(server.all_calls(), 0);
+    fs::create_dir(work.path("new")).unwrap();
+    command().ends(0);
+}
+
+#[test]
+fn a_full_disk_ends_it_with_11_and_the_same_command_goes_on() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(1200));
+    let full = "trap '' XFSZ; ulimit -f 100; exec \"$@\"";
+    let words = "import in.csv";
+    let done = work.under(full, words).to(&server).args("--json").ends(11);
+    assert!(done.json()["error"].as_str().unwrap().contains("in.results.csv.journal"));
+    assert!(server.calls(Endpoint::Create) < 1200, "admission stopped");
+    work.bkassoc(words).to(&server).ends(0);
+    let results = work.rows("in.results.csv");
+    assert_conserved(&results, &work.rows("in.csv"));
+    server.assert_stored(&results);
+    server.assert_none_twice();
+}
+
+#[test]
+fn no_room_for_results_ends_it_with_11_and_the_same_command_makes_them() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(300));
+    fs::create_dir(work.path("in.results.csv.draft")).unwrap();
+    let done = work.bkassoc("import in.csv --json").to(&server).ends(11);
+    let told = done.json();
+    assert!(told["error"].as_str().unwrap().contains("in.results.csv"), "{told}");
+    assert_eq!((&told["created"], &told["next"][1]), (&300.into(), &"import".into()));
+    fs::remove_dir(work.path("in.results.csv.draft")).unwrap();
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    assert_eq!(server.calls(Endpoint::Create), 300);
+}
+
+#[test]
+fn an_endpoint_that_is_no_cmdb_ends_it_with_8_before_any_create() {
+    for answer in [
+        crate::raw::http(404, "", "<html>not found</html>"),
+        crate::raw::http(200, "", "<html>welcome</html>"),
+        crate::raw::http(302, "Location: /login\r\n", ""),
+        crate::raw::http(401, "", ""),
+    ] {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let raw = Raw::serve(move |_, stream| stream.write_all(&answer).is_ok());
+        let work = Workdir::new();
+        work.write("in.csv", links(5));
+        let done = work.bkassoc("import in.csv").aim(Entrance::Esb, &raw.url()).run();
+        assert_eq!(done.code, 8, "{text}: {done:?}");
+        assert_eq!(raw.creates(), 0);
+        assert_eq!(work.names(), ["in.csv"]);
+    }
+}
+
+#[test]
+fn urls_that_can_not_be_right_end_it_with_2_or_8() {
+    let work = Workdir::new();
+    work.write("in.csv", links(5));
+    for url in ["ftp://127.0.0.1", "127.0.0.1", "http://", "https://u:p@127.0.0.1:1", "x y"] {
+        let done = work.bkassoc("import in.csv").arg("--endpoint").arg(url).run();
+        assert!([2, 8].contains(&done.code), "{url}: {done:?}");
+    }
+    work.bkassoc("import in.csv").ends(2).saying(&["--endpoint"]);
+    assert_eq!(work.names(), ["in.csv"]);
+}
+
+const FORBIDDEN: &str = "Do not have access permission.";
+
+#[test]
+fn a_permission_that_no_row_has_ends_it_with_8_and_no_row_has_failed() {
+    let raw = Raw::answering_creates_with(refusal(9_900_403, FORBIDDEN));
+    let work = Workdir::new();
+    work.write("in.csv", links(100));
+    let done = work.bkassoc("import in.csv --json").aim(Entrance::Esb, &raw.url()).ends(8);
+    let told = done.json();
+    assert_eq!(told["failed"], 0);
+    assert!(told["error"].as_str().unwrap().contains(FORBIDDEN), "{told}");
+    assert!((20..=52).contains(&raw.creates()), "{}", raw.creates());
+}
+
+#[test]
+fn a_permission_that_a_row_lacks_is_that_rows_failure() {
+    let raw = Raw::serve(|asked, stream| {
+        let answer = match asked.is_create() {
+            true if asked.body.contains("\"bk_inst_id\":30,") => ok(r#"{"id":7}"#),
+            true => refusal(9_900_403, FORBIDDEN),
+            false => asked.honest(),
+        };
+        stream.write_all(&answer).is_ok()
+    });
+    let work = Workdir::new();
+    work.write("in.csv", links(30).replacen(&format!("{NN},1,"), &format!("{NN},30,"), 1));
+    work.bkassoc("import in.csv --concurrency 1").aim(Entrance::Esb, &raw.url()).ends(3);
+    let rows = work.rows("in.results.csv");
+    assert_eq!(tally(&rows, "reason"), " 2, forbidden 28");
+    assert_eq!(rows[1]["code"], "9900403");
+}
+
+#[test]
+fn rows_that_alone_get_no_answer_are_charged_while_the_server_answers_others() {
+    let raw = Raw::serve(|asked, stream| {
+        // Creates stay without an answer, look-ups don't.
+        asked.is_create() || stream.write_all(&asked.honest()).is_ok()
+    });
+    let work = Workdir::new();
+    work.write("in.csv", links(2));
+    work.bkassoc("import in.csv --timeout 300ms --max-attempts 2")
+        .aim(Entrance::Esb, &raw.url())
+        .ends(4);
+    assert_eq!(tally(&work.rows("in.results.csv"), "reason"), "outcome-unknown 2");
+    assert_eq!(raw.creates(), 4);
+}
+
+#[test]
+fn too_few_file_descriptors_hold_a_run_up_and_fail_nothing() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(80));
+    let few = "ulimit -n 32; exec \"$@\"";
+    let done =
+        work.under(few, "import in.csv --connect-timeout 2s --max-outage 2s").to(&server).run();
+    assert!([0, 6, 11].contains(&done.code), "{done:?}");
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    let results = work.rows("in.results.csv");
+    assert_conserved(&results, &work.rows("in.csv"));
+    server.assert_stored(&results);
+    server.assert_none_twice();
+}
