@@ -89,6 +89,9 @@ enum Entry {
     Outcome(OutcomeEntry),
     /// Bytes known to be on disk.
     Synced(u64),
+    /// The process ended in order: of the marked rows without an outcome, only these may have been
+    /// sent.
+    Closed(Vec<u64>),
     End(EndEntry),
 }
 
@@ -144,6 +147,7 @@ enum Line<'a> {
     Mark(&'a MarkEntry),
     Outcome(OutcomeLine<'a>),
     Synced(u64),
+    Closed(&'a [u64]),
     End(&'a EndEntry),
 }
 
@@ -261,6 +265,11 @@ impl Journal {
             cells: record.cells.all(),
             outcome: &record.outcome,
         }));
+    }
+
+    /// Says that this process sends nothing more, and which rows without an outcome may have been sent.
+    pub fn close(&mut self, sent: &[u64]) {
+        self.push(&Line::Closed(sent));
     }
 
     /// Says that every row has its outcome.

@@ -26,6 +26,13 @@ pub enum Plan {
     Carry(Outcome),
 }
 
+impl Plan {
+    /// Whether a call that writes may have been sent for the row already.
+    pub const fn may_have_been_sent(&self) -> bool {
+        matches!(self, Self::LookUpFirst { .. } | Self::Delete { sent: true, .. })
+    }
+}
+
 /// A row with its plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
@@ -41,7 +48,7 @@ pub fn going_on(replay: &Replay, ordinal: u64, plan: Plan) -> Option<Plan> {
     if replay.settled.contains(ordinal) {
         return None;
     }
-    if ordinal >= replay.marked_through {
+    if !replay.may_have_been_sent(ordinal) {
         return Some(plan);
     }
     Some(match plan {

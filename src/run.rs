@@ -141,6 +141,8 @@ struct Run<'a, C> {
     /// Marked rows that are not admitted yet, in input order.
     staged: VecDeque<Planned>,
     next_mark: usize,
+    /// Through which row (exclusive) the reader was followed.
+    taken_through: u64,
     ended: Option<Ended>,
     models: Models,
     /// A question is in flight, or waits until then.
@@ -202,6 +204,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             feed,
             staged: VecDeque::new(),
             next_mark: FIRST_MARK,
+            taken_through: 0,
             ended: None,
             models: Models::given(&options.models),
             asking: false,
@@ -300,6 +303,15 @@ impl<'a, C: Cmdb> Run<'a, C> {
             let result = running.await;
             self.journal.synced(result)?;
         }
+        // Marked rows that an earlier process may have sent, and that were not read yet, are in doubt
+        // whatever this process did.
+        if self.halt.is_some() && self.taken_through == self.journal.marked_through() {
+            let staged = self.staged.iter().filter(|planned| planned.plan.may_have_been_sent());
+            let staged = staged.map(|planned| planned.row.ordinal);
+            let mut sent: Vec<u64> = self.rows.sent().chain(staged).collect();
+            sent.sort_unstable();
+            self.journal.close(&sent);
+        }
         self.journal.settle().await?;
         show(self.tally);
         Ok(Finish { halt: self.halt, ended: self.ended })
@@ -385,6 +397,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             self.progress = Instant::now();
         }
         self.tally.unsettled += rows.len() as u64;
+        self.taken_through = rows.last().map_or(0, |planned| planned.row.ordinal + 1);
         self.next_mark = (self.next_mark * 4).min(MARK);
         let marked = self.journal.marked_through();
         let fresh: Vec<u32> = (rows.iter().map(|planned| &planned.row))
@@ -478,7 +491,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
     fn settle(&mut self, slot: usize, mut outcome: Outcome) {
         outcome.finished_at = (self.clock)();
         self.outage.forget(slot);
-        let Under { life: _, row } = self.rows.leave(slot);
+        let Under { row, .. } = self.rows.leave(slot);
         let Row { ordinal, file, line, cells, .. } = row;
         self.write_down(&Record { ordinal, file, line, cells, outcome });
     }

@@ -150,7 +150,7 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
         if let Some(next) = self.outcomes.next_if(has_outcome) {
             return Some(next);
         }
-        let status = if row.ordinal < self.replay.marked_through {
+        let status = if self.replay.may_have_been_sent(row.ordinal) {
             Status::InDoubt
         } else {
             Status::NotAttempted

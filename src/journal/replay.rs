@@ -8,6 +8,8 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
 use super::{EndEntry, Entry, Holder, JournalError};
+use rustc_hash::FxHashSet;
+
 use crate::manifest::Head;
 use crate::outcome::{Record, Status};
 
@@ -24,6 +26,9 @@ pub struct Replay {
     pub floors: Vec<(u64, i64)>,
     /// The largest association id seen.
     pub largest_id: i64,
+    /// Where the last process ended in order: the rows without an outcome that may have been sent.
+    /// Else every marked row may have been.
+    pub sent: Option<FxHashSet<u64>>,
     /// What was written when all rows were settled.
     pub end: Option<EndEntry>,
     /// Where good lines end; what follows is torn.
@@ -31,6 +36,12 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// Whether a row without an outcome may have been sent.
+    pub fn may_have_been_sent(&self, ordinal: u64) -> bool {
+        ordinal < self.marked_through
+            && self.sent.as_ref().is_none_or(|sent| sent.contains(&ordinal))
+    }
+
     /// The largest id that had been seen when this row was marked.
     pub fn floor_of(&self, ordinal: u64) -> i64 {
         let after = self.floors.partition_point(|(through, _)| *through <= ordinal);
@@ -86,7 +97,10 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
             Entry::Head(head) if replay.head.is_none() => replay.head = Some(*head),
             Entry::Head(_) => return Err(lines.damaged()),
             _ if replay.head.is_none() => return Err(lines.foreign("it has no header")),
-            Entry::Opened(_) | Entry::Synced(_) => {}
+            // From here on a process may have sent what is marked.
+            Entry::Opened(_) => replay.sent = None,
+            Entry::Closed(sent) => replay.sent = Some(sent.into_iter().collect()),
+            Entry::Synced(_) => {}
             Entry::Mark(mark) => {
                 let rows = mark.rows.len() as u64 / 8;
                 if mark.through != replay.marked_through + rows

@@ -134,6 +134,7 @@ impl<C: Cmdb> Run<'_, C> {
         };
         let largest_id = self.largest_id;
         for &slot in &slots {
+            self.rows.note_sent(slot);
             if let Life::Create(life) = self.rows.life_mut(slot) {
                 life.about_to_create(largest_id);
             }

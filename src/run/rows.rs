@@ -115,6 +115,8 @@ impl Life {
 #[derive(Debug)]
 pub(super) struct Under {
     pub(super) life: Life,
+    /// Whether a call that writes may have been sent for it, in this process or before.
+    pub(super) sent: bool,
     pub(super) row: Row,
 }
 
@@ -152,6 +154,16 @@ impl Rows {
         &mut self.slab[slot].life
     }
 
+    /// A call that writes is about to be sent for the row.
+    pub(super) fn note_sent(&mut self, slot: usize) {
+        self.slab[slot].sent = true;
+    }
+
+    /// The rows for which a call that writes may have been sent.
+    pub(super) fn sent(&self) -> impl Iterator<Item = u64> {
+        self.slab.iter().filter(|(_, under)| under.sent).map(|(_, under)| under.row.ordinal)
+    }
+
     /// Any row at all.
     pub(super) fn any(&self) -> Option<&Life> {
         self.slab.iter().next().map(|(_, under)| &under.life)
@@ -182,7 +194,7 @@ impl Rows {
             Step::LookUp(_) => Place::Look,
             _ => Place::Write,
         };
-        let slot = self.slab.insert(Under { life, row });
+        let slot = self.slab.insert(Under { life, sent: plan.may_have_been_sent(), row });
         if self.first.len() <= slot {
             self.first.resize(slot + 1, None);
         }

@@ -85,7 +85,6 @@ fn every_style_of_throttling_is_waited_for() {
 }
 
 #[test]
-#[ignore = "a refusal of the very first call takes the pace down to 0.85/s: 60 rows take 39 s"]
 fn a_refusal_of_the_first_call_does_not_make_a_run_crawl() {
     let server = Server::with(Entrance::Native, |setup| {
         setup.faults = Faults::none().with(Fault::Throttled429, 0.02);

@@ -56,10 +56,13 @@ async fn scenario(seed: u64) -> Result<(), String> {
         [Batch::Off, Batch::Off, Batch::Size(7), Batch::Size(50)][rng.random_range(0..4)];
     for _ in 0..rng.random_range(0..4) {
         let time = Duration::from_millis(rng.random_range(0..4000));
-        if world.process_killed_after(time, &mut rng).await.is_some() {
+        world.stop_after = rng.random_bool(0.3).then(|| time / 2);
+        let finish = world.process_killed_after(time, &mut rng).await;
+        if finish.is_some_and(|finish| finish.halt.is_none()) {
             break;
         }
     }
+    world.stop_after = None;
     let finish = world.process().await;
     if let Some(halt) = finish.halt {
         return Err(format!("{told}: stopped: {halt:?}"));
@@ -120,6 +123,20 @@ async fn twenty_thousand_rows_take_a_hundred_batches_and_few_calls_more() {
     assert_eq!((counts[&Status::Created], counts[&Status::Existed]), (19_800, 200));
     let calls: u64 = Endpoint::ALL.into_iter().map(|endpoint| world.sandbox.calls(endpoint)).sum();
     assert!(calls <= 130, "{calls} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_were_marked_and_not_sent_wait_for_nothing_after_a_stop_in_order() {
+    let rows: Vec<Row> = (0..600).map(|n| row(n, "s_run_t", n + 1, n + 1)).collect();
+    let mut world = World::new(rows, Faults::none(), 1);
+    world.stop_after = Some(Duration::from_millis(300));
+    assert!(world.process().await.halt.is_some());
+    world.stop_after = None;
+    let start = Instant::now();
+    world.process().await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(world.check().unwrap()[&Status::Created], 600);
+    assert_eq!(world.sandbox.calls(Endpoint::Create), 600);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use rand::{Rng, RngExt};
 
 use super::super::*;
 use crate::association::{Association, Cells, InstId, Link, Mapping};
+use crate::journal::Holder;
 use crate::journal::disk::Disk;
 use crate::journal::replay::{Replay, replay};
 use crate::manifest::{FORMAT, Head, Work};
@@ -153,6 +154,8 @@ pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
     pub(super) options: EngineOptions,
     pub(super) target: Target,
+    /// When a person stops the process in order.
+    pub(super) stop_after: Option<Duration>,
 }
 
 impl World {
@@ -175,6 +178,7 @@ impl World {
             platter: Platter::default(),
             folder: tempfile::tempdir().unwrap(),
             options,
+            stop_after: None,
             target: Target {
                 entrance: crate::target::Entrance::Esb,
                 endpoint: Target::SANDBOX.to_owned(),
@@ -221,6 +225,7 @@ impl World {
                 parent: None,
             });
         }
+        journal.write_holder(&Holder { host: String::new(), pid: 1, since: String::new() });
         let rows = self.rows.iter().filter_map(|row| {
             let plan = going_on(&back, row.ordinal, Plan::Send)?;
             Some(Planned { row: row.clone(), plan })
@@ -237,8 +242,14 @@ impl World {
         };
         let mut tally = Tally::default();
         let feed = Feed::of(rows);
-        let never = std::future::pending();
-        run(setting, &mut journal, feed, &mut tally, never, &mut |_| {}).await
+        let stop = async {
+            match self.stop_after {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+            Halt { exit: Exit::Interrupted, message: String::new() }
+        };
+        run(setting, &mut journal, feed, &mut tally, stop, &mut |_| {}).await
     }
 
     /// Kills the process after that time, if it still runs.
