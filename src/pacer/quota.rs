@@ -10,6 +10,8 @@
 //! *Learnt.* Else refusals teach it. A refusal pauses the whole pool once, for as long as it says, else
 //! for a window. After that one call goes alone, and the others follow once it is let through, so that a
 //! pause that was too short costs one call; where nobody says how long, the next one is twice as long.
+//! A refusal that comes before a handful of calls was let through is waited for and teaches nothing the
+//! first time: it says more of the calls before ours than of N.
 
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ use crate::wire::RateHint;
 
 /// No pause that a server asks for is longer: after that, one call asks again.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// So many calls must have been let through for a first refusal to say what N is.
+const HANDFUL: u32 = 5;
 /// A quota that is used up in a smaller share of its window than this is shared with others.
 const EARLY: f64 = 0.75;
 
@@ -37,6 +41,8 @@ pub(super) struct Quota {
     count: Count,
     /// What the refusal that led to the present pause teaches.
     lesson: Option<Lesson>,
+    /// Whether a refusal was waited for and nothing learnt from it.
+    forgave: bool,
     /// Calls sent before then say nothing about the present pace.
     fresh: Instant,
     way: Way,
@@ -70,6 +76,7 @@ impl Quota {
             patience: WINDOW,
             count: Count::new(now),
             lesson: None,
+            forgave: false,
             fresh: now,
             way: Way::default(),
             told: Told::default(),
@@ -162,6 +169,9 @@ impl Quota {
         self.count = Count::new(now);
         match (self.lesson.take(), &mut self.pace) {
             (Some(lesson), Some(pace)) => pace.learn(lesson, now),
+            (Some(lesson), None) if lesson.let_through < HANDFUL && !self.forgave => {
+                self.forgave = true;
+            }
             (Some(lesson), None) => self.pace = Some(Pace::learnt(lesson, now)),
             (None, _) => {}
         }
