@@ -37,7 +37,9 @@ impl<C: Cmdb> Run<'_, C> {
             Call::Probe => {
                 let query = judge_query(&reply, self.proven);
                 self.slow_down(query_cause(query), &reply, sent_at, now);
-                self.outage.probe_landed(!is_silent(query), now);
+                for (slot, charge) in self.outage.probe_landed(!is_silent(query), now) {
+                    self.rows.life_mut(slot).give_back(charge);
+                }
             }
         }
     }
