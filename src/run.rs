@@ -32,7 +32,7 @@ use crate::journal::{Journal, JournalError};
 use crate::models::{Admission, Models};
 use crate::options::{EngineOptions, Rate};
 use crate::outage::Outage;
-use crate::outcome::{Outcome, Record, Status};
+use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::pacer::{Hold, Pacer};
 use crate::plan::{Plan, Planned};
 use crate::settle::Policy;
@@ -417,6 +417,18 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 Admission::Known(number, model) => (number, model),
                 Admission::Wanted => return,
                 Admission::Refused(reason, message) => {
+                    let may_exist = match plan {
+                        Plan::LookUpFirst { .. } | Plan::Delete { sent: true, .. } => true,
+                        Plan::Send | Plan::Delete { .. } | Plan::Carry(_) => false,
+                    };
+                    // Without its model association a row can't be looked up.
+                    let (reason, message) = if may_exist && row.link.is_ok() {
+                        let message =
+                            format!("an earlier call for it may have been executed: {message}");
+                        (Reason::OutcomeUnknown, message)
+                    } else {
+                        (reason, message)
+                    };
                     self.write_down_staged(Outcome::bad(reason, message, 0, (self.clock)()));
                     continue;
                 }

@@ -20,7 +20,7 @@ use crate::journal::replay::{self, Replay};
 use crate::manifest::{Head, Work};
 use crate::options::Format;
 use crate::outcome::{Outcome, Record, Status};
-use crate::plan::Planned;
+use crate::plan::{Plan, Planned};
 use crate::progress::Screen;
 use crate::results::reader::Reader;
 use crate::results::{self, Outcomes, ResultsError};
@@ -42,19 +42,24 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
         Site::Finished(manifest) => {
             write(args, format, &manifest.head.files, Reader::open(&args.results)?)
         }
-        Site::Free | Site::Stranger => Err(Failure::new(
-            Exit::Input,
-            format!("{}: there is no run, finished or not", args.results.display()),
-        )),
+        Site::Free | Site::Stranger => Err(nothing_there(&args.results)),
     }
+}
+
+fn nothing_there(results: &Path) -> Failure {
+    let message = format!("{}: there is no run, finished or not", results.display());
+    Failure::new(Exit::Input, message)
 }
 
 fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Failure> {
     let journal = journal::path_for(&args.results);
-    let replay = replay::replay(&journal, |_| {})?;
-    let head = replay.head.clone().unwrap_or_else(|| unreachable!("a journal with lines has one"));
-    let files = head.files.clone();
+    // Outcomes first: of a run that is at work meanwhile, a row that is sent now is in doubt at worst.
     let outcomes = Outcomes::of_journal(&journal)?;
+    let replay = replay::replay(&journal, |_| {})?;
+    let Some(head) = replay.head.clone() else {
+        return Err(nothing_there(&args.results));
+    };
+    let files = head.files.clone();
     match rows_of(&head) {
         Ok(rows) => {
             let all = Filled { rows, outcomes: outcomes.peekable(), replay };
@@ -130,9 +135,9 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
     type Item = Result<Record, ResultsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let row = match self.rows.next() {
+        let Planned { row, plan } = match self.rows.next() {
             None => return self.outcomes.next(),
-            Some(Ok(Planned { row, .. })) => row,
+            Some(Ok(planned)) => planned,
             Some(Err(error)) => {
                 return Some(Err(ResultsError::Unreadable {
                     path: "the input".into(),
@@ -147,12 +152,17 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
         if let Some(next) = self.outcomes.next_if(has_outcome) {
             return Some(next);
         }
-        let status = if row.ordinal < self.replay.marked_through {
-            Status::InDoubt
-        } else {
-            Status::NotAttempted
+        let was_marked = row.ordinal < self.replay.marked_through;
+        let outcome = match plan {
+            Plan::Carry(outcome) => outcome,
+            Plan::Send | Plan::Delete { .. } if !was_marked => {
+                Outcome::open(Status::NotAttempted, String::new())
+            }
+            // A row that the parent run left in doubt is so without a mark, too.
+            Plan::Send | Plan::Delete { .. } | Plan::LookUpFirst { .. } => {
+                Outcome::open(Status::InDoubt, String::new())
+            }
         };
-        let outcome = Outcome::open(status, String::new());
         let (ordinal, file, line, cells) = (row.ordinal, row.file, row.line, row.cells);
         Some(Ok(Record { ordinal, file, line, cells, outcome }))
     }
