@@ -54,17 +54,17 @@ pub enum ClearError {
 /// Frees the path: everything a run left there is moved aside (`….old`), or removed.
 pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     let journal = journal::path_for(results);
-    // Held while everything moves, so that no run is at work on what is moved.
-    let _lock = if journal.exists() {
-        let lock = disk::open_locked(&journal)
-            .map_err(|error| ClearError::Refused { path: journal.clone(), error })?;
-        Some(lock.ok_or_else(|| ClearError::Held(results.to_owned()))?)
-    } else {
-        None
-    };
-    for path in [results.to_owned(), manifest::path_for(results), journal] {
-        let done =
-            if keep { std::fs::rename(&path, old(&path)) } else { std::fs::remove_file(&path) };
+    // Held while everything moves, so that no run is at work on what is moved, or begins meanwhile.
+    let refused = |error| ClearError::Refused { path: journal.clone(), error };
+    let lock = disk::open_locked(&journal).map_err(refused)?;
+    let lock = lock.ok_or_else(|| ClearError::Held(results.to_owned()))?;
+    let is_empty = lock.metadata().map_err(refused)?.len() == 0;
+    for path in [results.to_owned(), manifest::path_for(results), journal.clone()] {
+        let done = if keep && !(path == journal && is_empty) {
+            std::fs::rename(&path, old(&path))
+        } else {
+            std::fs::remove_file(&path)
+        };
         match done {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(ClearError::Refused { path, error });

@@ -173,8 +173,33 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::association::Cells;
     use crate::manifest::FORMAT;
+    use crate::outcome::Reason;
     use crate::target::Entrance;
+
+    #[test]
+    fn rows_that_an_unfinished_rerun_carries_over_keep_what_the_parent_run_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        let outcomes = [
+            Outcome::good(Status::Created, 7, 1, 1),
+            Outcome::bad(Reason::Throttled, String::new(), 1, 1),
+            Outcome::bad(Reason::OutcomeUnknown, String::new(), 1, 1),
+        ];
+        let records = (0..).zip(outcomes).map(|(ordinal, outcome)| {
+            let cells = Cells::new(["a", "1", "2", ""]);
+            Ok(Record { ordinal, file: 0, line: ordinal + 2, cells, outcome })
+        });
+        results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
+        let rows = Rows::of_results(&path, &InputConfig::default(), Choice::default()).unwrap();
+        let (outcomes, replay) = (std::iter::empty().peekable(), Replay::default());
+        let all = Filled { rows, outcomes, replay };
+        let said: Vec<_> = all.map(|record| record.unwrap().outcome).collect();
+        assert_eq!((said[0].status, said[0].association_id), (Status::Created, Some(7)));
+        assert_eq!(said[1].status, Status::NotAttempted);
+        assert_eq!(said[2].status, Status::InDoubt);
+    }
 
     #[test]
     fn the_rows_of_a_run_with_several_inputs_are_read_as_it_read_them() {

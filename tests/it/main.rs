@@ -4,5 +4,6 @@
 
 mod check;
 mod docs;
+mod unfinished;
 mod verify;
 mod wire;
