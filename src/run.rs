@@ -160,7 +160,9 @@ struct Run<'a, C> {
     permitted: bool,
     /// Rows refused for lack of permission while nothing proves that it is theirs alone.
     forbidden: Vec<(usize, Outcome)>,
+    /// Triples a look-up now, and at most: halved where that many are not answered or refused.
     find_limit: usize,
+    find_most: usize,
     /// What the last call said that brought nothing forward.
     trouble: String,
     largest_id: i64,
@@ -218,6 +220,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             permitted: false,
             forbidden: Vec::new(),
             find_limit: TRIPLES,
+            find_most: TRIPLES,
             trouble: "nothing yet".to_owned(),
             largest_id,
             failed: 0,

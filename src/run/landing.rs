@@ -244,6 +244,7 @@ impl<C: Cmdb> Run<'_, C> {
         match query {
             Query::Answered if found.is_some() => {
                 self.proven = true;
+                self.find_limit = (self.find_limit * 2).min(self.find_most);
                 if self.rows.writes.is_empty() {
                     self.answered_by_server();
                 }
@@ -255,6 +256,7 @@ impl<C: Cmdb> Run<'_, C> {
             }
             Query::Rejected => {
                 self.find_limit = (slots.len() / 2).max(1);
+                self.find_most = self.find_limit;
                 self.look_again(slots, now, now);
             }
             Query::Forbidden => self.stop_with(
@@ -273,6 +275,9 @@ impl<C: Cmdb> Run<'_, C> {
                     for &slot in slots.iter().take(3) {
                         self.unanswered(slot, 0, now);
                     }
+                }
+                if silent {
+                    self.find_limit = (slots.len() / 2).max(1);
                 }
                 self.tally.calls.retries += 1;
                 let wait = Backoff::NO_ANSWER.wait(2, &mut self.rng);

@@ -41,3 +41,28 @@ async fn a_row_that_may_have_been_sent_is_never_said_not_to_exist_unlooked() {
         assert_eq!(record.outcome.reason, Some(Reason::OutcomeUnknown));
     }
 }
+
+/// A server that is too slow for look-ups of many triples.
+struct Slow<'a>(&'a Sandbox);
+
+impl Cmdb for Slow<'_> {
+    async fn call(&self, request: Request) -> Reply {
+        if matches!(&request, Request::Find(find) if find.any_of.len() > 50) {
+            std::future::pending::<()>().await;
+        }
+        self.0.call(request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_ups_that_are_too_large_for_the_server_become_smaller() {
+    let rows = (0..4000).map(|n| row(n, name_of(Mapping::ManyToMany), n + 1, n + 1)).collect();
+    let world = World::new(rows, Faults::none(), 1);
+    let mut rng = StdRng::seed_from_u64(1);
+    world.process_killed_after(Duration::from_millis(600), &mut rng).await;
+    let back = world.read_back();
+    assert!(back.marked_through > back.settled.len() + 200);
+    let finish = world.process_on(&Slow(&world.sandbox)).await.unwrap();
+    assert_eq!(finish.halt, None);
+    world.check().unwrap();
+}
