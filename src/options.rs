@@ -34,12 +34,17 @@ pub enum OptionError {
     Duration,
 }
 
+/// Rates that a clock of nanoseconds can keep.
+const RATES: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+/// No duration is longer, so that it can be added to any time.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// How many calls a second, at most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
     /// No ceiling of ours.
     Unlimited,
-    /// Calls a second; positive and finite.
+    /// Calls a second, from one in two weeks to a million.
     PerSecond(f64),
 }
 
@@ -58,7 +63,7 @@ impl FromStr for Rate {
         };
         let number: f64 = number.parse().map_err(|_| OptionError::Rate)?;
         let rate = number / seconds;
-        if !rate.is_normal() || rate < 0.0 {
+        if !RATES.contains(&rate) {
             return Err(OptionError::Rate);
         }
         Ok(Self::PerSecond(rate))
@@ -279,10 +284,11 @@ pub fn without_userinfo(text: &str) -> Cow<'_, str> {
 
 /// A duration: humantime's spelling, or a bare number of seconds.
 pub fn duration(text: &str) -> Result<Duration, OptionError> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(Duration::from_secs(seconds));
-    }
-    humantime::parse_duration(text).map_err(|_| OptionError::Duration)
+    let duration = match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    duration.filter(|duration| *duration <= LONGEST).ok_or(OptionError::Duration)
 }
 
 /// A duration for people, to the second: `2h 3m 4s`.
@@ -420,7 +426,7 @@ mod tests {
         for (text, seconds) in [("40", 40), ("40s", 40), ("15m", 900), ("1h30m", 5_400)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "x", "-1", "1.5"] {
+        for text in ["", "x", "-1", "1.5", "18446744073709551615", "101years"] {
             assert_eq!(duration(text), Err(OptionError::Duration), "{text}");
         }
     }

@@ -6,6 +6,9 @@
 //! and what these rows were charged is given back. *Open*: nothing goes but a probe, at growing
 //! pauses. A probe that is answered leads to *trial*: one call at a time, until a row's call is
 //! answered. A row that fails alone, while the probe answers, stays charged: it is the row.
+//!
+//! Where fewer rows are under way, three calls in a row without an answer are a suspicion: it opens,
+//! too, and the probe decides whose fault it was, the server's or the rows'.
 
 use std::time::Duration;
 
@@ -16,6 +19,8 @@ use crate::conflict::Slot;
 
 /// So many distinct rows without an answer make an outage.
 const ROWS: usize = 3;
+/// So many calls without an answer, of however few rows, are worth a probe.
+const CALLS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -45,13 +50,21 @@ pub struct Outage {
     state: State,
     /// Rows that got no answer since the last answer, and what each was charged for it.
     streak: FxHashMap<Slot, u32>,
+    /// Calls of rows that got no answer since the last answer.
+    silent: u32,
     pause: Duration,
     next: Option<Instant>,
 }
 
 impl Default for Outage {
     fn default() -> Self {
-        Self { state: State::Closed, streak: FxHashMap::default(), pause: FIRST_PAUSE, next: None }
+        Self {
+            state: State::Closed,
+            streak: FxHashMap::default(),
+            silent: 0,
+            pause: FIRST_PAUSE,
+            next: None,
+        }
     }
 }
 
@@ -83,21 +96,23 @@ impl Outage {
         self.state = State::Trial { trying: true };
     }
 
-    /// The probe's end.
-    pub fn probe_landed(&mut self, answered: bool, now: Instant) {
+    /// The probe's end. Returns what is to be given back to whom.
+    pub fn probe_landed(&mut self, answered: bool, now: Instant) -> Vec<(Slot, u32)> {
         if answered {
             self.streak.clear();
             self.state = State::Trial { trying: false };
             self.next = None;
-        } else {
-            self.state = State::Open { probing: false };
-            self.lengthen(now);
+            return Vec::new();
         }
+        self.state = State::Open { probing: false };
+        self.lengthen(now);
+        self.streak.drain().collect()
     }
 
     /// A row's call was answered, with whatever: no outage. True where one has just ended.
     pub fn answered(&mut self) -> bool {
         self.streak.clear();
+        self.silent = 0;
         let ended = matches!(self.state, State::Trial { .. });
         if ended {
             *self = Self::default();
@@ -120,21 +135,29 @@ impl Outage {
     /// A row's call got no answer, and the row was charged `charge` for it. Returns what is to be
     /// given back to whom.
     pub fn unanswered(&mut self, slot: Slot, charge: u32, now: Instant) -> Vec<(Slot, u32)> {
-        if let State::Open { .. } = self.state {
+        let open = matches!(self.state, State::Open { .. });
+        if open && self.streak.is_empty() {
             return vec![(slot, charge)];
         }
         *self.streak.entry(slot).or_default() += charge;
+        self.silent += 1;
         if let State::Trial { trying } = &mut self.state {
             *trying = false;
             self.lengthen(now);
         }
-        if self.streak.len() < ROWS {
-            return Vec::new();
-        }
-        if self.state == State::Closed {
+        let closed = self.state == State::Closed;
+        if closed {
             self.next = Some(now + self.pause);
         }
-        self.state = State::Open { probing: false };
+        if self.streak.len() < ROWS {
+            if closed && self.silent >= CALLS {
+                self.state = State::Open { probing: false };
+            }
+            return Vec::new();
+        }
+        if !open {
+            self.state = State::Open { probing: false };
+        }
         self.streak.drain().collect()
     }
 
@@ -159,12 +182,28 @@ mod tests {
         let now = Instant::now();
         assert_eq!(outage.unanswered(7, 1, now), []);
         assert_eq!(outage.unanswered(7, 1, now), [], "one row alone is no outage");
-        assert_eq!(outage.unanswered(8, 1, now), []);
+        assert_eq!(outage.unanswered(8, 1, now), [], "two rows are a suspicion");
         let mut back = outage.unanswered(9, 1, now);
         back.sort_unstable();
         assert_eq!(back, [(7, 2), (8, 1), (9, 1)]);
         assert_eq!(outage.unanswered(10, 1, now), [(10, 1)], "what lands later is given back too");
         assert_eq!(outage.may(now), May::Wait(Some(now + FIRST_PAUSE)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_fails_alone_gets_its_attempts_back_just_when_the_probe_fails_too() {
+        for answered in [true, false] {
+            let mut outage = Outage::default();
+            let now = Instant::now();
+            for _ in 0..CALLS {
+                assert!(!outage.is_on());
+                assert_eq!(outage.unanswered(7, 1, now), []);
+            }
+            assert_eq!(outage.may(now), May::Wait(Some(now + FIRST_PAUSE)));
+            outage.probe_sent();
+            let back = outage.probe_landed(answered, now);
+            assert_eq!(back, if answered { vec![] } else { vec![(7, CALLS)] });
+        }
     }
 
     #[tokio::test(start_paused = true)]

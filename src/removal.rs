@@ -122,6 +122,7 @@ impl Removal {
     pub fn on_found(&mut self, found: &[Found], now: Instant, rng: &mut impl Rng) -> Step {
         let here = found.iter().any(|found| found.id == self.id && self.is_same(found));
         let other = found.iter().find(|found| (found.id == self.id) != self.is_same(found));
+        let is_another_s = found.iter().any(|found| found.id == self.id && !self.is_same(found));
         match (here, other) {
             (true, _) if !self.sent => Step::Create(now),
             (true, _) => {
@@ -134,7 +135,7 @@ impl Removal {
                 }
                 Step::Create(now + self.wait(rng))
             }
-            (false, _) if self.sent => {
+            (false, _) if self.sent && !is_another_s => {
                 let outcome = Outcome::good(Status::Deleted, self.id, self.attempts, 0);
                 Step::Settle(Outcome { request_id: self.told.request_id.clone(), ..outcome })
             }
@@ -296,5 +297,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn going_on_after_a_kill_takes_what_is_gone_as_deleted() {
         assert_eq!(settled(look(&mut removal(true), &[])), (Status::Deleted, None));
+        let recreated = settled(look(&mut removal(true), &[found(9, 1, 2)]));
+        assert_eq!(recreated, (Status::Deleted, None));
+        let never_ours = settled(look(&mut removal(true), &[found(7, 3, 4)]));
+        assert_eq!(never_ours, (Status::Failed, Some(Reason::NotTheSame)));
     }
 }

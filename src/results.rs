@@ -80,11 +80,15 @@ impl ResultsError {
     }
 }
 
+/// How well a line claims an id, best first: an answer that named it (0) before one that was lost (1),
+/// then the place in the input.
+type Claim = (u8, u64);
+
 /// The outcomes of a journal, in input order.
 pub struct Outcomes {
     sorted: Sorted,
-    /// For each id that a `recovered` line claims: the first line that claims it.
-    claims: FxHashMap<i64, u64>,
+    /// For each id that a `recovered` line claims: the line whose claim counts.
+    claims: FxHashMap<i64, Claim>,
     folder: PathBuf,
 }
 
@@ -104,7 +108,7 @@ impl Outcomes {
                 failed.get_or_insert(error);
             }
             if let Some(id) = replay::claim(body, &[Status::Recovered]) {
-                claims.insert(id, u64::MAX);
+                claims.insert(id, (u8::MAX, u64::MAX));
             }
         })?;
         if let Some(error) = failed {
@@ -112,10 +116,12 @@ impl Outcomes {
         }
         if !claims.is_empty() {
             replay::outcomes(journal, |row, body| {
-                if let Some(id) = replay::claim(body, &[Status::Created, Status::Recovered])
-                    && let Some(first) = claims.get_mut(&id)
-                {
-                    *first = row.min(*first);
+                for (rank, status) in (0..).zip([Status::Created, Status::Recovered]) {
+                    if let Some(id) = replay::claim(body, &[status])
+                        && let Some(best) = claims.get_mut(&id)
+                    {
+                        *best = (rank, row).min(*best);
+                    }
                 }
             })?;
         }
@@ -123,13 +129,14 @@ impl Outcomes {
         Ok(Self { sorted, claims, folder })
     }
 
-    /// Within a run an id is `created` or `recovered` on one line only, the first: two lines of the
-    /// same triple may both have been found after a crash.
+    /// Within a run an id is `created` or `recovered` on one line only: two lines of the same triple
+    /// may both have been found after a crash, and what a rerun finds may be what another line of the
+    /// parent run created. Who knows that it created it keeps the claim, else the first.
     fn demote(&self, record: &mut Record) {
         let outcome = &mut record.outcome;
         if let (Status::Created | Status::Recovered, Some(id)) =
             (outcome.status, outcome.association_id)
-            && self.claims.get(&id).is_some_and(|first| *first != record.ordinal)
+            && self.claims.get(&id).is_some_and(|(_, row)| *row != record.ordinal)
         {
             outcome.status = Status::Existed;
         }
@@ -273,11 +280,35 @@ fn draft_of(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::association::Cells;
+    use crate::journal::Journal;
     use crate::outcome::Outcome;
 
     fn record(ordinal: u64) -> Record {
         let outcome = Outcome::open(Status::NotAttempted, String::new());
         Record { ordinal, file: 0, line: ordinal + 2, cells: Cells::default(), outcome }
+    }
+
+    #[test]
+    fn an_id_is_claimed_by_the_line_that_created_it_else_by_the_first_that_found_it() {
+        use Status::{Created, Existed, Recovered};
+        for (found, written) in [
+            ([Recovered, Recovered, Existed], [Recovered, Existed, Existed]),
+            ([Created, Recovered, Existed], [Created, Existed, Existed]),
+            ([Recovered, Created, Recovered], [Existed, Created, Existed]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("r.csv.journal");
+            let file = std::sync::Arc::new(File::create(&path).unwrap());
+            let mut journal = Journal::new(path.clone(), Box::new(file), 0, 0);
+            for (ordinal, status) in (0..).zip(found) {
+                let outcome = Outcome::good(status, 7, 1, 1);
+                journal.outcome(&Record { outcome, ..record(ordinal) });
+            }
+            journal.flush().unwrap();
+            let outcomes = Outcomes::of_journal(&path).unwrap();
+            let statuses: Vec<_> = outcomes.map(|record| record.unwrap().outcome.status).collect();
+            assert_eq!(statuses, written);
+        }
     }
 
     #[test]

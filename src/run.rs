@@ -32,7 +32,7 @@ use crate::journal::{Journal, JournalError};
 use crate::models::{Admission, Models};
 use crate::options::{EngineOptions, Rate};
 use crate::outage::Outage;
-use crate::outcome::{Outcome, Record, Status};
+use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::pacer::{Hold, Pacer};
 use crate::plan::{Plan, Planned};
 use crate::settle::Policy;
@@ -162,7 +162,9 @@ struct Run<'a, C> {
     permitted: bool,
     /// Rows refused for lack of permission while nothing proves that it is theirs alone.
     forbidden: Vec<(usize, Outcome)>,
+    /// Triples a look-up now, and at most: halved where that many are not answered or refused.
     find_limit: usize,
+    find_most: usize,
     /// What the last call said that brought nothing forward.
     trouble: String,
     largest_id: i64,
@@ -221,6 +223,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             permitted: false,
             forbidden: Vec::new(),
             find_limit: TRIPLES,
+            find_most: TRIPLES,
             trouble: "nothing yet".to_owned(),
             largest_id,
             failed: 0,
@@ -432,6 +435,18 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 Admission::Known(number, model) => (number, model),
                 Admission::Wanted => return,
                 Admission::Refused(reason, message) => {
+                    let may_exist = match plan {
+                        Plan::LookUpFirst { .. } | Plan::Delete { sent: true, .. } => true,
+                        Plan::Send | Plan::Delete { .. } | Plan::Carry(_) => false,
+                    };
+                    // Without its model association a row can't be looked up.
+                    let (reason, message) = if may_exist && row.link.is_ok() {
+                        let message =
+                            format!("an earlier call for it may have been executed: {message}");
+                        (Reason::OutcomeUnknown, message)
+                    } else {
+                        (reason, message)
+                    };
                     self.write_down_staged(Outcome::bad(reason, message, 0, (self.clock)()));
                     continue;
                 }

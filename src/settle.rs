@@ -278,9 +278,9 @@ impl Life {
             self.doubt = None;
         } else if let Some(taken) = self.taken {
             if let Some(id) = found.iter().filter(|f| self.is_in_the_way(f)).map(|f| f.id).min() {
-                let mapping = self.model.mapping.as_str();
+                let rule = if self.model.guessed { "mapping" } else { self.model.mapping.as_str() };
                 self.told.message = format!(
-                    "association {id} is in the way of the {mapping} rule; {}",
+                    "association {id} is in the way of the {rule} rule; {}",
                     self.told.message
                 );
                 return self.end_badly(Reason::MappingConflict);
@@ -319,6 +319,11 @@ impl Life {
         let same_target = found.bk_asst_inst_id == link.asst_inst_id.get();
         *found.bk_obj_asst_id == *link.obj_asst_id
             && match self.model.mapping {
+                // Where the rule is not known it may be 1:n, under which a source may have many: that one
+                // of them is in the way is the last thing to believe.
+                Mapping::OneToOne if self.model.guessed => {
+                    same_target || (same_source && self.looked + 1 >= LOOKS_AT_TAKEN)
+                }
                 Mapping::OneToOne => same_source || same_target,
                 Mapping::OneToMany => same_target,
                 Mapping::ManyToMany => false,
@@ -523,6 +528,30 @@ mod tests {
         assert!(life.before_create(&POLICY).is_some());
         life.give_back(2);
         assert_eq!(life.before_create(&POLICY), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn under_a_guessed_rule_an_association_of_the_same_source_need_not_be_in_the_way() {
+        let taken = || {
+            let (mut life, _) = life(Mapping::OneToOne, &Plan::Send, 0);
+            Arc::make_mut(&mut life.model).guessed = true;
+            verdict(&mut life, Verdict::LookUp(Taken::Side));
+            life
+        };
+        let (same_source, same_target) = (found(5, 1, 9), found(6, 8, 2));
+        let outcome = settled(look(&mut taken(), &[same_source.clone(), same_target]));
+        assert!(outcome.message.starts_with("association 6 is in the way of the mapping rule"));
+        // Its own association, which a lagging read does not show at first.
+        let mut own = taken();
+        assert!(matches!(look(&mut own, &[same_source.clone()]), Step::LookUp(_)));
+        let outcome = settled(look(&mut own, &[same_source.clone(), found(7, 1, 2)]));
+        assert_eq!((outcome.status, outcome.association_id), (Status::Existed, Some(7)));
+        let mut real = taken();
+        for _ in 1..LOOKS_AT_TAKEN {
+            assert!(matches!(look(&mut real, &[same_source.clone()]), Step::LookUp(_)));
+        }
+        let outcome = settled(look(&mut real, &[same_source]));
+        assert_eq!(outcome.reason, Some(Reason::MappingConflict));
     }
 
     #[tokio::test(start_paused = true)]

@@ -55,18 +55,15 @@ pub enum ClearError {
 /// on), or removed.
 pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     let journal = journal::path_for(results);
-    // Held while everything moves, so that no run is at work on what is moved.
-    let _lock = if journal.exists() {
-        let lock = disk::open_locked(&journal)
-            .map_err(|error| ClearError::Refused { path: journal.clone(), error })?;
-        Some(lock.ok_or_else(|| ClearError::Held(results.to_owned()))?)
-    } else {
-        None
-    };
-    let paths = [results.to_owned(), manifest::path_for(results), journal];
+    // Held while everything moves, so that no run is at work on what is moved, or begins meanwhile.
+    let refused = |error| ClearError::Refused { path: journal.clone(), error };
+    let lock = disk::open_locked(&journal).map_err(refused)?;
+    let lock = lock.ok_or_else(|| ClearError::Held(results.to_owned()))?;
+    let is_empty = lock.metadata().map_err(refused)?.len() == 0;
+    let paths = [results.to_owned(), manifest::path_for(results), journal.clone()];
     let aside = aside(&paths);
     for path in paths {
-        let done = if keep {
+        let done = if keep && !(path == journal && is_empty) {
             std::fs::rename(&path, with_ending(&path, &aside))
         } else {
             std::fs::remove_file(&path)

@@ -410,10 +410,17 @@ pub struct Found {
     /// Of which model association.
     #[serde(default)]
     pub bk_obj_asst_id: String,
-    /// The source.
+    /// The source. A server leaves a 0 out (contract section 7); what is no id equals none.
+    #[serde(default, deserialize_with = "any_integer")]
     pub bk_inst_id: u64,
     /// The target.
+    #[serde(default, deserialize_with = "any_integer")]
     pub bk_asst_inst_id: u64,
+}
+
+/// A number below 0 becomes one above all ids.
+fn any_integer<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    i64::deserialize(d).map(i64::cast_unsigned)
 }
 
 /// What a batch says of its items.
@@ -525,4 +532,22 @@ fn lenient_text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Er
         Text::Text(text) => Some(text),
         Text::Other(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stray_association_in_a_look_up_hides_none_of_the_others() {
+        let answer = br#"{"result":true,"code":0,"data":[{"id":5,"bk_asst_inst_id":2},
+            {"id":6,"bk_obj_asst_id":"a","bk_inst_id":-1,"bk_asst_inst_id":2},
+            {"id":7,"bk_obj_asst_id":"a","bk_inst_id":1,"bk_asst_inst_id":2}]}"#;
+        let found = Envelope::parse(answer).unwrap().found().unwrap();
+        let sources: Vec<_> = found.iter().map(|found| InstId::new(found.bk_inst_id)).collect();
+        assert!(sources[0].is_err() && sources[1].is_err());
+        assert_eq!((found[2].id, sources[2]), (7, InstId::new(1)));
+        let garbled = br#"{"result":true,"code":0,"data":[{"id":7,"bk_inst_id":"x"}]}"#;
+        assert_eq!(Envelope::parse(garbled).unwrap().found(), None);
+    }
 }

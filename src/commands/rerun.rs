@@ -20,6 +20,7 @@ use crate::summary::Kind;
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     let manifest = parent_of(&args.results)?;
+    refuse_undo(&args.results, manifest.as_ref())?;
     let config = resolve_with(
         typed,
         manifest.as_ref().map(|found| as_parent(&args.results, found)).as_ref(),
@@ -43,6 +44,24 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         }),
     };
     road.go(|| Ok(Rows::of_results(&args.results, &road.files, &config.input, choice)?))
+}
+
+/// A rerun creates what is missing: of an undo's rows, what that deleted.
+fn refuse_undo(results: &Path, manifest: Option<&Manifest>) -> Result<(), Failure> {
+    let is_undo = match manifest {
+        Some(manifest) => manifest.head.work == Work::Undo,
+        None => Reader::open(results)?
+            .map_while(Result::ok)
+            .any(|record| record.outcome.status == Status::Deleted),
+    };
+    if !is_undo {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} are the results of an undo, and a rerun creates: to delete what is left, give the undo again \
+         with another -o",
+        results.display()
+    )))
 }
 
 /// The manifest of the run that wrote these results; `None` where it is lost.

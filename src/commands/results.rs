@@ -20,7 +20,7 @@ use crate::journal::replay::{self, Replay};
 use crate::manifest::{Head, Work};
 use crate::options::Format;
 use crate::outcome::{Outcome, Record, Status};
-use crate::plan::Planned;
+use crate::plan::{Plan, Planned};
 use crate::progress::Screen;
 use crate::results::reader::Reader;
 use crate::results::{self, Outcomes, ResultsError};
@@ -42,19 +42,24 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
         Site::Finished(manifest) => {
             write(args, format, &manifest.head.files, Reader::open(&args.results)?)
         }
-        Site::Free | Site::Stranger => Err(Failure::new(
-            Exit::Input,
-            format!("{}: there is no run, finished or not", args.results.display()),
-        )),
+        Site::Free | Site::Stranger => Err(nothing_there(&args.results)),
     }
+}
+
+fn nothing_there(results: &Path) -> Failure {
+    let message = format!("{}: there is no run, finished or not", results.display());
+    Failure::new(Exit::Input, message)
 }
 
 fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Failure> {
     let journal = journal::path_for(&args.results);
-    let replay = replay::replay(&journal, |_| {})?;
-    let head = replay.head.clone().unwrap_or_else(|| unreachable!("a journal with lines has one"));
-    let files = head.files.clone();
+    // Outcomes first: of a run that is at work meanwhile, a row that is sent now is in doubt at worst.
     let outcomes = Outcomes::of_journal(&journal)?;
+    let replay = replay::replay(&journal, |_| {})?;
+    let Some(head) = replay.head.clone() else {
+        return Err(nothing_there(&args.results));
+    };
+    let files = head.files.clone();
     match rows_of(&head) {
         Ok(rows) => {
             let all = Filled { rows, outcomes: outcomes.peekable(), replay };
@@ -133,9 +138,9 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
     type Item = Result<Record, ResultsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let row = match self.rows.next() {
+        let Planned { row, plan } = match self.rows.next() {
             None => return self.outcomes.next(),
-            Some(Ok(Planned { row, .. })) => row,
+            Some(Ok(planned)) => planned,
             Some(Err(error)) => {
                 return Some(Err(ResultsError::Unreadable {
                     path: "the input".into(),
@@ -150,12 +155,17 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
         if let Some(next) = self.outcomes.next_if(has_outcome) {
             return Some(next);
         }
-        let status = if self.replay.may_have_been_sent(row.ordinal) {
-            Status::InDoubt
-        } else {
-            Status::NotAttempted
+        let may_be_sent = self.replay.may_have_been_sent(row.ordinal);
+        let outcome = match plan {
+            Plan::Carry(outcome) => outcome,
+            Plan::Send | Plan::Delete { .. } if !may_be_sent => {
+                Outcome::open(Status::NotAttempted, String::new())
+            }
+            // A row that the parent run left in doubt is so without a mark, too.
+            Plan::Send | Plan::Delete { .. } | Plan::LookUpFirst { .. } => {
+                Outcome::open(Status::InDoubt, String::new())
+            }
         };
-        let outcome = Outcome::open(status, String::new());
         let (ordinal, file, line, cells) = (row.ordinal, row.file, row.line, row.cells);
         Some(Ok(Record { ordinal, file, line, cells, outcome }))
     }
@@ -166,8 +176,34 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::association::Cells;
     use crate::manifest::FORMAT;
+    use crate::outcome::Reason;
     use crate::target::Entrance;
+
+    #[test]
+    fn rows_that_an_unfinished_rerun_carries_over_keep_what_the_parent_run_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        let outcomes = [
+            Outcome::good(Status::Created, 7, 1, 1),
+            Outcome::bad(Reason::Throttled, String::new(), 1, 1),
+            Outcome::bad(Reason::OutcomeUnknown, String::new(), 1, 1),
+        ];
+        let records = (0..).zip(outcomes).map(|(ordinal, outcome)| {
+            let cells = Cells::new(["a", "1", "2", ""]);
+            Ok(Record { ordinal, file: 0, line: ordinal + 2, cells, outcome })
+        });
+        results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
+        let rows =
+            Rows::of_results(&path, &[], &InputConfig::default(), Choice::default()).unwrap();
+        let (outcomes, replay) = (std::iter::empty().peekable(), Replay::default());
+        let all = Filled { rows, outcomes, replay };
+        let said: Vec<_> = all.map(|record| record.unwrap().outcome).collect();
+        assert_eq!((said[0].status, said[0].association_id), (Status::Created, Some(7)));
+        assert_eq!(said[1].status, Status::NotAttempted);
+        assert_eq!(said[2].status, Status::InDoubt);
+    }
 
     #[test]
     fn the_rows_of_a_run_with_several_inputs_are_read_as_it_read_them() {

@@ -248,27 +248,28 @@ impl Road<'_> {
 
     fn settle(&self, path: &Path, rows: Rows, mut opened: Opened) -> Result<Exit, Failure> {
         let runtime = runtime()?;
-        let mut end = opened.replay.end.take();
-        let mut halt = None;
-        if end.is_none() {
-            let finish = match runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(()))) {
+        // Where an earlier process settled every row, nothing is left to send; the input is read all
+        // the same, since another input would be another run.
+        let earlier = opened.replay.end.take();
+        let Finish { halt, ended } =
+            match runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(()))) {
                 Ok(finish) => finish,
                 Err(failure) => {
                     let Failure { exit, message } = failure;
+                    if !opened.may_have_written() {
+                        remove(opened.journal.path())?;
+                    }
                     self.summarize(&opened.tally, exit, Some(path), Some(&message));
                     return Ok(exit);
                 }
             };
-            halt = finish.halt;
-            end = finish.ended.filter(|_| halt.is_none()).map(|ended| EndEntry {
-                rows: ended.rows,
-                inputs: ended.digests,
-                finished_at: now(),
-            });
-            if let Some(end) = &end {
-                opened.journal.end_of_run(end);
-                runtime.block_on(opened.journal.settle())?;
-            }
+        let end = ended.filter(|_| halt.is_none()).map(|ended| match earlier {
+            Some(earlier) if earlier.rows == ended.rows => earlier,
+            _ => EndEntry { rows: ended.rows, inputs: ended.digests, finished_at: now() },
+        });
+        if let Some(end) = &end {
+            opened.journal.end_of_run(end);
+            runtime.block_on(opened.journal.settle())?;
         }
         let Some(end) = end else {
             if !opened.may_have_written() {

@@ -35,7 +35,9 @@ impl<C: Cmdb> Run<'_, C> {
             Call::Probe => {
                 let query = judge_query(&reply, self.proven);
                 self.slow_down(query_cause(query), &reply, sent_at, now);
-                self.outage.probe_landed(!is_silent(query), now);
+                for (slot, charge) in self.outage.probe_landed(!is_silent(query), now) {
+                    self.rows.life_mut(slot).give_back(charge);
+                }
             }
         }
     }
@@ -240,6 +242,7 @@ impl<C: Cmdb> Run<'_, C> {
         match query {
             Query::Answered if found.is_some() => {
                 self.proven = true;
+                self.find_limit = (self.find_limit * 2).min(self.find_most);
                 if self.rows.writes.is_empty() {
                     self.answered_by_server();
                 }
@@ -251,6 +254,7 @@ impl<C: Cmdb> Run<'_, C> {
             }
             Query::Rejected => {
                 self.find_limit = (slots.len() / 2).max(1);
+                self.find_most = self.find_limit;
                 self.look_again(slots, now, now);
             }
             Query::Forbidden => self.stop_with(
@@ -269,6 +273,9 @@ impl<C: Cmdb> Run<'_, C> {
                     for &slot in slots.iter().take(3) {
                         self.unanswered(slot, 0, now);
                     }
+                }
+                if silent {
+                    self.find_limit = (slots.len() / 2).max(1);
                 }
                 self.tally.calls.retries += 1;
                 let wait = Backoff::NO_ANSWER.wait(2, &mut self.rng);

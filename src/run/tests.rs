@@ -2,6 +2,7 @@
 
 mod collisions;
 mod disk;
+mod doubts;
 mod matrix;
 mod weather;
 mod world;

@@ -21,7 +21,8 @@ pub fn next_step(
     match exit {
         Exit::Ok if kind == Kind::Check => import_instead(again),
         Exit::SomeFailed | Exit::AllRetryable if kind == Kind::Check => None,
-        Exit::SomeFailed if kind == Kind::Undo && tally.retryable() == 0 => None,
+        // A rerun creates: an undo's rows are for another undo of the same results.
+        Exit::SomeFailed | Exit::AllRetryable if kind == Kind::Undo => None,
         Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
         Exit::SomeFailed | Exit::AllRetryable => {
             let mut next = vec!["bkassoc".to_owned(), "rerun".to_owned()];
@@ -143,6 +144,7 @@ mod tests {
             (Kind::Import, Exit::Interrupted, &none, "b import a.csv", Some("b import a.csv")),
             (Kind::Import, Exit::Held, &none, "b import a.csv", None),
             (Kind::Undo, Exit::SomeFailed, &hopeless, "b undo a.csv", None),
+            (Kind::Undo, Exit::AllRetryable, &retryable, "b undo a.csv", None),
             (Kind::Check, Exit::Ok, &none, "b check a.csv --offline -v", Some("b import a.csv -v")),
             (Kind::Check, Exit::Ok, &none, "b import a.csv -n", Some("b import a.csv")),
             (Kind::Check, Exit::Ok, &none, "b import a.csv -nv", None),

@@ -21,5 +21,6 @@ mod sandbox;
 mod secrets;
 mod sites;
 mod stops;
+mod unfinished;
 mod verify;
 mod wire;

@@ -84,11 +84,16 @@ impl Cleaner {
     }
 }
 
-/// A secret as it is, inside JSON, and inside a URL (captures-esb 1.17 echoes a token so).
+/// A secret as it is, inside JSON, inside HTML, and inside a URL (captures-esb 1.17 echoes a token so).
 fn forms(secret: &str) -> Vec<String> {
     let quoted = serde_json::to_string(secret).expect("a text is plain JSON");
     let json = &quoted[1..quoted.len() - 1];
     let mut forms = vec![secret.to_owned(), json.to_owned(), ascii_json(json)];
+    for (quote, apostrophe) in [("&quot;", "&#39;"), ("&#34;", "&#39;"), ("&quot;", "&#x27;")] {
+        let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        forms.push(html.clone());
+        forms.push(html.replace('"', quote).replace('\'', apostrophe));
+    }
     for space in ["%20", "+"] {
         for digits in [b"0123456789ABCDEF", b"0123456789abcdef"] {
             forms.push(percent_encoded(secret, space, digits));
@@ -157,14 +162,17 @@ mod tests {
 
     #[test]
     fn a_secret_is_masked_in_every_form_it_may_travel_in() {
-        let secret = "p\"w/ü+";
+        let secret = "p\"w/ü+&'<";
         let cleaner = cleaner(secret);
         for text in [
             secret,
-            r#"p\"w/ü+"#,
-            r#"p\"w/\u00fc+"#,
-            "p%22w%2F%C3%BC%2B",
-            "p%22w%2f%c3%bc%2b",
+            r#"p\"w/ü+&'<"#,
+            r#"p\"w/\u00fc+&'<"#,
+            "p%22w%2F%C3%BC%2B%26%27%3C",
+            "p%22w%2f%c3%bc%2b%26%27%3c",
+            "p\"w/ü+&amp;'&lt;",
+            "p&quot;w/ü+&amp;&#x27;&lt;",
+            "p&#34;w/ü+&amp;&#39;&lt;",
             "tok/en 1",
             "tok%2Fen%201",
             "tok%2fen+1",

@@ -202,3 +202,29 @@ async fn a_lost_answer_on_a_bound_side_holds_back_what_collides_and_nothing_else
     assert!(sent(900)[0] >= first[1], "a colliding row went while the first was in doubt");
     assert!(sent(100)[0] < Duration::from_secs(2), "a row that collides with nothing waited");
 }
+
+/// Rows that wait for each other go one at a time: no three of them can fail together.
+#[tokio::test(start_paused = true)]
+async fn an_outage_spends_no_row_of_a_queue_in_which_one_row_goes_at_a_time() {
+    let kinds: [fn() -> Weather; 2] =
+        [|| Weather::Refuses, || Weather::Says(code::ESB_BACKEND, LOGIN_DOWN)];
+    for (kind, weather) in kinds.into_iter().enumerate() {
+        for rows in [1, 2, 40] {
+            let name = name_of(Mapping::OneToMany);
+            let rows = (0..rows).map(|n| row(n, name, n + 1, 1)).collect();
+            let mut world = World::new(rows, Faults::none(), 1);
+            world.options.max_attempts = 3;
+            // The model is asked for at 0.
+            let sky = Sky::over(&world.sandbox, |at, _| match at.as_millis() {
+                10..600_000 => weather(),
+                _ => Weather::Fine,
+            });
+            assert_eq!(world.process_on(&sky).await.unwrap().halt, None, "{kind}");
+            let counts = world.check().unwrap();
+            assert_eq!(counts[&Status::Created], 1, "{kind}: {counts:?}");
+            assert!(world.records().iter().all(|record| {
+                !record.outcome.retryable && record.outcome.reason != Some(Reason::Unavailable)
+            }));
+        }
+    }
+}

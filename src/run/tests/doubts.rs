@@ -1,0 +1,68 @@
+//! What a run says of rows that an earlier process may have sent.
+
+use std::time::Duration;
+
+use super::super::*;
+use super::world::{World, name_of, row};
+use crate::association::Mapping;
+use crate::outcome::Reason;
+use crate::sandbox::Sandbox;
+use crate::sandbox::faults::Faults;
+use crate::wire::{Answer, Envelope};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+/// A server that no longer shows its model associations to this app.
+struct Blind<'a>(&'a Sandbox);
+
+impl Cmdb for Blind<'_> {
+    async fn call(&self, request: Request) -> Reply {
+        if !matches!(request, Request::Models(_)) {
+            return self.0.call(request).await;
+        }
+        let none = serde_json::value::to_raw_value::<[(); 0]>(&[]).unwrap();
+        let envelope = Some(Envelope::new(true, 0, "success", none));
+        Reply::Answered(Answer { status: 200, envelope, ..Answer::default() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_may_have_been_sent_is_never_said_not_to_exist_unlooked() {
+    let rows = (0..10).map(|n| row(n, name_of(Mapping::ManyToMany), n + 1, n + 1)).collect();
+    let world = World::new(rows, Faults::none(), 1);
+    let mut rng = StdRng::seed_from_u64(1);
+    // The rows' creates are under way.
+    world.process_killed_after(Duration::from_millis(35), &mut rng).await;
+    assert_eq!(world.read_back().marked_through, 10);
+    world.process_on(&Blind(&world.sandbox)).await.unwrap();
+    let records = world.records();
+    assert_eq!(records.len(), 10);
+    for record in records {
+        assert_eq!(record.outcome.reason, Some(Reason::OutcomeUnknown));
+    }
+}
+
+/// A server that is too slow for look-ups of many triples.
+struct Slow<'a>(&'a Sandbox);
+
+impl Cmdb for Slow<'_> {
+    async fn call(&self, request: Request) -> Reply {
+        if matches!(&request, Request::Find(find) if find.any_of.len() > 50) {
+            std::future::pending::<()>().await;
+        }
+        self.0.call(request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_ups_that_are_too_large_for_the_server_become_smaller() {
+    let rows = (0..4000).map(|n| row(n, name_of(Mapping::ManyToMany), n + 1, n + 1)).collect();
+    let world = World::new(rows, Faults::none(), 1);
+    let mut rng = StdRng::seed_from_u64(1);
+    world.process_killed_after(Duration::from_millis(600), &mut rng).await;
+    let back = world.read_back();
+    assert!(back.marked_through > back.settled.len() + 200);
+    let finish = world.process_on(&Slow(&world.sandbox)).await.unwrap();
+    assert_eq!(finish.halt, None);
+    world.check().unwrap();
+}
