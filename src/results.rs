@@ -89,6 +89,7 @@ pub struct Outcomes {
     sorted: Sorted,
     /// For each id that a `recovered` line claims: the line whose claim counts.
     claims: FxHashMap<i64, Claim>,
+    journal: PathBuf,
     folder: PathBuf,
 }
 
@@ -126,7 +127,7 @@ impl Outcomes {
             })?;
         }
         let sorted = sorter.sorted().map_err(unwritable)?;
-        Ok(Self { sorted, claims, folder })
+        Ok(Self { sorted, claims, journal: journal.to_owned(), folder })
     }
 
     /// Within a run an id is `created` or `recovered` on one line only: two lines of the same triple
@@ -147,15 +148,18 @@ impl Iterator for Outcomes {
     type Item = Result<Record, ResultsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.sorted.next()?;
-        Some(
-            item.map_err(|error| ResultsError::Unwritable { path: self.folder.clone(), error })
-                .map(|(_, body)| {
-                    let mut record = replay::record(&body);
-                    self.demote(&mut record);
-                    record
-                }),
-        )
+        let (row, body) = match self.sorted.next()? {
+            Ok(item) => item,
+            Err(error) => {
+                return Some(Err(ResultsError::Unwritable { path: self.folder.clone(), error }));
+            }
+        };
+        let Some(mut record) = replay::record(&body) else {
+            let what = format!("the outcome of row {row} can't be read");
+            return Some(Err(JournalError::Foreign { path: self.journal.clone(), what }.into()));
+        };
+        self.demote(&mut record);
+        Some(Ok(record))
     }
 }
 

@@ -543,12 +543,12 @@ mod tests {
         assert!(outcome.message.starts_with("association 6 is in the way of the mapping rule"));
         // Its own association, which a lagging read does not show at first.
         let mut own = taken();
-        assert!(matches!(look(&mut own, &[same_source.clone()]), Step::LookUp(_)));
+        assert!(matches!(look(&mut own, std::slice::from_ref(&same_source)), Step::LookUp(_)));
         let outcome = settled(look(&mut own, &[same_source.clone(), found(7, 1, 2)]));
         assert_eq!((outcome.status, outcome.association_id), (Status::Existed, Some(7)));
         let mut real = taken();
         for _ in 1..LOOKS_AT_TAKEN {
-            assert!(matches!(look(&mut real, &[same_source.clone()]), Step::LookUp(_)));
+            assert!(matches!(look(&mut real, std::slice::from_ref(&same_source)), Step::LookUp(_)));
         }
         let outcome = settled(look(&mut real, &[same_source]));
         assert_eq!(outcome.reason, Some(Reason::MappingConflict));

@@ -322,10 +322,11 @@ impl Envelope {
         self.message.as_deref().or(self.bk_error_msg.as_deref()).unwrap_or_default()
     }
 
-    /// Whether it says success twice. Where result and code disagree, it says neither.
+    /// Whether it says success twice. Where result and code disagree, or the codes under both keys,
+    /// it says neither.
     pub fn succeeded(&self) -> Option<bool> {
         match (self.result, self.code()) {
-            (Some(true), Some(0)) => Some(true),
+            (Some(true), Some(0)) if self.bk_error_code.unwrap_or(0) == 0 => Some(true),
             (Some(false) | None, Some(code)) if code != 0 => Some(false),
             _ => None,
         }
@@ -358,7 +359,7 @@ impl Envelope {
         let mut answer = BatchAnswer::default();
         let mut named = HashMap::new();
         for (place, id) in data.success_created.unwrap_or_default() {
-            let (Ok(place), Some(id)) = (place.parse(), id.0.filter(|id| *id > 0)) else {
+            let (Some(place), Some(id)) = (place_of(&place), id.0.filter(|id| *id > 0)) else {
                 continue;
             };
             *named.entry(id).or_insert(0) += 1;
@@ -366,14 +367,15 @@ impl Envelope {
         }
         answer.created.retain(|_, id| named[id] == 1);
         let refused = data.error_msg.unwrap_or_default();
-        answer.refused = refused.into_keys().filter_map(|place| place.parse().ok()).collect();
+        answer.refused = refused.into_keys().filter_map(|place| place_of(&place)).collect();
         Some(answer)
     }
 
-    /// What a look-up found. `None` where the answer can't be trusted; JSON's null is an empty list
-    /// (a nil slice in Go).
+    /// What a look-up found, less what has an id below 1. `None` where the answer can't be trusted;
+    /// JSON's null is an empty list (a nil slice in Go).
     pub fn found(&self) -> Option<Vec<Found>> {
-        self.data_as::<Option<Vec<Found>>>().map(Option::unwrap_or_default)
+        let found = self.data_as::<Option<Vec<Found>>>()?.unwrap_or_default();
+        Some(found.into_iter().filter(|found| found.id > 0).collect())
     }
 
     /// The model associations of an answer; entries of a shape unknown to us are left out.
@@ -430,6 +432,12 @@ pub struct BatchAnswer {
     pub created: HashMap<usize, i64>,
     /// Items that were refused.
     pub refused: HashSet<usize>,
+}
+
+/// A batch item's place, in the one spelling that a server writes: `+1` and `01` would be the same
+/// place under a second key.
+fn place_of(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|place: &usize| place.to_string() == text)
 }
 
 /// An id, or nothing where it is no integer.
@@ -549,5 +557,40 @@ mod tests {
         assert_eq!((found[2].id, sources[2]), (7, InstId::new(1)));
         let garbled = br#"{"result":true,"code":0,"data":[{"id":7,"bk_inst_id":"x"}]}"#;
         assert_eq!(Envelope::parse(garbled).unwrap().found(), None);
+    }
+
+    fn with_data(data: &str) -> Envelope {
+        let data = RawValue::from_string(data.to_owned()).unwrap();
+        Envelope::new(true, 0, "", data)
+    }
+
+    #[test]
+    fn codes_that_disagree_say_neither_yes_nor_no() {
+        let succeeded = |codes: &str| {
+            let body = format!(r#"{{"result":true,{codes},"data":{{"id":5}}}}"#);
+            Envelope::parse(body.as_bytes()).unwrap().succeeded()
+        };
+        assert_eq!(succeeded(r#""code":0,"bk_error_code":0"#), Some(true));
+        assert_eq!(succeeded(r#""code":0,"bk_error_code":1199014"#), None);
+        assert_eq!(succeeded(r#""code":1199014,"bk_error_code":0"#), None);
+    }
+
+    #[test]
+    fn a_batch_item_goes_by_one_spelling_of_its_place() {
+        let answer = with_data(
+            r#"{"success_created":{"1":7,"+1":8,"01":9," 2":10},"error_msg":{"3":"no","+4":"no"}}"#,
+        );
+        let batch = answer.batch().unwrap();
+        assert_eq!(batch.created, HashMap::from([(1, 7)]));
+        assert_eq!(batch.refused, HashSet::from([3]));
+    }
+
+    #[test]
+    fn a_look_up_finds_nothing_that_has_an_id_below_1() {
+        let found = |id| {
+            with_data(&format!(r#"[{{"id":{id},"bk_inst_id":1,"bk_asst_inst_id":2}}]"#)).found()
+        };
+        assert_eq!(found(5).map(|found| found.len()), Some(1));
+        assert_eq!((found(0), found(-5)), (Some(vec![]), Some(vec![])));
     }
 }

@@ -159,6 +159,25 @@ async fn a_row_with_two_outcomes_or_without_a_mark_is_damage() {
     }
 }
 
+#[tokio::test]
+async fn whole_lines_that_are_missing_before_a_sync_are_damage() {
+    let bytes = written().await;
+    let text = String::from_utf8(bytes).unwrap();
+    for lost in ["{\"opened\"", "{\"outcome\":{\"row\":2,", "{\"synced\""] {
+        let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let at = lines.iter().position(|line| line.contains(lost)).unwrap();
+        lines.remove(at);
+        let error = read(lines.concat().as_bytes()).unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { .. }), "{lost}: {error}");
+    }
+}
+
+#[test]
+fn an_outcome_that_another_version_wrote_is_no_record() {
+    let body = br#"{"outcome":{"row":3,"line":5,"cells":["a","1","2",""],"status":"unheard-of"}}"#;
+    assert_eq!(replay::record(body), None);
+}
+
 proptest! {
     #[test]
     fn settled_is_a_set(ordinals in prop::collection::vec(0..60u64, 0..80)) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -141,6 +142,10 @@ impl Reader {
                 if line.is_empty() {
                     return Ok(None);
                 }
+                if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
+                    let what = format!("line {number}: longer than {} MiB", LONGEST_LINE >> 20);
+                    return Err(BadLine::new(None, &what));
+                }
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
@@ -184,15 +189,9 @@ impl Reader {
             file,
         ] = texts;
         let bad = |name: &str, text: &str| self.fail(at, format!("column {name}: {text:?}"));
-        let number = |name: &str, text: &str| -> Result<Option<i64>, ResultsError> {
-            if text.is_empty() {
-                return Ok(None);
-            }
-            text.parse().map(Some).map_err(|_| bad(name, text))
-        };
         let outcome = Outcome {
             status: Status::parse(&status).ok_or_else(|| bad("status", &status))?,
-            association_id: number("association_id", &id)?,
+            association_id: number(&id).map_err(|_| bad("association_id", &id))?,
             reason: match reason.as_str() {
                 "" => None,
                 text => Some(Reason::parse(text).ok_or_else(|| bad("reason", text))?),
@@ -202,9 +201,9 @@ impl Reader {
                 "false" | "" => false,
                 text => return Err(bad("retryable", text)),
             },
-            code: number("code", &code)?,
+            code: number(&code).map_err(|_| bad("code", &code))?,
             message,
-            attempts: number("attempts", &attempts)?.unwrap_or(0) as u32,
+            attempts: number(&attempts).map_err(|_| bad("attempts", &attempts))?.unwrap_or(0),
             request_id: Some(request_id).filter(|id| !id.is_empty()),
             finished_at: match finished_at.as_str() {
                 "" => 0,
@@ -214,7 +213,7 @@ impl Reader {
                     .as_millisecond(),
             },
         };
-        let line = number("line", &line)?.ok_or_else(|| bad("line", ""))? as u64;
+        let line = line.parse().map_err(|_| bad("line", &line))?;
         let cells = Cells::new([&asst, &inst, &target, &biz]);
         let file = self.file(file);
         let ordinal = self.ordinal;
@@ -236,6 +235,11 @@ impl Reader {
     }
 }
 
+/// A cell's number; an empty cell has none.
+fn number<T: FromStr>(text: &str) -> Result<Option<T>, T::Err> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
 impl Iterator for Reader {
     type Item = Result<Record, ResultsError>;
 
@@ -249,3 +253,6 @@ impl Iterator for Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
