@@ -55,7 +55,9 @@ pub enum Step {
 /// A call for the row that may have been executed.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
-    sent_at: Instant,
+    /// When it was given up. Not when it was sent: what a stalled network held back may have reached
+    /// the server only then.
+    since: Instant,
 }
 
 /// A row that is not settled.
@@ -119,7 +121,7 @@ impl Life {
         if let Plan::LookUpFirst { floor } = plan {
             life.floor = *floor;
             life.doubted = true;
-            life.doubt = Some(Doubt { sent_at: started });
+            life.doubt = Some(Doubt { since: started });
             return (life, Step::LookUp(started));
         }
         (life, Step::Create(started))
@@ -174,7 +176,6 @@ impl Life {
         &mut self,
         verdict: Verdict,
         told: Told,
-        sent_at: Instant,
         now: Instant,
         rng: &mut impl Rng,
     ) -> Step {
@@ -194,7 +195,7 @@ impl Life {
                 self.charge(cause);
                 self.unknown_codes += u32::from(cause == Cause::UnknownCode);
                 self.taken = None;
-                self.doubt = Some(Doubt { sent_at });
+                self.doubt = Some(Doubt { since: now });
                 self.doubted = true;
                 Step::LookUp(now)
             }
@@ -232,12 +233,12 @@ impl Life {
 
     /// A batch with the row in it may have been executed. Charges nothing: it need not be the row's
     /// doing. After the second time it goes singly.
-    pub fn on_batch_lost(&mut self, told: Told, sent_at: Instant, now: Instant) -> Step {
+    pub fn on_batch_lost(&mut self, told: Told, now: Instant) -> Step {
         self.told = told;
         self.unpaid += 1;
         self.lost_batches += 1;
         self.single = self.lost_batches >= 2;
-        self.doubt = Some(Doubt { sent_at });
+        self.doubt = Some(Doubt { since: now });
         self.doubted = true;
         Step::LookUp(now)
     }
@@ -271,7 +272,7 @@ impl Life {
             return self.go_singly(now);
         }
         if let Some(doubt) = self.doubt {
-            let believed_at = doubt.sent_at + policy.settle_after;
+            let believed_at = doubt.since + policy.settle_after;
             if asked_at < believed_at {
                 return Step::LookUp(believed_at);
             }
@@ -430,7 +431,7 @@ mod tests {
 
     fn verdict(life: &mut Life, verdict: Verdict) -> Step {
         let now = Instant::now();
-        life.on_verdict(verdict, Told::default(), now, now, &mut StdRng::seed_from_u64(1))
+        life.on_verdict(verdict, Told::default(), now, &mut StdRng::seed_from_u64(1))
     }
 
     fn look(life: &mut Life, found: &[Found]) -> Step {
