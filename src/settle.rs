@@ -16,6 +16,9 @@ use crate::retry::Backoff;
 use crate::verdict::{Cause, Taken, Verdict};
 use crate::wire::{Found, Pattern};
 
+/// Overloads that charge nothing. After each the server has answered a look-up and the row has waited:
+/// where it fails at this row still, it is the row.
+const OVERLOADS: u32 = 6;
 /// Empty look-ups after the server said "taken", before the create is tried again.
 const LOOKS_AT_TAKEN: u32 = 5;
 
@@ -70,6 +73,7 @@ pub struct Life {
     attempts: u32,
     /// Calls that charged nothing: they lengthen the waits.
     unpaid: u32,
+    overloads: u32,
     doubt: Option<Doubt>,
     /// Whether a call of ours was ever in doubt.
     doubted: bool,
@@ -105,6 +109,7 @@ impl Life {
             model,
             attempts: 0,
             unpaid: 0,
+            overloads: 0,
             doubt: None,
             doubted: false,
             floor: largest_id,
@@ -125,6 +130,11 @@ impl Life {
             return (life, Step::LookUp(started));
         }
         (life, Step::Create(started))
+    }
+
+    /// Creates charged so far.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// Takes back what an outage cost the row.
@@ -279,10 +289,8 @@ impl Life {
             self.doubt = None;
         } else if let Some(taken) = self.taken {
             if let Some(id) = found.iter().filter(|f| self.is_in_the_way(f)).map(|f| f.id).min() {
-                let rule = match self.model.guessed {
-                    true => "mapping",
-                    false => self.model.mapping.as_str(),
-                };
+                let known = self.model.mapping.as_str();
+                let rule = if self.model.guessed { "mapping" } else { known };
                 self.told.message = format!(
                     "association {id} is in the way of the {rule} rule; {}",
                     self.told.message
@@ -337,7 +345,12 @@ impl Life {
     fn charge(&mut self, cause: Cause) {
         self.cause = Some(cause);
         match cause {
-            Cause::Throttled | Cause::Overload => self.unpaid += 1,
+            Cause::Overload if self.overloads < OVERLOADS => {
+                self.overloads += 1;
+                self.unpaid += 1;
+            }
+            Cause::Throttled => self.unpaid += 1,
+            Cause::Overload => self.attempts += 1,
             Cause::NoAnswer | Cause::Locked | Cause::Unclear | Cause::UnknownCode => {
                 self.attempts += 1;
             }
@@ -547,12 +560,12 @@ mod tests {
         assert!(outcome.message.starts_with("association 6 is in the way of the mapping rule"));
         // Its own association, which a lagging read does not show at first.
         let mut own = taken();
-        assert!(matches!(look(&mut own, &[same_source.clone()]), Step::LookUp(_)));
+        assert!(matches!(look(&mut own, std::slice::from_ref(&same_source)), Step::LookUp(_)));
         let outcome = settled(look(&mut own, &[same_source.clone(), found(7, 1, 2)]));
         assert_eq!((outcome.status, outcome.association_id), (Status::Existed, Some(7)));
         let mut real = taken();
         for _ in 1..LOOKS_AT_TAKEN {
-            assert!(matches!(look(&mut real, &[same_source.clone()]), Step::LookUp(_)));
+            assert!(matches!(look(&mut real, std::slice::from_ref(&same_source)), Step::LookUp(_)));
         }
         let outcome = settled(look(&mut real, &[same_source]));
         assert_eq!(outcome.reason, Some(Reason::MappingConflict));

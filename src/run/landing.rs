@@ -59,8 +59,10 @@ impl<C: Cmdb> Run<'_, C> {
             self.proven = true;
         }
         let Life::Create(life) = self.rows.life_mut(slot) else { return };
+        let before = life.attempts();
         let step = life.on_verdict(verdict, told(reply), now, &mut self.rng);
-        self.note_cause(slot, cause, reply, sent_at, now);
+        let charge = life.attempts() - before;
+        self.note_cause(slot, cause, charge, reply, sent_at, now);
         match (verdict, step) {
             (Verdict::Failed(Reason::Forbidden), Step::Settle(outcome)) if !self.permitted => {
                 self.hold_forbidden(slot, outcome, reply);
@@ -166,7 +168,8 @@ impl<C: Cmdb> Run<'_, C> {
         }
         let Life::Delete(removal) = self.rows.life_mut(slot) else { return };
         let step = removal.on_deletion(verdict, told(reply), now, &mut self.rng);
-        self.note_cause(slot, cause, reply, sent_at, now);
+        let charge = u32::from(cause == Some(Cause::NoAnswer));
+        self.note_cause(slot, cause, charge, reply, sent_at, now);
         self.take_step(slot, step, now);
     }
 
@@ -175,15 +178,14 @@ impl<C: Cmdb> Run<'_, C> {
         &mut self,
         slot: usize,
         cause: Option<Cause>,
+        charge: u32,
         reply: &Reply,
         sent_at: Instant,
         now: Instant,
     ) {
         self.slow_down(cause, reply, sent_at, now);
         match cause {
-            Some(cause @ (Cause::NoAnswer | Cause::Overload)) => {
-                self.unanswered(slot, u32::from(cause == Cause::NoAnswer), now);
-            }
+            Some(Cause::NoAnswer | Cause::Overload) => self.unanswered(slot, charge, now),
             _ => self.answered_by_server(),
         }
         if cause.is_some() {

@@ -130,3 +130,27 @@ async fn a_row_is_never_under_way_twice_however_late_the_network_delivers() {
     assert_eq!(stalled.together.get(), 1);
     assert_eq!(world.records()[0].outcome.status, Status::Recovered);
 }
+
+/// A server that fails at one row with an HTTP 500 without a number, each time.
+struct Fails<'a>(&'a Sandbox);
+
+impl Cmdb for Fails<'_> {
+    async fn call(&self, request: Request) -> Reply {
+        match &request {
+            Request::Create(link) if link.association.inst_id.get() == 7 => {
+                let envelope = Envelope::parse(br#"{"result":false,"data":null,"message":"no"}"#);
+                Reply::Answered(Answer { status: 500, envelope, ..Answer::default() })
+            }
+            _ => self.0.call(request).await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_at_which_the_server_always_fails_without_a_number_is_settled_in_the_end() {
+    let rows = (0..10).map(|n| row(n, name_of(Mapping::ManyToMany), n + 1, n + 1)).collect();
+    let world = World::new(rows, Faults::none(), 1);
+    let finish = world.process_on(&Fails(&world.sandbox)).await.unwrap();
+    assert_eq!(finish.halt, None);
+    assert_eq!(world.records()[6].outcome.reason, Some(Reason::OutcomeUnknown));
+}
