@@ -324,7 +324,7 @@ pub fn resolve(
         environment,
     )?;
     let engine = engine(&parts);
-    if engine.settle_after >= engine.max_outage {
+    if parts.settling.is_some() && engine.settle_after >= engine.max_outage {
         warnings.push(
             "--settle-after is not shorter than --max-outage: rows in doubt wait so long that the run \
              ends with exit 6 before they are settled"
