@@ -324,6 +324,13 @@ pub fn resolve(
         environment,
     )?;
     let engine = engine(&parts);
+    if parts.settling.is_some() && engine.settle_after >= engine.max_outage {
+        warnings.push(
+            "--settle-after is not shorter than --max-outage: rows in doubt wait so long that the run \
+             ends with exit 6 before they are settled"
+                .to_owned(),
+        );
+    }
     let input = InputConfig {
         require_biz_id: engine.send_biz_id && parts.business.is_some(),
         default_biz_id: parts.business.and_then(|business| business.biz_id),

@@ -16,6 +16,9 @@ use crate::retry::Backoff;
 use crate::verdict::{Cause, Taken, Verdict};
 use crate::wire::{Found, Pattern};
 
+/// Overloads that charge nothing. After each the server has answered a look-up and the row has waited:
+/// where it fails at this row still, it is the row.
+const OVERLOADS: u32 = 6;
 /// Empty look-ups after the server said "taken", before the create is tried again.
 const LOOKS_AT_TAKEN: u32 = 5;
 
@@ -55,7 +58,9 @@ pub enum Step {
 /// A call for the row that may have been executed.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
-    sent_at: Instant,
+    /// When it was given up. Not when it was sent: what a stalled network held back may have reached
+    /// the server only then.
+    since: Instant,
 }
 
 /// A row that is not settled.
@@ -68,6 +73,7 @@ pub struct Life {
     attempts: u32,
     /// Calls that charged nothing: they lengthen the waits.
     unpaid: u32,
+    overloads: u32,
     doubt: Option<Doubt>,
     /// Whether a call of ours was ever in doubt.
     doubted: bool,
@@ -103,6 +109,7 @@ impl Life {
             model,
             attempts: 0,
             unpaid: 0,
+            overloads: 0,
             doubt: None,
             doubted: false,
             floor: largest_id,
@@ -119,10 +126,15 @@ impl Life {
         if let Plan::LookUpFirst { floor } = plan {
             life.floor = *floor;
             life.doubted = true;
-            life.doubt = Some(Doubt { sent_at: started });
+            life.doubt = Some(Doubt { since: started });
             return (life, Step::LookUp(started));
         }
         (life, Step::Create(started))
+    }
+
+    /// Creates charged so far.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// Takes back what an outage cost the row.
@@ -174,7 +186,6 @@ impl Life {
         &mut self,
         verdict: Verdict,
         told: Told,
-        sent_at: Instant,
         now: Instant,
         rng: &mut impl Rng,
     ) -> Step {
@@ -194,7 +205,7 @@ impl Life {
                 self.charge(cause);
                 self.unknown_codes += u32::from(cause == Cause::UnknownCode);
                 self.taken = None;
-                self.doubt = Some(Doubt { sent_at });
+                self.doubt = Some(Doubt { since: now });
                 self.doubted = true;
                 Step::LookUp(now)
             }
@@ -232,12 +243,12 @@ impl Life {
 
     /// A batch with the row in it may have been executed. Charges nothing: it need not be the row's
     /// doing. After the second time it goes singly.
-    pub fn on_batch_lost(&mut self, told: Told, sent_at: Instant, now: Instant) -> Step {
+    pub fn on_batch_lost(&mut self, told: Told, now: Instant) -> Step {
         self.told = told;
         self.unpaid += 1;
         self.lost_batches += 1;
         self.single = self.lost_batches >= 2;
-        self.doubt = Some(Doubt { sent_at });
+        self.doubt = Some(Doubt { since: now });
         self.doubted = true;
         Step::LookUp(now)
     }
@@ -271,7 +282,7 @@ impl Life {
             return self.go_singly(now);
         }
         if let Some(doubt) = self.doubt {
-            let believed_at = doubt.sent_at + policy.settle_after;
+            let believed_at = doubt.since + policy.settle_after;
             if asked_at < believed_at {
                 return Step::LookUp(believed_at);
             }
@@ -333,7 +344,12 @@ impl Life {
     fn charge(&mut self, cause: Cause) {
         self.cause = Some(cause);
         match cause {
-            Cause::Throttled | Cause::Overload => self.unpaid += 1,
+            Cause::Overload if self.overloads < OVERLOADS => {
+                self.overloads += 1;
+                self.unpaid += 1;
+            }
+            Cause::Throttled => self.unpaid += 1,
+            Cause::Overload => self.attempts += 1,
             Cause::NoAnswer | Cause::Locked | Cause::Unclear | Cause::UnknownCode => {
                 self.attempts += 1;
             }
@@ -427,7 +443,7 @@ mod tests {
 
     fn verdict(life: &mut Life, verdict: Verdict) -> Step {
         let now = Instant::now();
-        life.on_verdict(verdict, Told::default(), now, now, &mut StdRng::seed_from_u64(1))
+        life.on_verdict(verdict, Told::default(), now, &mut StdRng::seed_from_u64(1))
     }
 
     fn look(life: &mut Life, found: &[Found]) -> Step {

@@ -57,8 +57,10 @@ impl<C: Cmdb> Run<'_, C> {
             self.proven = true;
         }
         let Life::Create(life) = self.rows.life_mut(slot) else { return };
-        let step = life.on_verdict(verdict, told(reply), sent_at, now, &mut self.rng);
-        self.note_cause(slot, cause, reply, sent_at, now);
+        let before = life.attempts();
+        let step = life.on_verdict(verdict, told(reply), now, &mut self.rng);
+        let charge = life.attempts() - before;
+        self.note_cause(slot, cause, charge, reply, sent_at, now);
         match (verdict, step) {
             (Verdict::Failed(Reason::Forbidden), Step::Settle(outcome)) if !self.permitted => {
                 self.hold_forbidden(slot, outcome, reply);
@@ -93,7 +95,7 @@ impl<C: Cmdb> Run<'_, C> {
                 let items = answer.envelope.as_ref().and_then(Envelope::batch).unwrap_or_default();
                 self.proven = true;
                 self.batches.grow();
-                self.land_items(slots, &items, reply, sent_at, now);
+                self.land_items(slots, &items, reply, now);
             }
             (Batch::NoSuchPath, _) => {
                 tracing::warn!("this server has no batches: rows go singly");
@@ -109,7 +111,7 @@ impl<C: Cmdb> Run<'_, C> {
             }
             (Batch::Answered | Batch::InDoubt(_), _) => {
                 let told = told(reply);
-                self.each_of(slots, now, |life, _| life.on_batch_lost(told.clone(), sent_at, now));
+                self.each_of(slots, now, |life, _| life.on_batch_lost(told.clone(), now));
             }
             (Batch::Stop(stop), _) => {
                 self.stop_for(stop, reply);
@@ -119,14 +121,7 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     /// Items that an answer names are what it says; the others are in doubt.
-    fn land_items(
-        &mut self,
-        slots: &[usize],
-        items: &BatchAnswer,
-        reply: &Reply,
-        sent_at: Instant,
-        now: Instant,
-    ) {
+    fn land_items(&mut self, slots: &[usize], items: &BatchAnswer, reply: &Reply, now: Instant) {
         let told = told(reply);
         for (place, &slot) in slots.iter().enumerate() {
             let Life::Create(life) = self.rows.life_mut(slot) else { continue };
@@ -137,7 +132,7 @@ impl<C: Cmdb> Run<'_, C> {
                     life.on_batch_created(id, told.request_id.clone())
                 }
                 None if items.refused.contains(&place) => life.on_batch_refused(now),
-                _ => life.on_batch_lost(told.clone(), sent_at, now),
+                _ => life.on_batch_lost(told.clone(), now),
             };
             self.take_step(slot, step, now);
         }
@@ -171,7 +166,8 @@ impl<C: Cmdb> Run<'_, C> {
         }
         let Life::Delete(removal) = self.rows.life_mut(slot) else { return };
         let step = removal.on_deletion(verdict, told(reply), now, &mut self.rng);
-        self.note_cause(slot, cause, reply, sent_at, now);
+        let charge = u32::from(cause == Some(Cause::NoAnswer));
+        self.note_cause(slot, cause, charge, reply, sent_at, now);
         self.take_step(slot, step, now);
     }
 
@@ -180,15 +176,14 @@ impl<C: Cmdb> Run<'_, C> {
         &mut self,
         slot: usize,
         cause: Option<Cause>,
+        charge: u32,
         reply: &Reply,
         sent_at: Instant,
         now: Instant,
     ) {
         self.slow_down(cause, reply, sent_at, now);
         match cause {
-            Some(cause @ (Cause::NoAnswer | Cause::Overload)) => {
-                self.unanswered(slot, u32::from(cause == Cause::NoAnswer), now);
-            }
+            Some(Cause::NoAnswer | Cause::Overload) => self.unanswered(slot, charge, now),
             _ => self.answered_by_server(),
         }
         if cause.is_some() {
