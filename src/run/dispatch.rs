@@ -30,7 +30,7 @@ impl<C: Cmdb> Run<'_, C> {
             return None;
         }
         if !self.has_call(may, now) {
-            let hold = if self.rows.is_empty() { Hold::Input } else { Hold::Collisions };
+            let hold = if self.rows.has_queues() { Hold::Collisions } else { Hold::Input };
             self.held = Some((now + DRAIN, hold));
             return None;
         }

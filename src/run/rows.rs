@@ -126,6 +126,8 @@ pub(super) struct Rows {
     /// What a row does first, by slot, while it stands behind others.
     first: Vec<Option<Place>>,
     conflicts: Conflicts,
+    /// How many rows stand behind others.
+    behind: usize,
     /// Ready to be created or deleted, first come, first served.
     pub(super) writes: VecDeque<usize>,
     /// Ready to be looked up.
@@ -144,6 +146,11 @@ impl Rows {
 
     pub(super) fn is_empty(&self) -> bool {
         self.slab.is_empty()
+    }
+
+    /// Whether any row stands behind others.
+    pub(super) fn has_queues(&self) -> bool {
+        self.behind > 0
     }
 
     pub(super) fn life(&self, slot: usize) -> &Life {
@@ -199,22 +206,27 @@ impl Rows {
             self.first.resize(slot + 1, None);
         }
         self.first[slot] = Some(place);
+        self.behind += 1;
         let association = self.slab[slot].life.association();
         if self.conflicts.enter(slot, number, mapping, association) {
             self.first[slot] = None;
+            self.behind -= 1;
             self.put(slot, place, now, now);
         }
     }
 
     /// A settled row makes room; rows that stood behind it may go.
     pub(super) fn leave(&mut self, slot: usize) -> Under {
-        let Self { conflicts, first, writes, looks, looks_since, .. } = self;
-        conflicts.leave(slot, |freed| match first[freed].take() {
-            Some(Place::Look) => {
-                looks.push_back(freed);
-                looks_since.get_or_insert_with(Instant::now);
+        let Self { conflicts, behind, first, writes, looks, looks_since, .. } = self;
+        conflicts.leave(slot, |freed| {
+            *behind -= 1;
+            match first[freed].take() {
+                Some(Place::Look) => {
+                    looks.push_back(freed);
+                    looks_since.get_or_insert_with(Instant::now);
+                }
+                _ => writes.push_back(freed),
             }
-            _ => writes.push_back(freed),
         });
         self.slab.remove(slot)
     }
