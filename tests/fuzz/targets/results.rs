@@ -108,7 +108,7 @@ fn check_bytes(name: &str, bytes: &[u8]) {
         return;
     };
     let mut records = Vec::new();
-    while let Some(record) = reader.next() {
+    for record in reader.by_ref() {
         match record {
             Ok(record) => records.push(record),
             Err(error) if error.is_of_a_line() => {}
