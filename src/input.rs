@@ -13,6 +13,7 @@ mod source;
 mod text;
 
 use std::collections::VecDeque;
+use std::io::Read;
 use std::path::Path;
 
 pub use encoding::{Encoding, UnknownEncoding};
@@ -25,6 +26,7 @@ use crate::options::Format;
 use columns::Columns;
 use csv::Table;
 use jsonl::Objects;
+use source::Raw;
 use text::Text;
 
 /// What is said about all inputs of a run. Nothing said means: find out.
@@ -80,14 +82,31 @@ impl Reader {
                 Waiting::Open(Box::new(lines))
             });
         }
-        Ok(Self {
+        Ok(Self::new(waiting, columns, options))
+    }
+
+    /// Reads one input that is no [`Source`], and its header. Messages call it `name`.
+    pub fn from_read(
+        name: &str,
+        from: impl Read + Send + 'static,
+        options: &InputOptions,
+    ) -> Result<Self, InputError> {
+        let columns = Columns::new(&options.map)?;
+        let text = Text::new(Raw::new(name.to_owned(), Box::new(from)), options.encoding, false)
+            .map_err(|error| InputError::Unreadable { file: name.to_owned(), error })?;
+        let lines = Lines::new(text, false, options, &columns)?;
+        Ok(Self::new([Waiting::Open(Box::new(lines))].into(), columns, options))
+    }
+
+    fn new(waiting: VecDeque<Waiting>, columns: Columns, options: &InputOptions) -> Self {
+        Self {
+            digests: Vec::with_capacity(waiting.len()),
             waiting,
             current: None,
             columns,
             rows: Rows::new(options.default_biz_id, options.require_biz_id),
             options: options.clone(),
-            digests: Vec::with_capacity(sources.len()),
-        })
+        }
     }
 
     /// The digests of the inputs that were read to their end: all of them, once iteration has

@@ -801,6 +801,21 @@ mod sources {
     }
 
     #[test]
+    fn bytes_from_elsewhere_are_read_as_a_file_s_are() {
+        let bytes = gzip(format!("{HEADER}a,1,2,3\nb,x,2,3\n").as_bytes());
+        let from = Cursor::new(bytes.clone());
+        let mut reader = Reader::from_read("there", from, &InputOptions::default()).unwrap();
+        let rows = reader.by_ref().collect::<Result<Vec<_>, _>>().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (there, digests) = collect(&[file(&folder, "there", bytes)]);
+        assert_eq!((rows.len(), &rows), (2, &there));
+        assert_eq!(reader.digests()[0].sha256, digests[0].sha256);
+        let error =
+            Reader::from_read("there", io::empty(), &InputOptions::default()).err().unwrap();
+        assert!(error.to_string().starts_with("there: no column"), "{error}");
+    }
+
+    #[test]
     fn a_reader_can_live_on_its_own_thread() {
         fn is_send<T: Send + 'static>() {}
         is_send::<Reader>();
