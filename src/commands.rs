@@ -4,6 +4,7 @@ pub mod check;
 pub mod completions;
 pub mod import;
 pub mod man;
+mod opened;
 pub mod rerun;
 pub mod results;
 mod road;
@@ -247,4 +248,9 @@ fn input_options(config: &InputConfig) -> Result<InputOptions, Failure> {
         default_biz_id: config.default_biz_id,
         require_biz_id: config.require_biz_id,
     })
+}
+
+/// RFC 3339, local time with its offset.
+fn now() -> String {
+    jiff::ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }

@@ -6,6 +6,7 @@
 //! called when nothing collides and the pacer lets them, and written down when they are settled.
 //! Knows nothing of files' formats or of HTTP.
 
+mod admission;
 mod batches;
 mod dispatch;
 mod landing;
@@ -22,25 +23,24 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep_until};
 
-use crate::association::Row;
 use crate::cmdb::Cmdb;
 use crate::contact;
 use crate::exit::Exit;
 pub use crate::exit::Halt;
 use crate::feed::{Ended, Feed};
 use crate::journal::{Journal, JournalError};
-use crate::models::{Admission, Models};
+use crate::models::Models;
 use crate::options::{EngineOptions, Rate};
 use crate::outage::Outage;
-use crate::outcome::{Outcome, Reason, Record, Status};
+use crate::outcome::{Outcome, Record};
 use crate::pacer::{Hold, Pacer};
-use crate::plan::{Plan, Planned};
+use crate::plan::Planned;
 use crate::settle::Policy;
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::wire::{Reply, Request};
 use batches::Batches;
-use rows::{Place, Rows, Under};
+use rows::{Place, Rows};
 
 /// Rows under way at most: waiting for a collision, a retry or a parked doubt included.
 pub const LOOK_AHEAD: usize = 8192;
@@ -293,6 +293,9 @@ impl<'a, C: Cmdb> Run<'a, C> {
                     while let Some(Some(landed)) = calls.next().now_or_never() {
                         self.land(landed);
                     }
+                    // Connections go back to the pool in tasks of their own: without a turn for
+                    // them the next calls would open new ones.
+                    tokio::task::yield_now().await;
                 }
                 result = async { sync.as_mut().expect("guarded").await }, if sync.is_some() => {
                     sync = None;
@@ -369,146 +372,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
 
     fn waits_for_server(&self) -> bool {
         !self.rows.is_empty() || self.asking || self.models.has_questions()
-    }
-
-    fn wants_rows(&self) -> bool {
-        // Rows that could go are enough when half a mark of them waits: what is marked and not sent
-        // is in doubt after a crash. Rows that can't go make room for others to overtake.
-        let ready = self.staged.len() + self.rows.writes.len();
-        let enough = self.batches.size().map_or(MARK / 2, |size| (size * 8).max(MARK / 2));
-        self.halt.is_none() && self.ended.is_none() && ready < enough
-    }
-
-    /// Takes rows from the reader and writes the mark that covers them.
-    fn stage(&mut self) {
-        if !self.wants_rows() {
-            return;
-        }
-        let rows = self.feed.take(self.next_mark);
-        if rows.is_empty() {
-            match self.feed.end() {
-                None => {}
-                Some(Ok(ended)) => {
-                    self.tally.input_ended = true;
-                    self.ended = Some(ended);
-                }
-                Some(Err(error)) => self.stop_with(Exit::Input, error.to_string()),
-            }
-            return;
-        }
-        if self.rows.is_empty() && self.staged.is_empty() {
-            self.progress = Instant::now();
-        }
-        self.tally.unsettled += rows.len() as u64;
-        self.taken_through = rows.last().map_or(0, |planned| planned.row.ordinal + 1);
-        self.next_mark = (self.next_mark * 4).min(MARK);
-        let marked = self.journal.marked_through();
-        let fresh: Vec<u32> = (rows.iter().map(|planned| &planned.row))
-            .filter(|row| row.ordinal >= marked)
-            .map(Row::fingerprint)
-            .collect();
-        if !fresh.is_empty() {
-            self.journal.mark(&fresh, self.largest_id);
-        }
-        for planned in &rows {
-            if let (Ok(link), Plan::Send | Plan::LookUpFirst { .. } | Plan::Delete { .. }) =
-                (&planned.row.link, &planned.plan)
-            {
-                self.models.look(&link.association.obj_asst_id);
-            }
-        }
-        self.staged.extend(rows);
-    }
-
-    /// Lets staged rows in, in input order: those that need no call end here, the others get a place
-    /// among the rows under way once their mark is on disk.
-    fn admit(&mut self, now: Instant) {
-        while self.halt.is_none()
-            && let Some(Planned { row, plan }) = self.staged.front()
-        {
-            if let Plan::Carry(outcome) = plan {
-                let outcome = outcome.clone();
-                self.carry_over_staged(outcome);
-                continue;
-            }
-            let (number, model) = match self.models.admit(row) {
-                Admission::Known(number, model) => (number, model),
-                Admission::Wanted => return,
-                Admission::Refused(reason, message) => {
-                    let may_exist = match plan {
-                        Plan::LookUpFirst { .. } | Plan::Delete { sent: true, .. } => true,
-                        Plan::Send | Plan::Delete { .. } | Plan::Carry(_) => false,
-                    };
-                    // Without its model association a row can't be looked up.
-                    let (reason, message) = if may_exist && row.link.is_ok() {
-                        let message =
-                            format!("an earlier call for it may have been executed: {message}");
-                        (Reason::OutcomeUnknown, message)
-                    } else {
-                        (reason, message)
-                    };
-                    self.write_down_staged(Outcome::bad(reason, message, 0, (self.clock)()));
-                    continue;
-                }
-            };
-            if self.rows.len() >= LOOK_AHEAD || !self.journal.covers(row.ordinal) {
-                return;
-            }
-            let Some(Planned { row, plan }) = self.staged.pop_front() else {
-                return;
-            };
-            self.rows.admit(row, &plan, number, model, self.largest_id, self.started, now);
-        }
-    }
-
-    /// A row that a parent run settled: it is written down as it stands and says nothing about this
-    /// run.
-    fn carry_over_staged(&mut self, outcome: Outcome) {
-        let Some(Planned { row, .. }) = self.staged.pop_front() else { return };
-        let Row { ordinal, file, line, cells, .. } = row;
-        let record = Record { ordinal, file, line, cells, outcome };
-        self.record(&record);
-        self.tally.carry(&record);
-        self.tally.unsettled = self.tally.unsettled.saturating_sub(1);
-    }
-
-    fn write_down_staged(&mut self, outcome: Outcome) {
-        let Some(Planned { row, .. }) = self.staged.pop_front() else {
-            return;
-        };
-        let Row { ordinal, file, line, cells, .. } = row;
-        self.write_down(&Record { ordinal, file, line, cells, outcome });
-    }
-
-    fn record(&mut self, record: &Record) {
-        self.journal.outcome(record);
-        if let Err(error) = (self.each)(record) {
-            self.unseen.get_or_insert(error);
-        }
-    }
-
-    fn write_down(&mut self, record: &Record) {
-        self.record(record);
-        self.tally.add(record);
-        self.progress = Instant::now();
-        self.tally.unsettled = self.tally.unsettled.saturating_sub(1);
-        self.settled += 1;
-        self.failed += u64::from(record.outcome.status == Status::Failed);
-        if self.options.max_failures.is_some_and(|most| most.reached(self.failed, self.settled))
-            && self.halt.is_none()
-        {
-            let (failed, settled) = (self.failed, self.settled);
-            let message = format!("--max-failures: {failed} of {settled} rows failed");
-            self.stop_with(Exit::MaxFailures, message);
-        }
-    }
-
-    fn settle(&mut self, slot: usize, mut outcome: Outcome) {
-        outcome.finished_at = (self.clock)();
-        self.outage.forget(slot);
-        let Under { row, .. } = self.rows.leave(slot);
-        let Row { ordinal, file, line, cells, .. } = row;
-        self.write_down(&Record { ordinal, file, line, cells, outcome });
     }
 
     fn is_done(&self) -> bool {

@@ -1,18 +1,15 @@
 //! The road that import and rerun share: what stands at the results path, the journal, the run, the
 //! results, the summary.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+use super::opened::{Nowhere, Opened, held, open_journal, remove};
 use super::rows::{self, Rows};
 use super::signals::Signals;
-use super::{Failure, announce, ask, print, runtime, sandbox_in_process};
+use super::{Failure, announce, ask, now, print, runtime, sandbox_in_process};
 use crate::cli::layers::Typed;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::HttpClient;
@@ -20,9 +17,8 @@ use crate::config::{Config, Output};
 use crate::exit::Exit;
 use crate::feed::Feed;
 use crate::input::{Source, digest};
-use crate::journal::disk::Disk;
-use crate::journal::replay::{self, Replay};
-use crate::journal::{self, EndEntry, Holder, Journal, JournalError, disk};
+use crate::journal::replay::Replay;
+use crate::journal::{self, EndEntry, Journal, JournalError};
 use crate::manifest::{self, Digested, FORMAT, Head, Manifest, Parent, Work};
 use crate::outcome::{Record, Status};
 use crate::progress::{Progress, Screen};
@@ -31,7 +27,7 @@ use crate::results::{self, Outcomes, ResultsError};
 use crate::run::{self, Finish, Halt, Setting};
 use crate::site::{self, Site};
 use crate::summary::{Kind, Summary, next_step};
-use crate::tally::{CallKind, Tally, exit_of};
+use crate::tally::{Tally, exit_of};
 use crate::target::Target;
 
 /// A run, decided and not begun.
@@ -48,43 +44,6 @@ pub(super) struct Road<'a> {
     /// Options of the command itself that decide what is done.
     pub(super) choice: Vec<(&'static str, String)>,
     pub(super) parent: Option<Parent>,
-}
-
-/// A journal that is open, and what it says.
-struct Opened {
-    journal: Journal,
-    replay: Replay,
-    /// Rows settled by earlier processes are counted in.
-    tally: Tally,
-    head: Head,
-    /// Whether an earlier process had begun it.
-    went_on: bool,
-    /// Whether rows may be created or deleted, and not looked up only.
-    writes: bool,
-    // The lock lives as long as the file.
-    _file: Option<Arc<File>>,
-}
-
-impl Opened {
-    /// Writes down that this process goes on from here.
-    fn begin(&mut self) -> Result<(), JournalError> {
-        if !self.went_on {
-            self.journal.write_head(&self.head);
-        }
-        self.journal.write_holder(&holder());
-        self.journal.flush()?;
-        let path = self.journal.path();
-        disk::sync_folder_of(path)
-            .map_err(|error| JournalError::Unwritable { path: path.to_owned(), error })
-    }
-
-    /// Whether the server may hold anything of this run: else the journal is worth nothing, and
-    /// would only bind the next try to a target that may have been wrong.
-    fn may_have_written(&self) -> bool {
-        let calls = &self.tally.calls;
-        let writes = [CallKind::Create, CallKind::Batch, CallKind::Delete];
-        self.went_on || writes.into_iter().any(|kind| calls.count(kind) > 0)
-    }
 }
 
 impl Road<'_> {
@@ -446,37 +405,6 @@ impl Road<'_> {
     }
 }
 
-/// The journal of a run that keeps none.
-struct Nowhere;
-
-impl Disk for Nowhere {
-    fn append(&mut self, _bytes: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
-        std::future::ready(Ok(())).boxed()
-    }
-}
-
-/// Opens and locks a journal. One that is new begins with this head.
-fn open_journal(results: &Path, head: &Head) -> Result<Opened, Failure> {
-    let path = journal::path_for(results);
-    let unwritable = |error| JournalError::Unwritable { path: path.clone(), error };
-    let Some(file) = disk::open_locked(&path).map_err(unwritable)? else {
-        return Err(held(&path).into());
-    };
-    let mut tally = Tally::default();
-    let replay = replay::replay(&path, |record| tally.carry(&record))?;
-    let went_on = replay.head.is_some();
-    let head = replay.head.clone().unwrap_or_else(|| head.clone());
-    file.set_len(replay.good_bytes).map_err(unwritable)?;
-    let file = Arc::new(file);
-    let disk = Box::new(Arc::clone(&file));
-    let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
-    Ok(Opened { journal, replay, tally, head, went_on, writes: true, _file: Some(file) })
-}
-
 fn manifest(head: Head, end: EndEntry, tally: &Tally, exit: Exit, sha256: String) -> Manifest {
     let counts = Status::ALL.into_iter().map(|status| (status, tally.count(status)));
     Manifest {
@@ -493,26 +421,4 @@ fn manifest(head: Head, end: EndEntry, tally: &Tally, exit: Exit, sha256: String
         exit: exit.code(),
         results_sha256: sha256,
     }
-}
-
-fn remove(journal: &Path) -> Result<(), ResultsError> {
-    let unwritable = |error| ResultsError::Unwritable { path: journal.to_owned(), error };
-    std::fs::remove_file(journal).map_err(unwritable)?;
-    disk::sync_folder_of(journal).map_err(unwritable)
-}
-
-fn held(path: &Path) -> JournalError {
-    let unknown = || Holder { host: "unknown".to_owned(), pid: 0, since: "unknown".to_owned() };
-    let holder = replay::holder(path).unwrap_or_else(unknown);
-    JournalError::Held { path: path.to_owned(), holder }
-}
-
-fn holder() -> Holder {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Holder { host, pid: std::process::id(), since: now() }
-}
-
-/// RFC 3339, local time with its offset.
-fn now() -> String {
-    jiff::ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }

@@ -1,0 +1,102 @@
+//! A journal that is open: locked, read back, and ready to be gone on with.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::{Failure, now};
+use crate::journal::disk::{self, Disk};
+use crate::journal::replay::{self, Replay};
+use crate::journal::{self, Holder, Journal, JournalError};
+use crate::manifest::Head;
+use crate::results::ResultsError;
+use crate::tally::{CallKind, Tally};
+
+/// A journal that is open, and what it says.
+pub(super) struct Opened {
+    pub(super) journal: Journal,
+    pub(super) replay: Replay,
+    /// Rows settled by earlier processes are counted in.
+    pub(super) tally: Tally,
+    pub(super) head: Head,
+    /// Whether an earlier process had begun it.
+    pub(super) went_on: bool,
+    /// Whether rows may be created or deleted, and not looked up only.
+    pub(super) writes: bool,
+    // The lock lives as long as the file.
+    pub(super) _file: Option<Arc<File>>,
+}
+
+impl Opened {
+    /// Writes down that this process goes on from here.
+    pub(super) fn begin(&mut self) -> Result<(), JournalError> {
+        if !self.went_on {
+            self.journal.write_head(&self.head);
+        }
+        self.journal.write_holder(&holder());
+        self.journal.flush()?;
+        let path = self.journal.path();
+        disk::sync_folder_of(path)
+            .map_err(|error| JournalError::Unwritable { path: path.to_owned(), error })
+    }
+
+    /// Whether the server may hold anything of this run: else the journal is worth nothing, and
+    /// would only bind the next try to a target that may have been wrong.
+    pub(super) fn may_have_written(&self) -> bool {
+        let calls = &self.tally.calls;
+        let writes = [CallKind::Create, CallKind::Batch, CallKind::Delete];
+        self.went_on || writes.into_iter().any(|kind| calls.count(kind) > 0)
+    }
+}
+
+/// Opens and locks a journal. One that is new begins with this head.
+pub(super) fn open_journal(results: &Path, head: &Head) -> Result<Opened, Failure> {
+    let path = journal::path_for(results);
+    let unwritable = |error| JournalError::Unwritable { path: path.clone(), error };
+    let Some(file) = disk::open_locked(&path).map_err(unwritable)? else {
+        return Err(held(&path).into());
+    };
+    let mut tally = Tally::default();
+    let replay = replay::replay(&path, |record| tally.carry(&record))?;
+    let went_on = replay.head.is_some();
+    let head = replay.head.clone().unwrap_or_else(|| head.clone());
+    file.set_len(replay.good_bytes).map_err(unwritable)?;
+    let file = Arc::new(file);
+    let disk = Box::new(Arc::clone(&file));
+    let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
+    Ok(Opened { journal, replay, tally, head, went_on, writes: true, _file: Some(file) })
+}
+
+pub(super) fn remove(journal: &Path) -> Result<(), ResultsError> {
+    let unwritable = |error| ResultsError::Unwritable { path: journal.to_owned(), error };
+    std::fs::remove_file(journal).map_err(unwritable)?;
+    disk::sync_folder_of(journal).map_err(unwritable)
+}
+
+pub(super) fn held(path: &Path) -> JournalError {
+    let unknown = || Holder { host: "unknown".to_owned(), pid: 0, since: "unknown".to_owned() };
+    let holder = replay::holder(path).unwrap_or_else(unknown);
+    JournalError::Held { path: path.to_owned(), holder }
+}
+
+fn holder() -> Holder {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Holder { host, pid: std::process::id(), since: now() }
+}
+
+/// The journal of a run that keeps none.
+pub(super) struct Nowhere;
+
+impl Disk for Nowhere {
+    fn append(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
