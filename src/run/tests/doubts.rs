@@ -8,6 +8,7 @@ use super::super::*;
 use super::world::{World, name_of, row};
 use crate::association::Mapping;
 use crate::outcome::Reason;
+use crate::outcome::Status;
 use crate::sandbox::Sandbox;
 use crate::sandbox::faults::Faults;
 use crate::wire::{Answer, Envelope};

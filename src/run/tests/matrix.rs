@@ -8,7 +8,9 @@ use rand::{RngExt, SeedableRng};
 use super::super::*;
 use super::world::{World, row, rows};
 use crate::association::Mapping;
+use crate::association::Row;
 use crate::options::Batch;
+use crate::outcome::Status;
 use crate::sandbox::Endpoint;
 use crate::sandbox::faults::{Fault, Faults};
 

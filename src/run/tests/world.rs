@@ -10,12 +10,15 @@ use futures::future::BoxFuture;
 use rand::{Rng, RngExt};
 
 use super::super::*;
+use crate::association::Row;
 use crate::association::{Association, Cells, InstId, Link, Mapping};
 use crate::journal::Holder;
 use crate::journal::disk::Disk;
 use crate::journal::replay::{Replay, replay};
 use crate::manifest::{FORMAT, Head, Work};
 use crate::outcome::Reason;
+use crate::outcome::Status;
+use crate::plan::Plan;
 use crate::plan::going_on;
 use crate::results::Outcomes;
 use crate::sandbox::faults::Faults;
