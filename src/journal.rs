@@ -123,7 +123,7 @@ struct OutcomeEntry {
     file: u32,
     line: u64,
     cells: [String; 4],
-    #[serde(flatten)]
+    #[serde(rename = "end")]
     outcome: Outcome,
 }
 
@@ -135,7 +135,7 @@ struct OutcomeLine<'a> {
     file: u32,
     line: u64,
     cells: [&'a str; 4],
-    #[serde(flatten)]
+    #[serde(rename = "end")]
     outcome: &'a Outcome,
 }
 
