@@ -174,7 +174,8 @@ async fn whole_lines_that_are_missing_before_a_sync_are_damage() {
 
 #[test]
 fn an_outcome_that_another_version_wrote_is_no_record() {
-    let body = br#"{"outcome":{"row":3,"line":5,"cells":["a","1","2",""],"end":{"status":"unheard-of"}}}"#;
+    let body =
+        br#"{"outcome":{"row":3,"line":5,"cells":["a","1","2",""],"end":{"status":"unheard-of"}}}"#;
     assert_eq!(replay::record(body), None);
 }
 
