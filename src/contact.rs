@@ -13,7 +13,7 @@ use crate::association::{InstId, ModelAssociation};
 use crate::cmdb::Cmdb;
 use crate::exit::{Exit, Halt};
 use crate::models::Models;
-use crate::options::{EngineOptions, Rate};
+use crate::options::EngineOptions;
 use crate::pacer::{Pacer, Said};
 use crate::settle::Told;
 use crate::tally::{CallKind, Calls};
@@ -143,10 +143,7 @@ pub struct Contact<'a, C> {
 impl<'a, C: Cmdb> Contact<'a, C> {
     /// No call is made yet.
     pub fn new(cmdb: &'a C, target: &'a Target, options: &'a EngineOptions) -> Self {
-        let rate = match options.rate {
-            Rate::Unlimited => None,
-            Rate::PerSecond(rate) => Some(rate),
-        };
+        let rate = options.rate.per_second();
         let now = Instant::now();
         Self {
             cmdb,
@@ -242,10 +239,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         let now = Instant::now();
         self.calls.answered(now - sent_at);
         self.answered |= matches!(reply, Reply::Answered(_));
-        let cause = match judge_query(&reply, self.proven) {
-            Query::Again(cause) => Some(cause),
-            _ => None,
-        };
+        let cause = judge_query(&reply, self.proven).cause();
         self.calls.throttled += u64::from(cause == Some(Cause::Throttled));
         self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
         Ok(reply)

@@ -48,6 +48,16 @@ pub enum Rate {
     PerSecond(f64),
 }
 
+impl Rate {
+    /// The ceiling in calls a second, if there is one.
+    pub const fn per_second(self) -> Option<f64> {
+        match self {
+            Self::Unlimited => None,
+            Self::PerSecond(rate) => Some(rate),
+        }
+    }
+}
+
 impl FromStr for Rate {
     type Err = OptionError;
 

@@ -30,7 +30,7 @@ pub use crate::exit::Halt;
 use crate::feed::{Ended, Feed};
 use crate::journal::{Journal, JournalError};
 use crate::models::Models;
-use crate::options::{EngineOptions, Rate};
+use crate::options::EngineOptions;
 use crate::outage::Outage;
 use crate::outcome::{Outcome, Record};
 use crate::pacer::{Hold, Pacer};
@@ -184,10 +184,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
         feed: Feed,
         tally: &'a mut Tally,
     ) -> Self {
-        let rate = match options.rate {
-            Rate::Unlimited => None,
-            Rate::PerSecond(rate) => Some(rate),
-        };
+        let rate = options.rate.per_second();
         let started = Instant::now();
         Self {
             cmdb,

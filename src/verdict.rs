@@ -86,6 +86,16 @@ pub enum Query {
     Stop(Stop),
 }
 
+impl Query {
+    /// Why it has to be asked again, if it has.
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Again(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
 /// What the answer to a whole batch means (design section 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {

@@ -21,7 +21,7 @@ use crate::cmdb::Cmdb;
 use crate::contact::{shown, told};
 use crate::exit::Exit;
 use crate::models::{Knowledge, Models};
-use crate::options::{EngineOptions, Rate};
+use crate::options::EngineOptions;
 use crate::outcome::{Outcome, Record};
 use crate::pacer::{self, Pacer};
 use crate::results::ResultsError;
@@ -105,10 +105,7 @@ struct Live<'a, C> {
 impl<'a, C: Cmdb> Live<'a, C> {
     fn new(setting: &Setting<'a, C>) -> Self {
         let options = setting.options;
-        let rate = match options.rate {
-            Rate::Unlimited => None,
-            Rate::PerSecond(rate) => Some(rate),
-        };
+        let rate = options.rate.per_second();
         let started = Instant::now();
         let mut tally = Tally::default();
         tally.expected = Some(setting.expected);
@@ -349,10 +346,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
         let now = Instant::now();
         let mut tally = self.tally.borrow_mut();
         tally.calls.answered(now - sent_at);
-        let cause = match query {
-            Query::Again(cause) => Some(cause),
-            _ => None,
-        };
+        let cause = query.cause();
         tally.calls.throttled += u64::from(cause == Some(Cause::Throttled));
         self.pacer.borrow_mut().landed(pacer::Said::of(cause), reply.rate(), sent_at, now);
         if matches!(reply, Reply::Answered(_)) {

@@ -77,12 +77,8 @@ impl<C: Cmdb> Run<'_, C> {
                 Admission::Known(number, model) => (number, model),
                 Admission::Wanted => return,
                 Admission::Refused(reason, message) => {
-                    let may_exist = match plan {
-                        Plan::LookUpFirst { .. } | Plan::Delete { sent: true, .. } => true,
-                        Plan::Send | Plan::Delete { .. } | Plan::Carry(_) => false,
-                    };
                     // Without its model association a row can't be looked up.
-                    let (reason, message) = if may_exist && row.link.is_ok() {
+                    let (reason, message) = if plan.may_have_been_sent() && row.link.is_ok() {
                         let message =
                             format!("an earlier call for it may have been executed: {message}");
                         (Reason::OutcomeUnknown, message)

@@ -34,7 +34,7 @@ impl<C: Cmdb> Run<'_, C> {
             Call::Models(names) => self.land_models(names, &reply, sent_at, now),
             Call::Probe => {
                 let query = judge_query(&reply, self.proven);
-                self.slow_down(query_cause(query), &reply, sent_at, now);
+                self.slow_down(query.cause(), &reply, sent_at, now);
                 for (slot, charge) in self.outage.probe_landed(!is_silent(query), now) {
                     self.rows.life_mut(slot).give_back(charge);
                 }
@@ -227,7 +227,7 @@ impl<C: Cmdb> Run<'_, C> {
         let silent = is_silent(query);
         let closed = !self.outage.is_on();
         self.outage.trial_landed(!silent, now);
-        self.slow_down(query_cause(query), reply, sent_at, now);
+        self.slow_down(query.cause(), reply, sent_at, now);
         let found = match (query, reply) {
             (Query::Answered, Reply::Answered(answer)) => {
                 answer.envelope.as_ref().and_then(Envelope::found)
@@ -317,7 +317,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.asking = false;
         let query = judge_query(reply, self.proven);
         self.outage.trial_landed(!is_silent(query), now);
-        self.slow_down(query_cause(query), reply, sent_at, now);
+        self.slow_down(query.cause(), reply, sent_at, now);
         match contact::hear(reply, &names, self.proven, self.target) {
             Heard::Models(models) => {
                 self.proven = true;
@@ -372,11 +372,4 @@ impl<C: Cmdb> Run<'_, C> {
 /// Whether a question got no answer of substance.
 fn is_silent(query: Query) -> bool {
     matches!(query, Query::Again(Cause::NoAnswer | Cause::Overload))
-}
-
-fn query_cause(query: Query) -> Option<Cause> {
-    match query {
-        Query::Again(cause) => Some(cause),
-        _ => None,
-    }
 }

@@ -10,6 +10,7 @@ use super::world::{World, name_of, row};
 use crate::association::Mapping;
 use crate::association::Row;
 use crate::options::Batch;
+use crate::options::Rate;
 use crate::outcome::Reason;
 use crate::outcome::Status;
 use crate::sandbox::Sandbox;

@@ -16,6 +16,7 @@ use crate::journal::Holder;
 use crate::journal::disk::Disk;
 use crate::journal::replay::{Replay, replay};
 use crate::manifest::{FORMAT, Head, Work};
+use crate::options::Rate;
 use crate::outcome::Reason;
 use crate::outcome::Status;
 use crate::plan::Plan;
