@@ -10,13 +10,14 @@
 pub mod disk;
 pub mod replay;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
 use crate::association::Cells;
@@ -79,8 +80,8 @@ pub struct Holder {
     pub since: String,
 }
 
-/// One line of the file.
-#[derive(Debug, Serialize, Deserialize)]
+/// One line of the file, as it is read.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
     Head(Box<Head>),
@@ -116,13 +117,14 @@ struct MarkEntry {
     rows: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct OutcomeEntry {
     row: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     file: u32,
     line: u64,
-    cells: [String; 4],
+    #[serde(deserialize_with = "read_cells")]
+    cells: Cells,
     #[serde(rename = "end")]
     outcome: Outcome,
 }
@@ -156,13 +158,21 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
+/// Without a text of its own for each cell.
+fn read_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cells, D::Error> {
+    #[derive(Deserialize)]
+    struct Cell<'a>(#[serde(borrow)] Cow<'a, str>);
+    let cells = <[Cell<'de>; 4]>::deserialize(deserializer)?;
+    Ok(Cells::new(cells.each_ref().map(|cell| &*cell.0)))
+}
+
 impl From<OutcomeEntry> for Record {
     fn from(entry: OutcomeEntry) -> Self {
         Self {
             ordinal: entry.row,
             file: entry.file,
             line: entry.line,
-            cells: Cells::new(entry.cells.each_ref().map(String::as_str)),
+            cells: entry.cells,
             outcome: entry.outcome,
         }
     }

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
+use memchr::memmem;
+
 use super::{EndEntry, Entry, Holder, JournalError};
 use rustc_hash::FxHashSet;
 
@@ -303,8 +305,7 @@ fn outcome_row(body: &[u8]) -> Option<u64> {
 /// The id that an outcome's line claims with one of these statuses.
 pub fn claim(body: &[u8], statuses: &[Status]) -> Option<i64> {
     // Most lines are told without parsing them.
-    let text = std::str::from_utf8(body).ok()?;
-    if !statuses.iter().any(|status| text.contains(status.as_str())) {
+    if !statuses.iter().any(|status| memmem::find(body, status.as_str().as_bytes()).is_some()) {
         return None;
     }
     let outcome = record(body)?.outcome;

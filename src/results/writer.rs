@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -19,7 +20,7 @@ use crate::outcome::{Reason, Record};
 pub struct Writer<'a, W: Write = File> {
     out: Out<W>,
     files: &'a [String],
-    zone: TimeZone,
+    clock: Clock,
 }
 
 enum Out<W: Write> {
@@ -45,17 +46,17 @@ impl<'a, W: Write> Writer<'a, W> {
             let file = (files.len() > 1).then_some("file");
             table.write_record(COLUMNS.into_iter().chain(file))?;
         }
-        Ok(Self { out, files, zone: TimeZone::system() })
+        Ok(Self { out, files, clock: Clock::new(TimeZone::system()) })
     }
 
     /// Writes a record.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
-        let finished_at = self.time_of(record);
+        let finished_at = self.clock.show(record.outcome.finished_at);
         let file = (self.files.len() > 1).then(|| self.files[record.file as usize].as_str());
         match &mut self.out {
-            Out::Table(table) => write_cells(table, record, &finished_at, file).map_err(Into::into),
+            Out::Table(table) => write_cells(table, record, finished_at, file).map_err(Into::into),
             Out::Lines(lines) => {
-                let line = Line { record, finished_at: &finished_at, file };
+                let line = Line { record, finished_at, file };
                 serde_json::to_writer(&mut *lines, &line)?;
                 lines.write_all(b"\n")
             }
@@ -83,20 +84,43 @@ impl<'a, W: Write> Writer<'a, W> {
         }
         Ok((hashing.out, hex))
     }
+}
 
-    /// RFC 3339 in the local offset; empty for rows without an end.
-    fn time_of(&self, record: &Record) -> String {
-        if record.outcome.finished_at == 0 {
-            return String::new();
+/// Shows moments as RFC 3339 in the local offset. Rows end by the thousand in one second, so only the
+/// milliseconds of its text are written anew.
+struct Clock {
+    zone: TimeZone,
+    /// Seconds since 1970 that `text` shows.
+    second: i64,
+    text: String,
+}
+
+/// Where the milliseconds stand in `2026-11-24T02:11:09.123+08:00`.
+const MILLISECONDS: Range<usize> = 20..23;
+
+impl Clock {
+    fn new(zone: TimeZone) -> Self {
+        Self { zone, second: i64::MIN, text: String::new() }
+    }
+
+    /// Of milliseconds since 1970; empty for 0, which rows without an end have.
+    fn show(&mut self, milliseconds: i64) -> &str {
+        if milliseconds == 0 {
+            return "";
         }
-        Timestamp::from_millisecond(record.outcome.finished_at).map_or_else(
-            |_| String::new(),
-            |time| {
-                time.to_zoned_datetime(self.zone.clone())
-                    .strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
-                    .to_string()
-            },
-        )
+        let (second, rest) = (milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000));
+        if second != self.second {
+            let Ok(time) = Timestamp::from_second(second) else {
+                return "";
+            };
+            let time = time.to_zoned_datetime(self.zone.clone());
+            self.text = time.strftime("%Y-%m-%dT%H:%M:%S.000%:z").to_string();
+            self.second = second;
+        }
+        let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| b'0' + digit as u8);
+        let digits = std::str::from_utf8(&digits).expect("digits are ASCII");
+        self.text.replace_range(MILLISECONDS, digits);
+        &self.text
     }
 }
 
@@ -107,18 +131,18 @@ fn write_cells<W: Write>(
     file: Option<&str>,
 ) -> csv::Result<()> {
     let outcome = &record.outcome;
-    let text = |value: Option<i64>| value.map(|n| n.to_string()).unwrap_or_default();
-    table.write_field(record.line.to_string())?;
+    let mut digits = itoa::Buffer::new();
+    table.write_field(digits.format(record.line))?;
     for cell in record.cells.all() {
         table.write_field(&*guarded(cell))?;
     }
     table.write_field(outcome.status.as_str())?;
-    table.write_field(text(outcome.association_id))?;
+    table.write_field(outcome.association_id.map_or("", |id| digits.format(id)))?;
     table.write_field(outcome.reason.map_or("", Reason::as_str))?;
     table.write_field(retryable(record).map_or("", |yes| if yes { "true" } else { "false" }))?;
-    table.write_field(text(outcome.code))?;
+    table.write_field(outcome.code.map_or("", |code| digits.format(code)))?;
     table.write_field(&*guarded(&outcome.message))?;
-    table.write_field(outcome.attempts.to_string())?;
+    table.write_field(digits.format(outcome.attempts))?;
     table.write_field(&*guarded(outcome.request_id.as_deref().unwrap_or_default()))?;
     table.write_field(finished_at)?;
     if let Some(file) = file {
@@ -213,6 +237,23 @@ impl<W: Write> Write for Hashing<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_shown_to_the_millisecond_in_the_offset_of_their_second() {
+        // Summer time ends at 2026-10-25 01:00:00 UTC.
+        let mut clock = Clock::new(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        for (milliseconds, shown) in [
+            (0, ""),
+            (1_792_889_999_999, "2026-10-25T02:59:59.999+02:00"),
+            (1_792_890_000_000, "2026-10-25T02:00:00.000+01:00"),
+            (1_792_890_000_042, "2026-10-25T02:00:00.042+01:00"),
+            (1_792_889_999_007, "2026-10-25T02:59:59.007+02:00"),
+            (-1, "1970-01-01T00:59:59.999+01:00"),
+            (i64::MAX, ""),
+        ] {
+            assert_eq!(clock.show(milliseconds), shown, "{milliseconds}");
+        }
+    }
 
     #[test]
     fn formulas_are_guarded_and_every_text_comes_back() {

@@ -127,24 +127,38 @@ pub(super) fn ascii_json(json: &str) -> String {
 
 /// The call's id, as far as a header tells it.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<&str> {
-    ["x-bkapi-request-id", "cc_request_id", "x-request-id"]
-        .into_iter()
-        .find_map(|name| headers.get(name)?.to_str().ok())
+    const NAMES: [&str; 3] = ["x-bkapi-request-id", "cc_request_id", "x-request-id"];
+    headers
+        .iter()
+        .filter_map(|(name, value)| {
+            let rank = NAMES.iter().position(|known| *known == name.as_str())?;
+            Some((rank, value.to_str().ok()?))
+        })
+        .min_by_key(|(rank, _)| *rank)
+        .map(|(_, id)| id)
 }
 
 /// What the headers say of the server's limit. What can't be meant is left out.
 pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    let calls = |name| number(name).filter(|calls| *calls <= MOST_CALLS);
+    let number = |value: &HeaderValue| value.to_str().ok()?.trim().parse::<u64>().ok();
+    let calls = |value| number(value).filter(|calls| *calls <= MOST_CALLS);
     let wait = |seconds: Option<u64>| {
         seconds.filter(|seconds| *seconds <= LONGEST_WAIT).map(Duration::from_secs)
     };
-    RateHint {
-        limit: calls("x-bkapi-ratelimit-limit").filter(|limit| *limit > 0),
-        remaining: calls("x-bkapi-ratelimit-remaining"),
-        reset: wait(number("x-bkapi-ratelimit-reset")),
-        retry_after: wait(number(RETRY_AFTER.as_str()).or_else(|| retry_date(headers))),
+    let mut hint = RateHint::default();
+    // An answer has few headers: going through them costs less than asking for each by its name.
+    for (name, value) in headers {
+        match name.as_str() {
+            "x-bkapi-ratelimit-limit" => hint.limit = calls(value).filter(|limit| *limit > 0),
+            "x-bkapi-ratelimit-remaining" => hint.remaining = calls(value),
+            "x-bkapi-ratelimit-reset" => hint.reset = wait(number(value)),
+            "retry-after" => {
+                hint.retry_after = wait(number(value).or_else(|| retry_date(headers)));
+            }
+            _ => {}
+        }
     }
+    hint
 }
 
 /// `Retry-After` as a date, less the server's own `Date`: no clock of ours is asked.
