@@ -122,7 +122,7 @@ impl Iterator for Records {
 
 /// Up to four of these are filled or read at a time, so they are small.
 fn sorter(folder: &Path) -> io::Result<Sorter> {
-    Sorter::with_chunk(folder, 4 << 20)
+    Sorter::with_memory(folder, 4 << 20)
 }
 
 /// What waits on disk is JSON: its texts are the input's, whatever they hold.

@@ -1,91 +1,134 @@
-//! Sorting more than fits into memory: by number, in chunks on disk, merged.
+//! Sorting more than fits into memory: by number, in sorted runs on disk, merged.
 //!
 //! Owns the temporary file, which has no name and is gone with the process. Knows nothing of what it
-//! sorts.
+//! sorts, but expects it to be nearly in order, as a journal's outcomes are: the least of what is in
+//! memory goes to disk whenever something new comes (replacement selection), so that a run ends only
+//! where an item comes too late for it. However many rows there are, the runs are then few, and so is
+//! what a merge holds in memory.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, binary_heap};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Memory for what is not on disk yet, and what a merge reads ahead of each chunk.
-const CHUNK: usize = 8 << 20;
+/// Memory for what is not on disk yet: more than 8,192 outcomes, which is how far rows overtake each
+/// other.
+const MEMORY: usize = 4 << 20;
+/// What a merge reads ahead of each run.
 const READ_AHEAD: usize = 16 << 10;
+/// What an item takes in memory besides its bytes: its place, and the allocator's part.
+const OVERHEAD: usize = size_of::<Item>() + 16;
 
-/// An item's key, and where its bytes lie in those of the chunk.
-type Item = (u64, u32, u32);
+/// An item in memory. The order of the fields is the order in which items leave it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Item {
+    /// The run on disk that it belongs to.
+    run: u32,
+    key: u64,
+    /// How many came before it.
+    place: u64,
+    bytes: Box<[u8]>,
+}
 
 /// Takes items in any order.
 #[derive(Debug)]
 pub struct Sorter {
-    items: Vec<Item>,
-    /// All bytes of the chunk in one piece: many small ones would leave memory in splinters.
-    bytes: Vec<u8>,
-    chunk: usize,
-    file: File,
-    /// Where each sorted chunk lies in the file.
-    chunks: Vec<(u64, u64)>,
+    memory: usize,
+    heap: BinaryHeap<Reverse<Item>>,
+    /// Bytes that the heap takes.
+    held: usize,
+    taken: u64,
+    out: BufWriter<File>,
+    /// Where the next byte goes.
+    at: u64,
+    /// The run that is being written, where it starts, and its last key.
+    run: u32,
+    start: u64,
+    last: Option<u64>,
+    /// Where each ended run lies in the file.
+    runs: Vec<(u64, u64)>,
 }
 
 impl Sorter {
-    /// A sorter whose chunks lie on the disk of `folder`.
+    /// A sorter whose runs lie on the disk of `folder`.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        Self::with_chunk(folder, CHUNK)
+        Self::with_memory(folder, MEMORY)
     }
 
-    /// A sorter that holds about `chunk` bytes in memory, for where there are several at a time. The
-    /// smaller the chunks, the more there are, and a merge holds 16 KiB of each.
-    pub fn with_chunk(folder: &Path, chunk: usize) -> io::Result<Self> {
+    /// A sorter that holds about `memory` bytes, for where there are several at a time. Items that come
+    /// in no order at all make runs of twice that size, and a merge holds 16 KiB of each.
+    pub fn with_memory(folder: &Path, memory: usize) -> io::Result<Self> {
         let file = tempfile::tempfile_in(folder)?;
-        Ok(Self { items: Vec::new(), bytes: Vec::new(), chunk, file, chunks: Vec::new() })
+        Ok(Self {
+            memory,
+            heap: BinaryHeap::new(),
+            held: 0,
+            taken: 0,
+            out: BufWriter::with_capacity(64 << 10, file),
+            at: 0,
+            run: 0,
+            start: 0,
+            last: None,
+            runs: Vec::new(),
+        })
     }
 
     /// Takes an item. Items with equal keys come out in the order in which they came.
     pub fn push(&mut self, key: u64, bytes: &[u8]) -> io::Result<()> {
-        let size = self.bytes.len() + self.items.len() * size_of::<Item>();
-        if size + bytes.len() > self.chunk && !self.items.is_empty() {
-            self.spill()?;
-        }
-        self.items.push((key, self.bytes.len() as u32, bytes.len() as u32));
-        self.bytes.extend_from_slice(bytes);
+        while self.held + bytes.len() + OVERHEAD > self.memory && self.write_least()? {}
+        let late = self.last.is_some_and(|last| key < last);
+        self.heap.push(Reverse(Item {
+            run: self.run + u32::from(late),
+            key,
+            place: self.taken,
+            bytes: bytes.into(),
+        }));
+        self.held += bytes.len() + OVERHEAD;
+        self.taken += 1;
         Ok(())
     }
 
-    fn spill(&mut self) -> io::Result<()> {
-        self.items.sort_by_key(|(key, ..)| *key);
-        let start = self.file.seek(SeekFrom::End(0))?;
-        let mut out = io::BufWriter::with_capacity(1 << 18, &self.file);
-        for item in self.items.drain(..) {
-            out.write_all(&item.0.to_le_bytes())?;
-            out.write_all(&item.2.to_le_bytes())?;
-            out.write_all(of(item, &self.bytes))?;
+    /// Moves the least item to disk; false where there is none.
+    fn write_least(&mut self) -> io::Result<bool> {
+        let Some(Reverse(item)) = self.heap.pop() else {
+            return Ok(false);
+        };
+        if item.run != self.run {
+            self.end_run();
+            self.run = item.run;
         }
-        out.flush()?;
-        drop(out);
-        self.chunks.push((start, self.file.stream_position()?));
-        self.bytes.clear();
-        Ok(())
+        self.out.write_all(&item.key.to_le_bytes())?;
+        self.out.write_all(&(item.bytes.len() as u32).to_le_bytes())?;
+        self.out.write_all(&item.bytes)?;
+        self.at += 12 + item.bytes.len() as u64;
+        self.last = Some(item.key);
+        self.held -= item.bytes.len() + OVERHEAD;
+        Ok(true)
+    }
+
+    fn end_run(&mut self) {
+        if self.start < self.at {
+            self.runs.push((self.start, self.at));
+        }
+        self.start = self.at;
     }
 
     /// Gives the items in order.
     pub fn sorted(mut self) -> io::Result<Sorted> {
-        if !self.chunks.is_empty() && !self.items.is_empty() {
-            self.spill()?;
-        }
-        self.items.sort_by_key(|(key, ..)| *key);
-        let file = Arc::new(self.file);
-        let mut runs: Vec<Run> = (self.chunks.into_iter())
+        self.end_run();
+        let file = Arc::new(self.out.into_inner().map_err(io::IntoInnerError::into_error)?);
+        let mut runs: Vec<Run> = (self.runs.into_iter())
             .map(|(start, end)| {
                 let part = Part { file: Arc::clone(&file), at: start, end };
-                Run::File(io::BufReader::with_capacity(READ_AHEAD, part))
+                Run::File(BufReader::with_capacity(READ_AHEAD, part))
             })
             .collect();
-        if !self.items.is_empty() {
-            runs.push(Run::Memory(self.items.into_iter(), self.bytes));
-        }
+        // What is still in memory came after its equals on disk, and needs no runs any more.
+        let rest = self.heap.into_iter().map(|Reverse(item)| Reverse(Item { run: 0, ..item }));
+        runs.push(Run::Memory(rest.collect()));
         let mut heads = BinaryHeap::with_capacity(runs.len());
         for (index, run) in runs.iter_mut().enumerate() {
             if let Some((key, bytes)) = run.next()? {
@@ -96,7 +139,7 @@ impl Sorter {
     }
 }
 
-/// The next item of a chunk: its key, which chunk, and its bytes.
+/// The next item of a run: its key, which run, and its bytes.
 type Head = (u64, usize, Box<[u8]>);
 
 /// The items in order.
@@ -110,27 +153,37 @@ impl Iterator for Sorted {
     type Item = io::Result<(u64, Box<[u8]>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Reverse((key, index, bytes)) = self.heads.pop()?;
+        let mut least = self.heads.peek_mut()?;
+        let Reverse((_, index, _)) = *least;
         match self.runs[index].next() {
-            Ok(Some((next, bytes))) => self.heads.push(Reverse((next, index, bytes))),
-            Ok(None) => {}
-            Err(error) => return Some(Err(error)),
+            Ok(Some((next, bytes))) => {
+                let Reverse((key, _, bytes)) =
+                    std::mem::replace(&mut *least, Reverse((next, index, bytes)));
+                Some(Ok((key, bytes)))
+            }
+            Ok(None) => {
+                let Reverse((key, _, bytes)) = binary_heap::PeekMut::pop(least);
+                Some(Ok((key, bytes)))
+            }
+            Err(error) => {
+                binary_heap::PeekMut::pop(least);
+                Some(Err(error))
+            }
         }
-        Some(Ok((key, bytes)))
     }
 }
 
 #[derive(Debug)]
 enum Run {
-    Memory(std::vec::IntoIter<Item>, Vec<u8>),
-    File(io::BufReader<Part>),
+    Memory(BinaryHeap<Reverse<Item>>),
+    File(BufReader<Part>),
 }
 
 impl Run {
     fn next(&mut self) -> io::Result<Option<(u64, Box<[u8]>)>> {
         let reader = match self {
-            Self::Memory(items, bytes) => {
-                return Ok(items.next().map(|item| (item.0, of(item, bytes).into())));
+            Self::Memory(heap) => {
+                return Ok(heap.pop().map(|Reverse(item)| (item.key, item.bytes)));
             }
             Self::File(reader) => reader,
         };
@@ -144,10 +197,6 @@ impl Run {
         reader.read_exact(&mut bytes)?;
         Ok(Some((u64::from_le_bytes(key), bytes.into())))
     }
-}
-
-fn of((_, start, length): Item, bytes: &[u8]) -> &[u8] {
-    &bytes[start as usize..][..length as usize]
 }
 
 /// A stretch of the file, read without moving anybody else's position.
@@ -174,12 +223,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out_in_order_however_small_the_chunks(
+        fn what_goes_in_comes_out_in_order_however_small_the_memory(
             keys in prop::collection::vec(0..50u64, 0..200),
-            chunk in 1..2000usize,
+            memory in 1..20_000usize,
         ) {
             let folder = tempfile::tempdir().unwrap();
-            let mut sorter = Sorter::with_chunk(folder.path(), chunk).unwrap();
+            let mut sorter = Sorter::with_memory(folder.path(), memory).unwrap();
             for (place, key) in keys.iter().enumerate() {
                 sorter.push(*key, place.to_string().as_bytes()).unwrap();
             }
@@ -195,6 +244,24 @@ mod tests {
                 keys.iter().enumerate().map(|(place, key)| (*key, place)).collect();
             expected.sort_unstable();
             prop_assert_eq!(sorted, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_nearly_in_order_makes_one_run_however_much_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sorter = Sorter::with_memory(folder.path(), 200 * (OVERHEAD + 8)).unwrap();
+        // Items of a window of a hundred come in reverse, window after window.
+        for window in 0..500_u64 {
+            for key in (window * 100..(window + 1) * 100).rev() {
+                sorter.push(key, &key.to_le_bytes()).unwrap();
+            }
+        }
+        let sorted = sorter.sorted().unwrap();
+        assert_eq!(sorted.runs.len(), 2, "one on disk, and what is in memory");
+        for (expected, item) in (0..50_000_u64).zip(sorted) {
+            let (key, bytes) = item.unwrap();
+            assert_eq!((key, &*bytes), (expected, &expected.to_le_bytes()[..]));
         }
     }
 }

@@ -2,10 +2,14 @@
 """What a row costs, beside what a request costs other clients, as ratios taken in one run.
 
     tests/bench/run.py [--rows N] [--rounds N] [--latency MS ...]
+    tests/bench/run.py --growth [ROWS ...]
 
 Builds the release binary and the stub, then, round by round and one after the other: bkassoc, wrk
-and oha where they are installed, and a Python loop in the way of the BlueKing SDK (a new connection
-a call, 64 threads). The stub has one core, the client the other. Prints the median of the rounds.
+and oha where they are installed, and a Python loop in the way of the BlueKing SDK (64 threads,
+`requests` with a new connection a call; on `http.client`, which costs less, where `requests` is not
+installed). The stub has one core, the client the other. Prints the median of the rounds.
+
+--growth runs bkassoc alone, with 20 thousand to 10 million rows.
 """
 import argparse
 import http.client
@@ -19,11 +23,18 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import requests
+except ImportError:
+    requests = None
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 18200
 CONCURRENCY = 64
+GROWTH = [20_000, 100_000, 1_000_000, 10_000_000]
 PATH = "/api/c/compapi/v2/cc/add_instance_association/"
 BODY = (
     '{"bk_app_code":"app","bk_app_secret":"secret","bk_username":"admin","bk_obj_asst_id":"a_run_b",'
@@ -37,6 +48,12 @@ def pinned(core, words):
 
 def measured(words, env=None):
     """Runs a command; its wall seconds, CPU seconds, peak memory in MiB and output."""
+    # A child's peak counts from the fork on: without GNU time's small process in between, it is never
+    # below what this script takes.
+    peak = tempfile.NamedTemporaryFile("r")
+    timed = Path("/usr/bin/time").exists()
+    if timed:
+        words = ["/usr/bin/time", "-q", "-f", "%M", "-o", peak.name, *words]
     start = time.monotonic()
     process = subprocess.Popen(
         words, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -45,7 +62,8 @@ def measured(words, env=None):
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.monotonic() - start
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output
+    kilobytes = int(peak.read()) if timed else usage.ru_maxrss
+    return wall, usage.ru_utime + usage.ru_stime, kilobytes / 1024, output
 
 
 def connections():
@@ -103,13 +121,21 @@ def oha(rows, folder):
 
 def sdk_loop(rows):
     """Run in a process of its own by `--sdk-loop`."""
-    def one(_):
+    def with_requests(_):
+        body = json.dumps(json.loads(BODY))
+        answer = requests.request(
+            "POST", f"http://127.0.0.1:{PORT}{PATH}", data=body, verify=False, timeout=30,
+            headers={"Content-Type": "application/json"},
+        )
+        answer.json()
+
+    def with_http_client(_):
         client = http.client.HTTPConnection("127.0.0.1", PORT)
         client.request("POST", PATH, BODY, {"Content-Type": "application/json"})
         json.loads(client.getresponse().read())
         client.close()
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        list(pool.map(one, range(rows)))
+        list(pool.map(with_requests if requests else with_http_client, range(rows)))
 
 
 def python(rows, folder):
@@ -140,11 +166,63 @@ def table(latency, results):
               f"| {row['MiB']:.1f} | {row['connections']:.0f} |")
 
 
+def growth(binary, folder, sizes):
+    print(f"\n0 ms, concurrency {CONCURRENCY}: results in input order included")
+    print("| rows | wall, s | us a row | CPU a row, us | peak MiB |")
+    print("|--:|--:|--:|--:|--:|")
+    for rows in sizes:
+        write_rows(folder, rows)
+        sample = bkassoc(binary, rows, folder)
+        (folder / f"rows-{rows}.csv").unlink()
+        print(f"| {rows:,} | {rows / sample['per_s']:.2f} | {1e6 / sample['per_s']:.1f} "
+              f"| {sample['us']:.1f} | {sample['MiB']:.1f} |", flush=True)
+
+
+@contextmanager
+def stub(target, latency):
+    process = subprocess.Popen(
+        pinned(0, [str(target / "examples" / "stub"), str(PORT), str(latency)]),
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def compare(target, folder, latency, rows, rounds):
+    binary = target / "bkassoc"
+    write_rows(folder, rows)
+    clients = {
+        "bkassoc": lambda: bkassoc(binary, rows, folder),
+        "bkassoc --batch 200": lambda: bkassoc(binary, rows, folder, "--batch", "200"),
+    }
+    if shutil.which("wrk"):
+        clients["wrk"] = lambda: wrk(rows, folder)
+    if shutil.which("oha"):
+        clients["oha"] = lambda: oha(rows, folder)
+    clients["Python, as the SDK does"] = lambda: python(3000, folder)
+    samples = {name: [] for name in clients}
+    with stub(target, latency):
+        for _ in range(rounds):
+            for name, client in clients.items():
+                samples[name].append(client())
+    results = {name: medians(rounds) for name, rounds in samples.items()}
+    table(latency, results)
+    if latency:
+        ideal = CONCURRENCY / (latency / 1000)
+        share = results["bkassoc"]["run_per_s"] / ideal
+        print(f"bkassoc: {share:.3f} of concurrency / latency (the stub's timer rounds up)")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", type=int, nargs="*", default=[0, 5, 20])
+    parser.add_argument("--growth", type=int, nargs="*")
     parser.add_argument("--sdk-loop", type=int)
     options = parser.parse_args()
     if options.sdk_loop:
@@ -153,37 +231,14 @@ def main():
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
+        if options.growth is not None:
+            with stub(target, 0):
+                growth(target / "bkassoc", folder, options.growth or GROWTH)
+            return
         for latency in options.latency:
             # Where latency is what decides, fewer rows tell as much.
             rows = options.rows if latency == 0 else options.rows // 5
-            write_rows(folder, rows)
-            stub = subprocess.Popen(
-                pinned(0, [str(target / "examples" / "stub"), str(PORT), str(latency)]),
-                stdout=subprocess.PIPE,
-            )
-            stub.stdout.readline()
-            clients = {
-                "bkassoc": lambda: bkassoc(target / "bkassoc", rows, folder),
-                "bkassoc --batch 200": lambda: bkassoc(
-                    target / "bkassoc", rows, folder, "--batch", "200"),
-            }
-            if shutil.which("wrk"):
-                clients["wrk"] = lambda: wrk(rows, folder)
-            if shutil.which("oha"):
-                clients["oha"] = lambda: oha(rows, folder)
-            clients["Python, as the SDK does"] = lambda: python(3000, folder)
-            samples = {name: [] for name in clients}
-            for _ in range(options.rounds):
-                for name, client in clients.items():
-                    samples[name].append(client())
-            stub.kill()
-            stub.wait()
-            results = {name: medians(rounds) for name, rounds in samples.items()}
-            table(latency, results)
-            if latency:
-                ideal = CONCURRENCY / (latency / 1000)
-                share = results["bkassoc"]["run_per_s"] / ideal
-                print(f"bkassoc: {share:.3f} of concurrency / latency (the stub's timer rounds up)")
+            compare(target, folder, latency, rows, options.rounds)
 
 
 if __name__ == "__main__":
