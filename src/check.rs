@@ -25,7 +25,7 @@ pub struct Check {
 impl Check {
     /// A check whose rows wait on the disk of `folder`.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        Ok(Self { rows: sorter(folder)?, contests: Contests::new(folder)? })
+        Ok(Self { rows: Sorter::new(folder)?, contests: Contests::new(folder)? })
     }
 
     /// Takes the next row, with the outcome that it has by itself.
@@ -118,11 +118,6 @@ impl Iterator for Records {
         let row = self.rows.next()?;
         Some(row.and_then(|(ordinal, bytes)| self.read(ordinal, &bytes)))
     }
-}
-
-/// Up to four of these are filled or read at a time, so they are small.
-fn sorter(folder: &Path) -> io::Result<Sorter> {
-    Sorter::with_memory(folder, 4 << 20)
 }
 
 /// What waits on disk is JSON: its texts are the input's, whatever they hold.

@@ -14,8 +14,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Memory for what is not on disk yet: more than 8,192 outcomes, which is how far rows overtake each
-/// other.
+/// Memory for what is not on disk yet: more than 8,192 outcomes of the usual size, which is how far
+/// rows overtake each other. Small, since a check has up to four sorters at a time.
 const MEMORY: usize = 4 << 20;
 /// What a merge reads ahead of each run.
 const READ_AHEAD: usize = 16 << 10;
@@ -53,14 +53,13 @@ pub struct Sorter {
 }
 
 impl Sorter {
-    /// A sorter whose runs lie on the disk of `folder`.
+    /// A sorter whose runs lie on the disk of `folder`. Items that come in no order at all make runs of
+    /// twice the memory, and a merge holds 16 KiB of each.
     pub fn new(folder: &Path) -> io::Result<Self> {
         Self::with_memory(folder, MEMORY)
     }
 
-    /// A sorter that holds about `memory` bytes, for where there are several at a time. Items that come
-    /// in no order at all make runs of twice that size, and a merge holds 16 KiB of each.
-    pub fn with_memory(folder: &Path, memory: usize) -> io::Result<Self> {
+    fn with_memory(folder: &Path, memory: usize) -> io::Result<Self> {
         let file = tempfile::tempfile_in(folder)?;
         Ok(Self {
             memory,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 
-use super::{from_bytes, sorter, to_bytes};
+use super::{from_bytes, to_bytes};
 use crate::association::{Association, Mapping};
 use crate::sort::{Sorted, Sorter};
 use crate::tally::Place;
@@ -122,7 +122,7 @@ pub(super) struct Contests {
 impl Contests {
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
         let folder = folder.to_owned();
-        let (decided, one_to_one) = (sorter(&folder)?, sorter(&folder)?);
+        let (decided, one_to_one) = (Sorter::new(&folder)?, Sorter::new(&folder)?);
         Ok(Self { folder, decided, one_to_one })
     }
 
@@ -159,7 +159,7 @@ impl Contests {
     /// Gives what was found, in input order.
     pub(super) fn decide(mut self) -> io::Result<Findings> {
         self.decide_one_to_one()?;
-        let mut found = sorter(&self.folder)?;
+        let mut found = Sorter::new(&self.folder)?;
         let mut holders: Vec<(Prize, Entry)> = Vec::new();
         let mut key_before = None;
         for item in self.decided.sorted()? {
@@ -185,13 +185,13 @@ impl Contests {
     /// Enters the rows of 1:1 for the prize that decides about them. Rows with both sides to
     /// themselves enter for nothing.
     fn decide_one_to_one(&mut self) -> io::Result<()> {
-        let empty = sorter(&self.folder)?;
+        let empty = Sorter::new(&self.folder)?;
         let by_source = std::mem::replace(&mut self.one_to_one, empty).sorted()?;
-        let mut by_target = sorter(&self.folder)?;
+        let mut by_target = Sorter::new(&self.folder)?;
         let sources = number(by_source, Prize::Source, |source, _, entry| {
             by_target.push(Prize::Target.key(&entry), &to_bytes(&(source, entry.packed()))?)
         })?;
-        let mut in_order = sorter(&self.folder)?;
+        let mut in_order = Sorter::new(&self.folder)?;
         let targets = number(by_target.sorted()?, Prize::Target, |target, source, entry| {
             if (source, target) == (ALONE, ALONE) {
                 return Ok(());

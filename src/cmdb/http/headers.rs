@@ -140,20 +140,21 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<&str> {
 
 /// What the headers say of the server's limit. What can't be meant is left out.
 pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
-    let number = |value: &HeaderValue| value.to_str().ok()?.trim().parse::<u64>().ok();
-    let calls = |value| number(value).filter(|calls| *calls <= MOST_CALLS);
+    let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let calls = |name| number(name).filter(|calls| *calls <= MOST_CALLS);
     let wait = |seconds: Option<u64>| {
         seconds.filter(|seconds| *seconds <= LONGEST_WAIT).map(Duration::from_secs)
     };
     let mut hint = RateHint::default();
-    // An answer has few headers: going through them costs less than asking for each by its name.
-    for (name, value) in headers {
+    // An answer has few headers, and seldom one of these: going through the names costs less than
+    // asking for each. Of a header that is there twice, the first counts.
+    for name in headers.keys() {
         match name.as_str() {
-            "x-bkapi-ratelimit-limit" => hint.limit = calls(value).filter(|limit| *limit > 0),
-            "x-bkapi-ratelimit-remaining" => hint.remaining = calls(value),
-            "x-bkapi-ratelimit-reset" => hint.reset = wait(number(value)),
+            "x-bkapi-ratelimit-limit" => hint.limit = calls(name).filter(|limit| *limit > 0),
+            "x-bkapi-ratelimit-remaining" => hint.remaining = calls(name),
+            "x-bkapi-ratelimit-reset" => hint.reset = wait(number(name)),
             "retry-after" => {
-                hint.retry_after = wait(number(value).or_else(|| retry_date(headers)));
+                hint.retry_after = wait(number(name).or_else(|| retry_date(headers)));
             }
             _ => {}
         }
@@ -242,6 +243,15 @@ mod tests {
             ("retry-after", "-1"),
         ]));
         assert_eq!(absurd, RateHint::default());
+    }
+
+    #[test]
+    fn of_a_header_that_is_there_twice_the_first_counts() {
+        let mut twice = headers(&[("x-bkapi-ratelimit-limit", "100"), ("x-request-id", "one")]);
+        twice.append("x-bkapi-ratelimit-limit", HeaderValue::from_static("none"));
+        twice.append("x-request-id", HeaderValue::from_static("two"));
+        assert_eq!(rate_hint(&twice).limit, Some(100));
+        assert_eq!(request_id(&twice), Some("one"));
     }
 
     #[test]
