@@ -4,6 +4,7 @@
 //! Shared by `import` and `check`, so that both stop for the same answers in the same words. Knows
 //! nothing of rows, files or results.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +87,8 @@ pub fn never_answered(target: &Target, wait: Duration, trouble: &str) -> Halt {
 /// Waits for a call, but no longer than that; then it is lost.
 pub async fn within(limit: Duration, call: impl Future<Output = Reply>) -> Reply {
     let lost = || Reply::Lost(format!("no answer within {}", humantime::format_duration(limit)));
-    timeout(limit, call).await.unwrap_or_else(|_| lost())
+    // Pinned here, so that a call's large state is not moved once more.
+    timeout(limit, pin!(call)).await.unwrap_or_else(|_| lost())
 }
 
 /// What a reply says to a person.

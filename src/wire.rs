@@ -300,7 +300,12 @@ impl Envelope {
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return None;
         }
-        serde_json::from_slice(bytes).ok()
+        // Texts that nobody reads may be in another encoding; a text that is UTF-8 as a whole is read
+        // without checking each string.
+        match std::str::from_utf8(bytes) {
+            Ok(text) => serde_json::from_str(text).ok(),
+            Err(_) => serde_json::from_slice(bytes).ok(),
+        }
     }
 
     /// Rewrites the texts that a person may get to see: the messages, and the call's id.
