@@ -35,6 +35,7 @@ use crate::sandbox::{Sandbox, Setup};
 use crate::site::ClearError;
 use crate::summary::{Kind, Summary};
 use crate::tally::Tally;
+use signals::Signals;
 
 /// Why a command ended without doing its work.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +75,9 @@ failures! {
     };
     JournalError => |error| match error {
         JournalError::Held { .. } => Exit::Held,
-        JournalError::Unwritable { .. } | JournalError::Damaged { .. } => Exit::Unwritable,
+        JournalError::Unwritable { .. } | JournalError::Unseen(_) | JournalError::Damaged { .. } => {
+            Exit::Unwritable
+        }
         JournalError::Foreign { .. } => Exit::Usage,
     };
     ResultsError => |error| match &error {
@@ -222,9 +225,20 @@ fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
         return Err(Failure::usage(format!("{question} Give --yes to say so without a terminal")));
     }
     screen.say(&format!("bkassoc: {question} [y/N]"));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    let read = || {
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    };
+    // A part of the run may have gone before, and from then on signals are for us to hear.
+    runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        tokio::select! {
+            exit = signals.next() => std::process::exit(exit.code().into()),
+            answer = tokio::task::spawn_blocking(read) => {
+                Ok(matches!(answer, Ok(Ok(answer)) if matches!(answer.trim(), "y" | "Y" | "yes")))
+            }
+        }
+    })
 }
 
 fn http_options(connection: &Connection, concurrency: usize) -> HttpOptions {

@@ -36,7 +36,8 @@ const FLAGS_ONLY: &[&str] = &["sandbox", "fresh", "yes", "allow-other-target", "
 /// Flags that say where a profile is, and so can't stand in one.
 const NOT_IN_PROFILES: &[&str] = &["config", "profile"];
 
-/// Flags that a run takes over from the run that made its results.
+/// Flags that a run takes over from the run that made its results. What stops a run early is not
+/// among them: that was for the one process.
 const INHERITED: &[&str] = &[
     "batch",
     "biz-id",
@@ -50,8 +51,6 @@ const INHERITED: &[&str] = &[
     "insecure",
     "map",
     "max-attempts",
-    "max-duration",
-    "max-failures",
     "max-outage",
     "model",
     "rate",

@@ -33,8 +33,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
         if !args.log.quiet {
             say_hello(&format!("http://{address}"), entrance, &credentials);
         }
-        let mut signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let mut signals = Signals::listen()?;
         let stop = async move {
             signals.next().await;
         };

@@ -148,8 +148,7 @@ impl Offline {
 
     /// Reading takes a while, and writes nothing that a signal would leave half done.
     async fn go_unless_interrupted(self, screen: &Screen) -> Result<(Findings, Tally), Failure> {
-        let mut signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let mut signals = Signals::listen()?;
         tokio::select! {
             done = tokio::task::spawn_blocking(move || self.go()) => {
                 done.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?
@@ -313,8 +312,7 @@ impl Live<'_> {
             seed: rand::random(),
         };
         let claims = Claims::new(Reader::open(self.results)?, findings.files.clone());
-        let signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let signals = Signals::listen()?;
         // Nothing is at stake: what is in flight need not be waited for.
         let stop = async {
             let exit = signals.halt().await.exit;

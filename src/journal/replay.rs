@@ -44,6 +44,15 @@ impl Replay {
             && self.sent.as_ref().is_none_or(|sent| sent.contains(&ordinal))
     }
 
+    /// The rows from `start` on that may have been sent and have no outcome.
+    pub fn in_doubt_from(&self, start: u64) -> Vec<u64> {
+        let open = |row: &u64| *row >= start && !self.settled.contains(*row);
+        match &self.sent {
+            Some(sent) => sent.iter().copied().filter(open).collect(),
+            None => (start..self.marked_through).filter(open).collect(),
+        }
+    }
+
     /// The largest id that had been seen when this row was marked.
     pub fn floor_of(&self, ordinal: u64) -> i64 {
         let after = self.floors.partition_point(|(through, _)| *through <= ordinal);

@@ -38,9 +38,6 @@ impl<C: Cmdb> Run<'_, C> {
             }
             return;
         }
-        if self.rows.is_empty() && self.staged.is_empty() {
-            self.progress = Instant::now();
-        }
         self.tally.unsettled += rows.len() as u64;
         self.taken_through = rows.last().map_or(0, |planned| planned.row.ordinal + 1);
         self.next_mark = (self.next_mark * 4).min(MARK);
