@@ -125,8 +125,15 @@ struct Landed {
     sent_at: Instant,
 }
 
-async fn perform<C: Cmdb>(cmdb: &C, call: Call, request: Request, limit: Duration) -> Landed {
-    let sent_at = Instant::now();
+/// Makes a call. `sent_at` is when the pacer let it: calls that land in the same turn of the loop came
+/// after it, whenever it is polled first.
+async fn perform<C: Cmdb>(
+    cmdb: &C,
+    call: Call,
+    request: Request,
+    limit: Duration,
+    sent_at: Instant,
+) -> Landed {
     let reply = contact::within(limit, cmdb.call(request)).await;
     Landed { call, reply, sent_at }
 }
@@ -262,7 +269,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             self.admit(now);
             self.rows.wake(now);
             while let Some((call, request)) = self.next_call(calls.len(), now) {
-                calls.push(perform(cmdb, call, request, limit));
+                calls.push(perform(cmdb, call, request, limit, now));
             }
             self.refuse_unseen()?;
             if calls.is_empty() {

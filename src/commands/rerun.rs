@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::road::Road;
 use super::rows::{Choice, Rows};
-use super::{Failure, resolve_with};
+use super::{Failure, announce, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Rerun as Args};
 use crate::config;
@@ -43,6 +43,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
             started_at: manifest.map(|found| found.head.started_at),
         }),
     };
+    announce(&config, screen);
     road.go(|| Ok(Rows::of_results(&args.results, &road.files, &config.input, choice)?))
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::opened::{Nowhere, Opened, held, open_journal, remove};
 use super::rows::{self, Rows};
 use super::signals::Signals;
-use super::{Failure, announce, ask, now, print, runtime, sandbox_in_process};
+use super::{Failure, ask, now, print, runtime, sandbox_in_process};
 use crate::cli::layers::Typed;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::HttpClient;
@@ -50,7 +50,6 @@ pub(super) struct Road<'a> {
 impl Road<'_> {
     /// Goes the road to its end.
     pub(super) fn go(&self, open: impl FnOnce() -> Result<Rows, Failure>) -> Result<Exit, Failure> {
-        announce(self.config, self.screen);
         let path = match &self.config.results.output {
             Output::File(path) => path.clone(),
             Output::Stdout => return self.stream(open()?),
@@ -82,7 +81,6 @@ impl Road<'_> {
         results: &Path,
         rows: Rows,
     ) -> Result<Option<Exit>, Failure> {
-        announce(self.config, self.screen);
         let mut opened = open_journal(results, &self.head())?;
         opened.begin()?;
         opened.writes = false;
@@ -149,13 +147,23 @@ impl Road<'_> {
             let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
             return refuse(format!("its input was not what {} is now", names.join(", ")));
         }
+        if digest(&Source::Path(path.to_owned()))?.sha256 != manifest.results_sha256 {
+            tracing::warn!(
+                "{} was changed since it was written: `bkassoc verify` says more",
+                path.display()
+            );
+        }
         let mut tally = Tally::default();
         for record in results::reader::Reader::open(path)? {
             tally.carry(&record?);
         }
         tally.input_ended = true;
-        tracing::info!("{} is finished: nothing is sent", path.display());
-        let exit = exit_of(&tally);
+        tracing::info!(
+            "{} is finished since {}: nothing is sent",
+            path.display(),
+            manifest.finished_at
+        );
+        let exit = Exit::of_code(manifest.exit).unwrap_or_else(|| exit_of(&tally));
         self.summarize(&tally, exit, Some(path), None);
         Ok(exit)
     }
