@@ -40,7 +40,8 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     match site::look(&args.results)? {
         Site::Unfinished => unfinished(args, format, screen),
         Site::Finished(manifest) => {
-            write(args, format, &manifest.head.files, Reader::open(&args.results)?)
+            let files = &manifest.head.files;
+            write(args, format, files, Reader::open(&args.results, files)?)
         }
         Site::Free | Site::Stranger => Err(nothing_there(&args.results)),
     }

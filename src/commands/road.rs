@@ -149,7 +149,7 @@ impl Road<'_> {
             return refuse(format!("its input was not what {} is now", names.join(", ")));
         }
         let mut tally = Tally::default();
-        for record in results::reader::Reader::open(path)? {
+        for record in results::reader::Reader::open(path, &manifest.head.files)? {
             tally.carry(&record?);
         }
         tally.input_ended = true;

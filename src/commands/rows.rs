@@ -140,7 +140,7 @@ impl Rows {
     ) -> Result<Self, ResultsError> {
         Ok(Self::Results(Box::new(OfResults {
             path: path.to_owned(),
-            reader: results::reader::Reader::open(path)?.of_files(files),
+            reader: results::reader::Reader::open(path, files)?,
             cells: input::Rows::new(input.default_biz_id, input.require_biz_id),
             choice,
         })))
@@ -196,7 +196,7 @@ pub(super) fn records_at(
     if path.extension().is_some_and(|ending| ending == "journal") {
         return Ok(Box::new(Outcomes::of_journal(path)?));
     }
-    Ok(Box::new(results::reader::Reader::open(path)?.of_files(files)))
+    Ok(Box::new(results::reader::Reader::open(path, files)?))
 }
 
 /// About how many rows these sources hold, by their line breaks; nothing where they are compressed or
