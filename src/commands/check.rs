@@ -248,7 +248,7 @@ impl Job<'_> {
             yield_now().await;
         }
         if let Some(Err(error)) = ended {
-            return Err(Halt { exit: Exit::Input, message: error.to_string() }.into());
+            return Err(Halt { exit: error.exit(), message: error.to_string() }.into());
         }
         seen.tally.input_ended = true;
         Ok(check)

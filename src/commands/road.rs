@@ -154,7 +154,7 @@ impl Road<'_> {
             );
         }
         let mut tally = Tally::default();
-        for record in results::reader::Reader::open(path)? {
+        for record in results::reader::Reader::open(path, &manifest.head.files)? {
             tally.carry(&record?);
         }
         tally.input_ended = true;

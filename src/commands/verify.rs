@@ -179,7 +179,7 @@ impl Offline {
         }
         let mut rows = rows(manifest.as_ref(), &self.results)?;
         rows.tally().expected = manifest.as_ref().map(|found| found.counts.values().sum());
-        let mut reader = Reader::open(&self.results)?;
+        let mut reader = Reader::open(&self.results, &[])?;
         let mut progress = Progress::new(self.mode, self.screen);
         while let Some(record) = reader.next() {
             let record = match record {
@@ -311,7 +311,7 @@ impl Live<'_> {
             expected: self.claims,
             seed: rand::random(),
         };
-        let claims = Claims::new(Reader::open(self.results)?, findings.files.clone());
+        let claims = Claims::new(Reader::open(self.results, &[])?, findings.files.clone());
         let signals = Signals::listen()?;
         // Nothing is at stake: what is in flight need not be waited for.
         let stop = async {

@@ -34,7 +34,7 @@ impl<C: Cmdb> Run<'_, C> {
                     self.tally.input_ended = true;
                     self.ended = Some(ended);
                 }
-                Some(Err(error)) => self.stop_with(Exit::Input, error.to_string()),
+                Some(Err(error)) => self.stop_with(error.exit(), error.to_string()),
             }
             return;
         }
