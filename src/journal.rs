@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
 use crate::association::Cells;
-use crate::manifest::{Digested, Head};
+use crate::manifest::{Digested, Head, Undone};
 use crate::outcome::{Outcome, Record};
 use disk::Disk;
 
@@ -96,6 +96,9 @@ enum Entry {
     /// The process ended in order: of the marked rows without an outcome, only these may have been
     /// sent.
     Closed(Vec<u64>),
+    /// This row's association was seen, and its delete goes out.
+    Deleting(u64),
+    Undone(Option<Undone>),
     End(EndEntry),
 }
 
@@ -153,6 +156,8 @@ enum Line<'a> {
     Outcome(OutcomeLine<'a>),
     Synced(u64),
     Closed(&'a [u64]),
+    Deleting(u64),
+    Undone(Option<&'a Undone>),
     End(&'a EndEntry),
 }
 
@@ -283,6 +288,16 @@ impl Journal {
     /// Says that this process sends nothing more, and which rows without an outcome may have been sent.
     pub fn close(&mut self, sent: &[u64]) {
         self.push(&Line::Closed(sent));
+    }
+
+    /// Says that a row's association was seen and that its delete goes out.
+    pub fn deleting(&mut self, ordinal: u64) {
+        self.push(&Line::Deleting(ordinal));
+    }
+
+    /// Says by what this run is undone, or that it is not after all.
+    pub fn undone(&mut self, undone: Option<&Undone>) {
+        self.push(&Line::Undone(undone));
     }
 
     /// Says that every row has its outcome.

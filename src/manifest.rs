@@ -78,6 +78,21 @@ pub struct Parent {
     pub started_at: Option<String>,
 }
 
+/// An undo that began to delete what a run created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undone {
+    /// Its results' path, as it was named.
+    pub by: String,
+    /// When it began, RFC 3339.
+    pub at: String,
+}
+
+impl std::fmt::Display for Undone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "undone by {} since {}", self.by, self.at)
+    }
+}
+
 impl Head {
     /// Why this version can't go by what stands under this head, if it can't.
     pub fn foreign(&self) -> Option<String> {
@@ -141,6 +156,9 @@ pub struct Manifest {
     pub exit: u8,
     /// Of the results file, lower-case hex.
     pub results_sha256: String,
+    /// By what it is undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<Undone>,
 }
 
 /// The manifest's path beside results.

@@ -19,7 +19,7 @@ pub enum Plan {
     Delete {
         /// The id under which it was created.
         id: i64,
-        /// Whether a delete may have been sent already.
+        /// Whether it was seen already, and a delete may have been sent.
         sent: bool,
     },
     /// It is settled: the outcome is carried over from the parent run.
@@ -53,7 +53,7 @@ pub fn going_on(replay: &Replay, ordinal: u64, plan: Plan) -> Option<Plan> {
     }
     Some(match plan {
         Plan::Send => Plan::LookUpFirst { floor: replay.floor_of(ordinal) },
-        Plan::Delete { id, .. } => Plan::Delete { id, sent: true },
+        Plan::Delete { id, .. } => Plan::Delete { id, sent: replay.deleting.contains(&ordinal) },
         Plan::LookUpFirst { .. } | Plan::Carry(_) => plan,
     })
 }

@@ -28,15 +28,17 @@ pub struct Removal {
     /// Under which id it was created.
     pub id: i64,
     attempts: Attempts,
-    /// Whether a delete of ours may have been executed.
+    /// Whether it was seen and a delete of ours may have been executed,
     sent: bool,
+    /// by this process.
+    sent_here: bool,
     looks: u32,
     last_look: bool,
     told: Told,
 }
 
 impl Removal {
-    /// Begins with a look. `sent`: an earlier process may have deleted it already.
+    /// Begins with a look. `sent`: an earlier process saw it, and may have deleted it already.
     pub fn begin(
         association: Association,
         model: Arc<ModelAssociation>,
@@ -50,6 +52,7 @@ impl Removal {
             id,
             attempts: Attempts::default(),
             sent,
+            sent_here: false,
             looks: 0,
             last_look: false,
             told: Told::default(),
@@ -106,12 +109,12 @@ impl Removal {
         match verdict {
             Deletion::Accepted | Deletion::Failed(Reason::NotFound) => {
                 self.attempts.count();
-                self.sent = true;
+                (self.sent, self.sent_here) = (true, true);
                 Step::LookUp(now)
             }
             Deletion::InDoubt(cause) => {
                 self.attempts.charge(cause);
-                self.sent = true;
+                (self.sent, self.sent_here) = (true, true);
                 Step::LookUp(now)
             }
             Deletion::Again(cause) => {
@@ -144,6 +147,11 @@ impl Removal {
                 Step::Create(now + self.attempts.wait(rng))
             }
             (false, _) if self.sent && !is_another_s => {
+                // What this process has not seen itself, a read that lags may just not show yet.
+                self.looks += 1;
+                if !self.sent_here && self.looks < LOOKS {
+                    return Step::LookUp(now + Backoff::READ_LAG.longest(self.looks - 1));
+                }
                 let outcome = Outcome::good(Status::Deleted, self.id, self.attempts.charged(), 0);
                 Step::Settle(Outcome { request_id: self.told.request_id.clone(), ..outcome })
             }
@@ -296,10 +304,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn going_on_after_a_kill_takes_what_is_gone_as_deleted() {
-        assert_eq!(settled(look(&mut removal(true), &[])), (Status::Deleted, None));
-        let recreated = settled(look(&mut removal(true), &[found(9, 1, 2)]));
-        assert_eq!(recreated, (Status::Deleted, None));
+    async fn what_an_earlier_process_saw_and_is_gone_for_good_is_deleted() {
+        for left in [&[][..], &[found(9, 1, 2)]] {
+            let mut removal = removal(true);
+            for _ in 1..LOOKS {
+                assert!(matches!(look(&mut removal, left), Step::LookUp(_)), "a read may lag");
+            }
+            assert_eq!(settled(look(&mut removal, left)), (Status::Deleted, None));
+        }
         let never_ours = settled(look(&mut removal(true), &[found(7, 3, 4)]));
         assert_eq!(never_ours, (Status::Failed, Some(Reason::NotTheSame)));
     }

@@ -223,6 +223,7 @@ mod tests {
             reasons: owned(reasons),
             exit: exit.code(),
             results_sha256: String::new(),
+            undone: None,
         }
     }
 

@@ -21,6 +21,13 @@ use crate::summary::Kind;
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     let manifest = parent_of(&args.results)?;
     refuse_undo(&args.results, manifest.as_ref())?;
+    if let Some(undone) = manifest.as_ref().and_then(|found| found.undone.as_ref()) {
+        return Err(Failure::usage(format!(
+            "{} was {undone}, so what it calls created is gone: import its input anew, with another -o or \
+             with --fresh",
+            args.results.display()
+        )));
+    }
     let config = resolve_with(
         typed,
         manifest.as_ref().map(|found| as_parent(&args.results, found)).as_ref(),

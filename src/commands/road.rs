@@ -142,6 +142,9 @@ impl Road<'_> {
         if let Some(what) = manifest.head.difference(&self.head()) {
             return refuse(what);
         }
+        if let Some(undone) = &manifest.undone {
+            return refuse(format!("it was {undone}"));
+        }
         let digests = self.digests()?;
         if !manifest.has_inputs(&digests) {
             let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
@@ -209,6 +212,12 @@ impl Road<'_> {
                 "{} is the journal of an unfinished run, and {what}. Give the same command as before, another \
                  -o, or --fresh to start anew",
                 opened.journal.path().display()
+            )));
+        }
+        if let Some(undone) = &opened.replay.undone {
+            return Err(Failure::usage(format!(
+                "the unfinished run at {} was {undone}. Give another -o, or --fresh to start anew",
+                results.display()
             )));
         }
         Ok(opened)
@@ -427,5 +436,6 @@ fn manifest(head: Head, end: EndEntry, tally: &Tally, exit: Exit, sha256: String
             .collect(),
         exit: exit.code(),
         results_sha256: sha256,
+        undone: None,
     }
 }

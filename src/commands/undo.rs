@@ -2,19 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use super::opened::open_journal;
 use super::rerun::{files_of, parent_of};
 use super::results::rows_of;
 use super::road::Road;
 use super::rows::{Rows, ToUndo, records_at};
-use super::{Failure, announce, ask, resolve_with};
+use super::{Failure, announce, ask, now, resolve_with, runtime};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Undo as Args};
 use crate::config::{self, Output, ResultsConfig};
 use crate::exit::Exit;
 use crate::input::Source;
 use crate::journal::{self, replay};
-use crate::manifest::{self, Head, Manifest, Parent, Work};
+use crate::manifest::{self, Head, Manifest, Parent, Undone, Work};
 use crate::progress::Screen;
+use crate::results;
 use crate::site::{self, Site};
 use crate::summary::{Kind, grouped};
 
@@ -53,7 +55,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     };
     announce(&config, screen);
     if begins(&config.results)? {
-        if let Made::Unfinished(head) = &made
+        if let Made::Unfinished(head, _) = &made
             && let Some(exit) = road.settle_doubts(&args.results, rows_of(head)?)?
         {
             return Ok(exit);
@@ -66,15 +68,32 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
             }
         }
     }
-    road.go(|| Ok(Rows::to_undo(&path, &road.files, args.include_recovered)?))
+    let output = &config.results.output;
+    let by = match output {
+        Output::File(path) => path.display().to_string(),
+        Output::Stdout | Output::Nowhere => "-".to_owned(),
+    };
+    let exit = road.go(|| {
+        if made.undone().is_none_or(|undone| undone.by != by) {
+            made.note(&args.results, Some(&Undone { by, at: now() }))?;
+        }
+        Ok(Rows::to_undo(&path, &road.files, args.include_recovered)?)
+    });
+    if let Output::File(output) = output
+        && matches!(site::look(output)?, Site::Free)
+    {
+        // It never came to a delete.
+        made.note(&args.results, made.undone())?;
+    }
+    exit
 }
 
 /// The run that is undone.
 enum Made {
     /// Its results, and its manifest unless that is lost.
     Finished(Option<Box<Manifest>>),
-    /// Its journal, whose first line says what it is.
-    Unfinished(Box<Head>),
+    /// Its journal, whose first line says what it is, and by what it was undone before.
+    Unfinished(Box<Head>, Option<Undone>),
 }
 
 impl Made {
@@ -97,21 +116,47 @@ impl Made {
         if head.work == Work::Undo {
             return Err(undo());
         }
-        Ok(Self::Unfinished(Box::new(head)))
+        Ok(Self::Unfinished(Box::new(head), replay.undone))
     }
 
     fn head(&self) -> Option<&Head> {
         match self {
             Self::Finished(manifest) => manifest.as_ref().map(|found| &found.head),
-            Self::Unfinished(head) => Some(head),
+            Self::Unfinished(head, _) => Some(head),
         }
+    }
+
+    /// By what it was undone before.
+    fn undone(&self) -> Option<&Undone> {
+        match self {
+            Self::Finished(manifest) => manifest.as_ref()?.undone.as_ref(),
+            Self::Unfinished(_, undone) => undone.as_ref(),
+        }
+    }
+
+    /// Notes in the run by what it is undone: before the first delete, and as firmly as a mark, so that
+    /// it never passes for a run whose rows are there.
+    fn note(&self, results: &Path, undone: Option<&Undone>) -> Result<(), Failure> {
+        match self {
+            Self::Finished(None) => {}
+            Self::Finished(Some(manifest)) => {
+                let manifest = Manifest { undone: undone.cloned(), ..Manifest::clone(manifest) };
+                results::write_whole(&manifest::path_for(results), &manifest.to_json())?;
+            }
+            Self::Unfinished(head, _) => {
+                let mut opened = open_journal(results, head)?;
+                opened.journal.undone(undone);
+                runtime()?.block_on(opened.journal.settle())?;
+            }
+        }
+        Ok(())
     }
 
     /// What the undone run used is what the undo uses by itself.
     fn parent(&self, results: &Path) -> Option<config::Parent> {
         let file = match self {
             Self::Finished(_) => manifest::path_for(results),
-            Self::Unfinished(_) => journal::path_for(results),
+            Self::Unfinished(..) => journal::path_for(results),
         };
         let head = self.head()?;
         let (target, options) = (head.target.clone(), head.settings.clone());
@@ -122,14 +167,14 @@ impl Made {
     fn path(&self, results: &Path) -> PathBuf {
         match self {
             Self::Finished(_) => results.to_owned(),
-            Self::Unfinished(_) => journal::path_for(results),
+            Self::Unfinished(..) => journal::path_for(results),
         }
     }
 
     fn files(&self, results: &Path) -> Result<Vec<String>, Failure> {
         match self {
             Self::Finished(manifest) => files_of(results, manifest.as_deref()),
-            Self::Unfinished(head) => Ok(head.files.clone()),
+            Self::Unfinished(head, _) => Ok(head.files.clone()),
         }
     }
 }

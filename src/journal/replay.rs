@@ -12,7 +12,7 @@ use memchr::memmem;
 use super::{EndEntry, Entry, Holder, JournalError};
 use rustc_hash::FxHashSet;
 
-use crate::manifest::Head;
+use crate::manifest::{Head, Undone};
 use crate::outcome::{Record, Status};
 
 /// What a journal says.
@@ -31,6 +31,10 @@ pub struct Replay {
     /// Where the last process ended in order: the rows without an outcome that may have been sent.
     /// Else every marked row may have been.
     pub sent: Option<FxHashSet<u64>>,
+    /// Rows without an outcome whose association was seen before a delete went out.
+    pub deleting: FxHashSet<u64>,
+    /// By what the run is undone.
+    pub undone: Option<Undone>,
     /// What was written when all rows were settled.
     pub end: Option<EndEntry>,
     /// Where good lines end; what follows is torn.
@@ -136,11 +140,16 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
                 if outcome.row >= replay.marked_through || !replay.settled.insert(outcome.row) {
                     return Err(lines.damaged());
                 }
+                replay.deleting.remove(&outcome.row);
                 let record = Record::from(outcome);
                 replay.largest_id =
                     replay.largest_id.max(record.outcome.association_id.unwrap_or(0));
                 each(record);
             }
+            Entry::Deleting(row) => {
+                replay.deleting.insert(row);
+            }
+            Entry::Undone(undone) => replay.undone = undone,
             Entry::End(end) => replay.end = Some(end),
         }
     }

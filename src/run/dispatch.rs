@@ -144,7 +144,9 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn write(&mut self) -> (Call, Request) {
-        let slots = match self.batches.size() {
+        // What tells whether the server is back is a row of its own: the batches' path may be what fails.
+        let size = self.batches.size().filter(|_| !self.outage.is_on());
+        let slots = match size {
             Some(size) => self.rows.take_batch(size),
             None => self.rows.writes.pop_front().into_iter().collect(),
         };
@@ -175,6 +177,7 @@ impl<C: Cmdb> Run<'_, C> {
                 let obj_id = Arc::clone(&removal.model.source);
                 let id = removal.id;
                 self.tally.calls.sent(CallKind::Delete);
+                self.journal.deleting(self.rows.ordinal(slot));
                 (Call::Delete(slot), Request::Delete { obj_id, id })
             }
         }

@@ -59,6 +59,9 @@ impl<C: Cmdb> Run<'_, C> {
             self.largest_id = self.largest_id.max(id);
             self.proven = true;
         }
+        if cause.is_none() {
+            self.batches.single_answered();
+        }
         let Life::Create(life) = self.rows.life_mut(slot) else { return };
         let before = life.attempts().charged();
         let step = life.on_verdict(verdict, told(reply), now, &mut self.rng);
@@ -93,8 +96,12 @@ impl<C: Cmdb> Run<'_, C> {
         } else {
             self.answered_by_server();
         }
-        if cause.is_some() {
+        if let Some(cause) = cause {
             self.tally.calls.retries += 1;
+            if cause != Cause::Throttled && self.batches.failed() {
+                tracing::warn!("batches fail, and single rows do not: rows go singly");
+                self.batches.give_up();
+            }
         }
         match (verdict, reply) {
             (Batch::Answered, Reply::Answered(answer)) => {

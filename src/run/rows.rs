@@ -160,6 +160,10 @@ impl Rows {
         self.behind > 0
     }
 
+    pub(super) fn ordinal(&self, slot: usize) -> u64 {
+        self.slab[slot].row.ordinal
+    }
+
     pub(super) fn life(&self, slot: usize) -> &Life {
         &self.slab[slot].life
     }

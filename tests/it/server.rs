@@ -85,6 +85,11 @@ impl Server {
         self.running = Some((stop, serving));
     }
 
+    /// How many associations are stored.
+    pub fn stored(&self) -> usize {
+        self.sandbox.rows().len()
+    }
+
     /// Holds each row that ended well to what is stored: its id stands for its triple.
     #[track_caller]
     pub fn assert_stored(&self, results: &[Row]) {

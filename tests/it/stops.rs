@@ -300,3 +300,41 @@ fn results_that_nobody_can_read_end_it_with_11() {
         assert!(!done.stderr.contains("next:"), "{}", done.stderr);
     }
 }
+
+#[test]
+fn a_run_that_was_undone_never_passes_for_one_whose_rows_are_there() {
+    let stopped = "import in.csv --max-duration 300ms --rate 100/s";
+    for (first, exit) in [("import in.csv", 0), (stopped, 9)] {
+        let server = Server::esb();
+        let work = Workdir::new();
+        work.write("in.csv", links(300));
+        let before = server.stored();
+        work.bkassoc(first).to(&server).ends(exit);
+        work.bkassoc("undo in.results.csv --yes").to(&server).ends(0);
+        assert_eq!(server.stored(), before);
+        let again = work.bkassoc("import in.csv").to(&server).ends(2);
+        assert!(again.stderr.contains("undone by in.undo.csv"), "{}", again.stderr);
+        if exit == 0 {
+            work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(2);
+        }
+        // The undo itself is finished, and says so again.
+        work.bkassoc("undo in.results.csv --yes").to(&server).ends(0);
+        work.bkassoc("import in.csv --fresh --yes").to(&server).ends(0);
+        assert_eq!(server.stored(), before + 300);
+    }
+}
+
+#[test]
+fn an_undo_that_never_came_to_a_delete_leaves_the_run_as_it_was() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(3));
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    let before = work.read("in.results.csv.run.json");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = format!("http://{free}");
+    let words = "undo in.results.csv --yes --allow-other-target --connect-timeout 300ms";
+    work.bkassoc(words).aim(Entrance::Esb, &gone).ends(6);
+    assert_eq!(work.read("in.results.csv.run.json"), before);
+    work.bkassoc("import in.csv").to(&server).ends(0);
+}

@@ -231,3 +231,40 @@ async fn an_outage_spends_no_row_of_a_queue_in_which_one_row_goes_at_a_time() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_the_path_of_batches_alone_fails_rows_go_singly() {
+    for weather in [
+        Weather::Refuses,
+        Weather::Says(1_650_300, "Request backend service failed"),
+        Weather::Says(1_199_065, "start transaction failed"),
+    ] {
+        let mut world = World::new(plain(3_000), Faults::none(), 1);
+        world.options.batch = Batch::Auto;
+        let sky = Sky::over(&world.sandbox, |_, request: &Request| match (request, &weather) {
+            (Request::CreateMany { .. }, Weather::Refuses) => Weather::Refuses,
+            (Request::CreateMany { .. }, Weather::Says(code, text)) => Weather::Says(*code, text),
+            _ => Weather::Fine,
+        });
+        let start = Instant::now();
+        assert_eq!(world.process_on(&sky).await.unwrap().halt, None);
+        assert_eq!(world.check().unwrap()[&Status::Created], 3_000);
+        assert!(start.elapsed() < Duration::from_mins(4), "{:?}", start.elapsed());
+        let is_batch = |(_, request): &&(_, _)| matches!(request, Request::CreateMany { .. });
+        let batches = sky.calls.borrow().iter().filter(is_batch).count();
+        assert!(batches < 150, "{batches} batches were tried");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_of_everything_rows_travel_together_again() {
+    let mut world = World::new(plain(60_000), Faults::none(), 1);
+    world.options.batch = Batch::Auto;
+    let sky = Sky::over(&world.sandbox, |at, _| {
+        if (1..61).contains(&at.as_secs()) { Weather::Refuses } else { Weather::Fine }
+    });
+    assert_eq!(world.process_on(&sky).await.unwrap().halt, None);
+    assert_eq!(world.check().unwrap()[&Status::Created], 60_000);
+    let after = sky.calls_between(61, 3_600);
+    assert!(after < 2_000, "{after} calls after the outage");
+}
