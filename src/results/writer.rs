@@ -239,6 +239,8 @@ impl<W: Write> Write for Hashing<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::association::Cells;
+    use crate::outcome::{Outcome, Status};
 
     #[test]
     fn moments_are_shown_to_the_millisecond_in_the_offset_of_their_second() {
@@ -254,6 +256,18 @@ mod tests {
             (i64::MAX, ""),
         ] {
             assert_eq!(clock.show(milliseconds), shown, "{milliseconds}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_an_input_that_has_no_name_is_an_error() {
+        let files = ["a.csv", "b.csv"].map(str::to_owned);
+        let outcome = Outcome::good(Status::Created, 1, 1, 0);
+        let record = Record { ordinal: 0, file: 2, line: 7, cells: Cells::default(), outcome };
+        for format in [Format::Csv, Format::Jsonl] {
+            let mut writer = Writer::new(Vec::new(), format, &files).unwrap();
+            let error = writer.write(&record).unwrap_err().to_string();
+            assert_eq!(error, "line 7 is of no input of this run");
         }
     }
 
