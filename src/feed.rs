@@ -9,9 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::digest::Digest;
 use crate::exit::Exit;
 use crate::journal::JournalError;
-use crate::manifest::Digested;
 use crate::plan::Planned;
 
 /// Rows that may wait for the loop.
@@ -66,7 +66,7 @@ pub struct Ended {
     /// Rows of all inputs.
     pub rows: u64,
     /// The inputs' digests.
-    pub digests: Vec<Digested>,
+    pub digests: Vec<Digest>,
 }
 
 #[derive(Default)]

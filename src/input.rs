@@ -19,9 +19,10 @@ use std::path::Path;
 pub use encoding::{Encoding, UnknownEncoding};
 pub use error::InputError;
 pub use row::Rows;
-pub use source::{Digest, Source, digest};
+pub use source::{Source, about_how_many, digest};
 
 use crate::association::{Column, InstId, Row};
+use crate::digest::Digest;
 use crate::options::Format;
 use columns::Columns;
 use csv::Table;

@@ -21,7 +21,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
 use crate::association::Cells;
-use crate::manifest::{Digested, Head, Undone};
+use crate::digest::Digest;
+use crate::manifest::{Head, Undone};
 use crate::outcome::{Outcome, Record};
 use disk::Disk;
 
@@ -108,7 +109,7 @@ pub struct EndEntry {
     /// How many there are.
     pub rows: u64,
     /// The inputs they came from.
-    pub inputs: Vec<Digested>,
+    pub inputs: Vec<Digest>,
     /// When, RFC 3339.
     pub finished_at: String,
 }

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod wire;
 pub mod verdict;
 pub mod cmdb;
+pub mod digest;
 pub mod input;
 pub mod manifest;
 pub mod journal;

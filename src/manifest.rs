@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::target::Target;
 
 /// The version of journal and `run.json`.
@@ -127,17 +128,6 @@ impl Head {
     }
 }
 
-/// An input, by its bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digested {
-    /// As it was named; `-` is standard input.
-    pub name: String,
-    /// Of the bytes as they came, lower-case hex.
-    pub sha256: String,
-    /// How many they were.
-    pub bytes: u64,
-}
-
 /// `RESULTS.run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -145,7 +135,7 @@ pub struct Manifest {
     #[serde(flatten)]
     pub head: Head,
     /// The inputs with their digests.
-    pub digests: Vec<Digested>,
+    pub digests: Vec<Digest>,
     /// RFC 3339.
     pub finished_at: String,
     /// Rows by status, as written.
@@ -211,7 +201,7 @@ impl Manifest {
     }
 
     /// Whether a finished run had the same inputs, by their bytes.
-    pub fn has_inputs(&self, digests: &[Digested]) -> bool {
+    pub fn has_inputs(&self, digests: &[Digest]) -> bool {
         self.digests.len() == digests.len()
             && self.digests.iter().zip(digests).all(|(a, b)| a.sha256 == b.sha256)
     }

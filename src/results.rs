@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
-use crate::journal::disk::sync_folder_of;
+use crate::journal::disk::{folder_of, sync_folder_of};
 use crate::journal::{JournalError, replay};
 use crate::options::Format;
 use crate::outcome::{Record, Status};
@@ -96,10 +96,7 @@ pub struct Outcomes {
 impl Outcomes {
     /// Sorts the outcomes of a journal by their place in the input.
     pub fn of_journal(journal: &Path) -> Result<Self, ResultsError> {
-        let folder = match journal.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let folder = folder_of(journal).to_owned();
         let unwritable = |error| ResultsError::Unwritable { path: folder.clone(), error };
         let mut sorter = Sorter::new(&folder).map_err(unwritable)?;
         let mut failed = None;

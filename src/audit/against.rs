@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use super::{Findings, Kind, Spot, shown};
 use crate::association::{Column, InstId, Row};
+use crate::digest::Digest;
 use crate::input::{InputError, InputOptions, Reader, Source};
-use crate::manifest::Digested;
 use crate::outcome::Record;
 use crate::tally::Place;
 
@@ -21,7 +21,7 @@ pub struct Against {
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
     /// Of the bytes that the run read.
-    pub digests: Vec<Digested>,
+    pub digests: Vec<Digest>,
     /// The businesses that reruns gave to rows without one.
     pub later_biz_ids: Vec<InstId>,
 }
@@ -130,7 +130,7 @@ mod tests {
         std::fs::write(&path, input).unwrap();
         let options =
             InputOptions { default_biz_id: InstId::new(5).ok(), ..InputOptions::default() };
-        let digests = sha256.map(|sha256| Digested {
+        let digests = sha256.map(|sha256| Digest {
             name: "a.csv".to_owned(),
             sha256: sha256.to_owned(),
             bytes: 1,

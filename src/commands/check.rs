@@ -28,6 +28,7 @@ use crate::config::{Config, Output};
 use crate::contact::{self, Contact};
 use crate::exit::{Exit, Halt};
 use crate::feed::{Ended, Feed};
+use crate::journal::disk::folder_of;
 use crate::models::{Admission, Models};
 use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
@@ -303,10 +304,7 @@ impl Job<'_> {
     /// Where rows wait: beside the results, else where temporary files are.
     fn folder(&self) -> PathBuf {
         match &self.config.results.output {
-            Output::File(path) => match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-                _ => PathBuf::from("."),
-            },
+            Output::File(path) => folder_of(path).to_owned(),
             Output::Stdout | Output::Nowhere => std::env::temp_dir(),
         }
     }

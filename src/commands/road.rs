@@ -15,12 +15,13 @@ use crate::cli::layers::Typed;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::HttpClient;
 use crate::config::{Config, Output};
+use crate::digest::Digest;
 use crate::exit::Exit;
 use crate::feed::{Ended, Feed};
-use crate::input::{Source, digest};
+use crate::input::{Source, about_how_many, digest};
 use crate::journal::replay::Replay;
 use crate::journal::{self, EndEntry, Journal, JournalError};
-use crate::manifest::{self, Digested, FORMAT, Head, Manifest, Parent, Work};
+use crate::manifest::{self, FORMAT, Head, Manifest, Parent, Work};
 use crate::outcome::{Record, Status};
 use crate::progress::{Progress, Screen};
 use crate::results::writer::Writer;
@@ -171,9 +172,8 @@ impl Road<'_> {
         Ok(exit)
     }
 
-    fn digests(&self) -> Result<Vec<Digested>, Failure> {
-        let digests = self.sources.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
-        Ok(digests.iter().map(rows::digested).collect())
+    fn digests(&self) -> Result<Vec<Digest>, Failure> {
+        Ok(self.sources.iter().map(digest).collect::<Result<_, _>>()?)
     }
 
     fn head(&self) -> Head {
@@ -301,7 +301,7 @@ impl Road<'_> {
         let feed = Feed::spawn(move |sink| rows::feed(rows, &path, &replay, &files, writes, sink));
         if writes {
             let sources = self.sources.clone();
-            feed.expect(move || rows::about_how_many(&sources));
+            feed.expect(move || about_how_many(&sources));
         }
         let signals = Signals::listen()?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::association::{Row, RowError};
 use crate::config::InputConfig;
+use crate::digest::Digest;
 use crate::feed::{Ended, FeedError, Sink};
 use crate::input::{self, InputOptions, Reader, Source};
 use crate::journal::replay::{Fingerprints, Replay};
-use crate::manifest::{Digested, Head};
+use crate::manifest::Head;
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::plan::{Plan, Planned, going_on};
 use crate::results::{self, Outcomes, ResultsError};
@@ -179,9 +180,9 @@ impl Rows {
         }
     }
 
-    fn digests(&self) -> Result<Vec<Digested>, FeedError> {
+    fn digests(&self) -> Result<Vec<Digest>, FeedError> {
         match self {
-            Self::Input(reader) => Ok(reader.digests().iter().map(digested).collect()),
+            Self::Input(reader) => Ok(reader.digests().to_vec()),
             Self::Results(results) => digest_of(&results.path),
             Self::Undo(undo) => digest_of(&undo.path),
         }
@@ -199,46 +200,9 @@ pub(super) fn records_at(
     Ok(Box::new(results::reader::Reader::open(path, files)?))
 }
 
-/// About how many rows these sources hold, by their line breaks; nothing where they are compressed or
-/// no files.
-pub(super) fn about_how_many(sources: &[Source]) -> Option<u64> {
-    let mut lines = 0;
-    for source in sources {
-        let Source::Path(path) = source else { return None };
-        if !path.metadata().is_ok_and(|found| found.is_file()) {
-            return None;
-        }
-        let mut file = std::fs::File::open(path).ok()?;
-        let mut block = vec![0; 1 << 16];
-        let mut first = true;
-        loop {
-            let length = std::io::Read::read(&mut file, &mut block).ok()?;
-            let read = &block[..length];
-            if first && (read.starts_with(&GZIP) || read.starts_with(&ZSTD)) {
-                return None;
-            }
-            if length == 0 {
-                break;
-            }
-            let breaks = read.iter().filter(|byte| **byte == b'\n').count() as u64;
-            lines += breaks - u64::from(first && !read.starts_with(b"{") && breaks > 0);
-            first = false;
-        }
-    }
-    Some(lines)
-}
-
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-
-fn digest_of(path: &Path) -> Result<Vec<Digested>, FeedError> {
-    let digest = input::digest(&Source::Path(path.to_owned()))
-        .map_err(|error| FeedError::Unreadable(error.to_string()))?;
-    Ok(vec![digested(&digest)])
-}
-
-pub(super) fn digested(digest: &crate::input::Digest) -> Digested {
-    Digested { name: digest.name.clone(), sha256: digest.sha256.clone(), bytes: digest.bytes }
+fn digest_of(path: &Path) -> Result<Vec<Digest>, FeedError> {
+    let digest = input::digest(&Source::Path(path.to_owned()));
+    Ok(vec![digest.map_err(|error| FeedError::Unreadable(error.to_string()))?])
 }
 
 /// Feeds the loop: rows that are settled are left out, rows that were marked must be what they were.

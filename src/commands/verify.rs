@@ -19,6 +19,7 @@ use crate::cmdb::http::HttpClient;
 use crate::config::{Config, InputConfig};
 use crate::exit::Exit;
 use crate::input::{Source, digest};
+use crate::journal::disk::folder_of;
 use crate::manifest::{self, Manifest, ManifestError, Work};
 use crate::outcome::Status;
 use crate::progress::{Progress, ProgressMode, Screen};
@@ -212,8 +213,7 @@ impl Offline {
 /// the system keeps such things.
 fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<Rows, Failure> {
     let work = manifest.map(|manifest| manifest.head.work);
-    let folder = results.parent().filter(|folder| !folder.as_os_str().is_empty());
-    Rows::new(work, folder.unwrap_or(Path::new(".")))
+    Rows::new(work, folder_of(results))
         .or_else(|_| Rows::new(work, &std::env::temp_dir()))
         .map_err(|error| temporary(&error))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Command, OutputArgs};
+use crate::journal::disk::folder_of;
 use crate::options::Format;
 
 use super::Environment;
@@ -101,8 +102,7 @@ fn beside(inputs: &[PathBuf], kind: Kind) -> Result<PathBuf, PathError> {
         [input] => input,
         _ => return required("there is more than one input".to_owned()),
     };
-    let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(input);
     match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
         // A folder that is not there is the input's error, which names it better.
         Ok(()) | Err(rustix::io::Errno::NOENT) => paths::derived(input, kind),

@@ -2,15 +2,15 @@
 //!
 //! Knows nothing of text.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 use std::path::PathBuf;
 
 use flate2::read::MultiGzDecoder;
-use sha2::{Digest as _, Sha256};
 
 use super::error::InputError;
+use crate::digest::{Digest, Hasher};
 
 /// What bkassoc is told to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,28 +48,45 @@ impl fmt::Display for Source {
     }
 }
 
-/// What proves that an input is the same as it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Digest {
-    /// The name as it was given, `-` for standard input.
-    pub name: String,
-    /// SHA-256 of the bytes as they stand in the file (still compressed), in hex.
-    pub sha256: String,
-    /// How many bytes.
-    pub bytes: u64,
-}
-
 /// Reads a source to its end and hashes it, without looking into it.
 pub fn digest(source: &Source) -> Result<Digest, InputError> {
     Raw::open(source)?.finish().map_err(|error| InputError::unreadable(source, error))
+}
+
+/// About how many rows these sources hold, by their line breaks; nothing where they are compressed or
+/// no files.
+pub fn about_how_many(sources: &[Source]) -> Option<u64> {
+    sources.iter().map(about_how_many_in).sum()
+}
+
+fn about_how_many_in(source: &Source) -> Option<u64> {
+    let Source::Path(path) = source else { return None };
+    if !source.is_regular_file() {
+        return None;
+    }
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path).ok()?);
+    let start = file.fill_buf().ok()?;
+    if start.starts_with(GZIP) || start.starts_with(ZSTD) {
+        return None;
+    }
+    let header = u64::from(!start.starts_with(b"{"));
+    let mut breaks = 0_u64;
+    loop {
+        let block = file.fill_buf().ok()?;
+        if block.is_empty() {
+            return Some(breaks.saturating_sub(header));
+        }
+        breaks += block.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let length = block.len();
+        file.consume(length);
+    }
 }
 
 /// The bytes of a source as they stand, hashed on the way.
 pub(super) struct Raw {
     name: String,
     from: Box<dyn Read + Send>,
-    hasher: Sha256,
-    bytes: u64,
+    hasher: Hasher,
 }
 
 impl Raw {
@@ -87,7 +104,7 @@ impl Raw {
     }
 
     pub(super) fn new(name: String, from: Box<dyn Read + Send>) -> Self {
-        Self { name, from, hasher: Sha256::new(), bytes: 0 }
+        Self { name, from, hasher: Hasher::default() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -97,12 +114,7 @@ impl Raw {
     /// Reads what is left, for its hash alone.
     pub(super) fn finish(mut self) -> io::Result<Digest> {
         io::copy(&mut BufReader::with_capacity(1 << 16, &mut self), &mut io::sink())?;
-        let mut sha256 = String::with_capacity(64);
-        for byte in self.hasher.finalize() {
-            // Writing to a String can't fail.
-            let _ = write!(sha256, "{byte:02x}");
-        }
-        Ok(Digest { name: self.name, sha256, bytes: self.bytes })
+        Ok(self.hasher.digest(self.name))
     }
 }
 
@@ -114,7 +126,6 @@ impl Read for Raw {
                 Err(error) => return Err(error),
                 Ok(read) => {
                     self.hasher.update(&out[..read]);
-                    self.bytes += read as u64;
                     return Ok(read);
                 }
             }

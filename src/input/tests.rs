@@ -698,6 +698,20 @@ mod sources {
     }
 
     #[test]
+    fn about_how_many_rows_there_are_is_told_where_lines_can_be_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = file(&folder, "a.csv", format!("{HEADER}a,1,2,\nb,1,2,\n"));
+        let objects = file(&folder, "b.jsonl", "{}\n{}\n{}\n");
+        let empty = file(&folder, "empty.csv", "");
+        let packed = file(&folder, "c.csv.gz", gzip(b"a\nb\n"));
+        assert_eq!(about_how_many(&[table.clone(), objects, empty]), Some(5));
+        let folder = Source::Path(folder.path().to_owned());
+        for unknown in [packed, folder, Source::Stdin] {
+            assert_eq!(about_how_many(&[table.clone(), unknown]), None);
+        }
+    }
+
+    #[test]
     fn rows_are_counted_over_all_inputs_and_each_has_its_digest() {
         let folder = tempfile::tempdir().unwrap();
         let sources = [

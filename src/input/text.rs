@@ -5,7 +5,8 @@ use std::io::{self, Read};
 
 use super::encoding::{Decoder, Encoding};
 use super::error::InputError;
-use super::source::{Digest, Inflate, Raw, Source};
+use super::source::{Inflate, Raw, Source};
+use crate::digest::Digest;
 
 /// How long one row may be, in bytes of UTF-8: what bounds memory.
 pub(super) const MAX_RECORD: usize = 1 << 20;

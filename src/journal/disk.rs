@@ -58,11 +58,15 @@ pub fn open_locked(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Makes a name in a folder survive a power loss.
-pub fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
+/// The folder in which a path's name stands.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
+    }
+}
+
+/// Makes a name in a folder survive a power loss.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
 }

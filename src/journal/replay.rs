@@ -236,9 +236,14 @@ impl Lines {
         })
     }
 
+    /// The next line's entry; `None` at the end and for a damaged line alike. A line that is as it was
+    /// written is no damage, even if this version can't read it.
     fn next_good(&mut self) -> Result<Option<Entry>, JournalError> {
-        let Some(entry) = self.read_line()? else {
+        let Some(body) = self.next_body()? else {
             return Ok(None);
+        };
+        let Some(entry) = entry(body) else {
+            return Err(self.foreign(format!("line {} is of no known kind", self.number)));
         };
         self.good_bytes += self.line.len() as u64;
         Ok(Some(entry))
@@ -249,12 +254,7 @@ impl Lines {
         self.good_bytes - self.line.len() as u64
     }
 
-    /// The next line's entry; `None` at the end and for a damaged line alike.
-    fn read_line(&mut self) -> Result<Option<Entry>, JournalError> {
-        Ok(self.next_body()?.and_then(entry))
-    }
-
-    /// The next line's body, whatever it says; `None` as for [`Self::read_line`].
+    /// The next line's body, whatever it says; `None` at the end and for a damaged line alike.
     fn next_body(&mut self) -> Result<Option<&[u8]>, JournalError> {
         self.number += 1;
         self.line.clear();
@@ -269,7 +269,7 @@ impl Lines {
             .seek(SeekFrom::Start(self.good_bytes))
             .map_err(|error| self.unreadable(error))?;
         loop {
-            self.read_line()?;
+            self.next_body()?;
             if self.line.is_empty() {
                 return Ok(());
             }
@@ -283,7 +283,7 @@ impl Lines {
     fn refuse_foreign_bytes(&mut self) -> Result<(), JournalError> {
         const BEGINNING: &[u8] = br#" {"head":"#;
         self.reader.seek(SeekFrom::Start(0)).map_err(|error| self.unreadable(error))?;
-        self.read_line()?;
+        self.next_body()?;
         let body = self.line.get(8..).unwrap_or_default();
         let length = body.len().min(BEGINNING.len());
         if self.line.ends_with(b"\n") || body[..length] != BEGINNING[..length] {

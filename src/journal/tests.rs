@@ -200,6 +200,17 @@ async fn another_format_is_refused_whatever_follows_its_head() {
     assert!(error.to_string().ends_with("bkassoc 9.9 wrote it in format 2, not 1"), "{error}");
 }
 
+#[tokio::test]
+async fn a_line_that_is_whole_and_says_what_is_not_known_is_refused_and_not_cut_off() {
+    let mut bytes = written().await;
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    let body = br#"{"unheard-of":1}"#;
+    bytes.extend_from_slice(&[&checksum(body), &b" "[..], body, b"\n"].concat());
+    let error = read(&bytes).unwrap_err();
+    assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
+    assert!(error.to_string().ends_with(&format!("line {} is of no known kind", lines + 1)));
+}
+
 #[test]
 fn who_holds_a_journal_is_told_without_reading_what_became_of_rows() {
     let folder = tempfile::tempdir().unwrap();

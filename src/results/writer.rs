@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use sha2::{Digest, Sha256};
 
 use super::COLUMNS;
 use crate::association::{Column, InstId};
+use crate::digest::Hasher;
 use crate::options::Format;
 use crate::outcome::{Reason, Record};
 
@@ -32,7 +32,7 @@ impl<'a, W: Write> Writer<'a, W> {
     /// A writer that has written the header, if the format has one. `files` are the inputs' names
     /// where there are several.
     pub fn new(out: W, format: Format, files: &'a [String]) -> io::Result<Self> {
-        let out = Hashing { out, hash: Sha256::new() };
+        let out = Hashing { out, hasher: Hasher::default() };
         let mut out = match format {
             Format::Jsonl => Out::Lines(BufWriter::with_capacity(1 << 16, out)),
             Format::Csv | Format::Tsv => Out::Table(Box::new(
@@ -84,12 +84,7 @@ impl<'a, W: Write> Writer<'a, W> {
             Out::Table(table) => table.into_inner().map_err(csv::IntoInnerError::into_error)?,
             Out::Lines(lines) => lines.into_inner().map_err(io::IntoInnerError::into_error)?,
         };
-        let mut hex = String::with_capacity(64);
-        for byte in hashing.hash.finalize() {
-            use std::fmt::Write as _;
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Ok((hashing.out, hex))
+        Ok((hashing.out, hashing.hasher.sha256()))
     }
 }
 
@@ -226,13 +221,13 @@ fn plain_id(column: Column, text: &str) -> Option<u64> {
 /// Hashes what passes through.
 struct Hashing<W> {
     out: W,
-    hash: Sha256,
+    hasher: Hasher,
 }
 
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
-        self.hash.update(&bytes[..written]);
+        self.hasher.update(&bytes[..written]);
         Ok(written)
     }
 
@@ -244,6 +239,8 @@ impl<W: Write> Write for Hashing<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::association::Cells;
+    use crate::outcome::{Outcome, Status};
 
     #[test]
     fn moments_are_shown_to_the_millisecond_in_the_offset_of_their_second() {
@@ -259,6 +256,18 @@ mod tests {
             (i64::MAX, ""),
         ] {
             assert_eq!(clock.show(milliseconds), shown, "{milliseconds}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_an_input_that_has_no_name_is_an_error() {
+        let files = ["a.csv", "b.csv"].map(str::to_owned);
+        let outcome = Outcome::good(Status::Created, 1, 1, 0);
+        let record = Record { ordinal: 0, file: 2, line: 7, cells: Cells::default(), outcome };
+        for format in [Format::Csv, Format::Jsonl] {
+            let mut writer = Writer::new(Vec::new(), format, &files).unwrap();
+            let error = writer.write(&record).unwrap_err().to_string();
+            assert_eq!(error, "line 7 is of no input of this run");
         }
     }
 
