@@ -20,7 +20,7 @@ use crate::settle::Told;
 use crate::tally::{CallKind, Calls};
 use crate::target::Target;
 use crate::verdict::{Cause, Query, Stop, judge_query};
-use crate::wire::{Envelope, Find, Pattern, Reply, Request};
+use crate::wire::{Envelope, Find, ModelError, Pattern, Reply, Request};
 
 /// How long after a question without an answer it is asked again.
 pub const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const NO_NAME: &str = "bkassoc_contact";
 #[derive(Debug)]
 pub enum Heard {
     /// What there is of what was asked for.
-    Models(Vec<ModelAssociation>),
+    Models(Vec<Result<ModelAssociation, ModelError>>),
     /// Nothing of substance: it is to be asked again.
     Nothing,
     /// The run can't go on.
@@ -59,7 +59,7 @@ pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) ->
     }
 }
 
-fn models_of(reply: &Reply) -> Option<Vec<ModelAssociation>> {
+fn models_of(reply: &Reply) -> Option<Vec<Result<ModelAssociation, ModelError>>> {
     let Reply::Answered(answer) = reply else {
         return None;
     };
@@ -446,6 +446,16 @@ mod tests {
         contact.ask(&mut wanted(&["a"])).await.unwrap();
         assert_eq!(script.seconds(started), [0, 7]);
         assert_eq!((contact.calls.throttled, contact.calls.retries), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_association_that_can_not_be_used_is_not_asked_for_again() {
+        let data = r#"[{"bk_obj_asst_id":"a"},{"bk_obj_asst_id":"b","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"2:2"}]"#;
+        let script = Script::new([says(&format!(r#"{{"result":true,"code":0,"data":{data}}}"#))]);
+        let (target, options) = (target(), EngineOptions::default());
+        let mut contact = Contact::new(&script, &target, &options);
+        contact.ask(&mut wanted(&["a", "b"])).await.unwrap();
+        assert_eq!(contact.calls.total(), 1);
     }
 
     #[tokio::test(start_paused = true)]

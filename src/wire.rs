@@ -383,29 +383,75 @@ impl Envelope {
         Some(found.into_iter().filter(|found| found.id > 0).collect())
     }
 
-    /// The model associations of an answer; entries of a shape unknown to us are left out.
-    pub fn models(&self) -> Option<Vec<ModelAssociation>> {
-        #[derive(Deserialize)]
-        struct Model {
-            bk_obj_asst_id: String,
-            bk_obj_id: String,
-            bk_asst_obj_id: String,
-            #[serde(default)]
-            bk_asst_id: String,
-            mapping: String,
-        }
-        let models = self.data_as::<Option<Vec<Model>>>()?.unwrap_or_default();
-        let read = |model: Model| {
-            Some(ModelAssociation {
-                mapping: Mapping::parse(&model.mapping)?,
-                guessed: false,
-                mainline: model.bk_asst_id == "bk_mainline",
-                obj_asst_id: model.bk_obj_asst_id.into(),
-                source: model.bk_obj_id.into(),
-                target: model.bk_asst_obj_id.into(),
-            })
+    /// The model associations of an answer, each read by itself: one that can't be used hides none of
+    /// the others. `None` where the answer can't be trusted: an entry without a name may be any.
+    pub fn models(&self) -> Option<Vec<Result<ModelAssociation, ModelError>>> {
+        let entries = self.data_as::<Option<Vec<&RawValue>>>()?.unwrap_or_default();
+        let read = |entry: &RawValue| serde_json::from_str(entry.get()).ok().map(Model::read);
+        entries.into_iter().map(read).collect()
+    }
+}
+
+/// Why a model association that the server has can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct ModelError {
+    /// Of which.
+    pub obj_asst_id: Arc<str>,
+    fault: ModelFault,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum ModelFault {
+    #[error("its mapping {0:?} is unknown to this version of bkassoc")]
+    Mapping(String),
+    #[error("the server does not say its models or its mapping")]
+    Incomplete,
+}
+
+/// How many characters of an unknown mapping are shown.
+const MAPPING_SHOWN: usize = 20;
+
+#[derive(Deserialize)]
+struct Model {
+    bk_obj_asst_id: String,
+    #[serde(default, deserialize_with = "lenient_text")]
+    bk_obj_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
+    bk_asst_obj_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
+    bk_asst_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
+    mapping: Option<String>,
+}
+
+impl Model {
+    fn read(self) -> Result<ModelAssociation, ModelError> {
+        let obj_asst_id: Arc<str> = self.bk_obj_asst_id.into();
+        let error = |fault| ModelError { obj_asst_id: Arc::clone(&obj_asst_id), fault };
+        let (Some(source), Some(target), Some(mapping)) =
+            (self.bk_obj_id, self.bk_asst_obj_id, self.mapping)
+        else {
+            return Err(error(ModelFault::Incomplete));
         };
-        Some(models.into_iter().filter_map(read).collect())
+        let mainline = self.bk_asst_id.as_deref() == Some("bk_mainline");
+        let rule = match Mapping::parse(&mapping) {
+            Some(rule) => rule,
+            // Its rows are refused under any rule.
+            None if mainline => Mapping::OneToOne,
+            None => {
+                let shown = mapping.chars().take(MAPPING_SHOWN).collect();
+                return Err(error(ModelFault::Mapping(shown)));
+            }
+        };
+        Ok(ModelAssociation {
+            source: source.into(),
+            target: target.into(),
+            mapping: rule,
+            guessed: false,
+            mainline,
+            obj_asst_id,
+        })
     }
 }
 
@@ -562,6 +608,36 @@ mod tests {
         assert_eq!((found[2].id, sources[2]), (7, InstId::new(1)));
         let garbled = br#"{"result":true,"code":0,"data":[{"id":7,"bk_inst_id":"x"}]}"#;
         assert_eq!(Envelope::parse(garbled).unwrap().found(), None);
+    }
+
+    #[test]
+    fn a_model_association_that_can_not_be_used_hides_none_of_the_others() {
+        let answer = with_data(
+            r#"[{"bk_obj_asst_id":"a","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"2:2"},
+                {"bk_obj_asst_id":"b","bk_obj_id":"s","bk_asst_obj_id":"t"},
+                {"bk_obj_asst_id":"c","bk_obj_id":7,"bk_asst_obj_id":"t","mapping":"1:1"},
+                {"bk_obj_asst_id":"d","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"","bk_asst_id":"bk_mainline"},
+                {"bk_obj_asst_id":"e","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"n:n"}]"#,
+        );
+        let said: Vec<_> = (answer.models().unwrap().iter())
+            .map(|model| match model {
+                Ok(model) => format!("{} is known", model.obj_asst_id),
+                Err(error) => format!("{}: {error}", error.obj_asst_id),
+            })
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "a: its mapping \"2:2\" is unknown to this version of bkassoc",
+                "b: the server does not say its models or its mapping",
+                "c: the server does not say its models or its mapping",
+                "d is known",
+                "e is known",
+            ]
+        );
+        for data in ["7", r#"[{"mapping":"n:n"}]"#, r#"["a"]"#, "[null]"] {
+            assert_eq!(with_data(data).models(), None, "{data}");
+        }
     }
 
     fn with_data(data: &str) -> Envelope {

@@ -169,18 +169,20 @@ impl<'a, C: Cmdb> Live<'a, C> {
     async fn check(&self, claims: Vec<Claim>) -> Result<Vec<Finding>, End> {
         let mut findings = Vec::new();
         let name = &claims[0].association.obj_asst_id;
-        if let Some(model) = self.model(name).await? {
-            let doubtful = self.contradicted(&model, claims.clone()).await?;
-            if !doubtful.is_empty() {
-                sleep(LAG).await;
-                let again = doubtful.into_iter().map(|(claim, _)| claim).collect();
-                let off = self.contradicted(&model, again).await?;
-                findings.extend(off.into_iter().map(|(claim, what)| claim.finding(what)));
+        match self.model(name).await? {
+            Ok(model) => {
+                let doubtful = self.contradicted(&model, claims.clone()).await?;
+                if !doubtful.is_empty() {
+                    sleep(LAG).await;
+                    let again = doubtful.into_iter().map(|(claim, _)| claim).collect();
+                    let off = self.contradicted(&model, again).await?;
+                    findings.extend(off.into_iter().map(|(claim, what)| claim.finding(what)));
+                }
             }
-        } else {
-            let what = format!("{name:?} does not exist, or is not visible to this app");
-            let off = claims.iter().map(|claim| claim.finding((Kind::NotAsked, what.clone())));
-            findings.extend(off);
+            Err(what) => {
+                let off = claims.iter().map(|claim| claim.finding((Kind::NotAsked, what.clone())));
+                findings.extend(off);
+            }
         }
         let mut tally = self.tally.borrow_mut();
         for Claim { place: Place { file, line }, status, id, .. } in claims {
@@ -255,8 +257,8 @@ impl<'a, C: Cmdb> Live<'a, C> {
         self.ask(CallKind::Find, &request, Envelope::found).await
     }
 
-    /// What a model association is; nothing where there is none.
-    async fn model(&self, name: &Arc<str>) -> Result<Option<Arc<ModelAssociation>>, End> {
+    /// What a model association is, or why nothing of it can be asked for.
+    async fn model(&self, name: &Arc<str>) -> Result<Result<Arc<ModelAssociation>, String>, End> {
         let mut models = self.models.lock().await;
         if let Knowledge::Wanted = models.look(name) {
             let names = models.question();
@@ -272,9 +274,10 @@ impl<'a, C: Cmdb> Live<'a, C> {
                 }
             }
         }
-        Ok(match models.look(name) {
-            Knowledge::Known(_, model) => Some(Arc::clone(model)),
-            Knowledge::Wanted | Knowledge::Unknown => None,
+        let knowledge = models.look(name);
+        Ok(match knowledge {
+            Knowledge::Known(_, model) => Ok(Arc::clone(model)),
+            _ => Err(knowledge.unusable(name).unwrap_or_default()),
         })
     }
 

@@ -6,7 +6,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use tempfile::TempDir;
 
 use super::*;
-use crate::association::Mapping;
 use crate::options::Format;
 use crate::outcome::Status;
 use crate::results;
@@ -74,7 +73,8 @@ fn holding(request: &Request, id_of: impl Fn(u64, u64) -> Option<i64>) -> Reply 
                 .map(|name| {
                     serde_json::json!({
                         "bk_obj_asst_id": **name, "bk_obj_id": "s", "bk_asst_obj_id": "t",
-                        "bk_asst_id": "x", "mapping": Mapping::ManyToMany.as_str(),
+                        "bk_asst_id": "x",
+                        "mapping": if **name == *"strange" { "2:2" } else { "n:n" },
                     })
                 })
                 .collect();
@@ -312,8 +312,9 @@ async fn what_can_not_be_asked_for_is_told() {
     });
     let mut records = created("a", 1..=4);
     records.push(good(6, "unknown", 5, Status::Existed, 1005));
+    records.push(good(7, "strange", 6, Status::Existed, 1006));
     let audit = audit(&server, records).await;
-    assert_eq!(audit.lines(Kind::NotAsked), [3, 6]);
+    assert_eq!(audit.lines(Kind::NotAsked), [3, 6, 7]);
     assert_eq!(audit.findings.groups().count(), 1);
 }
 
