@@ -18,6 +18,7 @@ pub mod feed;
 pub mod models;
 pub mod conflict;
 pub mod pacer;
+pub mod finds;
 pub mod retry;
 pub mod outage;
 pub mod tally;

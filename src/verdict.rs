@@ -55,6 +55,13 @@ pub enum Cause {
     UnknownCode,
 }
 
+impl Cause {
+    /// Whether there was no answer of substance: the server may be down, or was asked too much at once.
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::NoAnswer | Self::Overload)
+    }
+}
+
 /// Why the run can't go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stop {

@@ -1,7 +1,7 @@
 //! Results held against the server: every association that should be there is asked for.
 //!
 //! Many associations a call, a few calls in flight, paced like a run. Asking does no harm, so that a
-//! call without an answer is simply made again.
+//! call without an answer is simply made again, for fewer.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -12,21 +12,22 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::claims::{Claim, Claims};
 use super::{Finding, Findings, Kind};
 use crate::association::{Association, Cells, ModelAssociation};
 use crate::cmdb::Cmdb;
-use crate::contact::{shown, told};
+use crate::contact::{duration_over, never_answered, refused, shown, told, within};
 use crate::exit::Exit;
+use crate::finds::Finds;
 use crate::models::{Knowledge, Models};
 use crate::options::EngineOptions;
 use crate::outcome::{Outcome, Record};
 use crate::pacer::{self, Pacer};
 use crate::results::ResultsError;
 use crate::retry::Backoff;
-use crate::run::{Halt, TRIPLES};
+use crate::run::Halt;
 use crate::settle::Told;
 use crate::tally::{CallKind, Place, Tally};
 use crate::target::Target;
@@ -78,6 +79,8 @@ enum End {
 /// What came of a question.
 enum Said<T> {
     Answer(T),
+    /// Nothing of substance: a little was waited, and it is to be asked again.
+    Again(Cause),
     Rejected(Told),
     Forbidden(Told),
 }
@@ -91,7 +94,7 @@ struct Live<'a, C> {
     pacer: RefCell<Pacer>,
     tally: RefCell<Tally>,
     rng: RefCell<StdRng>,
-    find_limit: Cell<usize>,
+    finds: RefCell<Finds>,
     started: Instant,
     /// The last answer of substance.
     answered_at: Cell<Instant>,
@@ -121,7 +124,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
             )),
             tally: RefCell::new(tally),
             rng: RefCell::new(StdRng::seed_from_u64(setting.seed)),
-            find_limit: Cell::new(TRIPLES),
+            finds: RefCell::default(),
             started,
             answered_at: Cell::new(started),
             answered: Cell::new(false),
@@ -199,11 +202,17 @@ impl<'a, C: Cmdb> Live<'a, C> {
         claims: Vec<Claim>,
     ) -> Result<Vec<(Claim, (Kind, String))>, End> {
         let mut off = Vec::new();
-        let mut left = claims;
-        while !left.is_empty() {
-            let now = left.split_off(left.len().saturating_sub(self.find_limit.get()));
-            match self.find(model, &now).await? {
+        let mut parts = vec![claims];
+        let mut tries = 0;
+        while let Some(mut now) = parts.pop() {
+            let most = self.finds.borrow().size();
+            if now.len() > most {
+                let rest = now.split_off(most);
+                parts.push(rest);
+            }
+            match self.find(model, &now, &mut tries).await? {
                 Said::Answer(found) => {
+                    self.finds.borrow_mut().grow();
                     let mut ids: FxHashMap<(u64, u64), Vec<i64>> = FxHashMap::default();
                     for found in found {
                         let pair = (found.bk_inst_id, found.bk_asst_inst_id);
@@ -222,10 +231,9 @@ impl<'a, C: Cmdb> Live<'a, C> {
                         now.into_iter().map(|claim| (claim, (Kind::NotAsked, what.clone()))),
                     );
                 }
-                Said::Rejected(_) => {
-                    self.find_limit.set((now.len() / 2).max(1));
-                    left.extend(now);
-                }
+                Said::Rejected(_) => self.halve(now, &mut parts),
+                Said::Again(cause) if cause.is_silence() => self.halve(now, &mut parts),
+                Said::Again(_) => parts.push(now),
                 Said::Forbidden(told) => {
                     return Err(halt(format!(
                         "look-ups are refused ({}): give the user permission to find instances of \
@@ -239,10 +247,19 @@ impl<'a, C: Cmdb> Live<'a, C> {
         Ok(off)
     }
 
+    /// What was too much at once becomes two parts, however large others may grow meanwhile: so that
+    /// it ends.
+    fn halve(&self, mut claims: Vec<Claim>, parts: &mut Vec<Vec<Claim>>) {
+        self.finds.borrow_mut().shrink(claims.len());
+        let half = claims.split_off(claims.len().div_ceil(2));
+        parts.extend([half, claims].into_iter().filter(|part| !part.is_empty()));
+    }
+
     async fn find(
         &self,
         model: &ModelAssociation,
         claims: &[Claim],
+        tries: &mut u32,
     ) -> Result<Said<Vec<Found>>, End> {
         let mut pairs: Vec<_> = (claims.iter())
             .map(|claim| (claim.association.inst_id, claim.association.asst_inst_id))
@@ -254,17 +271,19 @@ impl<'a, C: Cmdb> Live<'a, C> {
             obj_asst_id: Arc::clone(&model.obj_asst_id),
             any_of: pairs.into_iter().map(|(s, t)| Pattern::Pair(s, t)).collect(),
         });
-        self.ask(CallKind::Find, &request, Envelope::found).await
+        self.ask(CallKind::Find, request, Envelope::found, tries).await
     }
 
     /// What a model association is, or why nothing of it can be asked for.
     async fn model(&self, name: &Arc<str>) -> Result<Result<Arc<ModelAssociation>, String>, End> {
         let mut models = self.models.lock().await;
-        if let Knowledge::Wanted = models.look(name) {
+        let mut tries = 0;
+        while let Knowledge::Wanted = models.look(name) {
             let names = models.question();
             let request = Request::Models(names.clone());
-            match self.ask(CallKind::Models, &request, Envelope::models).await? {
+            match self.ask(CallKind::Models, request, Envelope::models, &mut tries).await? {
                 Said::Answer(answer) => models.answered(&names, answer),
+                Said::Again(_) => models.ask_again(names),
                 Said::Rejected(told) | Said::Forbidden(told) => {
                     return Err(halt(format!(
                         "this app may not ask what {name:?} is ({}): give it with \
@@ -281,56 +300,50 @@ impl<'a, C: Cmdb> Live<'a, C> {
         })
     }
 
-    /// Asks until there is an answer. Limits of time are looked at elsewhere.
+    /// Asks once; where that is to be done again, a little later with each of the `tries`. Limits of
+    /// time are looked at elsewhere.
     async fn ask<T>(
         &self,
         kind: CallKind,
-        request: &Request,
+        request: Request,
         read: fn(&Envelope) -> Option<T>,
+        tries: &mut u32,
     ) -> Result<Said<T>, End> {
-        let mut tries = 0;
-        loop {
-            self.pass().await;
-            self.tally.borrow_mut().calls.sent(kind);
-            let sent_at = Instant::now();
-            let limit = self.options.timeout;
-            let reply = match timeout(limit, self.cmdb.call(request.clone())).await {
-                Ok(reply) => reply,
-                Err(_) => {
-                    Reply::Lost(format!("no answer within {}", humantime::format_duration(limit)))
+        self.pass().await;
+        self.tally.borrow_mut().calls.sent(kind);
+        let sent_at = Instant::now();
+        let reply = within(self.options.timeout, self.cmdb.call(request)).await;
+        let query = judge_query(&reply, self.proven.get());
+        self.note(query, &reply, sent_at);
+        let cause = match (query, &reply) {
+            (Query::Answered, Reply::Answered(answer)) => {
+                if let Some(data) = answer.envelope.as_ref().and_then(read) {
+                    *tries = 0;
+                    return Ok(Said::Answer(data));
                 }
-            };
-            let query = judge_query(&reply, self.proven.get());
-            self.note(query, &reply, sent_at);
-            let cause = match (query, &reply) {
-                (Query::Answered, Reply::Answered(answer)) => {
-                    if let Some(data) = answer.envelope.as_ref().and_then(read) {
-                        return Ok(Said::Answer(data));
-                    }
-                    Cause::Unclear
-                }
-                (Query::Stop(Stop::ApiForbidden), _) if kind == CallKind::Models => {
-                    return Ok(Said::Forbidden(told(&reply)));
-                }
-                (Query::Stop(stop), _) => {
-                    let advice = stop.advice(&reply, self.target.entrance);
-                    return Err(halt(format!("{}: {advice}", shown(&told(&reply)))));
-                }
-                (Query::Rejected, _) => return Ok(Said::Rejected(told(&reply))),
-                (Query::Forbidden, _) => return Ok(Said::Forbidden(told(&reply))),
-                (Query::Again(cause), _) => cause,
-                (Query::Answered, _) => Cause::Unclear,
-            };
-            *self.trouble.borrow_mut() = shown(&told(&reply));
-            self.tally.borrow_mut().calls.retries += 1;
-            let backoff = match cause {
-                Cause::Throttled | Cause::Locked => Backoff::BUSY,
-                _ => Backoff::NO_ANSWER,
-            };
-            let wait = backoff.wait(tries, &mut *self.rng.borrow_mut());
-            tries += 1;
-            sleep(wait).await;
-        }
+                Cause::Unclear
+            }
+            (Query::Stop(Stop::ApiForbidden), _) if kind == CallKind::Models => {
+                return Ok(Said::Forbidden(told(&reply)));
+            }
+            (Query::Stop(stop), _) => {
+                return Err(End::Halt(refused(stop, &reply, self.target)));
+            }
+            (Query::Rejected, _) => return Ok(Said::Rejected(told(&reply))),
+            (Query::Forbidden, _) => return Ok(Said::Forbidden(told(&reply))),
+            (Query::Again(cause), _) => cause,
+            (Query::Answered, _) => Cause::Unclear,
+        };
+        *self.trouble.borrow_mut() = shown(&told(&reply));
+        self.tally.borrow_mut().calls.retries += 1;
+        let backoff = match cause {
+            Cause::Throttled | Cause::Locked => Backoff::BUSY,
+            _ => Backoff::NO_ANSWER,
+        };
+        let wait = backoff.wait(*tries, &mut *self.rng.borrow_mut());
+        *tries += 1;
+        sleep(wait).await;
+        Ok(Said::Again(cause))
     }
 
     /// Waits until the pacer lets a call through.
@@ -362,30 +375,22 @@ impl<'a, C: Cmdb> Live<'a, C> {
     }
 
     fn over_limits(&self, now: Instant) -> Option<Halt> {
-        let said = humantime::format_duration;
         let options = self.options;
-        let trouble = self.trouble.borrow();
         if let Some(most) = options.max_duration.filter(|most| now >= self.started + *most) {
-            let message = format!("--max-duration {} is over", said(most));
-            return Some(Halt { exit: Exit::MaxDuration, message });
+            return Some(duration_over(most));
         }
-        let message = if !self.answered.get() && now >= self.started + options.connect_timeout {
-            format!(
-                "no answer ever came from {} within {} ({trouble}): check --endpoint and --proxy, \
-                 and whether it is up",
-                self.target,
-                said(options.connect_timeout)
-            )
-        } else if now >= self.answered_at.get() + options.max_outage {
-            format!(
+        let trouble = self.trouble.borrow();
+        if !self.answered.get() && now >= self.started + options.connect_timeout {
+            return Some(never_answered(self.target, options.connect_timeout, &trouble));
+        }
+        (now >= self.answered_at.get() + options.max_outage).then(|| Halt {
+            exit: Exit::Outage,
+            message: format!(
                 "the server answered nothing for {}, the last being: {trouble}. Not every row was \
                  asked for: give the same command again",
-                said(options.max_outage)
-            )
-        } else {
-            return None;
-        };
-        Some(Halt { exit: Exit::Outage, message })
+                humantime::format_duration(options.max_outage)
+            ),
+        })
     }
 }
 
