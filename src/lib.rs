@@ -8,6 +8,7 @@ pub mod target;
 pub mod options;
 pub mod exit;
 pub mod wire;
+pub mod told;
 pub mod verdict;
 pub mod cmdb;
 pub mod input;

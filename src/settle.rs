@@ -13,6 +13,7 @@ use crate::association::{Link, Mapping, ModelAssociation};
 use crate::outcome::{Outcome, Reason, Status};
 use crate::plan::Plan;
 use crate::retry::Backoff;
+use crate::told::Told;
 use crate::verdict::{Cause, Taken, Verdict};
 use crate::wire::{Found, Pattern};
 
@@ -29,17 +30,6 @@ pub struct Policy {
     pub max_attempts: u32,
     /// How long after a call went in doubt its absence on the server is believed.
     pub settle_after: Duration,
-}
-
-/// What the server said, for a person to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Its number.
-    pub code: Option<i64>,
-    /// Its text, or that of the transport.
-    pub message: String,
-    /// The id of the call.
-    pub request_id: Option<String>,
 }
 
 /// What is to be done for a row next.

@@ -18,21 +18,20 @@ use super::claims::{Claim, Claims};
 use super::{Finding, Findings, Kind};
 use crate::association::{Association, Cells, ModelAssociation};
 use crate::cmdb::Cmdb;
-use crate::contact::{duration_over, never_answered, refused, shown, told, within};
-use crate::exit::Exit;
+use crate::contact::{Evidence, Heard, duration_over, hear, never_answered, refused, within};
+use crate::exit::{Exit, Halt};
 use crate::finds::Finds;
 use crate::models::{Knowledge, Models};
 use crate::options::EngineOptions;
 use crate::outcome::{Outcome, Record};
-use crate::pacer::{self, Pacer};
+use crate::pacer::{Pacer, Said};
 use crate::results::ResultsError;
 use crate::retry::Backoff;
-use crate::run::Halt;
-use crate::settle::Told;
 use crate::tally::{CallKind, Place, Tally};
 use crate::target::Target;
-use crate::verdict::{Cause, Query, Stop, judge_query};
-use crate::wire::{Envelope, Find, Found, Pattern, Reply, Request};
+use crate::told::Told;
+use crate::verdict::{Cause, Query};
+use crate::wire::{Find, Found, Pattern, Reply, Request};
 
 /// Calls in flight, at most: reads are not what a CMDB should be busy with.
 const IN_FLIGHT: usize = 4;
@@ -76,15 +75,6 @@ enum End {
     Results(ResultsError),
 }
 
-/// What came of a question.
-enum Said<T> {
-    Answer(T),
-    /// Nothing of substance: a little was waited, and it is to be asked again.
-    Again(Cause),
-    Rejected(Told),
-    Forbidden(Told),
-}
-
 struct Live<'a, C> {
     cmdb: &'a C,
     target: &'a Target,
@@ -98,11 +88,7 @@ struct Live<'a, C> {
     started: Instant,
     /// The last answer of substance.
     answered_at: Cell<Instant>,
-    /// Any answer ever; an answer of substance ever.
-    answered: Cell<bool>,
-    proven: Cell<bool>,
-    /// What the last call said that was no answer.
-    trouble: RefCell<String>,
+    evidence: RefCell<Evidence>,
 }
 
 impl<'a, C: Cmdb> Live<'a, C> {
@@ -127,9 +113,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
             finds: RefCell::default(),
             started,
             answered_at: Cell::new(started),
-            answered: Cell::new(false),
-            proven: Cell::new(false),
-            trouble: RefCell::new("nothing yet".to_owned()),
+            evidence: RefCell::default(),
         }
     }
 
@@ -210,8 +194,11 @@ impl<'a, C: Cmdb> Live<'a, C> {
                 let rest = now.split_off(most);
                 parts.push(rest);
             }
-            match self.find(model, &now, &mut tries).await? {
-                Said::Answer(found) => {
+            let (reply, query) = self.find(model, &now).await;
+            match query {
+                Query::Answered if let Some(found) = found_in(&reply) => {
+                    tries = 0;
+                    self.answered_at.set(Instant::now());
                     self.finds.borrow_mut().grow();
                     let mut ids: FxHashMap<(u64, u64), Vec<i64>> = FxHashMap::default();
                     for found in found {
@@ -225,22 +212,31 @@ impl<'a, C: Cmdb> Live<'a, C> {
                         Some((claim, what))
                     }));
                 }
-                Said::Rejected(told) if now.len() == 1 => {
-                    let what = format!("the server refuses the question: {}", shown(&told));
+                Query::Rejected if now.len() == 1 => {
+                    let what = format!("the server refuses the question: {}", Told::of(&reply));
                     off.extend(
                         now.into_iter().map(|claim| (claim, (Kind::NotAsked, what.clone()))),
                     );
                 }
-                Said::Rejected(_) => self.halve(now, &mut parts),
-                Said::Again(cause) if cause.is_silence() => self.halve(now, &mut parts),
-                Said::Again(_) => parts.push(now),
-                Said::Forbidden(told) => {
-                    return Err(halt(format!(
-                        "look-ups are refused ({}): give the user permission to find instances of \
-                         {}, then give the same command",
-                        shown(&told),
-                        model.source,
-                    )));
+                Query::Rejected => self.halve(now, &mut parts),
+                Query::Answered | Query::Again(_) => {
+                    self.wait_to_ask_again(&reply, query, &mut tries).await;
+                    match query.cause() {
+                        Some(cause) if cause.is_silence() => self.halve(now, &mut parts),
+                        _ => parts.push(now),
+                    }
+                }
+                Query::Stop(stop) => return Err(End::Halt(refused(stop, &reply, self.target))),
+                Query::Forbidden => {
+                    return Err(End::Halt(Halt {
+                        exit: Exit::Target,
+                        message: format!(
+                            "look-ups are refused ({}): give the user permission to find \
+                             instances of {}, then give the same command",
+                            Told::of(&reply),
+                            model.source,
+                        ),
+                    }));
                 }
             }
         }
@@ -255,12 +251,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
         parts.extend([half, claims].into_iter().filter(|part| !part.is_empty()));
     }
 
-    async fn find(
-        &self,
-        model: &ModelAssociation,
-        claims: &[Claim],
-        tries: &mut u32,
-    ) -> Result<Said<Vec<Found>>, End> {
+    async fn find(&self, model: &ModelAssociation, claims: &[Claim]) -> (Reply, Query) {
         let mut pairs: Vec<_> = (claims.iter())
             .map(|claim| (claim.association.inst_id, claim.association.asst_inst_id))
             .collect();
@@ -271,7 +262,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
             obj_asst_id: Arc::clone(&model.obj_asst_id),
             any_of: pairs.into_iter().map(|(s, t)| Pattern::Pair(s, t)).collect(),
         });
-        self.ask(CallKind::Find, request, Envelope::found, tries).await
+        self.call(CallKind::Find, request).await
     }
 
     /// What a model association is, or why nothing of it can be asked for.
@@ -280,16 +271,17 @@ impl<'a, C: Cmdb> Live<'a, C> {
         let mut tries = 0;
         while let Knowledge::Wanted = models.look(name) {
             let names = models.question();
-            let request = Request::Models(names.clone());
-            match self.ask(CallKind::Models, request, Envelope::models, &mut tries).await? {
-                Said::Answer(answer) => models.answered(&names, answer),
-                Said::Again(_) => models.ask_again(names),
-                Said::Rejected(told) | Said::Forbidden(told) => {
-                    return Err(halt(format!(
-                        "this app may not ask what {name:?} is ({}): give it with \
-                         --model {name}=SOURCE_MODEL,TARGET_MODEL",
-                        shown(&told)
-                    )));
+            let (reply, query) = self.call(CallKind::Models, Request::Models(names.clone())).await;
+            let proven = self.evidence.borrow().proven;
+            match hear(&reply, &names, proven, self.target) {
+                Heard::Models(found) => {
+                    self.answered_at.set(Instant::now());
+                    models.answered(&names, found);
+                }
+                Heard::Stop(halt) => return Err(End::Halt(halt)),
+                Heard::Nothing => {
+                    models.ask_again(names);
+                    self.wait_to_ask_again(&reply, query, &mut tries).await;
                 }
             }
         }
@@ -300,50 +292,36 @@ impl<'a, C: Cmdb> Live<'a, C> {
         })
     }
 
-    /// Asks once; where that is to be done again, a little later with each of the `tries`. Limits of
-    /// time are looked at elsewhere.
-    async fn ask<T>(
-        &self,
-        kind: CallKind,
-        request: Request,
-        read: fn(&Envelope) -> Option<T>,
-        tries: &mut u32,
-    ) -> Result<Said<T>, End> {
+    /// Makes a call when the pacer lets it. Limits of time are looked at elsewhere.
+    async fn call(&self, kind: CallKind, request: Request) -> (Reply, Query) {
         self.pass().await;
         self.tally.borrow_mut().calls.sent(kind);
         let sent_at = Instant::now();
         let reply = within(self.options.timeout, self.cmdb.call(request)).await;
-        let query = judge_query(&reply, self.proven.get());
-        self.note(query, &reply, sent_at);
-        let cause = match (query, &reply) {
-            (Query::Answered, Reply::Answered(answer)) => {
-                if let Some(data) = answer.envelope.as_ref().and_then(read) {
-                    *tries = 0;
-                    return Ok(Said::Answer(data));
-                }
-                Cause::Unclear
-            }
-            (Query::Stop(Stop::ApiForbidden), _) if kind == CallKind::Models => {
-                return Ok(Said::Forbidden(told(&reply)));
-            }
-            (Query::Stop(stop), _) => {
-                return Err(End::Halt(refused(stop, &reply, self.target)));
-            }
-            (Query::Rejected, _) => return Ok(Said::Rejected(told(&reply))),
-            (Query::Forbidden, _) => return Ok(Said::Forbidden(told(&reply))),
-            (Query::Again(cause), _) => cause,
-            (Query::Answered, _) => Cause::Unclear,
-        };
-        *self.trouble.borrow_mut() = shown(&told(&reply));
+        let now = Instant::now();
+        let query = self.evidence.borrow_mut().add(&reply);
+        if query == Query::Rejected {
+            self.answered_at.set(now);
+        }
+        let cause = query.cause();
+        let calls = &mut self.tally.borrow_mut().calls;
+        calls.answered(now - sent_at);
+        calls.throttled += u64::from(cause == Some(Cause::Throttled));
+        self.pacer.borrow_mut().landed(Said::of(cause), reply.rate(), sent_at, now);
+        (reply, query)
+    }
+
+    /// Waits a little longer with each of the `tries`.
+    async fn wait_to_ask_again(&self, reply: &Reply, query: Query, tries: &mut u32) {
+        self.evidence.borrow_mut().trouble = Told::of(reply).to_string();
         self.tally.borrow_mut().calls.retries += 1;
-        let backoff = match cause {
-            Cause::Throttled | Cause::Locked => Backoff::BUSY,
+        let backoff = match query {
+            Query::Again(Cause::Throttled | Cause::Locked) => Backoff::BUSY,
             _ => Backoff::NO_ANSWER,
         };
         let wait = backoff.wait(*tries, &mut *self.rng.borrow_mut());
         *tries += 1;
         sleep(wait).await;
-        Ok(Said::Again(cause))
     }
 
     /// Waits until the pacer lets a call through.
@@ -357,31 +335,14 @@ impl<'a, C: Cmdb> Live<'a, C> {
         }
     }
 
-    /// What an answer says of the server and its pace.
-    fn note(&self, query: Query, reply: &Reply, sent_at: Instant) {
-        let now = Instant::now();
-        let mut tally = self.tally.borrow_mut();
-        tally.calls.answered(now - sent_at);
-        let cause = query.cause();
-        tally.calls.throttled += u64::from(cause == Some(Cause::Throttled));
-        self.pacer.borrow_mut().landed(pacer::Said::of(cause), reply.rate(), sent_at, now);
-        if matches!(reply, Reply::Answered(_)) {
-            self.answered.set(true);
-        }
-        if query == Query::Answered {
-            self.proven.set(true);
-            self.answered_at.set(now);
-        }
-    }
-
     fn over_limits(&self, now: Instant) -> Option<Halt> {
         let options = self.options;
         if let Some(most) = options.max_duration.filter(|most| now >= self.started + *most) {
             return Some(duration_over(most));
         }
-        let trouble = self.trouble.borrow();
-        if !self.answered.get() && now >= self.started + options.connect_timeout {
-            return Some(never_answered(self.target, options.connect_timeout, &trouble));
+        let Evidence { answered, trouble, .. } = &*self.evidence.borrow();
+        if !answered && now >= self.started + options.connect_timeout {
+            return Some(never_answered(self.target, options.connect_timeout, trouble));
         }
         (now >= self.answered_at.get() + options.max_outage).then(|| Halt {
             exit: Exit::Outage,
@@ -394,8 +355,11 @@ impl<'a, C: Cmdb> Live<'a, C> {
     }
 }
 
-fn halt(message: String) -> End {
-    End::Halt(Halt { exit: Exit::Target, message })
+fn found_in(reply: &Reply) -> Option<Vec<Found>> {
+    match reply {
+        Reply::Answered(answer) => answer.envelope.as_ref()?.found(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

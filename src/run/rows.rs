@@ -15,7 +15,8 @@ use crate::association::{Association, ModelAssociation, Row};
 use crate::conflict::Conflicts;
 use crate::plan::Plan;
 use crate::removal::Removal;
-use crate::settle::{self, Policy, Step, Told};
+use crate::settle::{self, Policy, Step};
+use crate::told::Told;
 use crate::wire::{Found, Pattern};
 
 /// What a row waits for.

@@ -11,7 +11,7 @@ use crate::options::Format;
 use crate::outcome::Status;
 use crate::results;
 use crate::results::reader::Reader;
-use crate::wire::{Answer, Reply};
+use crate::wire::{Answer, Envelope};
 
 /// What a server does with one call, given the number of calls before it.
 type Behaviour = Box<dyn Fn(&Request, usize) -> Reply>;
@@ -249,6 +249,22 @@ async fn a_server_that_never_answers_or_stops_answering_ends_it_with_exit_6() {
     assert_eq!(exit, Exit::Outage);
     assert!(message.contains("15m") && message.contains("reset"), "{message}");
     assert!(start.elapsed() < options.max_outage + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_can_read_end_it_with_exit_6_too() {
+    let garbled = RawValue::from_string("[7]".to_owned()).unwrap();
+    for readable in [0, 1] {
+        let garbled = garbled.clone();
+        let server = Server::new(move |request, before| match before {
+            _ if before < readable => holding(request, as_created),
+            _ => answer(true, 0, "success", garbled.clone()),
+        });
+        let start = Instant::now();
+        let audit = audit(&server, created("a", 1..=3)).await;
+        assert_eq!(audit.halted().0, Exit::Outage);
+        assert!(start.elapsed() < EngineOptions::default().max_outage + Duration::from_mins(1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
