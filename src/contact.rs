@@ -91,16 +91,6 @@ pub async fn within(limit: Duration, call: impl Future<Output = Reply>) -> Reply
     timeout(limit, pin!(call)).await.unwrap_or_else(|_| lost())
 }
 
-/// What a reply says to a person.
-pub fn told(reply: &Reply) -> Told {
-    Told::of(reply)
-}
-
-/// In one line, for a message.
-pub fn shown(told: &Told) -> String {
-    told.to_string()
-}
-
 /// What calls have shown of the server so far.
 #[derive(Debug)]
 pub struct Evidence {

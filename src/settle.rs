@@ -55,7 +55,7 @@ struct Doubt {
 
 /// A row that is not settled.
 #[derive(Clone, Debug)]
-pub struct Life {
+pub struct Creation {
     /// What is to exist.
     pub link: Link,
     /// Of which model association.
@@ -84,7 +84,7 @@ pub struct Life {
     told: Told,
 }
 
-impl Life {
+impl Creation {
     /// A row that is about to be under way, and its first step. `largest_id` is the largest
     /// association id seen so far, `started` when this process began.
     pub fn begin(
@@ -400,7 +400,7 @@ mod tests {
 
     const POLICY: Policy = Policy { max_attempts: 2, settle_after: Duration::from_secs(35) };
 
-    fn life(mapping: Mapping, plan: &Plan, largest_id: i64) -> (Life, Step) {
+    fn life(mapping: Mapping, plan: &Plan, largest_id: i64) -> (Creation, Step) {
         let link = Link {
             association: Association {
                 obj_asst_id: "a".into(),
@@ -417,7 +417,7 @@ mod tests {
             guessed: false,
             mainline: false,
         };
-        Life::begin(link, Arc::new(model), plan, largest_id, Instant::now())
+        Creation::begin(link, Arc::new(model), plan, largest_id, Instant::now())
     }
 
     fn found(id: i64, source: u64, target: u64) -> Found {
@@ -431,12 +431,12 @@ mod tests {
         }
     }
 
-    fn verdict(life: &mut Life, verdict: Verdict) -> Step {
+    fn verdict(life: &mut Creation, verdict: Verdict) -> Step {
         let now = Instant::now();
         life.on_verdict(verdict, Told::default(), now, &mut StdRng::seed_from_u64(1))
     }
 
-    fn look(life: &mut Life, found: &[Found]) -> Step {
+    fn look(life: &mut Creation, found: &[Found]) -> Step {
         let now = Instant::now();
         life.on_found(found, now, now, &POLICY, &mut StdRng::seed_from_u64(1))
     }

@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use super::rows::Life;
 use super::{Call, FORBIDDEN_ROWS, Landed, Run};
 use crate::cmdb::Cmdb;
-use crate::contact::{self, Heard, shown, told};
+use crate::contact::{self, Heard};
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason};
 use crate::pacer::Said;
 use crate::retry::Backoff;
-use crate::settle::{self, Step};
+use crate::settle::{Creation, Step};
+use crate::told::Told;
 use crate::verdict::{
     Batch, Cause, Deletion, Query, Stop, Verdict, judge, judge_batch, judge_delete, judge_query,
 };
@@ -58,7 +59,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         let Life::Create(life) = self.rows.life_mut(slot) else { return };
         let before = life.attempts();
-        let step = life.on_verdict(verdict, told(reply), now, &mut self.rng);
+        let step = life.on_verdict(verdict, Told::of(reply), now, &mut self.rng);
         let charge = life.attempts() - before;
         self.note_cause(slot, cause, charge, reply, sent_at, now);
         match (verdict, step) {
@@ -110,7 +111,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.each_of(slots, now, |life, rng| life.on_batch_again(now, rng));
             }
             (Batch::Answered | Batch::InDoubt(_), _) => {
-                let told = told(reply);
+                let told = Told::of(reply);
                 self.each_of(slots, now, |life, _| life.on_batch_lost(told.clone(), now));
             }
             (Batch::Stop(stop), _) => {
@@ -122,7 +123,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     /// Items that an answer names are what it says; the others are in doubt.
     fn land_items(&mut self, slots: &[usize], items: &BatchAnswer, reply: &Reply, now: Instant) {
-        let told = told(reply);
+        let told = Told::of(reply);
         for (place, &slot) in slots.iter().enumerate() {
             let Life::Create(life) = self.rows.life_mut(slot) else { continue };
             let step = match items.created.get(&place) {
@@ -145,7 +146,7 @@ impl<C: Cmdb> Run<'_, C> {
         &mut self,
         slots: &[usize],
         now: Instant,
-        mut step: impl FnMut(&mut settle::Life, &mut StdRng) -> Step,
+        mut step: impl FnMut(&mut Creation, &mut StdRng) -> Step,
     ) {
         for &slot in slots {
             let Life::Create(life) = self.rows.life_mut(slot) else { continue };
@@ -165,7 +166,7 @@ impl<C: Cmdb> Run<'_, C> {
             self.stop_for(stop, reply);
         }
         let Life::Delete(removal) = self.rows.life_mut(slot) else { return };
-        let step = removal.on_deletion(verdict, told(reply), now, &mut self.rng);
+        let step = removal.on_deletion(verdict, Told::of(reply), now, &mut self.rng);
         let charge = u32::from(cause == Some(Cause::NoAnswer));
         self.note_cause(slot, cause, charge, reply, sent_at, now);
         self.take_step(slot, step, now);
@@ -195,14 +196,13 @@ impl<C: Cmdb> Run<'_, C> {
     fn hold_forbidden(&mut self, slot: usize, outcome: Outcome, reply: &Reply) {
         self.forbidden.push((slot, outcome));
         if self.forbidden.len() >= FORBIDDEN_ROWS && self.halt.is_none() {
-            let told = told(reply);
             self.stop_with(
                 Exit::Target,
                 format!(
                     "the first {FORBIDDEN_ROWS} rows were all refused for lack of permission \
                      ({}): give the user edit permission on the instances of both models, then \
                      give the same command",
-                    shown(&told)
+                    Told::of(reply)
                 ),
             );
         }
@@ -244,7 +244,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.found(slots, &found.unwrap_or_default(), sent_at, now);
             }
             Query::Rejected if slots.len() == 1 => {
-                let step = self.rows.life_mut(slots[0]).on_unfindable(told(reply));
+                let step = self.rows.life_mut(slots[0]).on_unfindable(Told::of(reply));
                 self.take_step(slots[0], step, now);
             }
             Query::Rejected => {
@@ -258,7 +258,7 @@ impl<C: Cmdb> Run<'_, C> {
                     "look-ups are refused ({}): without them no call that got no answer can be \
                      settled. Give the user permission to find instances of {}, then give the \
                      same command",
-                    shown(&told(reply)),
+                    Told::of(reply),
                     self.rows.life(slots[0]).model().source,
                 ),
             ),
@@ -327,7 +327,7 @@ impl<C: Cmdb> Run<'_, C> {
             Heard::Stop(halt) => self.stop(halt),
             Heard::Nothing => {
                 self.tally.calls.retries += 1;
-                tracing::info!("no answer to the first question: {}", shown(&told(reply)));
+                tracing::info!("no answer to the first question: {}", Told::of(reply));
                 self.models.ask_again(names);
                 self.ask_at = now + contact::ASK_AGAIN;
             }
@@ -358,7 +358,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn slow_down(&mut self, cause: Option<Cause>, reply: &Reply, sent_at: Instant, now: Instant) {
         if cause.is_some() {
-            self.trouble = shown(&told(reply));
+            self.trouble = Told::of(reply).to_string();
         }
         self.tally.calls.throttled += u64::from(cause == Some(Cause::Throttled));
         self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);

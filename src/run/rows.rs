@@ -15,7 +15,7 @@ use crate::association::{Association, ModelAssociation, Row};
 use crate::conflict::Conflicts;
 use crate::plan::Plan;
 use crate::removal::Removal;
-use crate::settle::{self, Policy, Step};
+use crate::settle::{Creation, Policy, Step};
 use crate::told::Told;
 use crate::wire::{Found, Pattern};
 
@@ -32,7 +32,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) enum Life {
     /// To exist.
-    Create(settle::Life),
+    Create(Creation),
     /// To be gone.
     Delete(Removal),
 }
@@ -195,7 +195,7 @@ impl Rows {
             let (removal, step) = Removal::begin(link.association, model, id, sent, now);
             (Life::Delete(removal), step)
         } else {
-            let (life, step) = settle::Life::begin(link, model, plan, largest_id, started);
+            let (life, step) = Creation::begin(link, model, plan, largest_id, started);
             (Life::Create(life), step)
         };
         let place = match step {
