@@ -19,6 +19,8 @@ use clap_complete::Shell;
 
 use crate::options::{self, Rate};
 use crate::outcome::{Reason, Status};
+use crate::sandbox::Version;
+use crate::sandbox::faults::FaultRate;
 use crate::target::Entrance;
 
 pub use groups::{
@@ -255,8 +257,8 @@ pub struct Sandbox {
     #[arg(long, value_parser = values::words(values::ENTRANCES), default_value = "esb")]
     pub entrance: Entrance,
     /// Which CMDB it behaves as
-    #[arg(long, value_parser = values::words(CmdbVersion::WORDS), default_value = "3.10.18", value_name = "VERSION")]
-    pub cmdb_version: CmdbVersion,
+    #[arg(long, value_parser = values::words(Version::WORDS), default_value = "3.10.18", value_name = "VERSION")]
+    pub cmdb_version: Version,
     /// How long each answer takes
     #[arg(long, value_name = "D", default_value = "0s", value_parser = options::duration)]
     pub latency: Duration,
@@ -264,8 +266,8 @@ pub struct Sandbox {
     #[arg(long, value_name = "N[/s|/m]|unlimited", default_value = "unlimited")]
     pub quota: Rate,
     /// A fault and the share of calls it hits, as lost_answer=0.02; repeatable
-    #[arg(long, value_name = "KIND=RATE", value_parser = values::fault)]
-    pub fault: Vec<Fault>,
+    #[arg(long, value_name = "KIND=RATE")]
+    pub fault: Vec<FaultRate>,
     /// Which calls the faults hit: the same seed, the same calls
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub fault_seed: u64,
@@ -274,29 +276,4 @@ pub struct Sandbox {
     pub data: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-/// Which CMDB the sandbox behaves as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CmdbVersion {
-    /// 3.5: no locks, no batch
-    V3_5,
-    /// 3.10.18
-    V3_10_18,
-    /// 3.14
-    V3_14,
-}
-
-impl CmdbVersion {
-    const WORDS: [(&str, Self); 3] =
-        [("3.5", Self::V3_5), ("3.10.18", Self::V3_10_18), ("3.14", Self::V3_14)];
-}
-
-/// A fault of the sandbox, and how often it strikes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
-    /// Which.
-    pub kind: String,
-    /// The share of calls, 0 to 1.
-    pub rate: f64,
 }

@@ -16,8 +16,11 @@ pub mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
+use crate::audit::Findings;
+use crate::audit::report::Report;
 use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::cmdb::http::HttpOptions;
@@ -34,7 +37,8 @@ use crate::sandbox::models::Models;
 use crate::sandbox::{Sandbox, Setup};
 use crate::site::ClearError;
 use crate::summary::{Kind, Summary};
-use crate::tally::Tally;
+use crate::tally::{Calls, Tally};
+use signals::Signals;
 
 /// Why a command ended without doing its work.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +78,9 @@ failures! {
     };
     JournalError => |error| match error {
         JournalError::Held { .. } => Exit::Held,
-        JournalError::Unwritable { .. } | JournalError::Damaged { .. } => Exit::Unwritable,
+        JournalError::Unwritable { .. } | JournalError::Unseen(_) | JournalError::Damaged { .. } => {
+            Exit::Unwritable
+        }
         JournalError::Foreign { .. } => Exit::Usage,
     };
     ResultsError => |error| match &error {
@@ -91,46 +97,57 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         let _ = writeln!(io::stderr(), "bkassoc: this is a bug: {panic}");
         std::process::exit(Exit::Bug.code().into());
     }));
-    let typed = match Typed::parse(argv) {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    let typed = match Typed::parse(argv.iter().cloned()) {
         Ok(typed) => typed,
-        Err(error) => return answer_usage(&error),
+        Err(error) => return answer_usage(&error, &argv),
     };
     let screen = Screen::default();
     match dispatch(&typed, &screen) {
         Ok(exit) => exit.into(),
-        Err(Outcome::Usage(error)) => answer_usage(&error),
+        Err(Outcome::Usage(error)) => answer_usage(&error, &argv),
         Err(Outcome::Failed(failure)) => {
-            print_as_json(&typed, &failure);
-            screen.say(&format!("bkassoc: {failure}"));
+            print_as_json(&argv, failure.exit, &failure.message);
+            log::say_error(&screen, &failure.message);
             failure.exit.into()
         }
     }
 }
 
-/// A script that asked for JSON gets it also where nothing was begun.
-fn print_as_json(typed: &Typed, failure: &Failure) {
-    let Ok(command) = typed.command() else { return };
-    let (kind, display) = match &command {
-        Command::Import(args) => (Kind::Import, &args.display),
-        Command::Check(args) => (Kind::Check, &args.display),
-        Command::Rerun(args) => (Kind::Rerun, &args.display),
-        Command::Undo(args) => (Kind::Undo, &args.display),
-        _ => return,
-    };
-    if display.json {
-        let summary = Summary {
-            kind,
+/// A script that asked for JSON gets it also where nothing was begun. Only the words and the variable
+/// are asked: a profile may be what is wrong.
+fn print_as_json(argv: &[OsString], exit: Exit, error: &str) {
+    let asked = argv.iter().any(|word| word == "--json")
+        || std::env::var_os("BKASSOC_JSON").is_some_and(|value| value == "true");
+    if !asked {
+        return;
+    }
+    let text = if argv.get(1).is_some_and(|word| word == "verify") {
+        Report {
+            results: Path::new(""),
+            rows: 0,
+            checked: &[],
+            findings: &Findings::default(),
+            calls: &Calls::default(),
+            exit,
+            error: Some(error),
+        }
+        .json()
+    } else {
+        Summary {
+            kind: Kind::Import,
             target: None,
             tally: &Tally::default(),
             inputs: &[],
             results: None,
-            exit: failure.exit,
-            error: Some(&failure.message),
+            exit,
+            error: Some(error),
             checked: None,
             next: None,
-        };
-        print(summary.json().as_bytes());
-    }
+        }
+        .json()
+    };
+    print(text.as_bytes());
 }
 
 enum Outcome {
@@ -144,9 +161,15 @@ impl<F: Into<Failure>> From<F> for Outcome {
     }
 }
 
-fn answer_usage(error: &clap::Error) -> ExitCode {
+fn answer_usage(error: &clap::Error, argv: &[OsString]) -> ExitCode {
+    // Help and version are no errors.
+    if !error.use_stderr() {
+        let _ = error.print();
+        return Exit::Ok.into();
+    }
+    print_as_json(argv, Exit::Usage, error.to_string().trim_end());
     let _ = error.print();
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()))
+    Exit::Usage.into()
 }
 
 fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
@@ -188,7 +211,7 @@ fn announce(config: &Config, screen: &Screen) {
     if let Some(connection) = &config.connection
         && !display.quiet
     {
-        screen.say(&format!("bkassoc: {}", connection.announcement(config.engine.rate)));
+        log::say(screen, &connection.announcement(config.engine.rate));
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -222,9 +245,20 @@ fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
         return Err(Failure::usage(format!("{question} Give --yes to say so without a terminal")));
     }
     screen.say(&format!("bkassoc: {question} [y/N]"));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+    let read = || {
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    };
+    // A part of the run may have gone before, and from then on signals are for us to hear.
+    runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        tokio::select! {
+            exit = signals.next() => std::process::exit(exit.code().into()),
+            answer = tokio::task::spawn_blocking(read) => {
+                Ok(matches!(answer, Ok(Ok(answer)) if matches!(answer.trim(), "y" | "Y" | "yes")))
+            }
+        }
+    })
 }
 
 fn http_options(connection: &Connection, concurrency: usize) -> HttpOptions {

@@ -48,6 +48,13 @@ pub struct Halt {
 }
 
 impl Exit {
+    /// The exit with this number, of a run that reached its end.
+    pub fn of_code(code: u8) -> Option<Self> {
+        [Self::Ok, Self::SomeFailed, Self::AllRetryable]
+            .into_iter()
+            .find(|exit| exit.code() == code)
+    }
+
     /// The number that the process ends with.
     pub const fn code(self) -> u8 {
         self as u8

@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::exit::Exit;
+use crate::journal::JournalError;
 use crate::manifest::Digested;
 use crate::plan::Planned;
 
@@ -21,6 +23,9 @@ pub enum FeedError {
     /// The input can't be read.
     #[error("{0}")]
     Unreadable(String),
+    /// What was marked earlier can't be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A row that was marked earlier is not what it was.
     #[error(
         "{file}, line {line}: the input changed since this run began: this row may have been sent with other \
@@ -43,6 +48,16 @@ pub enum FeedError {
         /// How many there were at least.
         marked: u64,
     },
+}
+
+impl FeedError {
+    /// How a process ends that stops for it.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Unreadable(_) | Self::Changed { .. } | Self::Short { .. } => Exit::Input,
+            Self::Journal(_) => Exit::Unwritable,
+        }
+    }
 }
 
 /// What is known when the input has ended.

@@ -39,6 +39,9 @@ pub enum JournalError {
         /// What the system said.
         error: io::Error,
     },
+    /// There is none, and outcomes can't be shown either.
+    #[error("stdout can't be written: {0}: rows may have been created after the last one shown")]
+    Unseen(io::Error),
     /// Another process has it.
     #[error("{}: held by process {} on {} since {}", path.display(), holder.pid, holder.host, holder.since)]
     Held {

@@ -3,6 +3,8 @@
 //! The only home of tracing-subscriber. Knows nothing of what is logged. Only this crate's own events
 //! are written: what libraries say of their work may hold what must not be shown.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tracing::level_filters::LevelFilter;
 use tracing::{Subscriber, subscriber};
 use tracing_subscriber::filter::Targets;
@@ -26,8 +28,31 @@ impl LogFormat {
     pub const WORDS: [(&str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
 }
 
+/// Whether logs are for a machine.
+static AS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Says something that is no event of the work, such as where it goes: a plain line among plain logs,
+/// a log line among JSON.
+pub fn say(screen: &Screen, text: &str) {
+    if AS_JSON.load(Ordering::Relaxed) {
+        tracing::info!("{text}");
+    } else {
+        screen.say(&format!("bkassoc: {text}"));
+    }
+}
+
+/// The same for the error that ends a command, which `-q` does not silence.
+pub fn say_error(screen: &Screen, text: &str) {
+    if AS_JSON.load(Ordering::Relaxed) {
+        tracing::error!("{text}");
+    } else {
+        screen.say(&format!("bkassoc: {text}"));
+    }
+}
+
 /// Starts logging for the whole process. Where it was started before, it stays as it is.
 pub fn start(format: LogFormat, quiet: bool, verbose: u8, screen: Screen) {
+    AS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let subscriber = subscriber(format, level(quiet, verbose), move || screen.clone());
     let _ = subscriber::set_global_default(subscriber);
 }

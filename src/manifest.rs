@@ -79,17 +79,17 @@ pub struct Parent {
 }
 
 impl Head {
+    /// Why this version can't go by what stands under this head, if it can't.
+    pub fn foreign(&self) -> Option<String> {
+        (self.format != FORMAT).then(|| {
+            format!("bkassoc {} wrote it in format {}, not {FORMAT}", self.tool, self.format)
+        })
+    }
+
     /// Why the same results path can't go on under `other`: the first thing that differs, or
     /// nothing. Who asks, when, and how fast do not matter.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let said = |name: &str, was: &str, is: &str| Some(format!("{name} was {was}, and is {is}"));
-        if self.format != other.format {
-            return said(
-                "the journal's format",
-                &self.format.to_string(),
-                &other.format.to_string(),
-            );
-        }
         if self.work != other.work {
             return said("the command", self.work.as_str(), other.work.as_str());
         }
@@ -162,12 +162,12 @@ pub enum ManifestError {
         error: io::Error,
     },
     /// Is no manifest.
-    #[error("{}: not a run.json of this version of bkassoc: {error}", path.display())]
+    #[error("{}: not a run.json of this version of bkassoc: {what}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
-        error: serde_json::Error,
+        /// What was found.
+        what: String,
     },
 }
 
@@ -180,9 +180,9 @@ impl Manifest {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ManifestError::Unreadable { path, error }),
         };
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| ManifestError::Foreign { path, error })
+        let read = serde_json::from_slice(&text).map_err(|error| error.to_string());
+        let known = read.and_then(|read: Self| read.head.foreign().map_or(Ok(read), Err));
+        known.map(Some).map_err(|what| ManifestError::Foreign { path, what })
     }
 
     /// The file's text.

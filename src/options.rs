@@ -282,14 +282,13 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// A text in which the user and password of a URL are replaced by `***`.
-pub fn without_userinfo(text: &str) -> Cow<'_, str> {
-    let start = text.find("://").map_or(0, |scheme| scheme + 3);
-    let authority = text[start..].split(['/', '?', '#']).next().unwrap_or("");
-    match authority.rfind('@') {
-        Some(at) => Cow::Owned(format!("{}***{}", &text[..start], &text[start + at..])),
-        None => Cow::Borrowed(text),
-    }
+/// A URL in which user and password are replaced by `***`, also where it is none since a password
+/// holds `/`, `?` or `#` as it stands.
+pub fn without_userinfo(url: &str) -> Cow<'_, str> {
+    let Some(at) = url.rfind('@') else { return Cow::Borrowed(url) };
+    let is_scheme = |end: &usize| url[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let start = url[..at].find("://").filter(is_scheme).map_or(0, |end| end + 3);
+    Cow::Owned(format!("{}***{}", &url[..start], &url[at..]))
 }
 
 /// A duration: humantime's spelling, or a bare number of seconds.
@@ -455,9 +454,11 @@ mod tests {
     #[test]
     fn a_url_prints_without_its_user_and_password() {
         for (text, shown) in [
-            ("http://u:p@h:1/x@y", "http://***@h:1/x@y"),
-            ("http://h:1/x@y", "http://h:1/x@y"),
+            ("http://u:p@h:1/x", "http://***@h:1/x"),
+            ("http://h:1/x", "http://h:1/x"),
             ("http://u:p@x@h", "http://***@h"),
+            ("http://u:p/x?y#z@h:1", "http://***@h:1"),
+            ("u:p://x@h", "***@h"),
             ("u:p@h:3128", "***@h:3128"),
         ] {
             assert_eq!(without_userinfo(text), shown);

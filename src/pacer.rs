@@ -33,12 +33,14 @@ pub enum Hold {
     Rate,
     /// The server: its quota, or the number of calls that it takes at once.
     Server,
-    /// `--concurrency`: all calls are waiting for answers.
+    /// Calls that are not answered yet: as many as `--concurrency` allows, or the last ones.
     Concurrency,
     /// Rows that must not be under way together.
     Collisions,
     /// The server gives no answer.
     Outage,
+    /// The waits of rows that are to be tried or looked up again, `--settle-after` among them.
+    Pauses,
     /// Rows come in slower than they go out.
     Input,
     /// Nothing.
@@ -47,12 +49,13 @@ pub enum Hold {
 
 impl Hold {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Rate,
         Self::Server,
         Self::Concurrency,
         Self::Collisions,
         Self::Outage,
+        Self::Pauses,
         Self::Input,
         Self::Nothing,
     ];

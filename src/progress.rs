@@ -229,7 +229,7 @@ struct View {
 
 impl View {
     fn of(tally: &Tally, hold: Hold, speed: f64) -> Self {
-        Self { how_far: how_far(tally, speed), how_well: how_well(tally, hold) }
+        Self { how_far: how_far(tally, hold, speed), how_well: how_well(tally, hold) }
     }
 }
 
@@ -243,13 +243,17 @@ impl fmt::Display for View {
     }
 }
 
-fn how_far(tally: &Tally, speed: f64) -> String {
+fn how_far(tally: &Tally, hold: Hold, speed: f64) -> String {
     let done = tally.done();
     let rows = grouped(done);
     let Some(total) = tally.expected else {
         return format!("{rows} rows, {speed:.1}/s");
     };
     let text = format!("{rows} of {} rows, {speed:.1}/s", grouped(total));
+    if hold == Hold::Pauses {
+        // What is left takes its own time, whatever the speed was.
+        return text;
+    }
     let left = total.saturating_sub(done) as f64 / speed;
     match Duration::try_from_secs_f64(left.ceil()) {
         Ok(left) if !left.is_zero() => format!("{text}, about {} left", brief_duration(left)),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::association::{Association, ModelAssociation};
 use crate::outcome::{Outcome, Reason, Status};
-use crate::retry::Backoff;
+use crate::retry::{Attempts, Backoff};
 use crate::settle::{Policy, Step};
 use crate::told::Told;
 use crate::verdict::{Cause, Deletion};
@@ -28,8 +28,7 @@ pub struct Removal {
     pub model: Arc<ModelAssociation>,
     /// Under which id it was created.
     pub id: i64,
-    attempts: u32,
-    unpaid: u32,
+    attempts: Attempts,
     /// Whether a delete of ours may have been executed.
     sent: bool,
     looks: u32,
@@ -50,8 +49,7 @@ impl Removal {
             association,
             model,
             id,
-            attempts: 0,
-            unpaid: 0,
+            attempts: Attempts::default(),
             sent,
             looks: 0,
             last_look: false,
@@ -66,9 +64,19 @@ impl Removal {
         [Pattern::Pair(inst_id, asst_inst_id), Pattern::Id(self.id)]
     }
 
+    /// What its calls have cost it.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
+
     /// Takes back what an outage cost.
-    pub fn give_back(&mut self, attempts: u32) {
-        self.attempts = self.attempts.saturating_sub(attempts);
+    pub fn give_back(&mut self, charge: u32) {
+        self.attempts.give_back(charge);
+    }
+
+    /// Whether a delete of ours may have been executed.
+    pub fn was_in_doubt(&self) -> bool {
+        self.sent
     }
 
     /// It is looked up for the last time.
@@ -78,7 +86,7 @@ impl Removal {
 
     /// Whether it ends here instead of being deleted once more.
     pub fn before_delete(&self, policy: &Policy) -> Option<Step> {
-        (self.attempts >= policy.max_attempts).then(|| {
+        (self.attempts.charged() >= policy.max_attempts).then(|| {
             if self.sent && !self.last_look {
                 return Step::LookUpLast;
             }
@@ -98,21 +106,21 @@ impl Removal {
         self.looks = 0;
         match verdict {
             Deletion::Accepted | Deletion::Failed(Reason::NotFound) => {
-                self.attempts += 1;
+                self.attempts.count();
                 self.sent = true;
                 Step::LookUp(now)
             }
             Deletion::InDoubt(cause) => {
-                self.charge(cause);
+                self.attempts.charge(cause);
                 self.sent = true;
                 Step::LookUp(now)
             }
             Deletion::Again(cause) => {
-                self.charge(cause);
-                Step::Create(now + self.wait(rng))
+                self.attempts.charge(cause);
+                Step::Create(now + self.attempts.wait(rng))
             }
             Deletion::Failed(reason) => {
-                self.attempts += 1;
+                self.attempts.count();
                 Step::Settle(self.failed(reason, self.told.message.clone()))
             }
             Deletion::Stop(_) => Step::Create(now),
@@ -134,10 +142,10 @@ impl Removal {
                 if self.last_look {
                     return Step::Settle(self.gave_up());
                 }
-                Step::Create(now + self.wait(rng))
+                Step::Create(now + self.attempts.wait(rng))
             }
             (false, _) if self.sent && !is_another_s => {
-                let outcome = Outcome::good(Status::Deleted, self.id, self.attempts, 0);
+                let outcome = Outcome::good(Status::Deleted, self.id, self.attempts.charged(), 0);
                 Step::Settle(Outcome { request_id: self.told.request_id.clone(), ..outcome })
             }
             (false, Some(other)) => {
@@ -175,21 +183,8 @@ impl Removal {
             && *found.bk_obj_asst_id == *self.association.obj_asst_id
     }
 
-    fn charge(&mut self, cause: Cause) {
-        match cause {
-            Cause::Throttled | Cause::Overload => self.unpaid += 1,
-            Cause::NoAnswer | Cause::Locked | Cause::Unclear | Cause::UnknownCode => {
-                self.attempts += 1;
-            }
-        }
-    }
-
-    fn wait(&self, rng: &mut impl Rng) -> std::time::Duration {
-        Backoff::NO_ANSWER.wait((self.attempts + self.unpaid).saturating_sub(1), rng)
-    }
-
     fn failed(&self, reason: Reason, message: String) -> Outcome {
-        let mut outcome = Outcome::bad(reason, message, self.attempts, 0);
+        let mut outcome = Outcome::bad(reason, message, self.attempts.charged(), 0);
         outcome.code = self.told.code;
         outcome.request_id.clone_from(&self.told.request_id);
         outcome
@@ -197,11 +192,17 @@ impl Removal {
 
     fn gave_up(&self) -> Outcome {
         if !self.sent {
-            return self.failed(Reason::Unavailable, self.told.message.clone());
+            let reason = match self.attempts.cause() {
+                Some(Cause::Locked) => Reason::LockContention,
+                _ => Reason::Unavailable,
+            };
+            return self.failed(reason, self.told.message.clone());
         }
         let message = format!(
             "association {} is still there after {} deletes: {}",
-            self.id, self.attempts, self.told.message
+            self.id,
+            self.attempts.charged(),
+            self.told.message
         );
         self.failed(Reason::OutcomeUnknown, message)
     }
@@ -302,5 +303,34 @@ mod tests {
         assert_eq!(recreated, (Status::Deleted, None));
         let never_ours = settled(look(&mut removal(true), &[found(7, 3, 4)]));
         assert_eq!(never_ours, (Status::Failed, Some(Reason::NotTheSame)));
+    }
+
+    #[test]
+    fn a_delete_that_always_overloads_the_server_ends_as_its_own_fault() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut removal = removal(false);
+        look(&mut removal, &[found(7, 1, 2)]);
+        let mut calls = 0;
+        while removal.before_delete(&POLICY).is_none() {
+            calls += 1;
+            assert!(calls < 20, "it never ends");
+            let verdict = Deletion::Again(Cause::Overload);
+            removal.on_deletion(verdict, Told::default(), Instant::now(), &mut rng);
+        }
+        assert_eq!((calls, removal.attempts().charged()), (8, 2));
+        let Some(Step::Settle(outcome)) = removal.before_delete(&POLICY) else { panic!() };
+        assert_eq!(outcome.reason, Some(Reason::Unavailable));
+    }
+
+    #[test]
+    fn locks_that_never_open_are_told_as_such() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut removal = removal(false);
+        for _ in 0..2 {
+            let verdict = Deletion::Again(Cause::Locked);
+            removal.on_deletion(verdict, Told::default(), Instant::now(), &mut rng);
+        }
+        let Some(Step::Settle(outcome)) = removal.before_delete(&POLICY) else { panic!() };
+        assert_eq!(outcome.reason, Some(Reason::LockContention));
     }
 }

@@ -1,8 +1,17 @@
-//! How long to wait before a call is made again: exponential backoff with full jitter, as pure data.
+//! How often a row is sent, and how long it waits before it is sent again: what each failure costs, and
+//! exponential backoff with full jitter.
+//!
+//! Pure data. Knows nothing of what a row's call does.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
+
+use crate::verdict::Cause;
+
+/// Overloads that charge nothing. After each the row has waited, and the server has answered another
+/// call: where it fails at this row still, it is the row.
+const FREE_OVERLOADS: u32 = 6;
 
 /// A schedule of waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +42,74 @@ impl Backoff {
     /// that failed together do not come back together.
     pub fn wait(self, tries: u32, rng: &mut impl Rng) -> Duration {
         self.longest(tries).mul_f64(rng.random())
+    }
+}
+
+/// What a row's calls have cost it.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts {
+    charged: u32,
+    /// Calls that charged nothing: they lengthen the waits.
+    free: u32,
+    overloads: u32,
+    cause: Option<Cause>,
+}
+
+impl Attempts {
+    /// Calls charged so far.
+    pub fn charged(&self) -> u32 {
+        self.charged
+    }
+
+    /// Why the last call that failed did.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
+    /// Whether no call was counted yet, charged or not.
+    pub fn is_first(&self) -> bool {
+        self.charged == 0 && self.free == 0
+    }
+
+    /// A call was answered with what decides.
+    pub fn count(&mut self) {
+        self.charged += 1;
+    }
+
+    /// A call failed that need not have been the row's doing.
+    pub fn count_free(&mut self) {
+        self.free += 1;
+    }
+
+    /// A call failed. Gives what it is charged for that: nothing where the server was busy.
+    pub fn charge(&mut self, cause: Cause) -> u32 {
+        self.cause = Some(cause);
+        let free = match cause {
+            Cause::Throttled => true,
+            Cause::Overload => {
+                self.overloads += 1;
+                self.overloads <= FREE_OVERLOADS
+            }
+            Cause::NoAnswer | Cause::Locked | Cause::Unclear | Cause::UnknownCode => false,
+        };
+        let charge = u32::from(!free);
+        self.charged += charge;
+        self.free += u32::from(free);
+        charge
+    }
+
+    /// Takes back what an outage cost.
+    pub fn give_back(&mut self, charge: u32) {
+        self.charged = self.charged.saturating_sub(charge);
+    }
+
+    /// How long the next call waits.
+    pub fn wait(&self, rng: &mut impl Rng) -> Duration {
+        let schedule = match self.cause {
+            Some(Cause::Throttled | Cause::Locked) => Backoff::BUSY,
+            _ => Backoff::NO_ANSWER,
+        };
+        schedule.wait((self.charged + self.free).saturating_sub(1), rng)
     }
 }
 

@@ -10,6 +10,7 @@ mod admission;
 mod batches;
 mod dispatch;
 mod landing;
+mod limits;
 mod rows;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use crate::exit::Exit;
 pub use crate::exit::Halt;
 use crate::feed::{Ended, Feed};
 use crate::finds::TRIPLES;
+use crate::journal::replay::Replay;
 use crate::journal::{Journal, JournalError};
 use crate::models::Models;
 use crate::options::EngineOptions;
@@ -75,8 +77,8 @@ pub struct Setting<'a, C> {
     pub target: &'a Target,
     /// How fast, how long, how often.
     pub options: &'a EngineOptions,
-    /// The largest association id that earlier processes of this run saw.
-    pub largest_id: i64,
+    /// What earlier processes of this run left behind.
+    pub earlier: &'a Replay,
     /// Milliseconds since 1970: the wall clock.
     pub clock: fn() -> i64,
     /// Seeds the jitter.
@@ -112,6 +114,9 @@ enum Call {
     Probe,
 }
 
+/// A sync of the journal, under way.
+type Sync = BoxFuture<'static, io::Result<()>>;
+
 /// A call that has ended.
 struct Landed {
     call: Call,
@@ -119,8 +124,15 @@ struct Landed {
     sent_at: Instant,
 }
 
-async fn perform<C: Cmdb>(cmdb: &C, call: Call, request: Request, limit: Duration) -> Landed {
-    let sent_at = Instant::now();
+/// Makes a call. `sent_at` is when the pacer let it: calls that land in the same turn of the loop came
+/// after it, whenever it is polled first.
+async fn perform<C: Cmdb>(
+    cmdb: &C,
+    call: Call,
+    request: Request,
+    limit: Duration,
+    sent_at: Instant,
+) -> Landed {
     let reply = contact::within(limit, cmdb.call(request)).await;
     Landed { call, reply, sent_at }
 }
@@ -133,6 +145,7 @@ struct Run<'a, C> {
     may_write: bool,
     policy: Policy,
     journal: &'a mut Journal,
+    earlier: &'a Replay,
     tally: &'a mut Tally,
     each: &'a mut dyn FnMut(&Record) -> io::Result<()>,
     unseen: Option<io::Error>,
@@ -153,7 +166,9 @@ struct Run<'a, C> {
     outage: Outage,
     rng: StdRng,
     started: Instant,
-    /// The last time that a row came closer to its end.
+    /// Whether anything waits for the server, and not for more input alone.
+    waits: bool,
+    /// The last time that a row came closer to its end, or that the wait began.
     progress: Instant,
     /// Any answer ever; a successful answer ever; a create that permission allowed ever.
     answered: bool,
@@ -178,7 +193,7 @@ struct Run<'a, C> {
 
 impl<'a, C: Cmdb> Run<'a, C> {
     fn new(
-        Setting { cmdb, target, options, largest_id, clock, seed, writes, each }: Setting<'a, C>,
+        Setting { cmdb, target, options, earlier, clock, seed, writes, each }: Setting<'a, C>,
         journal: &'a mut Journal,
         feed: Feed,
         tally: &'a mut Tally,
@@ -213,6 +228,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             outage: Outage::default(),
             rng: StdRng::seed_from_u64(seed),
             started,
+            waits: false,
             progress: started,
             answered: false,
             proven: false,
@@ -221,7 +237,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
             find_limit: TRIPLES,
             find_most: TRIPLES,
             trouble: "nothing yet".to_owned(),
-            largest_id,
+            earlier,
+            largest_id: earlier.largest_id,
             failed: 0,
             settled: 0,
             halt: None,
@@ -239,20 +256,21 @@ impl<'a, C: Cmdb> Run<'a, C> {
         let cmdb = self.cmdb;
         let limit = self.options.timeout;
         let mut calls = FuturesUnordered::new();
-        let mut sync: Option<BoxFuture<'static, io::Result<()>>> = None;
+        let mut sync: Option<Sync> = None;
         let mut stop = std::pin::pin!(stop.fuse());
         let mut timer = std::pin::pin!(sleep_until(self.started));
         let mut show_at = self.started;
         loop {
             let now = Instant::now();
             self.keep_time(now);
-            self.check_limits(now);
+            self.check_limits(calls.len(), now);
             self.stage();
             self.admit(now);
             self.rows.wake(now);
             while let Some((call, request)) = self.next_call(calls.len(), now) {
-                calls.push(perform(cmdb, call, request, limit));
+                calls.push(perform(cmdb, call, request, limit, now));
             }
+            self.refuse_unseen()?;
             if calls.is_empty() {
                 if self.halt.is_some() || self.is_done() {
                     break;
@@ -263,9 +281,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
             }
             if self.drain_until.is_some_and(|until| until <= now) {
                 break;
-            }
-            if let Some(error) = self.unseen.take() {
-                return Err(JournalError::Unwritable { path: "-".into(), error });
             }
             self.journal.flush()?;
             if sync.is_none() && self.journal.sync_due().is_some_and(|due| due <= now) {
@@ -301,22 +316,35 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 () = &mut timer => {}
             }
         }
+        self.close(sync).await?;
+        show(self.tally);
+        Ok(Finish { halt: self.halt, ended: self.ended })
+    }
+
+    /// Writes down what this process leaves behind.
+    async fn close(&mut self, sync: Option<Sync>) -> Result<(), JournalError> {
+        self.refuse_unseen()?;
         if let Some(running) = sync {
             let result = running.await;
             self.journal.synced(result)?;
         }
-        // Marked rows that an earlier process may have sent, and that were not read yet, are in doubt
-        // whatever this process did.
-        if self.halt.is_some() && self.taken_through == self.journal.marked_through() {
+        if self.halt.is_some() {
             let staged = self.staged.iter().filter(|planned| planned.plan.may_have_been_sent());
             let staged = staged.map(|planned| planned.row.ordinal);
-            let mut sent: Vec<u64> = self.rows.sent().chain(staged).collect();
+            let unread = self.earlier.in_doubt_from(self.taken_through);
+            let mut sent: Vec<u64> = self.rows.in_doubt().chain(staged).chain(unread).collect();
             sent.sort_unstable();
             self.journal.close(&sent);
         }
-        self.journal.settle().await?;
-        show(self.tally);
-        Ok(Finish { halt: self.halt, ended: self.ended })
+        self.journal.settle().await
+    }
+
+    /// Ends the run where a record could not be shown to who reads them as they come.
+    fn refuse_unseen(&mut self) -> Result<(), JournalError> {
+        match self.unseen.take() {
+            Some(error) => Err(JournalError::Unseen(error)),
+            None => Ok(()),
+        }
     }
 
     /// Stops admitting; what is in flight may still answer for a while. The first stop counts.
@@ -328,46 +356,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
 
     fn stop_with(&mut self, exit: Exit, message: String) {
         self.stop(Halt { exit, message });
-    }
-
-    fn keep_time(&mut self, now: Instant) {
-        let hold = self.held.map_or(Hold::Nothing, |(_, hold)| hold);
-        self.tally.calls.held(hold, now - self.held_since);
-        self.tally.elapsed = now - self.started;
-        self.held_since = now;
-    }
-
-    fn check_limits(&mut self, now: Instant) {
-        if self.halt.is_some() {
-            return;
-        }
-        if let Some(most) = self.options.max_duration
-            && now >= self.started + most
-        {
-            self.stop(contact::duration_over(most));
-        } else if !self.answered && self.waits_for_server() && now >= self.connect_deadline() {
-            self.drain_until = Some(now);
-            let wait = self.options.connect_timeout;
-            self.stop(contact::never_answered(self.target, wait, &self.trouble));
-        } else if self.waits_for_server() && now >= self.progress + self.options.max_outage {
-            let most = humantime::format_duration(self.options.max_outage);
-            self.stop_with(
-                Exit::Outage,
-                format!(
-                    "nothing was settled for {most}, the last answer being: {}. The rows are \
-                     outstanding, not failed: the same command goes on",
-                    self.trouble
-                ),
-            );
-        }
-    }
-
-    fn connect_deadline(&self) -> Instant {
-        self.progress + self.options.connect_timeout
-    }
-
-    fn waits_for_server(&self) -> bool {
-        !self.rows.is_empty() || self.asking || self.models.has_questions()
     }
 
     fn is_done(&self) -> bool {
@@ -398,28 +386,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
         for (slot, outcome) in std::mem::take(&mut self.forbidden) {
             self.settle(slot, outcome);
         }
-    }
-
-    /// When the loop has to look again, if nothing happens before.
-    fn next_wake(&self, show_at: Instant, now: Instant) -> Instant {
-        let draining = self.halt.is_some();
-        let waiting = self.waits_for_server() && !draining;
-        [
-            Some(show_at),
-            self.drain_until,
-            self.journal.sync_due(),
-            self.rows.next_timer(),
-            self.held.map(|(until, _)| until).filter(|_| !draining),
-            self.rows.looks_since.map(|since| since + LINGER).filter(|due| *due > now && !draining),
-            (self.models.has_questions() && self.ask_at > now && !draining).then_some(self.ask_at),
-            self.options.max_duration.map(|most| self.started + most).filter(|_| !draining),
-            waiting.then(|| self.progress + self.options.max_outage),
-            (waiting && !self.answered).then(|| self.connect_deadline()),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(show_at)
     }
 
     /// Where a row goes after a step of its life.

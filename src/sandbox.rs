@@ -35,7 +35,7 @@ use tokio::time::Instant;
 pub use call::Endpoint;
 pub use log::LogError;
 pub use refusal::Language;
-pub use setup::{Quota, QuotaError, Setup, Version};
+pub use setup::{Quota, Setup, Version};
 
 use call::Call;
 use dialect::{Dialect, Written};

@@ -12,14 +12,11 @@ use tokio::time::Instant;
 use crate::association::{Link, Mapping, ModelAssociation};
 use crate::outcome::{Outcome, Reason, Status};
 use crate::plan::Plan;
-use crate::retry::Backoff;
+use crate::retry::{Attempts, Backoff};
 use crate::told::Told;
 use crate::verdict::{Cause, Taken, Verdict};
 use crate::wire::{Found, Pattern};
 
-/// Overloads that charge nothing. After each the server has answered a look-up and the row has waited:
-/// where it fails at this row still, it is the row.
-const OVERLOADS: u32 = 6;
 /// Empty look-ups after the server said "taken", before the create is tried again.
 const LOOKS_AT_TAKEN: u32 = 5;
 
@@ -60,10 +57,7 @@ pub struct Creation {
     pub link: Link,
     /// Of which model association.
     pub model: Arc<ModelAssociation>,
-    attempts: u32,
-    /// Calls that charged nothing: they lengthen the waits.
-    unpaid: u32,
-    overloads: u32,
+    attempts: Attempts,
     doubt: Option<Doubt>,
     /// Whether a call of ours was ever in doubt.
     doubted: bool,
@@ -73,14 +67,13 @@ pub struct Creation {
     /// Empty look-ups in a row since the server said "taken".
     looked: u32,
     unknown_codes: u32,
-    /// Batches that took the row with them and got no answer.
+    /// Batches with the row in them that failed, the server's limit apart.
     lost_batches: u32,
     /// A batch refused the row without a number.
     refused_in_batch: bool,
     /// It goes singly from now on.
     single: bool,
     last_look: bool,
-    cause: Option<Cause>,
     told: Told,
 }
 
@@ -97,9 +90,7 @@ impl Creation {
         let mut life = Self {
             link,
             model,
-            attempts: 0,
-            unpaid: 0,
-            overloads: 0,
+            attempts: Attempts::default(),
             doubt: None,
             doubted: false,
             floor: largest_id,
@@ -110,7 +101,6 @@ impl Creation {
             refused_in_batch: false,
             single: false,
             last_look: false,
-            cause: None,
             told: Told::default(),
         };
         if let Plan::LookUpFirst { floor } = plan {
@@ -122,20 +112,20 @@ impl Creation {
         (life, Step::Create(started))
     }
 
-    /// Creates charged so far.
-    pub fn attempts(&self) -> u32 {
-        self.attempts
+    /// What its calls have cost it.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// Takes back what an outage cost the row.
-    pub fn give_back(&mut self, attempts: u32) {
-        self.attempts = self.attempts.saturating_sub(attempts);
+    pub fn give_back(&mut self, charge: u32) {
+        self.attempts.give_back(charge);
     }
 
     /// Whether the row ends here instead of being created once more. Asked when its wait is over,
     /// not when its last attempt failed: an outage found meanwhile gives attempts back.
     pub fn before_create(&self, policy: &Policy) -> Option<Step> {
-        let spent = self.attempts >= policy.max_attempts || self.unknown_codes >= 2;
+        let spent = self.attempts.charged() >= policy.max_attempts || self.unknown_codes >= 2;
         if !spent {
             return None;
         }
@@ -161,9 +151,14 @@ impl Creation {
 
     /// The row's create is about to be sent. Before the first, whatever has been seen is older.
     pub fn about_to_create(&mut self, largest_id: i64) {
-        if !self.doubted && self.attempts == 0 && self.unpaid == 0 {
+        if !self.doubted && self.attempts.is_first() {
             self.floor = self.floor.max(largest_id);
         }
+    }
+
+    /// Whether a call for the row may have been executed without anybody having heard so.
+    pub fn was_in_doubt(&self) -> bool {
+        self.doubted
     }
 
     /// The row is looked up for the last time.
@@ -182,17 +177,17 @@ impl Creation {
         self.told = told;
         match verdict {
             Verdict::Created(id) => {
-                self.attempts += 1;
+                self.attempts.count();
                 self.end_well(Status::Created, id)
             }
             Verdict::LookUp(taken) => {
-                self.attempts += 1;
+                self.attempts.count();
                 self.taken = Some(taken);
                 self.looked = 0;
                 Step::LookUp(now)
             }
             Verdict::InDoubt(cause) => {
-                self.charge(cause);
+                self.attempts.charge(cause);
                 self.unknown_codes += u32::from(cause == Cause::UnknownCode);
                 self.taken = None;
                 self.doubt = Some(Doubt { since: now });
@@ -200,11 +195,11 @@ impl Creation {
                 Step::LookUp(now)
             }
             Verdict::Again(cause) => {
-                self.charge(cause);
-                Step::Create(now + self.backoff(rng))
+                self.attempts.charge(cause);
+                Step::Create(now + self.attempts.wait(rng))
             }
             Verdict::Failed(reason) => {
-                self.attempts += 1;
+                self.attempts.count();
                 self.end_badly(reason)
             }
             // The run stops; the row stays as it is, marked and without an outcome.
@@ -219,7 +214,7 @@ impl Creation {
 
     /// A batch named the row's id.
     pub fn on_batch_created(&mut self, id: i64, request_id: Option<String>) -> Step {
-        self.attempts += 1;
+        self.attempts.count();
         self.told = Told { request_id, ..Told::default() };
         self.end_well(Status::Created, id)
     }
@@ -235,18 +230,25 @@ impl Creation {
     /// doing. After the second time it goes singly.
     pub fn on_batch_lost(&mut self, told: Told, now: Instant) -> Step {
         self.told = told;
-        self.unpaid += 1;
-        self.lost_batches += 1;
-        self.single = self.lost_batches >= 2;
+        self.attempts.count_free();
+        self.lose_batch();
         self.doubt = Some(Doubt { since: now });
         self.doubted = true;
         Step::LookUp(now)
     }
 
-    /// A batch with the row in it was not executed.
-    pub fn on_batch_again(&mut self, now: Instant, rng: &mut impl Rng) -> Step {
-        self.unpaid += 1;
-        Step::Create(now + self.backoff(rng))
+    /// A batch with the row in it was not executed. Charges nothing, like a lost one.
+    pub fn on_batch_again(&mut self, cause: Cause, now: Instant, rng: &mut impl Rng) -> Step {
+        self.attempts.count_free();
+        if cause != Cause::Throttled {
+            self.lose_batch();
+        }
+        Step::Create(now + self.attempts.wait(rng))
+    }
+
+    fn lose_batch(&mut self) {
+        self.lost_batches += 1;
+        self.single = self.lost_batches >= 2;
     }
 
     /// The row goes singly from now on, at once.
@@ -297,7 +299,7 @@ impl Creation {
         if self.last_look {
             return Step::Settle(self.gave_up());
         }
-        Step::Create(now + self.backoff(rng))
+        Step::Create(now + self.attempts.wait(rng))
     }
 
     /// Nobody can look the row up: it ends with what is known.
@@ -331,31 +333,8 @@ impl Creation {
             }
     }
 
-    fn charge(&mut self, cause: Cause) {
-        self.cause = Some(cause);
-        match cause {
-            Cause::Overload if self.overloads < OVERLOADS => {
-                self.overloads += 1;
-                self.unpaid += 1;
-            }
-            Cause::Throttled => self.unpaid += 1,
-            Cause::Overload => self.attempts += 1,
-            Cause::NoAnswer | Cause::Locked | Cause::Unclear | Cause::UnknownCode => {
-                self.attempts += 1;
-            }
-        }
-    }
-
-    fn backoff(&self, rng: &mut impl Rng) -> Duration {
-        let schedule = match self.cause {
-            Some(Cause::Throttled | Cause::Locked) => Backoff::BUSY,
-            _ => Backoff::NO_ANSWER,
-        };
-        schedule.wait((self.attempts + self.unpaid).saturating_sub(1), rng)
-    }
-
     fn end_well(&self, status: Status, id: i64) -> Step {
-        let mut outcome = Outcome::good(status, id, self.attempts, 0);
+        let mut outcome = Outcome::good(status, id, self.attempts.charged(), 0);
         outcome.request_id.clone_from(&self.told.request_id);
         Step::Settle(outcome)
     }
@@ -365,7 +344,7 @@ impl Creation {
     }
 
     fn failed(&self, reason: Reason, message: String) -> Outcome {
-        let mut outcome = Outcome::bad(reason, message, self.attempts, 0);
+        let mut outcome = Outcome::bad(reason, message, self.attempts.charged(), 0);
         outcome.code = self.told.code;
         outcome.request_id.clone_from(&self.told.request_id);
         outcome
@@ -373,7 +352,7 @@ impl Creation {
 
     /// The end of a row whose attempts are used up.
     fn gave_up(&self) -> Outcome {
-        let reason = match self.cause {
+        let reason = match self.attempts.cause() {
             _ if self.unknown_codes >= 2 => Reason::Rejected,
             Some(Cause::Locked) => Reason::LockContention,
             Some(Cause::Throttled) => Reason::Throttled,
@@ -383,7 +362,8 @@ impl Creation {
         let message = match reason {
             Reason::OutcomeUnknown => format!(
                 "it may exist: {} calls, and no answer tells; not found at the last look-up. Last: {}",
-                self.attempts, self.told.message
+                self.attempts.charged(),
+                self.told.message
             ),
             _ => self.told.message.clone(),
         };

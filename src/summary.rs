@@ -310,6 +310,7 @@ pub const fn hold_text(hold: Hold) -> &'static str {
         Hold::Concurrency => "waiting for answers",
         Hold::Collisions => "held back by rows that collide",
         Hold::Outage => "waiting for the server to come back",
+        Hold::Pauses => "waiting to try rows again",
         Hold::Input => "waiting for input",
         Hold::Nothing => "held back by nothing",
     }

@@ -93,13 +93,14 @@ fn normalize(entrance: Entrance, endpoint: &str) -> Result<String, EndpointError
     if scheme != "http" && scheme != "https" {
         return Err(EndpointError::Scheme);
     }
+    // Also behind a `/`, `?` or `#`, which may stand in a password.
+    if rest.contains('@') {
+        return Err(EndpointError::Userinfo);
+    }
     if rest.contains(['?', '#']) {
         return Err(EndpointError::Query);
     }
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    if authority.contains('@') {
-        return Err(EndpointError::Userinfo);
-    }
     if authority.is_empty() || authority.starts_with(':') {
         return Err(EndpointError::NoHost);
     }
@@ -211,6 +212,8 @@ mod tests {
             ("http://", EndpointError::NoHost),
             ("http://:80/", EndpointError::NoHost),
             ("http://user:pw@h/", EndpointError::Userinfo),
+            ("http://user:p/w@h/", EndpointError::Userinfo),
+            ("http://user:p?w@h/", EndpointError::Userinfo),
             ("http://h/?a=b", EndpointError::Query),
             ("http://h/a b", EndpointError::Character),
             ("http://h\\x", EndpointError::Character),

@@ -160,7 +160,7 @@ mod tests {
             })
         });
         results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
-        let mut claims = Claims::new(Reader::open(&path).unwrap(), Vec::new());
+        let mut claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new());
         let mut asked = 0;
         while let Some(batch) = claims.next() {
             asked += batch.unwrap().len();

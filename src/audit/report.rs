@@ -169,7 +169,8 @@ impl Report<'_> {
             .collect()
     }
 
-    fn json(&self) -> String {
+    /// As JSON.
+    pub fn json(&self) -> String {
         let results = self.results.to_string_lossy();
         let first = |spot: &Spot, what| {
             let file = match spot {

@@ -13,6 +13,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 
 use super::{Cli, Command};
+use crate::options::without_userinfo;
 
 /// Where a value was given; the smaller the more direct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +37,8 @@ const FLAGS_ONLY: &[&str] = &["sandbox", "fresh", "yes", "allow-other-target", "
 /// Flags that say where a profile is, and so can't stand in one.
 const NOT_IN_PROFILES: &[&str] = &["config", "profile"];
 
-/// Flags that a run takes over from the run that made its results.
+/// Flags that a run takes over from the run that made its results. What stops a run early is not
+/// among them: that was for the one process.
 const INHERITED: &[&str] = &[
     "batch",
     "biz-id",
@@ -50,8 +52,6 @@ const INHERITED: &[&str] = &[
     "insecure",
     "map",
     "max-attempts",
-    "max-duration",
-    "max-failures",
     "max-outage",
     "model",
     "rate",
@@ -67,11 +67,14 @@ const MEANING: &[&str] = &["biz-id", "delimiter", "encoding", "input-format", "m
 const IDENTITY: &[&str] =
     &["app-code", "app-secret-file", "config", "profile", "proxy", "token-file", "username"];
 
+/// Flags whose values are URLs, which may hold a password.
+const URLS: &[&str] = &["endpoint", "proxy"];
+
 /// Values by the flag they stand for, without dashes in front.
 pub type Values = BTreeMap<String, Vec<OsString>>;
 
-/// Values that were given in one place.
-#[derive(Clone, Debug)]
+/// Values that were given in one place. They can't be printed: a proxy's URL may hold a password.
+#[derive(Clone)]
 pub struct Layer {
     /// Which place.
     pub source: Source,
@@ -154,14 +157,30 @@ impl Typed {
 
     /// The command that was typed, to be given again.
     pub fn again(&self) -> Vec<String> {
-        let rest = self.argv.iter().skip(1);
-        std::iter::once("bkassoc".to_owned()).chain(rest.map(|arg| shown(arg))).collect()
+        let mut words = vec!["bkassoc".to_owned()];
+        let mut flag = None;
+        for arg in self.argv.iter().skip(1) {
+            let text = arg.to_string_lossy();
+            let typed = text.strip_prefix("--").unwrap_or_default();
+            let word = if let Some(flag) = flag.take() {
+                shown(flag, &text)
+            } else if let Some((flag, url)) = typed.split_once('=') {
+                format!("--{flag}={}", shown(flag, url))
+            } else {
+                flag = URLS.iter().copied().find(|flag| *flag == typed);
+                text.into_owned()
+            };
+            words.push(word);
+        }
+        words
     }
 
     /// What of the typed flags another command needs again to reach the same server as the same user.
     pub fn identity_flags(&self) -> Vec<String> {
         let typed = IDENTITY.iter().filter_map(|flag| Some((flag, self.value(flag)?)));
-        typed.flat_map(|(flag, value)| [format!("--{flag}"), shown(value)]).collect()
+        typed
+            .flat_map(|(flag, value)| [format!("--{flag}"), shown(flag, &value.to_string_lossy())])
+            .collect()
     }
 
     /// The command with these layers beneath what was typed, the most direct first.
@@ -308,9 +327,9 @@ fn blame(error: clap::Error, sources: &BTreeMap<String, (Source, String)>) -> La
     }
 }
 
-/// An argument as it may be shown.
-fn shown(arg: &OsStr) -> String {
-    crate::options::without_userinfo(&arg.to_string_lossy()).into_owned()
+/// A flag's value as it may be shown.
+fn shown(flag: &str, value: &str) -> String {
+    if URLS.contains(&flag) { without_userinfo(value).into_owned() } else { value.to_owned() }
 }
 
 #[cfg(test)]
@@ -344,7 +363,7 @@ mod tests {
     #[test]
     fn every_flag_and_default_stands_together() {
         Cli::command().debug_assert();
-        for name in FLAGS_ONLY.iter().chain(INHERITED).chain(MEANING).chain(IDENTITY) {
+        for name in FLAGS_ONLY.iter().chain(INHERITED).chain(MEANING).chain(IDENTITY).chain(URLS) {
             let known = |command: &clap::Command| {
                 (command.get_arguments()).any(|arg| arg.get_long() == Some(name))
             };
@@ -452,12 +471,27 @@ mod tests {
     }
 
     #[test]
-    fn the_command_to_give_again_shows_no_password() {
-        let typed = typed("/usr/bin/b import a.csv --proxy http://u:canary@h:1 --username me");
-        assert_eq!(
-            typed.again().join(" "),
-            "bkassoc import a.csv --proxy http://***@h:1 --username me"
-        );
-        assert_eq!(typed.identity_flags().join(" "), "--proxy http://***@h:1 --username me");
+    fn the_command_to_give_again_is_what_was_typed_but_for_passwords() {
+        for (line, again, identity) in [
+            (
+                "/usr/bin/b import a@2026.csv --proxy http://u:c/n@ry@h:1 --username me@corp.com",
+                "bkassoc import a@2026.csv --proxy http://***@h:1 --username me@corp.com",
+                "--proxy http://***@h:1 --username me@corp.com",
+            ),
+            (
+                "b import --proxy=u:canary@h:1 --endpoint=http://u:canary@h --app-code=a@b c@d.csv",
+                "bkassoc import --proxy=***@h:1 --endpoint=http://***@h --app-code=a@b c@d.csv",
+                "--app-code a@b --proxy ***@h:1",
+            ),
+            (
+                "b import --endpoint http://u:canary@h -o x=@y.csv -- a.csv",
+                "bkassoc import --endpoint http://***@h -o x=@y.csv -- a.csv",
+                "",
+            ),
+        ] {
+            let typed = typed(line);
+            assert_eq!(typed.again().join(" "), again);
+            assert_eq!(typed.identity_flags().join(" "), identity);
+        }
     }
 }

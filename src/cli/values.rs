@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::Fault;
 use crate::association::{Column, InstId};
 use crate::options::{self, Proxy};
 use crate::outcome::{Reason, Status};
@@ -70,14 +69,6 @@ pub(super) fn delimiter(text: &str) -> Result<u8, String> {
         [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(*byte),
         _ => Err("one ASCII character or `tab` is expected".to_owned()),
     }
-}
-
-pub(super) fn fault(text: &str) -> Result<Fault, String> {
-    let (kind, rate) = text.split_once('=').ok_or("KIND=RATE is expected")?;
-    let rate = (rate.parse().ok())
-        .filter(|rate| (0.0..=1.0).contains(rate))
-        .ok_or("the rate of a fault is a number from 0 to 1")?;
-    Ok(Fault { kind: kind.to_owned(), rate })
 }
 
 pub(super) fn some_duration(text: &str) -> Result<Duration, String> {

@@ -164,8 +164,7 @@ impl Job<'_> {
             (_, None) => Scope::Contact,
             _ => Scope::Rows,
         };
-        let mut signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let mut signals = Signals::listen()?;
         let started = Instant::now();
         let mut seen = Seen::default();
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
@@ -249,7 +248,7 @@ impl Job<'_> {
             yield_now().await;
         }
         if let Some(Err(error)) = ended {
-            return Err(Halt { exit: Exit::Input, message: error.to_string() }.into());
+            return Err(Halt { exit: error.exit(), message: error.to_string() }.into());
         }
         seen.tally.input_ended = true;
         Ok(check)

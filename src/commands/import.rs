@@ -1,8 +1,8 @@
 //! `bkassoc import`: create what the rows say.
 
-use super::Failure;
 use super::road::Road;
 use super::rows::{Rows, sources};
+use super::{Failure, announce};
 use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::config::Config;
@@ -30,5 +30,6 @@ pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exi
         parent: None,
     };
     let options = super::input_options(&config.input)?;
+    announce(config, screen);
     road.go(|| Ok(Rows::of_input(&sources, &options)?))
 }

@@ -27,8 +27,8 @@ pub(super) struct Opened {
     pub(super) went_on: bool,
     /// Whether rows may be created or deleted, and not looked up only.
     pub(super) writes: bool,
-    // The lock lives as long as the file.
-    pub(super) _file: Option<Arc<File>>,
+    /// Held as long as this file is open.
+    pub(super) lock: Option<Arc<File>>,
 }
 
 impl Opened {
@@ -68,7 +68,7 @@ pub(super) fn open_journal(results: &Path, head: &Head) -> Result<Opened, Failur
     let file = Arc::new(file);
     let disk = Box::new(Arc::clone(&file));
     let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
-    Ok(Opened { journal, replay, tally, head, went_on, writes: true, _file: Some(file) })
+    Ok(Opened { journal, replay, tally, head, went_on, writes: true, lock: Some(file) })
 }
 
 pub(super) fn remove(journal: &Path) -> Result<(), ResultsError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::road::Road;
 use super::rows::{Choice, Rows};
-use super::{Failure, resolve_with};
+use super::{Failure, announce, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Rerun as Args};
 use crate::config;
@@ -43,6 +43,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
             started_at: manifest.map(|found| found.head.started_at),
         }),
     };
+    announce(&config, screen);
     road.go(|| Ok(Rows::of_results(&args.results, &road.files, &config.input, choice)?))
 }
 
@@ -50,7 +51,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
 fn refuse_undo(results: &Path, manifest: Option<&Manifest>) -> Result<(), Failure> {
     let is_undo = match manifest {
         Some(manifest) => manifest.head.work == Work::Undo,
-        None => Reader::open(results)?
+        None => Reader::open(results, &[])?
             .map_while(Result::ok)
             .any(|record| record.outcome.status == Status::Deleted),
     };
@@ -96,7 +97,7 @@ pub(super) fn files_of(
     manifest: Option<&Manifest>,
 ) -> Result<Vec<String>, Failure> {
     let known = manifest.map_or(&[][..], |manifest| &manifest.head.files);
-    let mut reader = Reader::open(results)?.of_files(known);
+    let mut reader = Reader::open(results, known)?;
     for record in reader.by_ref() {
         record?;
     }

@@ -13,6 +13,7 @@ use super::undo;
 use super::{Failure, input_options};
 use crate::cli::Results as Args;
 use crate::cli::layers::Typed;
+use crate::config::paths::refuse_own_input;
 use crate::config::{self, Environment, InputConfig, Resolved};
 use crate::exit::Exit;
 use crate::journal;
@@ -34,16 +35,33 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     let format = format.ok_or_else(|| {
         Failure::usage(format!("{}: results end with .csv, .tsv or .jsonl", args.output.display()))
     })?;
-    if args.output == args.results {
-        return Err(Failure::usage("-o names the run's own results: give another file"));
+    if !to_stdout {
+        refuse_to_replace(&args.output)?;
     }
     match site::look(&args.results)? {
         Site::Unfinished => unfinished(args, format, screen),
         Site::Finished(manifest) => {
-            write(args, format, &manifest.head.files, Reader::open(&args.results)?)
+            let files = &manifest.head.files;
+            write(args, format, files, Reader::open(&args.results, files)?)
         }
         Site::Free | Site::Stranger => Err(nothing_there(&args.results)),
     }
+}
+
+/// What is written here may take the place of what was written here before, and of nothing else.
+fn refuse_to_replace(output: &Path) -> Result<(), Failure> {
+    let refuse = |what: &str| {
+        Err(Failure::usage(format!("-o {}: {what}: give another file", output.display())))
+    };
+    match site::look(output)? {
+        Site::Unfinished | Site::Finished(_) => refuse("a run has its results there"),
+        Site::Stranger if !holds_results(output) => refuse("is there, and holds no results"),
+        Site::Free | Site::Stranger => Ok(()),
+    }
+}
+
+fn holds_results(path: &Path) -> bool {
+    Reader::open(path, &[]).is_ok_and(|mut reader| !matches!(reader.next(), Some(Err(_))))
 }
 
 fn nothing_there(results: &Path) -> Failure {
@@ -59,6 +77,11 @@ fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Fail
     let Some(head) = replay.head.clone() else {
         return Err(nothing_there(&args.results));
     };
+    if args.output != Path::new("-") {
+        let inputs: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
+        refuse_own_input(&args.output, &inputs)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+    }
     let files = head.files.clone();
     match rows_of(&head) {
         Ok(rows) => {

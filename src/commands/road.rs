@@ -3,19 +3,20 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::opened::{Nowhere, Opened, held, open_journal, remove};
 use super::rows::{self, Rows};
 use super::signals::Signals;
-use super::{Failure, announce, ask, now, print, runtime, sandbox_in_process};
+use super::{Failure, ask, now, print, runtime, sandbox_in_process};
 use crate::cli::layers::Typed;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::HttpClient;
 use crate::config::{Config, Output};
 use crate::exit::Exit;
-use crate::feed::Feed;
+use crate::feed::{Ended, Feed};
 use crate::input::{Source, digest};
 use crate::journal::replay::Replay;
 use crate::journal::{self, EndEntry, Journal, JournalError};
@@ -24,7 +25,7 @@ use crate::outcome::{Record, Status};
 use crate::progress::{Progress, Screen};
 use crate::results::writer::Writer;
 use crate::results::{self, Outcomes, ResultsError};
-use crate::run::{self, Finish, Halt, Setting};
+use crate::run::{self, Finish, Setting};
 use crate::site::{self, Site};
 use crate::summary::{Kind, Summary, next_step};
 use crate::tally::{Tally, exit_of};
@@ -49,7 +50,6 @@ pub(super) struct Road<'a> {
 impl Road<'_> {
     /// Goes the road to its end.
     pub(super) fn go(&self, open: impl FnOnce() -> Result<Rows, Failure>) -> Result<Exit, Failure> {
-        announce(self.config, self.screen);
         let path = match &self.config.results.output {
             Output::File(path) => path.clone(),
             Output::Stdout => return self.stream(open()?),
@@ -81,7 +81,6 @@ impl Road<'_> {
         results: &Path,
         rows: Rows,
     ) -> Result<Option<Exit>, Failure> {
-        announce(self.config, self.screen);
         let mut opened = open_journal(results, &self.head())?;
         opened.begin()?;
         opened.writes = false;
@@ -148,13 +147,23 @@ impl Road<'_> {
             let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
             return refuse(format!("its input was not what {} is now", names.join(", ")));
         }
+        if digest(&Source::Path(path.to_owned()))?.sha256 != manifest.results_sha256 {
+            tracing::warn!(
+                "{} was changed since it was written: `bkassoc verify` says more",
+                path.display()
+            );
+        }
         let mut tally = Tally::default();
-        for record in results::reader::Reader::open(path)? {
+        for record in results::reader::Reader::open(path, &manifest.head.files)? {
             tally.carry(&record?);
         }
         tally.input_ended = true;
-        tracing::info!("{} is finished: nothing is sent", path.display());
-        let exit = exit_of(&tally);
+        tracing::info!(
+            "{} is finished since {}: nothing is sent",
+            path.display(),
+            manifest.finished_at
+        );
+        let exit = Exit::of_code(manifest.exit).unwrap_or_else(|| exit_of(&tally));
         self.summarize(&tally, exit, Some(path), None);
         Ok(exit)
     }
@@ -205,53 +214,40 @@ impl Road<'_> {
         Ok(opened)
     }
 
+    /// The run to its end, and how it went, whatever happened.
     fn settle(&self, path: &Path, rows: Rows, mut opened: Opened) -> Result<Exit, Failure> {
-        let runtime = runtime()?;
+        let (tally, exit, error) =
+            match runtime()?.block_on(self.to_the_end(path, rows, &mut opened)) {
+                Ok((tally, exit)) => (tally, exit, None),
+                Err(Failure { exit, message }) => (opened.tally, exit, Some(message)),
+            };
+        self.summarize(&tally, exit, Some(path), error.as_deref());
+        Ok(exit)
+    }
+
+    async fn to_the_end(
+        &self,
+        path: &Path,
+        rows: Rows,
+        opened: &mut Opened,
+    ) -> Result<(Tally, Exit), Failure> {
         // Where an earlier process settled every row, nothing is left to send; the input is read all
         // the same, since another input would be another run.
         let earlier = opened.replay.end.take();
-        let Finish { halt, ended } =
-            match runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(()))) {
-                Ok(finish) => finish,
-                Err(failure) => {
-                    let Failure { exit, message } = failure;
-                    if !opened.may_have_written() {
-                        remove(opened.journal.path())?;
-                    }
-                    self.summarize(&opened.tally, exit, Some(path), Some(&message));
-                    return Ok(exit);
-                }
-            };
-        let end = ended.filter(|_| halt.is_none()).map(|ended| match earlier {
+        // From now on, so that a signal between the run and its results is heard too.
+        let signals = Signals::listen()?;
+        let ran = self.run(rows, opened, &mut |_| Ok(())).await.and_then(whole);
+        if ran.is_err() && !opened.may_have_written() {
+            remove(opened.journal.path())?;
+        }
+        let ended = ran?;
+        let end = match earlier {
             Some(earlier) if earlier.rows == ended.rows => earlier,
             _ => EndEntry { rows: ended.rows, inputs: ended.digests, finished_at: now() },
-        });
-        if let Some(end) = &end {
-            opened.journal.end_of_run(end);
-            runtime.block_on(opened.journal.settle())?;
-        }
-        let Some(end) = end else {
-            if !opened.may_have_written() {
-                remove(opened.journal.path())?;
-            }
-            let halt = halt.unwrap_or_else(|| Halt {
-                exit: Exit::Bug,
-                message: "the run ended for no reason".to_owned(),
-            });
-            self.summarize(&opened.tally, halt.exit, Some(path), Some(&halt.message));
-            return Ok(halt.exit);
         };
-        let settled = opened.tally.clone();
-        match runtime.block_on(self.make_results(path, opened, end)) {
-            Ok((tally, exit)) => {
-                self.summarize(&tally, exit, Some(path), None);
-                Ok(exit)
-            }
-            Err(Failure { exit, message }) => {
-                self.summarize(&settled, exit, Some(path), Some(&message));
-                Ok(exit)
-            }
-        }
+        opened.journal.end_of_run(&end);
+        opened.journal.settle().await?;
+        self.make_results(path, opened, end, signals).await
     }
 
     async fn run(
@@ -279,26 +275,26 @@ impl Road<'_> {
     ) -> Result<Finish, Failure> {
         let writes = opened.writes;
         let Opened { journal, replay, tally, head, .. } = opened;
+        let earlier = Arc::new(std::mem::take(replay));
         let setting = Setting {
             cmdb,
             target: self.target(),
             options: &self.config.engine,
-            largest_id: replay.largest_id,
+            earlier: &earlier,
             clock: || Timestamp::now().as_millisecond(),
             seed: rand::random(),
             writes,
             each,
         };
-        let replay = std::mem::take(replay);
         let files = head.inputs.clone();
         let path = journal.path().to_owned();
+        let replay = Arc::clone(&earlier);
         let feed = Feed::spawn(move |sink| rows::feed(rows, &path, &replay, &files, writes, sink));
         if writes {
             let sources = self.sources.clone();
             feed.expect(move || rows::about_how_many(&sources));
         }
-        let signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let signals = Signals::listen()?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
         let mut show = |tally: &Tally| progress.show(tally);
         let finish = run::run(setting, journal, feed, tally, signals.halt(), &mut show).await;
@@ -311,12 +307,14 @@ impl Road<'_> {
     async fn make_results(
         &self,
         path: &Path,
-        opened: Opened,
+        opened: &mut Opened,
         end: EndEntry,
+        mut signals: Signals,
     ) -> Result<(Tally, Exit), Failure> {
-        let Opened { journal, tally: before, head, _file: lock, .. } = opened;
+        let before = opened.tally.clone();
         let carried = before.settled() - before.settled_here();
-        let (journal, results) = (journal.path().to_owned(), path.to_owned());
+        let (head, lock) = (opened.head.clone(), opened.lock.take());
+        let (journal, results) = (opened.journal.path().to_owned(), path.to_owned());
         let format = self.config.results.format;
         let work = move || -> Result<(Tally, Exit), ResultsError> {
             let mut tally = before.without_rows();
@@ -332,8 +330,6 @@ impl Road<'_> {
             drop(lock);
             Ok((tally, exit))
         };
-        let mut signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
         tokio::select! {
             done = tokio::task::spawn_blocking(work) => {
                 Ok(done.map_err(|error| Failure::new(Exit::Bug, error.to_string()))??)
@@ -377,10 +373,9 @@ impl Road<'_> {
     /// `-o -`: outcomes in order of completion on stdout, no journal, the summary on stderr.
     fn stream(&self, rows: Rows) -> Result<Exit, Failure> {
         let path = Path::new("-");
-        let unwritable = |error| JournalError::Unwritable { path: path.to_owned(), error };
         let format = self.config.results.format;
         let mut writer =
-            Writer::new(io::stdout().lock(), format, &self.files).map_err(unwritable)?;
+            Writer::new(io::stdout().lock(), format, &self.files).map_err(JournalError::Unseen)?;
         let mut opened = Opened {
             journal: Journal::new(path.to_owned(), Box::new(Nowhere), 0, 0),
             replay: Replay::default(),
@@ -388,20 +383,32 @@ impl Road<'_> {
             head: self.head(),
             went_on: false,
             writes: true,
-            _file: None,
+            lock: None,
         };
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
-        let finish = runtime()?.block_on(self.run(rows, &mut opened, &mut each))?;
+        let ran = runtime()?.block_on(self.run(rows, &mut opened, &mut each)).and_then(whole);
+        let flushed = writer.flush().map_err(JournalError::Unseen);
         let tally = opened.tally;
-        let (exit, error) = match finish.halt {
-            None => (exit_of(&tally), None),
-            Some(halt) => (halt.exit, Some(halt.message)),
+        let (exit, error) = match ran.and_then(|_| Ok(flushed?)) {
+            Ok(()) => (exit_of(&tally), None),
+            Err(Failure { exit, message }) => (exit, Some(message)),
         };
         let summary = self.summary(&tally, exit, None, error.as_deref());
         if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
             self.screen.say(text.trim_end());
         }
         Ok(exit)
+    }
+}
+
+/// A run that settled every row; else why it did not.
+fn whole(finish: Finish) -> Result<Ended, Failure> {
+    match finish {
+        Finish { halt: Some(halt), .. } => Err(Failure::new(halt.exit, halt.message)),
+        Finish { halt: None, ended: Some(ended) } => Ok(ended),
+        Finish { halt: None, ended: None } => {
+            Err(Failure::new(Exit::Bug, "the run ended for no reason".to_owned()))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::association::{Row, RowError};
 use crate::config::InputConfig;
 use crate::feed::{Ended, FeedError, Sink};
 use crate::input::{self, InputOptions, Reader, Source};
-use crate::journal::replay::{self, Replay};
+use crate::journal::replay::{Fingerprints, Replay};
 use crate::manifest::{Digested, Head};
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::plan::{Plan, Planned, going_on};
@@ -140,7 +140,7 @@ impl Rows {
     ) -> Result<Self, ResultsError> {
         Ok(Self::Results(Box::new(OfResults {
             path: path.to_owned(),
-            reader: results::reader::Reader::open(path)?.of_files(files),
+            reader: results::reader::Reader::open(path, files)?,
             cells: input::Rows::new(input.default_biz_id, input.require_biz_id),
             choice,
         })))
@@ -196,7 +196,7 @@ pub(super) fn records_at(
     if path.extension().is_some_and(|ending| ending == "journal") {
         return Ok(Box::new(Outcomes::of_journal(path)?));
     }
-    Ok(Box::new(results::reader::Reader::open(path)?.of_files(files)))
+    Ok(Box::new(results::reader::Reader::open(path, files)?))
 }
 
 /// About how many rows these sources hold, by their line breaks; nothing where they are compressed or
@@ -251,15 +251,21 @@ pub(super) fn feed(
     unmarked_too: bool,
     sink: &mut Sink,
 ) -> Result<Ended, FeedError> {
-    let mut marked = fingerprints(journal, replay)?;
+    let is_marked = |row: &Row| row.ordinal < replay.marked_through;
+    let mut marks = match replay.marked_through {
+        0 => None,
+        _ => Some(Fingerprints::open(journal)?),
+    };
     let mut count = 0;
     while let Some(planned) = rows.next() {
         let Planned { row, plan } = planned?;
-        if !unmarked_too && row.ordinal >= replay.marked_through {
+        if !unmarked_too && !is_marked(&row) {
             break;
         }
         count = row.ordinal + 1;
-        if row.ordinal < replay.marked_through && marked.next() != Some(row.fingerprint()) {
+        if let Some(marks) = marks.as_mut().filter(|_| is_marked(&row))
+            && marks.read()? != row.fingerprint()
+        {
             return Err(changed(&row, files));
         }
         let Some(plan) = going_on(replay, row.ordinal, plan) else { continue };
@@ -273,18 +279,6 @@ pub(super) fn feed(
     Ok(Ended { rows: count, digests: rows.digests()? })
 }
 
-fn fingerprints(
-    journal: &Path,
-    replay: &Replay,
-) -> Result<Box<dyn Iterator<Item = u32>>, FeedError> {
-    if replay.marked_through == 0 {
-        return Ok(Box::new(std::iter::empty()));
-    }
-    let marked =
-        replay::fingerprints(journal).map_err(|error| FeedError::Unreadable(error.to_string()))?;
-    Ok(Box::new(marked))
-}
-
 fn changed(row: &Row, files: &[String]) -> FeedError {
     let file = files.get(row.file as usize).map_or("the input", String::as_str);
     FeedError::Changed { file: file.to_owned(), line: row.line }
@@ -293,4 +287,45 @@ fn changed(row: &Row, files: &[String]) -> FeedError {
 /// The inputs of a command, as sources.
 pub(super) fn sources(inputs: &[PathBuf]) -> Vec<Source> {
     inputs.iter().cloned().map(Source::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::Feed;
+    use crate::journal::{Journal, JournalError};
+
+    #[tokio::test]
+    async fn a_journal_that_can_t_be_read_is_not_told_as_a_changed_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("a.csv");
+        std::fs::write(&input, "obj_asst_id,inst_id,asst_inst_id\na,1,2\na,1,3\n").unwrap();
+        let rows =
+            || Rows::of_input(&sources(std::slice::from_ref(&input)), &InputOptions::default());
+        let mut read = rows().unwrap();
+        let prints: Vec<_> =
+            std::iter::from_fn(|| read.next()).map(|row| row.unwrap().row.fingerprint()).collect();
+        for (prints, damaged) in [(vec![prints[0], 0], false), (prints[..1].to_vec(), true)] {
+            let path = folder.path().join("r.csv.journal");
+            let file = std::sync::Arc::new(std::fs::File::create(&path).unwrap());
+            let mut journal = Journal::new(path.clone(), Box::new(file), 0, 0);
+            journal.mark(&prints, 0);
+            journal.flush().unwrap();
+            let replay = Replay { marked_through: 2, ..Replay::default() };
+            let rows = rows().unwrap();
+            let fed = Feed::spawn(move |sink| feed(rows, &path, &replay, &[], true, sink));
+            let error = loop {
+                fed.take(2);
+                match fed.end() {
+                    Some(end) => break end.unwrap_err(),
+                    None => fed.news().await,
+                }
+            };
+            match error {
+                FeedError::Changed { line: 3, .. } => assert!(!damaged),
+                FeedError::Journal(JournalError::Damaged { line: 2, .. }) => assert!(damaged),
+                error => panic!("{error}"),
+            }
+        }
+    }
 }

@@ -7,14 +7,13 @@ use tokio::net::TcpListener;
 
 use super::signals::Signals;
 use super::{Failure, runtime};
-use crate::cli::{CmdbVersion, Sandbox as Args};
+use crate::cli::Sandbox as Args;
 use crate::exit::Exit;
 use crate::log;
 use crate::options::Rate;
 use crate::progress::Screen;
-use crate::sandbox::faults::{FaultRate, Faults};
 use crate::sandbox::models::Models;
-use crate::sandbox::{Quota, Sandbox, Setup, Version, server};
+use crate::sandbox::{Quota, Sandbox, Setup, server};
 use crate::target::Entrance;
 
 /// Serves until a signal comes.
@@ -33,8 +32,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
         if !args.log.quiet {
             say_hello(&format!("http://{address}"), entrance, &credentials);
         }
-        let mut signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let mut signals = Signals::listen()?;
         let stop = async move {
             signals.next().await;
         };
@@ -56,11 +54,7 @@ fn setup(args: &Args) -> Result<Setup, Failure> {
     };
     let mut setup = Setup::new(models);
     setup.entrance = args.entrance;
-    setup.version = match args.cmdb_version {
-        CmdbVersion::V3_5 => Version::V3_5,
-        CmdbVersion::V3_10_18 => Version::V3_10_18,
-        CmdbVersion::V3_14 => Version::V3_14,
-    };
+    setup.version = args.cmdb_version;
     setup.latency = args.latency;
     setup.quota = match args.quota {
         Rate::Unlimited => None,
@@ -72,11 +66,7 @@ fn setup(args: &Args) -> Result<Setup, Failure> {
             Some(Quota { calls: rate.round() as u64, window: Duration::from_secs(1) })
         }
     };
-    let faults = args.fault.iter().map(|fault| {
-        let text = format!("{}={}", fault.kind.replace('_', "-"), fault.rate);
-        text.parse().map_err(|error| Failure::usage(format!("--fault: {error}")))
-    });
-    setup.faults = faults.collect::<Result<Vec<FaultRate>, _>>()?.into_iter().collect::<Faults>();
+    setup.faults = args.fault.iter().copied().collect();
     setup.fault_seed = args.fault_seed;
     setup.data.clone_from(&args.data);
     Ok(setup)

@@ -1,9 +1,11 @@
 //! INT, TERM and HUP: the first ends a run in order, the second at once.
 
 use std::future::pending;
+use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::Failure;
 use crate::exit::Exit;
 use crate::run::Halt;
 
@@ -17,7 +19,11 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Listens from now on. Needs a runtime.
-    pub(super) fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Self::heard().map_err(|error| Failure::new(Exit::Bug, error.to_string()))
+    }
+
+    fn heard() -> io::Result<Self> {
         // What is ignored now was so from the start: nothing in this process ignores a signal.
         let ignored = ignored();
         let heard = |kind: SignalKind| {
@@ -48,12 +54,8 @@ impl Signals {
             let exit = self.next().await;
             std::process::exit(exit.code().into());
         });
-        Halt {
-            exit,
-            message: "interrupted: calls in flight may answer for 15 s; a second signal leaves \
-                      at once"
-                .to_owned(),
-        }
+        tracing::warn!("calls in flight may answer for 15 s; a second signal leaves at once");
+        Halt { exit, message: "interrupted".to_owned() }
     }
 }
 

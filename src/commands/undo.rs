@@ -6,10 +6,10 @@ use super::rerun::{files_of, parent_of};
 use super::results::rows_of;
 use super::road::Road;
 use super::rows::{Rows, ToUndo, records_at};
-use super::{Failure, ask, resolve_with};
+use super::{Failure, announce, ask, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Undo as Args};
-use crate::config::{self, Output};
+use crate::config::{self, Output, ResultsConfig};
 use crate::exit::Exit;
 use crate::input::Source;
 use crate::journal::{self, replay};
@@ -28,6 +28,13 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     let Command::Undo(args) = &config.command else {
         return Err(Failure::usage("this is no undo"));
     };
+    if made.head().is_none() && !args.parent.allow_other_target {
+        return Err(Failure::usage(format!(
+            "there is no {}: nothing says of which CMDB these ids are. Give --allow-other-target to delete \
+             them at the one that you name",
+            manifest::path_for(&args.results).display()
+        )));
+    }
     let choice = args.include_recovered.then(|| (INCLUDE_RECOVERED, "true".to_owned()));
     let path = made.path(&args.results);
     let road = Road {
@@ -44,16 +51,17 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
             started_at: made.head().map(|head| head.started_at.clone()),
         }),
     };
-    if begins(&config.results.output)? {
+    announce(&config, screen);
+    if begins(&config.results)? {
         if let Made::Unfinished(head) = &made
             && let Some(exit) = road.settle_doubts(&args.results, rows_of(head)?)?
         {
             return Ok(exit);
         }
-        if !config.results.yes {
-            let count = grouped(count(&path, args.include_recovered)?);
-            let target = road.target();
-            if !ask(screen, &format!("delete {count} associations at {target}?"))? {
+        let count = count(&path, args.include_recovered)?;
+        if count > 0 && !config.results.yes {
+            let question = format!("delete {} associations at {}?", grouped(count), road.target());
+            if !ask(screen, &question)? {
                 return Err(Failure::usage("nothing was deleted"));
             }
         }
@@ -71,14 +79,23 @@ enum Made {
 
 impl Made {
     fn look(results: &Path) -> Result<Self, Failure> {
+        let undo = || {
+            Failure::usage(
+                "these are the results of an undo: to go on with one, give its own command again",
+            )
+        };
         if !matches!(site::look(results)?, Site::Unfinished) {
-            return Ok(Self::Finished(parent_of(results)?.map(Box::new)));
+            let manifest = parent_of(results)?;
+            if manifest.as_ref().is_some_and(|found| found.head.work == Work::Undo) {
+                return Err(undo());
+            }
+            return Ok(Self::Finished(manifest.map(Box::new)));
         }
         let replay = replay::replay(&journal::path_for(results), |_| {})?;
         let none = || Failure::usage(format!("{}: nothing was begun there", results.display()));
         let head = replay.head.ok_or_else(none)?;
         if head.work == Work::Undo {
-            return Err(Failure::usage("this is an undo itself: give its own command again"));
+            return Err(undo());
         }
         Ok(Self::Unfinished(Box::new(head)))
     }
@@ -118,9 +135,9 @@ impl Made {
 }
 
 /// Whether this command would begin an undo, and not go on with one or show its end.
-fn begins(output: &Output) -> Result<bool, Failure> {
-    match output {
-        Output::File(path) => Ok(matches!(site::look(path)?, Site::Free)),
+fn begins(results: &ResultsConfig) -> Result<bool, Failure> {
+    match &results.output {
+        Output::File(path) => Ok(results.fresh || matches!(site::look(path)?, Site::Free)),
         Output::Stdout | Output::Nowhere => Ok(true),
     }
 }

@@ -148,8 +148,7 @@ impl Offline {
 
     /// Reading takes a while, and writes nothing that a signal would leave half done.
     async fn go_unless_interrupted(self, screen: &Screen) -> Result<(Findings, Tally), Failure> {
-        let mut signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let mut signals = Signals::listen()?;
         tokio::select! {
             done = tokio::task::spawn_blocking(move || self.go()) => {
                 done.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?
@@ -180,7 +179,7 @@ impl Offline {
         }
         let mut rows = rows(manifest.as_ref(), &self.results)?;
         rows.tally().expected = manifest.as_ref().map(|found| found.counts.values().sum());
-        let mut reader = Reader::open(&self.results)?;
+        let mut reader = Reader::open(&self.results, &[])?;
         let mut progress = Progress::new(self.mode, self.screen);
         while let Some(record) = reader.next() {
             let record = match record {
@@ -312,9 +311,8 @@ impl Live<'_> {
             expected: self.claims,
             seed: rand::random(),
         };
-        let claims = Claims::new(Reader::open(self.results)?, findings.files.clone());
-        let signals =
-            Signals::listen().map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
+        let claims = Claims::new(Reader::open(self.results, &[])?, findings.files.clone());
+        let signals = Signals::listen()?;
         // Nothing is at stake: what is in flight need not be waited for.
         let stop = async {
             let exit = signals.halt().await.exit;

@@ -44,6 +44,15 @@ impl Replay {
             && self.sent.as_ref().is_none_or(|sent| sent.contains(&ordinal))
     }
 
+    /// The rows from `start` on that may have been sent and have no outcome.
+    pub fn in_doubt_from(&self, start: u64) -> Vec<u64> {
+        let open = |row: &u64| *row >= start && !self.settled.contains(*row);
+        match &self.sent {
+            Some(sent) => sent.iter().copied().filter(open).collect(),
+            None => (start..self.marked_through).filter(open).collect(),
+        }
+    }
+
     /// The largest id that had been seen when this row was marked.
     pub fn floor_of(&self, ordinal: u64) -> i64 {
         let after = self.floors.partition_point(|(through, _)| *through <= ordinal);
@@ -96,9 +105,16 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
     let mut replay = Replay::default();
     while let Some(entry) = lines.next_good()? {
         match entry {
-            Entry::Head(head) if replay.head.is_none() => replay.head = Some(*head),
+            Entry::Head(head) if replay.head.is_none() => {
+                if let Some(what) = head.foreign() {
+                    return Err(lines.foreign(what));
+                }
+                replay.head = Some(*head);
+            }
             Entry::Head(_) => return Err(lines.damaged()),
-            _ if replay.head.is_none() => return Err(lines.foreign("it has no header")),
+            _ if replay.head.is_none() => {
+                return Err(lines.foreign("it has no header".to_owned()));
+            }
             // From here on a process may have sent what is marked.
             Entry::Opened(_) => replay.sent = None,
             Entry::Closed(sent) => replay.sent = Some(sent.into_iter().collect()),
@@ -140,8 +156,10 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
 pub fn holder(path: &Path) -> Option<Holder> {
     let mut lines = Lines::open(path).ok()?;
     let mut holder = None;
-    while let Ok(Some(entry)) = lines.next_good() {
-        if let Entry::Opened(found) = entry {
+    while let Ok(Some(body)) = lines.next_body() {
+        if body.starts_with(br#"{"opened""#)
+            && let Some(Entry::Opened(found)) = entry(body)
+        {
             holder = Some(found);
         }
     }
@@ -149,25 +167,41 @@ pub fn holder(path: &Path) -> Option<Holder> {
 }
 
 /// The fingerprints of marked rows, in order: what going on compares the input with.
-pub fn fingerprints(path: &Path) -> Result<impl Iterator<Item = u32> + Send + use<>, JournalError> {
-    let mut lines = Lines::open(path)?;
-    let marks = std::iter::from_fn(move || {
+pub struct Fingerprints {
+    lines: Lines,
+    of_mark: std::vec::IntoIter<u32>,
+}
+
+impl Fingerprints {
+    /// Of a journal that was read back, and so is known to be good as far as its marks go.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        Ok(Self { lines: Lines::open(path)?, of_mark: Vec::new().into_iter() })
+    }
+
+    /// The next marked row's. Where the file ends before, it is no longer what it was.
+    pub fn read(&mut self) -> Result<u32, JournalError> {
         loop {
-            match lines.next_good() {
-                Ok(Some(Entry::Mark(mark))) => return Some(mark.rows),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return None,
+            if let Some(fingerprint) = self.of_mark.next() {
+                return Ok(fingerprint);
             }
+            self.of_mark = self.next_mark()?.into_iter();
         }
-    });
-    Ok(marks.flat_map(|rows| {
-        let digits: Vec<u32> = rows
-            .as_bytes()
-            .chunks_exact(8)
-            .filter_map(|hex| u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok())
-            .collect();
-        digits
-    }))
+    }
+
+    fn next_mark(&mut self) -> Result<Vec<u32>, JournalError> {
+        loop {
+            let body = self.lines.next_body()?;
+            if body.is_some_and(|body| !body.starts_with(br#"{"mark""#)) {
+                continue;
+            }
+            let Some(Entry::Mark(mark)) = body.and_then(entry) else {
+                return Err(self.lines.damaged());
+            };
+            let of_row = |hex: &[u8]| u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok();
+            let of_mark: Option<Vec<_>> = mark.rows.as_bytes().chunks(8).map(of_row).collect();
+            return of_mark.ok_or_else(|| self.lines.damaged());
+        }
+    }
 }
 
 /// The file's lines, up to the first that is damaged.
@@ -194,7 +228,6 @@ impl Lines {
     }
 
     fn next_good(&mut self) -> Result<Option<Entry>, JournalError> {
-        self.number += 1;
         let Some(entry) = self.read_line()? else {
             return Ok(None);
         };
@@ -209,9 +242,15 @@ impl Lines {
 
     /// The next line's entry; `None` at the end and for a damaged line alike.
     fn read_line(&mut self) -> Result<Option<Entry>, JournalError> {
+        Ok(self.next_body()?.and_then(entry))
+    }
+
+    /// The next line's body, whatever it says; `None` as for [`Self::read_line`].
+    fn next_body(&mut self) -> Result<Option<&[u8]>, JournalError> {
+        self.number += 1;
         self.line.clear();
         self.reader.read_until(b'\n', &mut self.line).map_err(|error| self.unreadable(error))?;
-        Ok(parse(&self.line))
+        Ok(body(&self.line))
     }
 
     /// Looks behind the good lines for a sync record that vouches for more than them.
@@ -239,7 +278,8 @@ impl Lines {
         let body = self.line.get(8..).unwrap_or_default();
         let length = body.len().min(BEGINNING.len());
         if self.line.ends_with(b"\n") || body[..length] != BEGINNING[..length] {
-            return Err(self.foreign("it does not begin like one, and is left as it is"));
+            let what = "it does not begin like one, and is left as it is";
+            return Err(self.foreign(what.to_owned()));
         }
         Ok(())
     }
@@ -248,8 +288,8 @@ impl Lines {
         JournalError::Damaged { path: self.path.clone(), line: self.number }
     }
 
-    fn foreign(&self, what: &str) -> JournalError {
-        JournalError::Foreign { path: self.path.clone(), what: what.to_owned() }
+    fn foreign(&self, what: String) -> JournalError {
+        JournalError::Foreign { path: self.path.clone(), what }
     }
 
     fn unreadable(&self, error: io::Error) -> JournalError {
@@ -269,14 +309,10 @@ fn body(line: &[u8]) -> Option<&[u8]> {
 fn synced_at_the_end(line: &[u8]) -> Option<u64> {
     const BEGINNING: &[u8] = br#" {"synced":"#;
     let at = line.windows(BEGINNING.len()).rposition(|window| window == BEGINNING)?;
-    match parse(&line[at.checked_sub(8)?..]) {
+    match body(&line[at.checked_sub(8)?..]).and_then(entry) {
         Some(Entry::Synced(bytes)) => Some(bytes),
         _ => None,
     }
-}
-
-fn parse(line: &[u8]) -> Option<Entry> {
-    entry(body(line)?)
 }
 
 /// Of a text: checking that the whole is UTF-8 costs less than checking each of its strings.
@@ -287,17 +323,12 @@ fn entry(body: &[u8]) -> Option<Entry> {
 /// Gives each outcome's place and its line's body, as they stand in the file, to `each`.
 pub fn outcomes(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), JournalError> {
     let mut lines = Lines::open(path)?;
-    loop {
-        lines.line.clear();
-        let read = lines.reader.read_until(b'\n', &mut lines.line);
-        read.map_err(|error| lines.unreadable(error))?;
-        let Some(body) = body(&lines.line) else {
-            return Ok(());
-        };
+    while let Some(body) = lines.next_body()? {
         if let Some(row) = outcome_row(body) {
             each(row, body);
         }
     }
+    Ok(())
 }
 
 /// The row of an outcome's line; `None` for other lines.

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use proptest::prelude::*;
 
-use super::replay::{Settled, replay};
+use super::replay::{Fingerprints, Settled, replay};
 use super::*;
 use crate::association::Cells;
 use crate::manifest::{FORMAT, Work};
@@ -170,6 +170,49 @@ async fn whole_lines_that_are_missing_before_a_sync_are_damage() {
         let error = read(lines.concat().as_bytes()).unwrap_err();
         assert!(matches!(error, JournalError::Damaged { .. }), "{lost}: {error}");
     }
+}
+
+#[tokio::test]
+async fn fingerprints_are_those_of_all_marks_and_one_too_many_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let bytes = written().await;
+    std::fs::write(&path, &bytes).unwrap();
+    let mut fingerprints = Fingerprints::open(&path).unwrap();
+    for row in 1..=9 {
+        assert_eq!(fingerprints.read().unwrap(), 11 * row);
+    }
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+    match fingerprints.read().unwrap_err() {
+        JournalError::Damaged { line, .. } => assert_eq!(line, lines + 1),
+        error => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn another_format_is_refused_whatever_follows_its_head() {
+    let bytes = written().await;
+    let mut journal = Journal::new(PathBuf::from("j"), Box::new(Memory::default()), 0, 0);
+    journal.write_head(&Head { format: FORMAT + 1, tool: "9.9".to_owned(), ..head() });
+    let rest = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let error = read(&[&journal.buffer[..], &bytes[rest..], b"torn"].concat()).unwrap_err();
+    assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
+    assert!(error.to_string().ends_with("bkassoc 9.9 wrote it in format 2, not 1"), "{error}");
+}
+
+#[test]
+fn who_holds_a_journal_is_told_without_reading_what_became_of_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let mut journal = Journal::new(PathBuf::from("j"), Box::new(Memory::default()), 0, 0);
+    let holder = |pid| Holder { host: "h".to_owned(), pid, since: "now".to_owned() };
+    journal.write_holder(&holder(1));
+    // As another version may write it.
+    let outcome = br#"{"outcome":{"row":3,"end":{"status":"unheard-of"}}}"#;
+    journal.buffer.extend_from_slice(&[&checksum(outcome), &b" "[..], outcome, b"\n"].concat());
+    journal.write_holder(&holder(2));
+    std::fs::write(&path, &journal.buffer).unwrap();
+    assert_eq!(replay::holder(&path), Some(holder(2)));
 }
 
 #[test]

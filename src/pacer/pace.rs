@@ -70,6 +70,8 @@ enum Phase {
         since: Option<Instant>,
         /// Where in the presumed window it began, as a share of it.
         position: f64,
+        /// Whether one before it got more through than N.
+        raised: bool,
     },
     Measure {
         since: Option<Instant>,
@@ -119,9 +121,8 @@ pub(super) struct Count {
 /// What a refusal teaches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lesson {
-    /// When the refused call was sent, and when that was known.
+    /// When the refused call was sent.
     pub(super) sent_at: Instant,
-    pub(super) refused_at: Instant,
     /// How many were let through before it, in how long a time.
     pub(super) let_through: u32,
     pub(super) took: Duration,
@@ -284,10 +285,10 @@ impl Pace {
                 self.calls = let_through;
                 Self::cruise(now)
             }
-            Phase::Probe { position, .. }
-                if self.is_raised(let_through + position * self.calls) =>
+            Phase::Probe { position, raised, .. }
+                if raised || self.is_raised(let_through + position * self.calls) =>
             {
-                self.calls = let_through;
+                self.calls = if raised { self.calls.max(let_through) } else { let_through };
                 self.boundary = None;
                 Phase::Measure { since: None }
             }
@@ -330,7 +331,7 @@ impl Pace {
                 let let_through = count.in_a_window();
                 if self.is_raised(let_through) {
                     self.calls = let_through;
-                    self.phase = Phase::Probe { since: None, position: 0.0 };
+                    self.phase = Phase::Probe { since: None, position: 0.0, raised: true };
                 } else {
                     // Something else holds calls back: no more than that is known.
                     self.phase = Self::cruise(now);
@@ -352,7 +353,7 @@ impl Pace {
             self.phase = Phase::Cruise { probe_at: start };
             return;
         }
-        self.phase = Phase::Probe { since: None, position };
+        self.phase = Phase::Probe { since: None, position, raised: false };
         self.next = now;
         self.set_gap(way);
     }
@@ -364,24 +365,23 @@ impl Count {
     }
 
     /// Counts a call that was let through, unless it was sent before the count began.
-    pub(super) fn add(&mut self, sent_at: Instant, now: Instant) {
+    pub(super) fn add(&mut self, sent_at: Instant) {
         if sent_at < self.began {
             return;
         }
-        if now - self.since >= WINDOW {
-            *self = Self { since: now, calls: 0, before: self.calls, ..*self };
+        if sent_at < self.since {
+            self.before += 1;
+            return;
+        }
+        if sent_at - self.since >= WINDOW {
+            *self = Self { since: sent_at, calls: 0, before: self.calls, ..*self };
         }
         self.calls += 1;
     }
 
     /// The lesson of a call that was sent at `sent_at` and refused.
     pub(super) fn lesson(&self, sent_at: Instant, now: Instant) -> Lesson {
-        Lesson {
-            sent_at,
-            refused_at: now,
-            let_through: self.calls.max(self.before),
-            took: now - self.began,
-        }
+        Lesson { sent_at, let_through: self.calls.max(self.before), took: now - self.began }
     }
 
     /// Calls a window, as far as is known: since the count began, or in a window of it.

@@ -138,9 +138,9 @@ impl Quota {
     fn let_through(&mut self, sent_at: Instant, now: Instant) {
         self.way.add(now - sent_at);
         match &mut self.lesson {
-            // It was sent before the refusal was known, and counts.
-            Some(lesson) if sent_at < lesson.refused_at => lesson.let_through += 1,
-            _ => self.count.add(sent_at, now),
+            // Nothing is sent in a pause: it was on its way when the refusal came, and counts.
+            Some(lesson) => lesson.let_through += 1,
+            None => self.count.add(sent_at),
         }
     }
 
@@ -149,10 +149,11 @@ impl Quota {
             // The window is longer than thought, or others use it up.
             self.patience = (self.patience * 2).min(LONGEST_PAUSE);
         }
-        let told = hint.retry_after.or(hint.reset.map(|reset| reset.max(WINDOW)));
+        // Less than a window would only mean to be refused again in the same one.
+        let told = hint.retry_after.or(hint.reset).map(|wait| wait.max(WINDOW));
         let until = now + told.unwrap_or(self.patience).min(LONGEST_PAUSE);
         self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
-        if on_trial || sent_at < self.fresh {
+        if on_trial || sent_at < self.fresh || self.lesson.is_some() {
             return;
         }
         self.fresh = now;
@@ -216,9 +217,9 @@ impl Told {
         let begins = match self.began {
             // Answers overtake each other: a few more than before shows nothing.
             Some(began) => {
-                remaining >= self.remaining + limit.div_ceil(2) && sent_at >= began + window / 2
+                remaining > self.remaining + limit.div_ceil(10) && sent_at >= began + window / 2
             }
-            None => remaining + 1 == limit,
+            None => remaining + 1 == limit || remaining > self.remaining + limit.div_ceil(10),
         };
         if begins {
             self.began = Some(sent_at);

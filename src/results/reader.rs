@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -15,8 +15,10 @@ use crate::association::Cells;
 use crate::options::Format;
 use crate::outcome::{Outcome, Reason, Record, Status};
 
-/// A line longer than this is none of ours.
+/// A line longer than this is none of ours: what bounds memory.
 const LONGEST_LINE: u64 = 8 << 20;
+/// How many characters of a cell a message shows.
+const SHOWN: usize = 60;
 
 /// Reads a results file line by line.
 pub struct Reader {
@@ -24,13 +26,14 @@ pub struct Reader {
     lines: Lines,
     ordinal: u64,
     files: HashMap<String, u32>,
-    /// The inputs' names, in the order in which they first appear.
     names: Vec<String>,
+    /// Whether these are all names there are.
+    names_are_known: bool,
 }
 
 enum Lines {
     Table {
-        reader: Box<csv::Reader<BufReader<File>>>,
+        reader: Box<csv::Reader<Bounded<File>>>,
         row: csv::StringRecord,
         /// Where each column of ours stands; the last is `file`, which may be missing.
         places: [Option<usize>; COLUMNS.len() + 1],
@@ -54,26 +57,48 @@ impl BadLine {
     }
 }
 
+/// Gives no more than one line may hold, until it is told that another begins: a quote that is never
+/// closed makes the rest of a file one cell.
+struct Bounded<R> {
+    from: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            let what = format!("longer than {} MiB: is a quote never closed?", LONGEST_LINE >> 20);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        let read = (&mut self.from).take(self.left).read(out)?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
 /// One line's cells, by column.
 type Texts = [String; COLUMNS.len() + 1];
 
 impl Reader {
-    /// Opens a results file; it must have all columns.
-    pub fn open(path: &Path) -> Result<Self, ResultsError> {
+    /// Opens a results file; it must have all columns. `files` are the names of the run's inputs, by
+    /// which its lines are numbered; where there are none, names count as they first appear.
+    pub fn open(path: &Path, files: &[String]) -> Result<Self, ResultsError> {
         let unreadable =
             |what: String| ResultsError::Unreadable { path: path.to_owned(), line: None, what };
         let format = Format::of_name(path)
             .ok_or_else(|| unreadable("results end with .csv, .tsv or .jsonl".to_owned()))?;
         let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-        let file = BufReader::with_capacity(1 << 16, file);
         let lines = match format {
-            Format::Jsonl => Lines::Json { reader: file, number: 0 },
+            Format::Jsonl => {
+                Lines::Json { reader: BufReader::with_capacity(1 << 16, file), number: 0 }
+            }
             Format::Csv | Format::Tsv => {
                 let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
                 let mut reader = csv::ReaderBuilder::new()
                     .delimiter(delimiter)
                     .flexible(false)
-                    .from_reader(file);
+                    .buffer_capacity(1 << 16)
+                    .from_reader(Bounded { from: file, left: LONGEST_LINE });
                 let header = reader.headers().map_err(|error| unreadable(error.to_string()))?;
                 let place = |name: &str| {
                     header.iter().position(|cell| cell.trim_start_matches('\u{feff}') == name)
@@ -92,21 +117,21 @@ impl Reader {
                 Lines::Table { reader: Box::new(reader), row, places }
             }
         };
-        let (ordinal, files, names) = (0, HashMap::new(), Vec::new());
-        Ok(Self { path: path.to_owned(), lines, ordinal, files, names })
-    }
-
-    /// Numbers the inputs as another run did, whose lines these are.
-    #[must_use]
-    pub fn of_files(mut self, names: &[String]) -> Self {
-        for (index, name) in (0..).zip(names) {
-            self.files.entry(name.clone()).or_insert(index);
+        let mut numbers = HashMap::new();
+        for (index, name) in (0..).zip(files) {
+            numbers.entry(name.clone()).or_insert(index);
         }
-        self.names = names.to_vec();
-        self
+        Ok(Self {
+            path: path.to_owned(),
+            lines,
+            ordinal: 0,
+            files: numbers,
+            names: files.to_vec(),
+            names_are_known: !files.is_empty(),
+        })
     }
 
-    /// The inputs' names seen so far; empty where the results are of one input.
+    /// The inputs' names, as far as they are known; empty where the results are of one input.
     pub fn files(&self) -> &[String] {
         &self.names
     }
@@ -120,9 +145,13 @@ impl Reader {
         match &mut self.lines {
             Lines::Table { reader, row, places } => {
                 let line = reader.position().line();
-                let read = reader
-                    .read_record(row)
-                    .map_err(|error| BadLine::new((!error.is_io_error()).then_some(line), &error));
+                reader.get_mut().left = LONGEST_LINE;
+                let read = reader.read_record(row).map_err(|error| match error.kind() {
+                    csv::ErrorKind::Io(error) => {
+                        BadLine::new(None, &format!("line {line}: {error}"))
+                    }
+                    _ => BadLine::new(line, &error),
+                });
                 if !read? {
                     return Ok(None);
                 }
@@ -188,7 +217,10 @@ impl Reader {
             finished_at,
             file,
         ] = texts;
-        let bad = |name: &str, text: &str| self.fail(at, format!("column {name}: {text:?}"));
+        let bad = |name: &str, text: &str| {
+            let shown: String = text.chars().take(SHOWN).collect();
+            self.fail(at, format!("column {name}: {shown:?}"))
+        };
         let outcome = Outcome {
             status: Status::parse(&status).ok_or_else(|| bad("status", &status))?,
             association_id: number(&id).map_err(|_| bad("association_id", &id))?,
@@ -215,23 +247,29 @@ impl Reader {
         };
         let line = line.parse().map_err(|_| bad("line", &line))?;
         let cells = Cells::new([&asst, &inst, &target, &biz]);
-        let file = self.file(file);
+        let Some(number) = self.file(&file) else {
+            return Err(self.fail(at, format!("column file: {file:?} is no input of this run")));
+        };
         let ordinal = self.ordinal;
         self.ordinal += 1;
-        Ok(Record { ordinal, file, line, cells, outcome })
+        Ok(Record { ordinal, file: number, line, cells, outcome })
     }
 
-    fn file(&mut self, name: String) -> u32 {
+    /// The number of an input. `None`: it is none of those that are known.
+    fn file(&mut self, name: &str) -> Option<u32> {
+        if let Some(number) = self.files.get(name) {
+            return Some(*number);
+        }
+        if self.names_are_known {
+            return None;
+        }
         if name.is_empty() {
-            return 0;
+            return Some(0);
         }
-        if let Some(index) = self.files.get(&name) {
-            return *index;
-        }
-        let index = self.names.len() as u32;
-        self.names.push(name.clone());
-        self.files.insert(name, index);
-        index
+        let number = self.names.len() as u32;
+        self.names.push(name.to_owned());
+        self.files.insert(name.to_owned(), number);
+        Some(number)
     }
 }
 

@@ -49,10 +49,17 @@ impl<'a, W: Write> Writer<'a, W> {
         Ok(Self { out, files, clock: Clock::new(TimeZone::system()) })
     }
 
-    /// Writes a record.
+    /// Writes a record. One of an input that has no name is an error.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
         let finished_at = self.clock.show(record.outcome.finished_at);
-        let file = (self.files.len() > 1).then(|| self.files[record.file as usize].as_str());
+        let file = match self.files {
+            [] | [_] => None,
+            files => {
+                Some(files.get(record.file as usize).map(String::as_str).ok_or_else(|| {
+                    io::Error::other(format!("line {} is of no input of this run", record.line))
+                })?)
+            }
+        };
         match &mut self.out {
             Out::Table(table) => write_cells(table, record, finished_at, file).map_err(Into::into),
             Out::Lines(lines) => {

@@ -34,12 +34,9 @@ impl<C: Cmdb> Run<'_, C> {
                     self.tally.input_ended = true;
                     self.ended = Some(ended);
                 }
-                Some(Err(error)) => self.stop_with(Exit::Input, error.to_string()),
+                Some(Err(error)) => self.stop_with(error.exit(), error.to_string()),
             }
             return;
-        }
-        if self.rows.is_empty() && self.staged.is_empty() {
-            self.progress = Instant::now();
         }
         self.tally.unsettled += rows.len() as u64;
         self.taken_through = rows.last().map_or(0, |planned| planned.row.ordinal + 1);

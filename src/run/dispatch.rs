@@ -18,6 +18,7 @@ impl<C: Cmdb> Run<'_, C> {
     pub(super) fn next_call(&mut self, in_flight: usize, now: Instant) -> Option<(Call, Request)> {
         self.held = None;
         if self.halt.is_some() {
+            self.held = Some((now + DRAIN, Hold::Concurrency));
             return None;
         }
         if let Some(hold) = self.pacer.full(in_flight, now) {
@@ -30,8 +31,7 @@ impl<C: Cmdb> Run<'_, C> {
             return None;
         }
         if !self.has_call(may, now) {
-            let hold = if self.rows.has_queues() { Hold::Collisions } else { Hold::Input };
-            self.held = Some((now + DRAIN, hold));
+            self.held = Some((now + DRAIN, self.idle_for(in_flight)));
             return None;
         }
         if let Err((until, hold)) = self.pacer.permit(now) {
@@ -50,6 +50,22 @@ impl<C: Cmdb> Run<'_, C> {
             May::All | May::Wait(_) => {}
         }
         Some(next)
+    }
+
+    /// What is waited for while there is no call to make.
+    fn idle_for(&self, in_flight: usize) -> Hold {
+        if self.rows.has_queues() {
+            Hold::Collisions
+        } else if in_flight > 0 {
+            Hold::Concurrency
+        } else if self.models.has_questions() {
+            // The question got no answer, and is asked again in a while.
+            Hold::Outage
+        } else if self.rows.next_timer().is_some() && self.ended.is_some() {
+            Hold::Pauses
+        } else {
+            Hold::Input
+        }
     }
 
     /// Whether there is a call to make. Rows that have no attempt left end here.
@@ -134,7 +150,7 @@ impl<C: Cmdb> Run<'_, C> {
         };
         let largest_id = self.largest_id;
         for &slot in &slots {
-            self.rows.note_sent(slot);
+            self.rows.note_writing(slot, true);
             if let Life::Create(life) = self.rows.life_mut(slot) {
                 life.about_to_create(largest_id);
             }

@@ -27,6 +27,9 @@ impl<C: Cmdb> Run<'_, C> {
         let now = Instant::now();
         self.answered |= matches!(reply, Reply::Answered(_));
         self.tally.calls.answered(now - sent_at);
+        if let Call::Create(slot) | Call::Delete(slot) = call {
+            self.rows.note_writing(slot, false);
+        }
         match call {
             Call::Create(slot) => self.land_create(slot, &reply, sent_at, now),
             Call::Batch(slots) => self.land_batch(&slots, &reply, sent_at, now),
@@ -58,9 +61,9 @@ impl<C: Cmdb> Run<'_, C> {
             self.proven = true;
         }
         let Life::Create(life) = self.rows.life_mut(slot) else { return };
-        let before = life.attempts();
+        let before = life.attempts().charged();
         let step = life.on_verdict(verdict, Told::of(reply), now, &mut self.rng);
-        let charge = life.attempts() - before;
+        let charge = life.attempts().charged() - before;
         self.note_cause(slot, cause, charge, reply, sent_at, now);
         match (verdict, step) {
             (Verdict::Failed(Reason::Forbidden), Step::Settle(outcome)) if !self.permitted => {
@@ -74,6 +77,9 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn land_batch(&mut self, slots: &[usize], reply: &Reply, sent_at: Instant, now: Instant) {
+        for &slot in slots {
+            self.rows.note_writing(slot, false);
+        }
         let verdict = judge_batch(reply, self.proven);
         tracing::debug!(?verdict, rows = slots.len(), "batch");
         let cause = match verdict {
@@ -107,8 +113,8 @@ impl<C: Cmdb> Run<'_, C> {
                 self.batches.shrink(slots.len());
                 self.each_of(slots, now, |life, _| life.go_singly(now));
             }
-            (Batch::Again(_), _) => {
-                self.each_of(slots, now, |life, rng| life.on_batch_again(now, rng));
+            (Batch::Again(cause), _) => {
+                self.each_of(slots, now, |life, rng| life.on_batch_again(cause, now, rng));
             }
             (Batch::Answered | Batch::InDoubt(_), _) => {
                 let told = Told::of(reply);
@@ -166,8 +172,9 @@ impl<C: Cmdb> Run<'_, C> {
             self.stop_for(stop, reply);
         }
         let Life::Delete(removal) = self.rows.life_mut(slot) else { return };
+        let before = removal.attempts().charged();
         let step = removal.on_deletion(verdict, Told::of(reply), now, &mut self.rng);
-        let charge = u32::from(cause == Some(Cause::NoAnswer));
+        let charge = removal.attempts().charged() - before;
         self.note_cause(slot, cause, charge, reply, sent_at, now);
         self.take_step(slot, step, now);
     }
@@ -264,10 +271,10 @@ impl<C: Cmdb> Run<'_, C> {
             ),
             Query::Stop(stop) => self.stop_for(stop, reply),
             Query::Answered | Query::Again(_) => {
+                self.trouble = Told::of(reply).to_string();
+                // Like a batch, one row's worth of silence.
                 if silent && closed {
-                    for &slot in slots.iter().take(3) {
-                        self.unanswered(slot, 0, now);
-                    }
+                    self.unanswered(slots[0], 0, now);
                 }
                 if silent {
                     self.find_limit = (slots.len() / 2).max(1);
@@ -315,6 +322,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_models(&mut self, names: Vec<Arc<str>>, reply: &Reply, sent_at: Instant, now: Instant) {
         self.asking = false;
+        let before = self.trouble.clone();
         let query = judge_query(reply, self.proven);
         self.outage.trial_landed(!is_silent(query), now);
         self.slow_down(query.cause(), reply, sent_at, now);
@@ -327,7 +335,12 @@ impl<C: Cmdb> Run<'_, C> {
             Heard::Stop(halt) => self.stop(halt),
             Heard::Nothing => {
                 self.tally.calls.retries += 1;
-                tracing::info!("no answer to the first question: {}", Told::of(reply));
+                // Asked every second for minutes, and told when it changes.
+                let trouble = Told::of(reply).to_string();
+                if trouble != before {
+                    tracing::info!("no answer to the first question: {trouble}");
+                }
+                self.trouble = trouble;
                 self.models.ask_again(names);
                 self.ask_at = now + contact::ASK_AGAIN;
             }

@@ -104,6 +104,13 @@ impl Life {
         }
     }
 
+    fn was_in_doubt(&self) -> bool {
+        match self {
+            Self::Create(life) => life.was_in_doubt(),
+            Self::Delete(removal) => removal.was_in_doubt(),
+        }
+    }
+
     fn look_last(&mut self) {
         match self {
             Self::Create(life) => life.look_last(),
@@ -116,8 +123,8 @@ impl Life {
 #[derive(Debug)]
 pub(super) struct Under {
     pub(super) life: Life,
-    /// Whether a call that writes may have been sent for it, in this process or before.
-    pub(super) sent: bool,
+    /// Whether a call that writes is in flight for it.
+    writing: bool,
     pub(super) row: Row,
 }
 
@@ -162,14 +169,18 @@ impl Rows {
         &mut self.slab[slot].life
     }
 
-    /// A call that writes is about to be sent for the row.
-    pub(super) fn note_sent(&mut self, slot: usize) {
-        self.slab[slot].sent = true;
+    /// Whether a call that writes is in flight for the row.
+    pub(super) fn note_writing(&mut self, slot: usize, writing: bool) {
+        self.slab[slot].writing = writing;
     }
 
-    /// The rows for which a call that writes may have been sent.
-    pub(super) fn sent(&self) -> impl Iterator<Item = u64> {
-        self.slab.iter().filter(|(_, under)| under.sent).map(|(_, under)| under.row.ordinal)
+    /// The rows of which a call that nobody can tell the end of may have been executed.
+    pub(super) fn in_doubt(&self) -> impl Iterator<Item = u64> {
+        let in_doubt = |under: &Under| under.writing || under.life.was_in_doubt();
+        self.slab
+            .iter()
+            .filter(move |(_, under)| in_doubt(under))
+            .map(|(_, under)| under.row.ordinal)
     }
 
     /// Any row at all.
@@ -202,7 +213,7 @@ impl Rows {
             Step::LookUp(_) => Place::Look,
             _ => Place::Write,
         };
-        let slot = self.slab.insert(Under { life, sent: plan.may_have_been_sent(), row });
+        let slot = self.slab.insert(Under { life, writing: false, row });
         if self.first.len() <= slot {
             self.first.resize(slot + 1, None);
         }

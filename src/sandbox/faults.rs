@@ -6,16 +6,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 /// A kind of fault, under the name that `--fault KIND=RATE` takes. Where several hit the same call,
 /// the first in this order counts; `slow` and `read-lag` come on top of any other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The request is lost on its way: it is never executed, and the connection closes.
     LostRequest,
     /// HTTP 429 with `Retry-After` and an HTML page. Not executed.
-    #[value(name = "throttled-429")]
     Throttled429,
     /// A gateway that turned its 429 into HTTP 200: 1642903 with `X-Bkapi-RateLimit-*` headers
     /// (contract section 9). Not executed.
@@ -103,6 +100,22 @@ pub(super) struct Draw {
 }
 
 impl Fault {
+    /// All of them, in order.
+    pub const ALL: [Self; KINDS] = [
+        Self::LostRequest,
+        Self::Throttled429,
+        Self::ThrottledGateway,
+        Self::ThrottledCmdb,
+        Self::BadGateway,
+        Self::Locked,
+        Self::DataNull,
+        Self::LateCommit,
+        Self::LostAnswer,
+        Self::Garbled,
+        Self::Slow,
+        Self::ReadLag,
+    ];
+
     /// The name that the command line takes.
     pub const fn name(self) -> &'static str {
         match self {
@@ -121,14 +134,8 @@ impl Fault {
         }
     }
 
-    /// All of them, in order.
-    pub fn all() -> &'static [Self] {
-        Self::value_variants()
-    }
-
     fn names() -> String {
-        let names: Vec<_> = Self::all().iter().map(|fault| fault.name()).collect();
-        names.join(", ")
+        Self::ALL.map(Self::name).join(", ")
     }
 
     fn can_hit(self, prey: Prey) -> bool {
@@ -144,11 +151,12 @@ impl Fault {
 impl FromStr for FaultRate {
     type Err = FaultError;
 
+    /// Takes a kind with `_` for `-` too, as a profile's keys have it.
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let form = || FaultError::Form(text.to_owned());
         let (kind, number) = text.split_once('=').ok_or_else(form)?;
-        let named = |fault: &&Fault| fault.name() == kind.trim();
-        let fault = *(Fault::all().iter().find(named))
+        let name = kind.trim().replace('_', "-");
+        let fault = (Fault::ALL.into_iter().find(|fault| fault.name() == name))
             .ok_or_else(|| FaultError::Kind(kind.trim().to_owned()))?;
         let parsed = number.trim().parse().ok();
         let rate = parsed
@@ -200,7 +208,7 @@ impl Faults {
             rate > 0.0 && fault.can_hit(prey) && fraction(seed, call, fault as u64) < rate
         };
         let exclusive = |fault: &Fault| !matches!(fault, Fault::Slow | Fault::ReadLag);
-        let fault = Fault::all().iter().copied().filter(exclusive).find(|fault| hits(*fault));
+        let fault = Fault::ALL.into_iter().filter(exclusive).find(|fault| hits(*fault));
         Draw {
             fault,
             slow: hits(Fault::Slow),
@@ -230,12 +238,12 @@ mod tests {
 
     #[test]
     fn every_kind_is_read_by_the_name_it_shows() {
-        for fault in Fault::all() {
-            let shown = fault.to_possible_value().unwrap().get_name().to_owned();
-            assert_eq!(shown, fault.name());
-            let read = format!("{shown}=0.25").parse::<FaultRate>().unwrap();
-            let fault = *fault;
-            assert_eq!(read, FaultRate { fault, rate: 0.25 });
+        for (place, fault) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(fault as usize, place);
+            let shown = format!("{}=0.25", fault.name());
+            for text in [shown.replace('-', "_"), shown] {
+                assert_eq!(text.parse(), Ok(FaultRate { fault, rate: 0.25 }));
+            }
         }
     }
 
@@ -271,11 +279,11 @@ mod tests {
     #[test]
     fn a_kind_hits_only_the_calls_it_is_about() {
         let all = |prey| {
-            let hit = |fault: &&Fault| {
-                let draw = Faults::none().with(**fault, 1.0).draw(0, 0, prey);
+            let hit = |fault: &Fault| {
+                let draw = Faults::none().with(*fault, 1.0).draw(0, 0, prey);
                 draw.fault.is_some() || draw.slow || draw.lag
             };
-            Fault::all().iter().filter(hit).count()
+            Fault::ALL.into_iter().filter(hit).count()
         };
         assert_eq!(all(Prey::Create), 11);
         assert_eq!(all(Prey::Write), 9);

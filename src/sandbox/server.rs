@@ -168,9 +168,9 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::sandbox::Setup;
     use crate::sandbox::faults::{Fault, Faults};
     use crate::sandbox::models::Models;
+    use crate::sandbox::{Quota, Setup};
 
     struct Running {
         sandbox: Sandbox,
@@ -271,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn limits_are_told_in_headers() {
         let running = run(Entrance::Esb, |setup| {
-            setup.quota = Some("100/m".parse().unwrap());
+            setup.quota = Some(Quota { calls: 100, window: Duration::from_mins(1) });
             setup.rate_headers = true;
         });
         let running = running.await;

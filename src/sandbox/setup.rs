@@ -3,7 +3,6 @@
 //! Owns what the flags of `bkassoc sandbox` mean. Knows nothing of what is done with it.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::faults::Faults;
@@ -12,19 +11,22 @@ use super::refusal::Language;
 use crate::target::Entrance;
 
 /// Whose rules are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Version {
     /// No batch, no search, no locks, no unique index; a look-up needs no model, a delete no model
     /// either.
-    #[value(name = "3.5")]
     V3_5,
     /// 1101052 for every mapping violation of a single create.
     #[default]
-    #[value(name = "3.10.18")]
     V3_10_18,
     /// 1101061 for 1:n; behind a gateway the keys `code` and `message`.
-    #[value(name = "3.14")]
     V3_14,
+}
+
+impl Version {
+    /// The values by their words.
+    pub const WORDS: [(&str, Self); 3] =
+        [("3.5", Self::V3_5), ("3.10.18", Self::V3_10_18), ("3.14", Self::V3_14)];
 }
 
 /// So many calls in a window of fixed length; windows follow each other from the start on.
@@ -34,29 +36,6 @@ pub struct Quota {
     pub calls: u64,
     /// The window's length.
     pub window: Duration,
-}
-
-/// A text that is no quota.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no quota; write it like 100/s or 6000/m")]
-pub struct QuotaError(String);
-
-impl FromStr for Quota {
-    type Err = QuotaError;
-
-    fn from_str(text: &str) -> Result<Self, QuotaError> {
-        let (calls, unit) = text.trim().split_once('/').unwrap_or((text.trim(), "s"));
-        let seconds = match unit {
-            "s" => Some(1),
-            "m" => Some(60),
-            _ => None,
-        };
-        let calls = calls.parse().ok().filter(|calls| *calls > 0);
-        let quota = calls
-            .zip(seconds)
-            .map(|(calls, seconds)| Self { calls, window: Duration::from_secs(seconds) });
-        quota.ok_or_else(|| QuotaError(text.to_owned()))
-    }
 }
 
 /// How a sandbox is set up.

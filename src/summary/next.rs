@@ -8,8 +8,9 @@ use crate::tally::Tally;
 
 use super::Kind;
 
-/// The command to go on with, if there is one. `again` is the command as it was typed; `identity`
-/// what of it another command needs to reach the same server as the same user.
+/// The command to go on with, if there is one. Without results there is no journal, so that a run
+/// can't go on. `again` is the command as it was typed; `identity` what of it another command needs to
+/// reach the same server as the same user.
 pub fn next_step(
     kind: Kind,
     exit: Exit,
@@ -41,13 +42,27 @@ pub fn next_step(
         | Exit::Unwritable
         | Exit::Hangup
         | Exit::Interrupted
-        | Exit::Terminated => Some(going_on(again)),
+        | Exit::Terminated => {
+            (results.is_some() || kind == Kind::Check).then(|| going_on(again, results))
+        }
     }
 }
 
-/// The same command, which goes on. With `--fresh` it would start anew instead.
-fn going_on(again: &[String]) -> Vec<String> {
-    again.iter().filter(|word| *word != "--fresh").cloned().collect()
+/// The same command, which goes on. With `--fresh` it would start anew instead, and a `{date}` would be
+/// another one tomorrow.
+fn going_on(again: &[String], results: Option<&Path>) -> Vec<String> {
+    let mut words: Vec<_> = again.iter().filter(|word| *word != "--fresh").cloned().collect();
+    let dated = |word: &String| word.contains("{date}");
+    if let (Some(results), Some(at)) = (results, words.iter().position(dated)) {
+        let flag = match &words[..=at] {
+            [.., flag, _] if matches!(flag.as_str(), "-o" | "--output") => "",
+            [.., word] if word.starts_with("--output=") => "--output=",
+            [.., word] if word.starts_with("-o") => "-o",
+            _ => return words,
+        };
+        words[at] = format!("{flag}{}", results.display());
+    }
+    words
 }
 
 /// The import that a check was for: the same words, less those that made it a check.
@@ -165,6 +180,18 @@ mod tests {
         let results = Some(Path::new("-r.csv"));
         let step = next_step(Kind::Import, Exit::AllRetryable, &retryable, results, &[], &[]);
         assert_eq!(step, Some(words("bkassoc rerun ./-r.csv")));
+        let step =
+            next_step(Kind::Import, Exit::Outage, &none, None, &words("b import a.csv"), &[]);
+        assert_eq!(step, None, "there is no journal to go on with");
+        let results = Some(Path::new("r-2026-11-24.csv"));
+        for (typed, next) in [
+            ("b import a.csv -o r-{date}.csv -v", "b import a.csv -o r-2026-11-24.csv -v"),
+            ("b import a.csv -or-{date}.csv", "b import a.csv -or-2026-11-24.csv"),
+            ("b import a.csv --output=r-{date}.csv", "b import a.csv --output=r-2026-11-24.csv"),
+        ] {
+            let step = next_step(Kind::Import, Exit::Outage, &none, results, &words(typed), &[]);
+            assert_eq!(step, Some(words(next)), "another day the date would be another");
+        }
     }
 
     #[test]

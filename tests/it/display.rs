@@ -196,3 +196,34 @@ fn loopback_never_goes_through_a_proxy() {
     let command = work.bkassoc("import in.csv --connect-timeout 2s").to(&server);
     command.env("http_proxy", nowhere).env("HTTP_PROXY", nowhere).env("all_proxy", nowhere).ends(0);
 }
+
+#[test]
+fn a_script_gets_its_json_whatever_is_wrong() {
+    let work = Workdir::new();
+    for (words, exit) in [
+        ("import nosuch.csv --sandbox --json", 7),
+        ("import nosuch.csv --json", 2),
+        ("import --json --rate 0 a.csv", 2),
+        ("verify nosuch.csv --json", 7),
+    ] {
+        let done = work.bkassoc(words).ends(exit);
+        let json = done.json();
+        assert_eq!(json["exit"], exit, "{words}");
+        assert!(json["error"].as_str().is_some_and(|error| !error.is_empty()), "{words}");
+    }
+    let done = work.bkassoc("import nosuch.csv --sandbox").env("BKASSOC_JSON", "true").ends(7);
+    assert_eq!(done.json()["exit"], 7);
+    assert_eq!(work.bkassoc("import --help --json").ends(0).stdout.matches("\"exit\"").count(), 0);
+}
+
+#[test]
+fn among_json_logs_every_line_is_json() {
+    let work = folder(true);
+    let done = work.bkassoc("import in.csv --sandbox --log-format json").ends(3);
+    let broken = work.bkassoc("import in.csv --sandbox --log-format json -o nodir/x.csv").ends(11);
+    for line in done.stderr.lines().chain(broken.stderr.lines()) {
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
+        assert!(parsed.is_ok(), "{line}");
+    }
+    assert!(done.stderr.contains("to sandbox"), "{}", done.stderr);
+}

@@ -264,7 +264,7 @@ fn faults_are_those_of_the_sandbox() {
     let reference = page("docs/reference.md");
     let shown = reference.table("## Sandbox", "fault").into_iter();
     let shown = shown.map(|row| code_spans(&row[0]).next().unwrap());
-    assert_eq!(set(shown), set(Fault::all().iter().map(|fault| fault.name())));
+    assert_eq!(set(shown), set(Fault::ALL.map(Fault::name)));
 }
 
 /// What `docs/failures.md` says of a verdict of `tests/wire/verdicts.txt`.

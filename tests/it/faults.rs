@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bkassoc::sandbox::Quota;
 use bkassoc::sandbox::faults::{Fault, Faults};
 use bkassoc::target::Entrance;
 
@@ -118,7 +119,7 @@ fn all_of_it_at_once_loses_and_doubles_nothing() {
 #[test]
 fn a_quota_holds_a_run_up_and_fails_nothing() {
     let server = Server::with(Entrance::Gateway, |setup| {
-        setup.quota = Some("50/s".parse().unwrap());
+        setup.quota = Some(Quota { calls: 50, window: Duration::from_secs(1) });
     });
     let work = Workdir::new();
     work.write("in.csv", rows());

@@ -88,6 +88,27 @@ fn several_inputs_are_one_run_and_each_line_names_its_file() {
 }
 
 #[test]
+fn lines_of_one_input_are_never_shown_under_the_name_of_another() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("a.csv", links(0)).write("b.csv", csv_of([format!("{NN},x,100,1")]));
+    let import = || work.bkassoc("import a.csv b.csv -o out.csv").to(&server);
+    for _ in ["begins", "is finished"] {
+        let _ = import().ends(3).saying(&["line b.csv:2"]);
+    }
+    work.bkassoc("results out.csv -o copy.csv").ends(0);
+    assert_eq!(work.read("copy.csv"), work.read("out.csv"));
+
+    let stray = work.read("out.csv").replace(",b.csv\n", ",c.csv\n");
+    work.write("out.csv", stray);
+    let results = work.bkassoc("results out.csv -o copy.csv");
+    let rerun = work.bkassoc("rerun out.csv --all-failed -o rerun.csv").to(&server);
+    for command in [results, rerun, import()] {
+        let _ = command.ends(7).saying(&["line 2: column file: \"c.csv\" is no input of this run"]);
+    }
+}
+
+#[test]
 fn results_take_the_format_of_their_ending() {
     let server = Server::esb();
     let work = Workdir::new();

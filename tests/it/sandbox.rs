@@ -52,13 +52,14 @@ fn its_data_outlives_kill_9() {
 fn its_faults_and_models_are_checked_before_it_listens() {
     let work = Workdir::new();
     work.write("bad.toml", "[[association]]\n");
-    for flags in [
-        "--fault nonsense=1",
-        "--fault lost-answer=2",
-        "--models bad.toml",
-        "--models nowhere.toml",
+    for (flags, says) in [
+        ("--fault nonsense=1", "for '--fault <KIND=RATE>': there is no fault \"nonsense\""),
+        ("--fault lost_answer=2", "for '--fault <KIND=RATE>': fault lost-answer: rate \"2\""),
+        ("--models bad.toml", "bad.toml"),
+        ("--models nowhere.toml", "nowhere.toml"),
     ] {
-        work.bkassoc("sandbox --listen 127.0.0.1:0").args(flags).ends(2);
+        let command = work.bkassoc("sandbox --listen 127.0.0.1:0").args(flags);
+        let _ = command.ends(2).saying(&[says]);
     }
 }
 

@@ -287,3 +287,16 @@ fn too_few_file_descriptors_hold_a_run_up_and_fail_nothing() {
     server.assert_stored(&results);
     server.assert_none_twice();
 }
+
+#[test]
+fn results_that_nobody_can_read_end_it_with_11() {
+    let work = Workdir::new();
+    work.write("in.csv", links(3));
+    work.write("none.csv", "obj_asst_id,inst_id,asst_inst_id,biz_id\n");
+    for input in ["in.csv", "none.csv"] {
+        let words = format!("import {input} --sandbox -o -");
+        let done = work.under("exec \"$@\" >/dev/full", &words).ends(11);
+        assert!(done.stderr.contains("stdout can't be written"), "{}", done.stderr);
+        assert!(!done.stderr.contains("next:"), "{}", done.stderr);
+    }
+}

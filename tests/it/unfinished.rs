@@ -84,6 +84,46 @@ fn the_beginning_of_a_first_line_is_a_run_that_began_nothing() {
 }
 
 #[test]
+fn what_another_version_wrote_is_refused_and_left_as_it_is() {
+    let work = Work::new();
+    let read = |name: &str| fs::read_to_string(work.path(name)).unwrap();
+    work.import_without_results();
+    let whole = read("r.csv.journal");
+    let (head, rest) = whole.split_once('\n').unwrap();
+    let body = head[9..].replace("\"format\":1,", "\"format\":2,");
+    let checksum = crc32fast::hash(body.as_bytes());
+    let journal = format!("{checksum:08x} {body}\n{rest}torn");
+    work.write("r.csv.journal", &journal);
+    for line in
+        ["import a.csv --sandbox -o r.csv", "results r.csv -o x.csv", "undo r.csv --sandbox --yes"]
+    {
+        let (exit, told) = work.run(line);
+        assert_eq!(exit, Some(2), "{line}: {told}");
+        assert!(told.contains("in format 2, not 1"), "{line}: {told}");
+        assert_eq!(read("r.csv.journal"), journal, "{line}");
+    }
+
+    let work = Work::new();
+    let read = |name: &str| fs::read_to_string(work.path(name)).unwrap();
+    assert_eq!(work.run("import a.csv --sandbox -o r.csv").0, Some(0));
+    work.write(
+        "r.csv.run.json",
+        &read("r.csv.run.json").replace("\"format\": 1,", "\"format\": 2,"),
+    );
+    for (line, ends) in [
+        ("import a.csv --sandbox -o r.csv", 2),
+        ("results r.csv -o x.csv", 2),
+        ("undo r.csv --sandbox --yes", 2),
+        ("rerun r.csv --sandbox", 2),
+        ("verify r.csv", 3),
+    ] {
+        let (exit, told) = work.run(line);
+        assert_eq!(exit, Some(ends), "{line}: {told}");
+        assert!(ends == 3 || told.contains("in format 2, not 1"), "{line}: {told}");
+    }
+}
+
+#[test]
 fn a_client_that_can_t_be_made_leaves_nothing_that_binds_the_next_try() {
     let work = Work::new();
     let import = "import a.csv -o r.csv --app-code a --username u --entrance native";
@@ -110,4 +150,36 @@ fn what_an_undo_left_is_not_created_by_a_rerun() {
         assert_eq!(exit, Some(2), "{told}");
         assert!(told.contains("a rerun creates"), "{told}");
     }
+}
+
+#[test]
+fn what_an_unfinished_run_knows_replaces_an_earlier_copy_and_no_other_file() {
+    let work = Work::new();
+    work.import_without_results();
+    assert_eq!(work.run("import a.csv --sandbox -o done.csv").0, Some(0));
+    work.write("notes.csv", "what,ever\n1,2\n");
+    for taken in ["a.csv", "./a.csv", "./r.csv", "done.csv", "notes.csv"] {
+        let before = fs::read(work.path(taken)).ok();
+        let (exit, told) = work.run(&format!("results r.csv -o {taken}"));
+        assert_eq!(exit, Some(2), "{taken}: {told}");
+        assert!(told.contains("give another"), "{told}");
+        assert_eq!(fs::read(work.path(taken)).ok(), before, "{taken}");
+    }
+    for _ in 0..2 {
+        assert_eq!(work.run("results r.csv -o copy.csv").0, Some(0));
+    }
+}
+
+#[test]
+fn an_undo_is_not_undone_and_ids_of_nobody_knows_where_are_not_deleted() {
+    let work = Work::new();
+    assert_eq!(work.run("import a.csv --sandbox -o r.csv").0, Some(0));
+    fs::copy(work.path("r.csv"), work.path("copy.csv")).unwrap();
+    let (exit, told) = work.run("undo copy.csv --sandbox --yes");
+    assert_eq!(exit, Some(2), "{told}");
+    assert!(told.contains("copy.csv.run.json") && told.contains("--allow-other-target"), "{told}");
+    assert_eq!(work.run("undo r.csv --sandbox --yes -o u.csv").0, Some(3));
+    let (exit, told) = work.run("undo u.csv --sandbox --yes");
+    assert_eq!(exit, Some(2), "{told}");
+    assert!(told.contains("results of an undo"), "{told}");
 }

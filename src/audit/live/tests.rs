@@ -156,7 +156,7 @@ async fn audit_until(
     };
     let setting =
         Setting { cmdb: server, target: &target, options: &options, expected: 0, seed: 1 };
-    let claims = Claims::new(Reader::open(&path).unwrap(), Vec::new());
+    let claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new());
     let mut findings = Findings::default();
     let (tally, halt) = compare(setting, claims, &mut findings, stop, &mut |_| {}).await.unwrap();
     Audit { tally, halt, findings }

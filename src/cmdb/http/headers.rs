@@ -183,6 +183,10 @@ fn http_date(text: &str) -> Option<u64> {
     if !(1970..10_000).contains(&year) || !(1..32).contains(&day) {
         return None;
     }
+    // A minute may end with a leap second.
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
     // Years begin in March, so that the leap day is the last.
     let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
@@ -213,6 +217,10 @@ mod tests {
             ("Tue, 24 Nov 2026 02:11:09", None),
             ("Tue, 24 Foo 2026 02:11:09 GMT", None),
             ("Tue, 99 Nov 2026 02:11:09 GMT", None),
+            ("Tue, 24 Nov 2026 18446744073709551615:11:09 GMT", None),
+            ("Tue, 24 Nov 2026 02:18446744073709551615:09 GMT", None),
+            ("Tue, 24 Nov 2026 02:11:18446744073709551615 GMT", None),
+            ("Sat, 31 Dec 2016 23:59:60 GMT", Some(1_483_228_800)),
             ("", None),
         ] {
             assert_eq!(http_date(text), seconds, "{text}");

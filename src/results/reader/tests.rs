@@ -20,7 +20,7 @@ fn through(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    let mut reader = Reader::open(&path).unwrap();
+    let mut reader = Reader::open(&path, &[]).unwrap();
     let back = reader.by_ref().collect::<Result<_, _>>().unwrap();
     (back, reader.names)
 }
@@ -108,9 +108,49 @@ fn a_number_out_of_range_is_refused_and_never_cut() {
         ("", "1", "column line: \"\""),
     ] {
         std::fs::write(&path, row(line, attempts)).unwrap();
-        let error = Reader::open(&path).unwrap().next().unwrap().unwrap_err();
+        let error = Reader::open(&path, &[]).unwrap().next().unwrap().unwrap_err();
         assert!(error.is_of_a_line() && error.to_string().contains(column), "{error}");
     }
+}
+
+#[test]
+fn lines_are_numbered_by_the_runs_inputs_where_these_are_known() {
+    let names = ["a.csv", "b.csv"].map(str::to_owned);
+    let folder = tempfile::tempdir().unwrap();
+    let row = |file: &str| format!("2,a,1,2,,created,5,,,,,1,,,{file}\n");
+    let read = |rows: &str, names: &[String]| {
+        let path = folder.path().join("r.csv");
+        std::fs::write(&path, format!("{},file\n{rows}", COLUMNS.join(","))).unwrap();
+        Reader::open(&path, names).unwrap().map(|read| read.map(|record| record.file)).next()
+    };
+    assert_eq!(read(&row("b.csv"), &[]).unwrap().unwrap(), 0);
+    assert_eq!(read(&row("b.csv"), &names).unwrap().unwrap(), 1);
+    for stray in ["c.csv", ""] {
+        let error = read(&row(stray), &names).unwrap().unwrap_err();
+        let said = format!("line 2: column file: {stray:?} is no input of this run");
+        assert!(error.is_of_a_line() && error.to_string().ends_with(&said), "{error}");
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_told_and_not_read_to_the_end_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.csv");
+    let row = "2,a,1,2,,created,5,,,,,1,,\n";
+    let mut text = format!("{}\n{row}3,\"", COLUMNS.join(","));
+    while text.len() as u64 <= 2 * LONGEST_LINE {
+        text.push_str(row);
+    }
+    std::fs::write(&path, text).unwrap();
+    let mut reader = Reader::open(&path, &[]).unwrap();
+    assert_eq!(reader.next().unwrap().unwrap().line, 2);
+    let error = reader.next().unwrap().unwrap_err();
+    let said = "line 3: longer than 8 MiB: is a quote never closed?";
+    assert!(!error.is_of_a_line() && error.to_string().ends_with(said), "{error}");
+
+    std::fs::write(&path, vec![b'"'; 2 * LONGEST_LINE as usize]).unwrap();
+    let error = Reader::open(&path, &[]).err().unwrap().to_string();
+    assert!(error.ends_with("longer than 8 MiB: is a quote never closed?"), "{error}");
 }
 
 #[test]
@@ -120,7 +160,7 @@ fn a_line_that_is_too_long_ends_the_file_and_is_never_read_as_two() {
     let mut bytes = vec![b' '; LONGEST_LINE as usize];
     bytes.extend_from_slice(b"{}\n");
     std::fs::write(&path, bytes).unwrap();
-    let error = Reader::open(&path).unwrap().next().unwrap().unwrap_err();
+    let error = Reader::open(&path, &[]).unwrap().next().unwrap().unwrap_err();
     assert!(!error.is_of_a_line(), "{error}");
     assert!(error.to_string().ends_with("line 1: longer than 8 MiB"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::{World, name_of, row};
-use crate::association::Mapping;
+use crate::association::{Mapping, Row};
 use crate::outcome::Reason;
 use crate::outcome::Status;
 use crate::sandbox::Sandbox;
@@ -43,6 +43,28 @@ async fn a_row_that_may_have_been_sent_is_never_said_not_to_exist_unlooked() {
     for record in records {
         assert_eq!(record.outcome.reason, Some(Reason::OutcomeUnknown));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stop_in_order_leaves_was_there_before_and_is_in_nobodys_doubt() {
+    let rows: Vec<Row> = (0..2000).map(|n| row(n, "s_run_t", n + 1, n + 1)).collect();
+    let mut world = World::new(rows, Faults::none(), 1);
+    for row in &world.rows {
+        world.sandbox.call(Request::Create(row.link.clone().unwrap())).await;
+    }
+    // Twice: the second process reads only a part of what the first had marked.
+    for pause in [300, 100] {
+        world.stop_after = Some(Duration::from_millis(pause));
+        assert!(world.process().await.halt.is_some());
+        let left = world.read_back();
+        assert_eq!(left.in_doubt_from(0), Vec::<u64>::new(), "{} marked", left.marked_through);
+    }
+    world.stop_after = None;
+    let start = Instant::now();
+    world.process().await;
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    let counts = world.check().unwrap();
+    assert_eq!(counts.get(&Status::Existed), Some(&2000), "{counts:?}");
 }
 
 /// A server that is too slow for look-ups of many triples.

@@ -238,7 +238,7 @@ impl World {
             cmdb,
             target: &self.target,
             options: &self.options,
-            largest_id: back.largest_id,
+            earlier: &back,
             clock: || 1,
             seed: 1,
             writes: true,

@@ -87,7 +87,7 @@ fn named(records: &[Record], files: &[String]) -> Vec<(String, Record)> {
 
 fn read_back(name: &str, bytes: &[u8]) -> Vec<(String, Record)> {
     let path = scratch::file(name, bytes);
-    let mut reader = Reader::open(&path).expect("what was written can be read");
+    let mut reader = Reader::open(&path, &[]).expect("what was written can be read");
     let records: Vec<Record> =
         reader.by_ref().map(|record| record.unwrap_or_else(|error| panic!("{error}"))).collect();
     let files = reader.files();
@@ -104,7 +104,7 @@ fn check(records: &[Record], files: &[String]) {
 
 /// Reads any bytes; what is read must come back.
 fn check_bytes(name: &str, bytes: &[u8]) {
-    let Ok(mut reader) = Reader::open(&scratch::file(name, bytes)) else {
+    let Ok(mut reader) = Reader::open(&scratch::file(name, bytes), &[]) else {
         return;
     };
     let mut records = Vec::new();

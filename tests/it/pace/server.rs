@@ -59,8 +59,10 @@ struct Step {
 enum Style {
     /// `X-Bkapi-RateLimit-*` on every answer.
     Headers,
-    /// 429 with `Retry-After`.
+    /// 429 with `Retry-After: 1`.
     RetryAfter,
+    /// The same with what is left of the window, rounded down to nothing.
+    RetryAtOnce,
     /// 1642903 or 1199997 with HTTP 200, and nothing else.
     #[default]
     Bare,
@@ -206,6 +208,9 @@ impl<'a> Server<'a> {
                 retry_after: None,
             },
             Style::RetryAfter if !within => RateHint { retry_after: second, ..RateHint::default() },
+            Style::RetryAtOnce if !within => {
+                RateHint { retry_after: Some(Duration::ZERO), ..RateHint::default() }
+            }
             _ => RateHint::default(),
         };
         (within, hint)
