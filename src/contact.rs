@@ -16,11 +16,11 @@ use crate::exit::{Exit, Halt};
 use crate::models::Models;
 use crate::options::EngineOptions;
 use crate::pacer::{Pacer, Said};
-use crate::settle::Told;
 use crate::tally::{CallKind, Calls};
 use crate::target::Target;
+use crate::told::Told;
 use crate::verdict::{Cause, Query, Stop, judge_query};
-use crate::wire::{Envelope, Find, Pattern, Reply, Request};
+use crate::wire::{Envelope, Find, ModelError, Pattern, Reply, Request};
 
 /// How long after a question without an answer it is asked again.
 pub const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const NO_NAME: &str = "bkassoc_contact";
 #[derive(Debug)]
 pub enum Heard {
     /// What there is of what was asked for.
-    Models(Vec<ModelAssociation>),
+    Models(Vec<Result<ModelAssociation, ModelError>>),
     /// Nothing of substance: it is to be asked again.
     Nothing,
     /// The run can't go on.
@@ -51,7 +51,7 @@ pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) ->
                 message: format!(
                     "this app may not ask what {name:?} is ({}): give it with \
                      --model {name}=SOURCE_MODEL,TARGET_MODEL,MAPPING",
-                    shown(&told(reply))
+                    Told::of(reply)
                 ),
             })
         }
@@ -59,7 +59,7 @@ pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) ->
     }
 }
 
-fn models_of(reply: &Reply) -> Option<Vec<ModelAssociation>> {
+fn models_of(reply: &Reply) -> Option<Vec<Result<ModelAssociation, ModelError>>> {
     let Reply::Answered(answer) = reply else {
         return None;
     };
@@ -69,7 +69,7 @@ fn models_of(reply: &Reply) -> Option<Vec<ModelAssociation>> {
 /// The end of a run that the server, or something before it, does not let go on.
 pub fn refused(stop: Stop, reply: &Reply, target: &Target) -> Halt {
     let advice = stop.advice(reply, target.entrance);
-    Halt { exit: Exit::Target, message: format!("{}: {advice}", shown(&told(reply))) }
+    Halt { exit: Exit::Target, message: format!("{}: {advice}", Told::of(reply)) }
 }
 
 /// The end of a run that never heard from the server. `trouble` is what came instead.
@@ -91,37 +91,31 @@ pub async fn within(limit: Duration, call: impl Future<Output = Reply>) -> Reply
     timeout(limit, pin!(call)).await.unwrap_or_else(|_| lost())
 }
 
-/// What a reply says to a person.
-pub fn told(reply: &Reply) -> Told {
-    match reply {
-        Reply::NotSent(why) | Reply::Lost(why) | Reply::Unusable(why) => {
-            Told { message: why.clone(), ..Told::default() }
-        }
-        Reply::Answered(answer) => {
-            let request_id = answer.request_id.clone();
-            match &answer.envelope {
-                Some(envelope) if envelope.code().is_some() || !envelope.message().is_empty() => {
-                    Told {
-                        code: envelope.code(),
-                        message: envelope.message().to_owned(),
-                        request_id,
-                    }
-                }
-                _ => Told {
-                    code: None,
-                    message: format!("HTTP {} {}", answer.status, answer.excerpt),
-                    request_id,
-                },
-            }
-        }
+/// What calls have shown of the server so far.
+#[derive(Debug)]
+pub struct Evidence {
+    /// Any answer ever came.
+    pub answered: bool,
+    /// A call has succeeded: URL, certificate and credentials are right.
+    pub proven: bool,
+    /// What the last call said that brought nothing forward.
+    pub trouble: String,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self { answered: false, proven: false, trouble: "nothing yet".to_owned() }
     }
 }
 
-/// In one line, for a message.
-pub fn shown(told: &Told) -> String {
-    let code = told.code.map(|code| format!("code {code}: ")).unwrap_or_default();
-    let id = told.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default();
-    format!("{code}{}{id}", told.message)
+impl Evidence {
+    /// Adds the reply to a question, and says what it means.
+    pub fn add(&mut self, reply: &Reply) -> Query {
+        let query = judge_query(reply, self.proven);
+        self.answered |= matches!(reply, Reply::Answered(_));
+        self.proven |= query == Query::Answered;
+        query
+    }
 }
 
 /// Asks one question after the other, as patiently as a run asks its first.
@@ -135,11 +129,7 @@ pub struct Contact<'a, C> {
     started: Instant,
     /// The last time that a question was answered.
     progress: Instant,
-    /// Any answer ever; a successful answer ever.
-    answered: bool,
-    proven: bool,
-    /// What the last call said that brought nothing forward.
-    trouble: String,
+    evidence: Evidence,
 }
 
 impl<'a, C: Cmdb> Contact<'a, C> {
@@ -155,15 +145,13 @@ impl<'a, C: Cmdb> Contact<'a, C> {
             calls: Calls::default(),
             started: now,
             progress: now,
-            answered: false,
-            proven: false,
-            trouble: "nothing yet".to_owned(),
+            evidence: Evidence::default(),
         }
     }
 
     /// Whether the server has answered well: URL, certificate and credentials are right.
     pub fn is_proven(&self) -> bool {
-        self.proven
+        self.evidence.proven
     }
 
     /// Asks for everything that `models` wants to know.
@@ -171,10 +159,9 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         self.progress = Instant::now();
         while models.has_questions() {
             let names = models.question();
-            let reply = self.call(CallKind::Models, Request::Models(names.clone())).await?;
-            match hear(&reply, &names, self.proven, self.target) {
+            let (reply, _) = self.call(CallKind::Models, Request::Models(names.clone())).await?;
+            match hear(&reply, &names, self.evidence.proven, self.target) {
                 Heard::Models(found) => {
-                    self.proven = true;
                     self.progress = Instant::now();
                     models.answered(&names, found);
                 }
@@ -204,12 +191,9 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         });
         self.progress = Instant::now();
         loop {
-            let reply = self.call(CallKind::Find, request.clone()).await?;
-            match judge_query(&reply, self.proven) {
-                Query::Answered => {
-                    self.proven = true;
-                    return Ok(());
-                }
+            let (reply, query) = self.call(CallKind::Find, request.clone()).await?;
+            match query {
+                Query::Answered => return Ok(()),
                 Query::Again(_) => self.wait_to_ask_again(&reply).await?,
                 Query::Stop(stop) => return Err(refused(stop, &reply, self.target)),
                 Query::Forbidden | Query::Rejected => {
@@ -218,7 +202,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
                         message: format!(
                             "look-ups are refused ({}): check --model {}, and whether the user may \
                              find instances of {}",
-                            shown(&told(&reply)),
+                            Told::of(&reply),
                             model.obj_asst_id,
                             model.source
                         ),
@@ -229,7 +213,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
     }
 
     /// Makes a call when the pacer lets it.
-    async fn call(&mut self, kind: CallKind, request: Request) -> Result<Reply, Halt> {
+    async fn call(&mut self, kind: CallKind, request: Request) -> Result<(Reply, Query), Halt> {
         let (deadline, _) = self.deadline();
         while let Err((until, _)) = self.pacer.permit(Instant::now()) {
             self.sleep_until(until).await?;
@@ -240,17 +224,17 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         let reply = within(limit, self.cmdb.call(request)).await;
         let now = Instant::now();
         self.calls.answered(now - sent_at);
-        self.answered |= matches!(reply, Reply::Answered(_));
-        let cause = judge_query(&reply, self.proven).cause();
+        let query = self.evidence.add(&reply);
+        let cause = query.cause();
         self.calls.throttled += u64::from(cause == Some(Cause::Throttled));
         self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
-        Ok(reply)
+        Ok((reply, query))
     }
 
     async fn wait_to_ask_again(&mut self, reply: &Reply) -> Result<(), Halt> {
-        self.trouble = shown(&told(reply));
+        self.evidence.trouble = Told::of(reply).to_string();
         self.calls.retries += 1;
-        tracing::info!("no answer to the first question: {}", self.trouble);
+        tracing::info!("no answer to the first question: {}", self.evidence.trouble);
         self.sleep_until(Instant::now() + ASK_AGAIN).await
     }
 
@@ -263,7 +247,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
 
     /// Until when to ask, and what ends the run then.
     fn deadline(&self) -> (Instant, impl Fn() -> Halt + '_) {
-        let patience = if self.answered {
+        let patience = if self.evidence.answered {
             self.progress + self.options.max_outage
         } else {
             self.progress + self.options.connect_timeout
@@ -272,15 +256,15 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         let deadline = over.map_or(patience, |over| over.min(patience));
         let halt = move || match self.options.max_duration {
             Some(most) if over == Some(deadline) => duration_over(most),
-            _ if !self.answered => {
-                never_answered(self.target, self.options.connect_timeout, &self.trouble)
+            _ if !self.evidence.answered => {
+                never_answered(self.target, self.options.connect_timeout, &self.evidence.trouble)
             }
             _ => Halt {
                 exit: Exit::Outage,
                 message: format!(
                     "the question for model associations got no answer for {}, the last being: {}",
                     humantime::format_duration(self.options.max_outage),
-                    self.trouble
+                    self.evidence.trouble
                 ),
             },
         };
@@ -446,6 +430,16 @@ mod tests {
         contact.ask(&mut wanted(&["a"])).await.unwrap();
         assert_eq!(script.seconds(started), [0, 7]);
         assert_eq!((contact.calls.throttled, contact.calls.retries), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_association_that_can_not_be_used_is_not_asked_for_again() {
+        let data = r#"[{"bk_obj_asst_id":"a"},{"bk_obj_asst_id":"b","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"2:2"}]"#;
+        let script = Script::new([says(&format!(r#"{{"result":true,"code":0,"data":{data}}}"#))]);
+        let (target, options) = (target(), EngineOptions::default());
+        let mut contact = Contact::new(&script, &target, &options);
+        contact.ask(&mut wanted(&["a", "b"])).await.unwrap();
+        assert_eq!(contact.calls.total(), 1);
     }
 
     #[tokio::test(start_paused = true)]

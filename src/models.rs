@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::association::{ModelAssociation, Row, RowError};
 use crate::outcome::Reason;
+use crate::wire::ModelError;
 
 /// Names asked in one call.
 const NAMES_A_CALL: usize = 200;
@@ -25,6 +26,24 @@ pub enum Knowledge {
     Known(u32, Arc<ModelAssociation>),
     /// It does not exist, or this app may not see it.
     Unknown,
+    /// It exists, and can't be used.
+    Unusable(ModelError),
+}
+
+impl Knowledge {
+    /// Why nothing of that name can be sent or looked up, where that is so.
+    pub fn unusable(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Unknown => Some(format!(
+                "model association {name:?} does not exist, or is not visible to this app"
+            )),
+            Self::Unusable(error) => Some(format!(
+                "model association {name:?} can't be used: {error}; give it with \
+                 --model {name}=SOURCE_MODEL,TARGET_MODEL"
+            )),
+            Self::Known(..) | Self::Wanted => None,
+        }
+    }
 }
 
 /// Whether a row may be sent, as far as can be told without a call for it.
@@ -81,7 +100,7 @@ impl Models {
         }
         match knowledge {
             Knowledge::Known(number, model) => Admission::Known(*number, Arc::clone(model)),
-            Knowledge::Wanted | Knowledge::Unknown => Admission::Wanted,
+            _ => Admission::Wanted,
         }
     }
 
@@ -89,7 +108,7 @@ impl Models {
     pub fn any_known(&self) -> Option<&Arc<ModelAssociation>> {
         self.names.values().find_map(|knowledge| match knowledge {
             Knowledge::Known(_, model) => Some(model),
-            Knowledge::Wanted | Knowledge::Unknown => None,
+            _ => None,
         })
     }
 
@@ -120,10 +139,22 @@ impl Models {
 
     /// The question was answered. What the answer does not name does not exist; what was not asked
     /// for is not believed.
-    pub fn answered(&mut self, asked: &[Arc<str>], models: Vec<ModelAssociation>) {
+    pub fn answered(
+        &mut self,
+        asked: &[Arc<str>],
+        models: Vec<Result<ModelAssociation, ModelError>>,
+    ) {
         for model in models {
-            if let Some(Knowledge::Wanted) = self.names.get(&model.obj_asst_id) {
-                self.learn(model);
+            let name = model.as_ref().map_or_else(|e| &e.obj_asst_id, |model| &model.obj_asst_id);
+            if !matches!(self.names.get(name), Some(Knowledge::Wanted)) {
+                continue;
+            }
+            match model {
+                Ok(model) => self.learn(model),
+                Err(error) => {
+                    let name = Arc::clone(&error.obj_asst_id);
+                    self.names.insert(name, Knowledge::Unusable(error));
+                }
             }
         }
         if self.unknown + asked.len() > MOST_UNKNOWN {
@@ -147,18 +178,17 @@ impl Models {
 
 /// Why a row that could be read is refused before any call.
 fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
+    if let Some(why) = knowledge.unusable(name) {
+        return Some((Reason::UnknownAssociation, why));
+    }
     match knowledge {
-        Knowledge::Unknown => Some((
-            Reason::UnknownAssociation,
-            format!("model association {name:?} does not exist, or is not visible to this app"),
-        )),
         Knowledge::Known(_, model) if model.mainline => Some((
             Reason::MainlineAssociation,
             format!(
                 "{name:?} is part of the business topology (bk_mainline), which imports may not touch"
             ),
         )),
-        Knowledge::Known(..) | Knowledge::Wanted => None,
+        _ => None,
     }
 }
 
@@ -179,6 +209,7 @@ mod tests {
     use crate::association::{Cells, Link};
     use crate::input::Rows;
     use crate::options;
+    use crate::wire::Envelope;
 
     fn row(texts: [&str; 4]) -> Row {
         let (cells, link): (Cells, Result<Link, RowError>) = Rows::new(None, true).read(texts);
@@ -204,6 +235,23 @@ mod tests {
                 "{admission:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_model_association_that_can_not_be_used_is_told_with_the_flag_that_helps() {
+        let data =
+            r#"[{"bk_obj_asst_id":"a","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"2:2"}]"#;
+        let answer = format!(r#"{{"result":true,"code":0,"data":{data}}}"#);
+        let answer = Envelope::parse(answer.as_bytes()).unwrap();
+        let mut models = Models::default();
+        models.look(&"a".into());
+        let asked = models.question();
+        models.answered(&asked, answer.models().unwrap());
+        let Admission::Refused(reason, message) = models.admit(&row(["a", "1", "2", "3"])) else {
+            panic!("it was let through");
+        };
+        assert_eq!(reason, Reason::UnknownAssociation);
+        assert!(message.contains("2:2") && message.contains("--model a="), "{message}");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use crate::association::{Association, ModelAssociation};
 use crate::outcome::{Outcome, Reason, Status};
 use crate::retry::{Attempts, Backoff};
-use crate::settle::{Policy, Step, Told};
+use crate::settle::{Policy, Step};
+use crate::told::Told;
 use crate::verdict::{Cause, Deletion};
 use crate::wire::{Found, Pattern};
 

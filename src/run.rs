@@ -29,6 +29,7 @@ use crate::contact;
 use crate::exit::Exit;
 pub use crate::exit::Halt;
 use crate::feed::{Ended, Feed};
+use crate::finds::TRIPLES;
 use crate::journal::replay::Replay;
 use crate::journal::{Journal, JournalError};
 use crate::models::Models;
@@ -50,8 +51,6 @@ pub const LOOK_AHEAD: usize = 8192;
 /// largest id seen are caught early.
 const MARK: usize = 1024;
 const FIRST_MARK: usize = 16;
-/// Triples a look-up, at most: 500 took 55 to 80 ms (captures-chain).
-pub(crate) const TRIPLES: usize = 500;
 /// Rows that wait to be looked up go together when there are so many of them,
 pub const COMPANY: usize = 100;
 /// or when the first has waited so long.

@@ -13,6 +13,7 @@ use crate::association::{Link, Mapping, ModelAssociation};
 use crate::outcome::{Outcome, Reason, Status};
 use crate::plan::Plan;
 use crate::retry::{Attempts, Backoff};
+use crate::told::Told;
 use crate::verdict::{Cause, Taken, Verdict};
 use crate::wire::{Found, Pattern};
 
@@ -26,17 +27,6 @@ pub struct Policy {
     pub max_attempts: u32,
     /// How long after a call went in doubt its absence on the server is believed.
     pub settle_after: Duration,
-}
-
-/// What the server said, for a person to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Its number.
-    pub code: Option<i64>,
-    /// Its text, or that of the transport.
-    pub message: String,
-    /// The id of the call.
-    pub request_id: Option<String>,
 }
 
 /// What is to be done for a row next.
@@ -62,7 +52,7 @@ struct Doubt {
 
 /// A row that is not settled.
 #[derive(Clone, Debug)]
-pub struct Life {
+pub struct Creation {
     /// What is to exist.
     pub link: Link,
     /// Of which model association.
@@ -87,7 +77,7 @@ pub struct Life {
     told: Told,
 }
 
-impl Life {
+impl Creation {
     /// A row that is about to be under way, and its first step. `largest_id` is the largest
     /// association id seen so far, `started` when this process began.
     pub fn begin(
@@ -390,7 +380,7 @@ mod tests {
 
     const POLICY: Policy = Policy { max_attempts: 2, settle_after: Duration::from_secs(35) };
 
-    fn life(mapping: Mapping, plan: &Plan, largest_id: i64) -> (Life, Step) {
+    fn life(mapping: Mapping, plan: &Plan, largest_id: i64) -> (Creation, Step) {
         let link = Link {
             association: Association {
                 obj_asst_id: "a".into(),
@@ -407,7 +397,7 @@ mod tests {
             guessed: false,
             mainline: false,
         };
-        Life::begin(link, Arc::new(model), plan, largest_id, Instant::now())
+        Creation::begin(link, Arc::new(model), plan, largest_id, Instant::now())
     }
 
     fn found(id: i64, source: u64, target: u64) -> Found {
@@ -421,12 +411,12 @@ mod tests {
         }
     }
 
-    fn verdict(life: &mut Life, verdict: Verdict) -> Step {
+    fn verdict(life: &mut Creation, verdict: Verdict) -> Step {
         let now = Instant::now();
         life.on_verdict(verdict, Told::default(), now, &mut StdRng::seed_from_u64(1))
     }
 
-    fn look(life: &mut Life, found: &[Found]) -> Step {
+    fn look(life: &mut Creation, found: &[Found]) -> Step {
         let now = Instant::now();
         life.on_found(found, now, now, &POLICY, &mut StdRng::seed_from_u64(1))
     }

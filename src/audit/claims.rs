@@ -8,11 +8,11 @@ use rustc_hash::FxHashMap;
 use super::places::Places;
 use super::{Finding, Kind, Spot};
 use crate::association::{Association, Link};
+use crate::finds::TRIPLES;
 use crate::input;
 use crate::outcome::Status;
 use crate::results::ResultsError;
 use crate::results::reader::Reader;
-use crate::run::TRIPLES;
 use crate::tally::Place;
 
 /// Rows that wait until a call is full of rows of their model association.

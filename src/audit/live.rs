@@ -1,7 +1,7 @@
 //! Results held against the server: every association that should be there is asked for.
 //!
 //! Many associations a call, a few calls in flight, paced like a run. Asking does no harm, so that a
-//! call without an answer is simply made again.
+//! call without an answer is simply made again, for fewer.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::claims::{Claim, Claims};
 use super::{Finding, Findings, Kind};
 use crate::association::{Association, Cells, ModelAssociation};
 use crate::cmdb::Cmdb;
-use crate::contact::{shown, told};
-use crate::exit::Exit;
+use crate::contact::{Evidence, Heard, duration_over, hear, never_answered, refused, within};
+use crate::exit::{Exit, Halt};
+use crate::finds::Finds;
 use crate::models::{Knowledge, Models};
 use crate::options::EngineOptions;
 use crate::outcome::{Outcome, Record};
-use crate::pacer::{self, Pacer};
+use crate::pacer::{Pacer, Said};
 use crate::results::ResultsError;
 use crate::retry::Backoff;
-use crate::run::{Halt, TRIPLES};
-use crate::settle::Told;
 use crate::tally::{CallKind, Place, Tally};
 use crate::target::Target;
-use crate::verdict::{Cause, Query, Stop, judge_query};
-use crate::wire::{Envelope, Find, Found, Pattern, Reply, Request};
+use crate::told::Told;
+use crate::verdict::{Cause, Query};
+use crate::wire::{Find, Found, Pattern, Reply, Request};
 
 /// Calls in flight, at most: reads are not what a CMDB should be busy with.
 const IN_FLIGHT: usize = 4;
@@ -75,13 +75,6 @@ enum End {
     Results(ResultsError),
 }
 
-/// What came of a question.
-enum Said<T> {
-    Answer(T),
-    Rejected(Told),
-    Forbidden(Told),
-}
-
 struct Live<'a, C> {
     cmdb: &'a C,
     target: &'a Target,
@@ -91,15 +84,11 @@ struct Live<'a, C> {
     pacer: RefCell<Pacer>,
     tally: RefCell<Tally>,
     rng: RefCell<StdRng>,
-    find_limit: Cell<usize>,
+    finds: RefCell<Finds>,
     started: Instant,
     /// The last answer of substance.
     answered_at: Cell<Instant>,
-    /// Any answer ever; an answer of substance ever.
-    answered: Cell<bool>,
-    proven: Cell<bool>,
-    /// What the last call said that was no answer.
-    trouble: RefCell<String>,
+    evidence: RefCell<Evidence>,
 }
 
 impl<'a, C: Cmdb> Live<'a, C> {
@@ -121,12 +110,10 @@ impl<'a, C: Cmdb> Live<'a, C> {
             )),
             tally: RefCell::new(tally),
             rng: RefCell::new(StdRng::seed_from_u64(setting.seed)),
-            find_limit: Cell::new(TRIPLES),
+            finds: RefCell::default(),
             started,
             answered_at: Cell::new(started),
-            answered: Cell::new(false),
-            proven: Cell::new(false),
-            trouble: RefCell::new("nothing yet".to_owned()),
+            evidence: RefCell::default(),
         }
     }
 
@@ -169,18 +156,20 @@ impl<'a, C: Cmdb> Live<'a, C> {
     async fn check(&self, claims: Vec<Claim>) -> Result<Vec<Finding>, End> {
         let mut findings = Vec::new();
         let name = &claims[0].association.obj_asst_id;
-        if let Some(model) = self.model(name).await? {
-            let doubtful = self.contradicted(&model, claims.clone()).await?;
-            if !doubtful.is_empty() {
-                sleep(LAG).await;
-                let again = doubtful.into_iter().map(|(claim, _)| claim).collect();
-                let off = self.contradicted(&model, again).await?;
-                findings.extend(off.into_iter().map(|(claim, what)| claim.finding(what)));
+        match self.model(name).await? {
+            Ok(model) => {
+                let doubtful = self.contradicted(&model, claims.clone()).await?;
+                if !doubtful.is_empty() {
+                    sleep(LAG).await;
+                    let again = doubtful.into_iter().map(|(claim, _)| claim).collect();
+                    let off = self.contradicted(&model, again).await?;
+                    findings.extend(off.into_iter().map(|(claim, what)| claim.finding(what)));
+                }
             }
-        } else {
-            let what = format!("{name:?} does not exist, or is not visible to this app");
-            let off = claims.iter().map(|claim| claim.finding((Kind::NotAsked, what.clone())));
-            findings.extend(off);
+            Err(what) => {
+                let off = claims.iter().map(|claim| claim.finding((Kind::NotAsked, what.clone())));
+                findings.extend(off);
+            }
         }
         let mut tally = self.tally.borrow_mut();
         for Claim { place: Place { file, line }, status, id, .. } in claims {
@@ -197,11 +186,20 @@ impl<'a, C: Cmdb> Live<'a, C> {
         claims: Vec<Claim>,
     ) -> Result<Vec<(Claim, (Kind, String))>, End> {
         let mut off = Vec::new();
-        let mut left = claims;
-        while !left.is_empty() {
-            let now = left.split_off(left.len().saturating_sub(self.find_limit.get()));
-            match self.find(model, &now).await? {
-                Said::Answer(found) => {
+        let mut parts = vec![claims];
+        let mut tries = 0;
+        while let Some(mut now) = parts.pop() {
+            let most = self.finds.borrow().size();
+            if now.len() > most {
+                let rest = now.split_off(most);
+                parts.push(rest);
+            }
+            let (reply, query) = self.find(model, &now).await;
+            match query {
+                Query::Answered if let Some(found) = found_in(&reply) => {
+                    tries = 0;
+                    self.answered_at.set(Instant::now());
+                    self.finds.borrow_mut().grow();
                     let mut ids: FxHashMap<(u64, u64), Vec<i64>> = FxHashMap::default();
                     for found in found {
                         let pair = (found.bk_inst_id, found.bk_asst_inst_id);
@@ -214,34 +212,46 @@ impl<'a, C: Cmdb> Live<'a, C> {
                         Some((claim, what))
                     }));
                 }
-                Said::Rejected(told) if now.len() == 1 => {
-                    let what = format!("the server refuses the question: {}", shown(&told));
+                Query::Rejected if now.len() == 1 => {
+                    let what = format!("the server refuses the question: {}", Told::of(&reply));
                     off.extend(
                         now.into_iter().map(|claim| (claim, (Kind::NotAsked, what.clone()))),
                     );
                 }
-                Said::Rejected(_) => {
-                    self.find_limit.set((now.len() / 2).max(1));
-                    left.extend(now);
+                Query::Rejected => self.halve(now, &mut parts),
+                Query::Answered | Query::Again(_) => {
+                    self.wait_to_ask_again(&reply, query, &mut tries).await;
+                    match query.cause() {
+                        Some(cause) if cause.is_silence() => self.halve(now, &mut parts),
+                        _ => parts.push(now),
+                    }
                 }
-                Said::Forbidden(told) => {
-                    return Err(halt(format!(
-                        "look-ups are refused ({}): give the user permission to find instances of \
-                         {}, then give the same command",
-                        shown(&told),
-                        model.source,
-                    )));
+                Query::Stop(stop) => return Err(End::Halt(refused(stop, &reply, self.target))),
+                Query::Forbidden => {
+                    return Err(End::Halt(Halt {
+                        exit: Exit::Target,
+                        message: format!(
+                            "look-ups are refused ({}): give the user permission to find \
+                             instances of {}, then give the same command",
+                            Told::of(&reply),
+                            model.source,
+                        ),
+                    }));
                 }
             }
         }
         Ok(off)
     }
 
-    async fn find(
-        &self,
-        model: &ModelAssociation,
-        claims: &[Claim],
-    ) -> Result<Said<Vec<Found>>, End> {
+    /// What was too much at once becomes two parts, however large others may grow meanwhile: so that
+    /// it ends.
+    fn halve(&self, mut claims: Vec<Claim>, parts: &mut Vec<Vec<Claim>>) {
+        self.finds.borrow_mut().shrink(claims.len());
+        let half = claims.split_off(claims.len().div_ceil(2));
+        parts.extend([half, claims].into_iter().filter(|part| !part.is_empty()));
+    }
+
+    async fn find(&self, model: &ModelAssociation, claims: &[Claim]) -> (Reply, Query) {
         let mut pairs: Vec<_> = (claims.iter())
             .map(|claim| (claim.association.inst_id, claim.association.asst_inst_id))
             .collect();
@@ -252,82 +262,66 @@ impl<'a, C: Cmdb> Live<'a, C> {
             obj_asst_id: Arc::clone(&model.obj_asst_id),
             any_of: pairs.into_iter().map(|(s, t)| Pattern::Pair(s, t)).collect(),
         });
-        self.ask(CallKind::Find, &request, Envelope::found).await
+        self.call(CallKind::Find, request).await
     }
 
-    /// What a model association is; nothing where there is none.
-    async fn model(&self, name: &Arc<str>) -> Result<Option<Arc<ModelAssociation>>, End> {
+    /// What a model association is, or why nothing of it can be asked for.
+    async fn model(&self, name: &Arc<str>) -> Result<Result<Arc<ModelAssociation>, String>, End> {
         let mut models = self.models.lock().await;
-        if let Knowledge::Wanted = models.look(name) {
+        let mut tries = 0;
+        while let Knowledge::Wanted = models.look(name) {
             let names = models.question();
-            let request = Request::Models(names.clone());
-            match self.ask(CallKind::Models, &request, Envelope::models).await? {
-                Said::Answer(answer) => models.answered(&names, answer),
-                Said::Rejected(told) | Said::Forbidden(told) => {
-                    return Err(halt(format!(
-                        "this app may not ask what {name:?} is ({}): give it with \
-                         --model {name}=SOURCE_MODEL,TARGET_MODEL",
-                        shown(&told)
-                    )));
+            let (reply, query) = self.call(CallKind::Models, Request::Models(names.clone())).await;
+            let proven = self.evidence.borrow().proven;
+            match hear(&reply, &names, proven, self.target) {
+                Heard::Models(found) => {
+                    self.answered_at.set(Instant::now());
+                    models.answered(&names, found);
+                }
+                Heard::Stop(halt) => return Err(End::Halt(halt)),
+                Heard::Nothing => {
+                    models.ask_again(names);
+                    self.wait_to_ask_again(&reply, query, &mut tries).await;
                 }
             }
         }
-        Ok(match models.look(name) {
-            Knowledge::Known(_, model) => Some(Arc::clone(model)),
-            Knowledge::Wanted | Knowledge::Unknown => None,
+        let knowledge = models.look(name);
+        Ok(match knowledge {
+            Knowledge::Known(_, model) => Ok(Arc::clone(model)),
+            _ => Err(knowledge.unusable(name).unwrap_or_default()),
         })
     }
 
-    /// Asks until there is an answer. Limits of time are looked at elsewhere.
-    async fn ask<T>(
-        &self,
-        kind: CallKind,
-        request: &Request,
-        read: fn(&Envelope) -> Option<T>,
-    ) -> Result<Said<T>, End> {
-        let mut tries = 0;
-        loop {
-            self.pass().await;
-            self.tally.borrow_mut().calls.sent(kind);
-            let sent_at = Instant::now();
-            let limit = self.options.timeout;
-            let reply = match timeout(limit, self.cmdb.call(request.clone())).await {
-                Ok(reply) => reply,
-                Err(_) => {
-                    Reply::Lost(format!("no answer within {}", humantime::format_duration(limit)))
-                }
-            };
-            let query = judge_query(&reply, self.proven.get());
-            self.note(query, &reply, sent_at);
-            let cause = match (query, &reply) {
-                (Query::Answered, Reply::Answered(answer)) => {
-                    if let Some(data) = answer.envelope.as_ref().and_then(read) {
-                        return Ok(Said::Answer(data));
-                    }
-                    Cause::Unclear
-                }
-                (Query::Stop(Stop::ApiForbidden), _) if kind == CallKind::Models => {
-                    return Ok(Said::Forbidden(told(&reply)));
-                }
-                (Query::Stop(stop), _) => {
-                    let advice = stop.advice(&reply, self.target.entrance);
-                    return Err(halt(format!("{}: {advice}", shown(&told(&reply)))));
-                }
-                (Query::Rejected, _) => return Ok(Said::Rejected(told(&reply))),
-                (Query::Forbidden, _) => return Ok(Said::Forbidden(told(&reply))),
-                (Query::Again(cause), _) => cause,
-                (Query::Answered, _) => Cause::Unclear,
-            };
-            *self.trouble.borrow_mut() = shown(&told(&reply));
-            self.tally.borrow_mut().calls.retries += 1;
-            let backoff = match cause {
-                Cause::Throttled | Cause::Locked => Backoff::BUSY,
-                _ => Backoff::NO_ANSWER,
-            };
-            let wait = backoff.wait(tries, &mut *self.rng.borrow_mut());
-            tries += 1;
-            sleep(wait).await;
+    /// Makes a call when the pacer lets it. Limits of time are looked at elsewhere.
+    async fn call(&self, kind: CallKind, request: Request) -> (Reply, Query) {
+        self.pass().await;
+        self.tally.borrow_mut().calls.sent(kind);
+        let sent_at = Instant::now();
+        let reply = within(self.options.timeout, self.cmdb.call(request)).await;
+        let now = Instant::now();
+        let query = self.evidence.borrow_mut().add(&reply);
+        if query == Query::Rejected {
+            self.answered_at.set(now);
         }
+        let cause = query.cause();
+        let calls = &mut self.tally.borrow_mut().calls;
+        calls.answered(now - sent_at);
+        calls.throttled += u64::from(cause == Some(Cause::Throttled));
+        self.pacer.borrow_mut().landed(Said::of(cause), reply.rate(), sent_at, now);
+        (reply, query)
+    }
+
+    /// Waits a little longer with each of the `tries`.
+    async fn wait_to_ask_again(&self, reply: &Reply, query: Query, tries: &mut u32) {
+        self.evidence.borrow_mut().trouble = Told::of(reply).to_string();
+        self.tally.borrow_mut().calls.retries += 1;
+        let backoff = match query {
+            Query::Again(Cause::Throttled | Cause::Locked) => Backoff::BUSY,
+            _ => Backoff::NO_ANSWER,
+        };
+        let wait = backoff.wait(*tries, &mut *self.rng.borrow_mut());
+        *tries += 1;
+        sleep(wait).await;
     }
 
     /// Waits until the pacer lets a call through.
@@ -341,53 +335,31 @@ impl<'a, C: Cmdb> Live<'a, C> {
         }
     }
 
-    /// What an answer says of the server and its pace.
-    fn note(&self, query: Query, reply: &Reply, sent_at: Instant) {
-        let now = Instant::now();
-        let mut tally = self.tally.borrow_mut();
-        tally.calls.answered(now - sent_at);
-        let cause = query.cause();
-        tally.calls.throttled += u64::from(cause == Some(Cause::Throttled));
-        self.pacer.borrow_mut().landed(pacer::Said::of(cause), reply.rate(), sent_at, now);
-        if matches!(reply, Reply::Answered(_)) {
-            self.answered.set(true);
-        }
-        if query == Query::Answered {
-            self.proven.set(true);
-            self.answered_at.set(now);
-        }
-    }
-
     fn over_limits(&self, now: Instant) -> Option<Halt> {
-        let said = humantime::format_duration;
         let options = self.options;
-        let trouble = self.trouble.borrow();
         if let Some(most) = options.max_duration.filter(|most| now >= self.started + *most) {
-            let message = format!("--max-duration {} is over", said(most));
-            return Some(Halt { exit: Exit::MaxDuration, message });
+            return Some(duration_over(most));
         }
-        let message = if !self.answered.get() && now >= self.started + options.connect_timeout {
-            format!(
-                "no answer ever came from {} within {} ({trouble}): check --endpoint and --proxy, \
-                 and whether it is up",
-                self.target,
-                said(options.connect_timeout)
-            )
-        } else if now >= self.answered_at.get() + options.max_outage {
-            format!(
+        let Evidence { answered, trouble, .. } = &*self.evidence.borrow();
+        if !answered && now >= self.started + options.connect_timeout {
+            return Some(never_answered(self.target, options.connect_timeout, trouble));
+        }
+        (now >= self.answered_at.get() + options.max_outage).then(|| Halt {
+            exit: Exit::Outage,
+            message: format!(
                 "the server answered nothing for {}, the last being: {trouble}. Not every row was \
                  asked for: give the same command again",
-                said(options.max_outage)
-            )
-        } else {
-            return None;
-        };
-        Some(Halt { exit: Exit::Outage, message })
+                humantime::format_duration(options.max_outage)
+            ),
+        })
     }
 }
 
-fn halt(message: String) -> End {
-    End::Halt(Halt { exit: Exit::Target, message })
+fn found_in(reply: &Reply) -> Option<Vec<Found>> {
+    match reply {
+        Reply::Answered(answer) => answer.envelope.as_ref()?.found(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use super::rows::Life;
 use super::{Call, FORBIDDEN_ROWS, Landed, Run};
 use crate::cmdb::Cmdb;
-use crate::contact::{self, Heard, shown, told};
+use crate::contact::{self, Heard};
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason};
 use crate::pacer::Said;
 use crate::retry::Backoff;
-use crate::settle::{self, Step};
+use crate::settle::{Creation, Step};
+use crate::told::Told;
 use crate::verdict::{
     Batch, Cause, Deletion, Query, Stop, Verdict, judge, judge_batch, judge_delete, judge_query,
 };
@@ -64,7 +65,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         let Life::Create(life) = self.rows.life_mut(slot) else { return };
         let before = life.attempts().charged();
-        let step = life.on_verdict(verdict, told(reply), now, &mut self.rng);
+        let step = life.on_verdict(verdict, Told::of(reply), now, &mut self.rng);
         let charge = life.attempts().charged() - before;
         self.note_cause(slot, cause, charge, reply, sent_at, now);
         match (verdict, step) {
@@ -123,7 +124,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.each_of(slots, now, |life, rng| life.on_batch_again(cause, now, rng));
             }
             (Batch::Answered | Batch::InDoubt(_), _) => {
-                let told = told(reply);
+                let told = Told::of(reply);
                 self.each_of(slots, now, |life, _| life.on_batch_lost(told.clone(), now));
             }
             (Batch::Stop(stop), _) => {
@@ -135,7 +136,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     /// Items that an answer names are what it says; the others are in doubt.
     fn land_items(&mut self, slots: &[usize], items: &BatchAnswer, reply: &Reply, now: Instant) {
-        let told = told(reply);
+        let told = Told::of(reply);
         for (place, &slot) in slots.iter().enumerate() {
             let Life::Create(life) = self.rows.life_mut(slot) else { continue };
             let step = match items.created.get(&place) {
@@ -158,7 +159,7 @@ impl<C: Cmdb> Run<'_, C> {
         &mut self,
         slots: &[usize],
         now: Instant,
-        mut step: impl FnMut(&mut settle::Life, &mut StdRng) -> Step,
+        mut step: impl FnMut(&mut Creation, &mut StdRng) -> Step,
     ) {
         for &slot in slots {
             let Life::Create(life) = self.rows.life_mut(slot) else { continue };
@@ -179,7 +180,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         let Life::Delete(removal) = self.rows.life_mut(slot) else { return };
         let before = removal.attempts().charged();
-        let step = removal.on_deletion(verdict, told(reply), now, &mut self.rng);
+        let step = removal.on_deletion(verdict, Told::of(reply), now, &mut self.rng);
         let charge = removal.attempts().charged() - before;
         self.note_cause(slot, cause, charge, reply, sent_at, now);
         self.take_step(slot, step, now);
@@ -209,14 +210,13 @@ impl<C: Cmdb> Run<'_, C> {
     fn hold_forbidden(&mut self, slot: usize, outcome: Outcome, reply: &Reply) {
         self.forbidden.push((slot, outcome));
         if self.forbidden.len() >= FORBIDDEN_ROWS && self.halt.is_none() {
-            let told = told(reply);
             self.stop_with(
                 Exit::Target,
                 format!(
                     "the first {FORBIDDEN_ROWS} rows were all refused for lack of permission \
                      ({}): give the user edit permission on the instances of both models, then \
                      give the same command",
-                    shown(&told)
+                    Told::of(reply)
                 ),
             );
         }
@@ -258,7 +258,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.found(slots, &found.unwrap_or_default(), sent_at, now);
             }
             Query::Rejected if slots.len() == 1 => {
-                let step = self.rows.life_mut(slots[0]).on_unfindable(told(reply));
+                let step = self.rows.life_mut(slots[0]).on_unfindable(Told::of(reply));
                 self.take_step(slots[0], step, now);
             }
             Query::Rejected => {
@@ -272,13 +272,13 @@ impl<C: Cmdb> Run<'_, C> {
                     "look-ups are refused ({}): without them no call that got no answer can be \
                      settled. Give the user permission to find instances of {}, then give the \
                      same command",
-                    shown(&told(reply)),
+                    Told::of(reply),
                     self.rows.life(slots[0]).model().source,
                 ),
             ),
             Query::Stop(stop) => self.stop_for(stop, reply),
             Query::Answered | Query::Again(_) => {
-                self.trouble = shown(&told(reply));
+                self.trouble = Told::of(reply).to_string();
                 // Like a batch, one row's worth of silence.
                 if silent && closed {
                     self.unanswered(slots[0], 0, now);
@@ -343,7 +343,7 @@ impl<C: Cmdb> Run<'_, C> {
             Heard::Nothing => {
                 self.tally.calls.retries += 1;
                 // Asked every second for minutes, and told when it changes.
-                let trouble = shown(&told(reply));
+                let trouble = Told::of(reply).to_string();
                 if trouble != before {
                     tracing::info!("no answer to the first question: {trouble}");
                 }
@@ -378,7 +378,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn slow_down(&mut self, cause: Option<Cause>, reply: &Reply, sent_at: Instant, now: Instant) {
         if cause.is_some() {
-            self.trouble = shown(&told(reply));
+            self.trouble = Told::of(reply).to_string();
         }
         self.tally.calls.throttled += u64::from(cause == Some(Cause::Throttled));
         self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);

@@ -15,7 +15,8 @@ use crate::association::{Association, ModelAssociation, Row};
 use crate::conflict::Conflicts;
 use crate::plan::Plan;
 use crate::removal::Removal;
-use crate::settle::{self, Policy, Step, Told};
+use crate::settle::{Creation, Policy, Step};
+use crate::told::Told;
 use crate::wire::{Found, Pattern};
 
 /// What a row waits for.
@@ -31,7 +32,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) enum Life {
     /// To exist.
-    Create(settle::Life),
+    Create(Creation),
     /// To be gone.
     Delete(Removal),
 }
@@ -209,7 +210,7 @@ impl Rows {
             let (removal, step) = Removal::begin(link.association, model, id, sent, now);
             (Life::Delete(removal), step)
         } else {
-            let (life, step) = settle::Life::begin(link, model, plan, largest_id, started);
+            let (life, step) = Creation::begin(link, model, plan, largest_id, started);
             (Life::Create(life), step)
         };
         let place = match step {

@@ -529,7 +529,8 @@ async fn a_call_in_process_is_answered_as_the_entrance_would() {
         assert_eq!(envelope.succeeded(), Some(true));
         let models = envelope.models().unwrap();
         assert_eq!(models.len(), 1);
-        assert_eq!((&models[0].obj_asst_id, models[0].mainline), (&name, false));
+        let model = models[0].as_ref().unwrap();
+        assert_eq!((&model.obj_asst_id, model.mainline), (&name, false));
         assert!(answer.request_id.is_some_and(|id| id.len() >= 26), "{entrance:?}");
     }
 }

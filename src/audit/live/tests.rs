@@ -6,12 +6,12 @@ use serde_json::value::{RawValue, to_raw_value};
 use tempfile::TempDir;
 
 use super::*;
-use crate::association::Mapping;
+use crate::finds::TRIPLES;
 use crate::options::Format;
 use crate::outcome::Status;
 use crate::results;
 use crate::results::reader::Reader;
-use crate::wire::{Answer, Reply};
+use crate::wire::{Answer, Envelope};
 
 /// What a server does with one call, given the number of calls before it.
 type Behaviour = Box<dyn Fn(&Request, usize) -> Reply>;
@@ -74,7 +74,8 @@ fn holding(request: &Request, id_of: impl Fn(u64, u64) -> Option<i64>) -> Reply 
                 .map(|name| {
                     serde_json::json!({
                         "bk_obj_asst_id": **name, "bk_obj_id": "s", "bk_asst_obj_id": "t",
-                        "bk_asst_id": "x", "mapping": Mapping::ManyToMany.as_str(),
+                        "bk_asst_id": "x",
+                        "mapping": if **name == *"strange" { "2:2" } else { "n:n" },
                     })
                 })
                 .collect();
@@ -222,7 +223,7 @@ async fn a_call_without_an_answer_is_made_again() {
         1 => refusal(1_199_997, "too many requests"),
         _ => holding(request, as_created),
     });
-    let audit = audit(&server, created("a", 1..=3)).await;
+    let audit = audit(&server, created("a", 1..=1)).await;
     assert!(audit.findings.is_empty() && audit.halt.is_none());
     assert_eq!((audit.tally.calls.retries, audit.tally.calls.throttled), (4, 2));
 }
@@ -248,6 +249,22 @@ async fn a_server_that_never_answers_or_stops_answering_ends_it_with_exit_6() {
     assert_eq!(exit, Exit::Outage);
     assert!(message.contains("15m") && message.contains("reset"), "{message}");
     assert!(start.elapsed() < options.max_outage + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_can_read_end_it_with_exit_6_too() {
+    let garbled = RawValue::from_string("[7]".to_owned()).unwrap();
+    for readable in [0, 1] {
+        let garbled = garbled.clone();
+        let server = Server::new(move |request, before| match before {
+            _ if before < readable => holding(request, as_created),
+            _ => answer(true, 0, "success", garbled.clone()),
+        });
+        let start = Instant::now();
+        let audit = audit(&server, created("a", 1..=3)).await;
+        assert_eq!(audit.halted().0, Exit::Outage);
+        assert!(start.elapsed() < EngineOptions::default().max_outage + Duration::from_mins(1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,7 +313,37 @@ async fn a_question_that_is_too_long_is_asked_in_parts() {
     });
     let audit = audit(&server, created("a", 1..=500)).await;
     assert!(audit.findings.is_empty() && audit.halt.is_none());
-    assert_eq!(server.finds(), [500, 250, 125, 62, 62, 62, 62, 62, 62, 62, 62, 4]);
+    let finds = server.finds();
+    assert_eq!(finds[..4], [500, 250, 125, 62]);
+    assert!(finds.len() < 16, "{finds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_takes_too_long_is_asked_in_parts_that_grow_again() {
+    let server = Server::new(|request, before| match request {
+        Request::Find(find) if find.any_of.len() > 100 && before < 20 => {
+            Reply::Lost("no answer within 30s".to_owned())
+        }
+        _ => holding(request, as_created),
+    });
+    let audit = audit(&server, created("a", 1..=20_000)).await;
+    assert!(audit.findings.is_empty() && audit.halt.is_none());
+    assert_eq!(audit.tally.count(Status::Created), 20_000);
+    let finds = server.finds();
+    assert_eq!(finds.last(), Some(&TRIPLES), "{finds:?}");
+    assert!(finds.len() < 100, "{finds:?}");
+}
+
+/// The one that the server refuses is found, however many others are answered meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_may_not_be_asked_for_is_singled_out_while_others_are_answered() {
+    let server = Server::new(|request, _| match request {
+        Request::Find(find) if find.any_of.contains(&pair(700)) => refusal(1_199_011, "no"),
+        _ => holding(request, as_created),
+    });
+    let audit = audit(&server, created("a", 1..=20_000)).await;
+    assert_eq!((audit.lines(Kind::NotAsked), audit.halt), (vec![701], None));
+    assert!(server.finds().len() < 200, "{:?}", server.finds());
 }
 
 fn pair(target: u64) -> Pattern {
@@ -312,8 +359,9 @@ async fn what_can_not_be_asked_for_is_told() {
     });
     let mut records = created("a", 1..=4);
     records.push(good(6, "unknown", 5, Status::Existed, 1005));
+    records.push(good(7, "strange", 6, Status::Existed, 1006));
     let audit = audit(&server, records).await;
-    assert_eq!(audit.lines(Kind::NotAsked), [3, 6]);
+    assert_eq!(audit.lines(Kind::NotAsked), [3, 6, 7]);
     assert_eq!(audit.findings.groups().count(), 1);
 }
 

@@ -1,0 +1,92 @@
+//! The summary for a script.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Checked, Kind, Summary};
+use crate::outcome::Status;
+use crate::tally::CallKind;
+use crate::target::Target;
+
+impl Summary<'_> {
+    /// The summary for a script: one line with the keys of design section 7, in that order. An undo
+    /// has `deleted` besides, a check `check`.
+    pub fn json(&self) -> String {
+        let tally = self.tally;
+        let calls = &tally.calls;
+        let latency = |share| calls.latency_ms(share).map(tenths);
+        let json = Json {
+            schema: 1,
+            target: self.target,
+            rows: tally.rows(),
+            created: tally.count(Status::Created),
+            existed: tally.count(Status::Existed),
+            recovered: tally.count(Status::Recovered),
+            deleted: (self.kind == Kind::Undo).then(|| tally.count(Status::Deleted)),
+            failed: tally.count(Status::Failed),
+            invalid: tally.count(Status::Invalid),
+            outstanding: tally.outstanding(),
+            reasons: (tally.reasons().into_iter())
+                .map(|(reason, tally)| (reason.as_str(), tally.count))
+                .collect(),
+            calls: (CallKind::ALL.into_iter())
+                .map(|kind| (kind.as_str(), calls.count(kind)))
+                .collect(),
+            retries: calls.retries,
+            throttled: calls.throttled,
+            latency_ms: Latency { p50: latency(0.5), p90: latency(0.9), p99: latency(0.99) },
+            elapsed_ms: tally.elapsed.as_millis() as u64,
+            rows_per_s: tenths(tally.rows_per_second()),
+            exit: self.exit.code(),
+            results: self.results.map(Path::to_string_lossy),
+            next: self.next.as_deref(),
+            error: self.error,
+            check: self.checked,
+        };
+        let mut line = serde_json::to_string(&json).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    target: Option<&'a Target>,
+    rows: u64,
+    created: u64,
+    existed: u64,
+    recovered: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<u64>,
+    failed: u64,
+    invalid: u64,
+    outstanding: u64,
+    reasons: BTreeMap<&'static str, u64>,
+    calls: BTreeMap<&'static str, u64>,
+    retries: u64,
+    throttled: u64,
+    latency_ms: Latency,
+    elapsed_ms: u64,
+    rows_per_s: f64,
+    exit: u8,
+    results: Option<Cow<'a, str>>,
+    next: Option<&'a [String]>,
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<&'a Checked>,
+}
+
+#[derive(Serialize)]
+struct Latency {
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
