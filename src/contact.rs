@@ -226,7 +226,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         self.calls.answered(now - sent_at);
         let query = self.evidence.add(&reply);
         let cause = query.cause();
-        self.calls.throttled += u64::from(cause == Some(Cause::Throttled));
+        self.calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
         self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
         Ok((reply, query))
     }

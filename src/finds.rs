@@ -10,11 +10,12 @@ pub const TRIPLES: usize = 500;
 #[derive(Clone, Copy, Debug)]
 pub struct Finds {
     size: usize,
+    most: usize,
 }
 
 impl Default for Finds {
     fn default() -> Self {
-        Self { size: TRIPLES }
+        Self { size: TRIPLES, most: TRIPLES }
     }
 }
 
@@ -24,16 +25,22 @@ impl Finds {
         self.size
     }
 
-    /// A look-up of so many was refused, or got no answer in time. Of a single one it says nothing.
+    /// A look-up of so many got no answer in time. Of a single one that says nothing.
     pub fn shrink(&mut self, asked: usize) {
         if asked > 1 {
             self.size = self.size.min(asked / 2);
         }
     }
 
+    /// A look-up of so many was refused, and will be again: fewer from now on.
+    pub fn cap(&mut self, asked: usize) {
+        self.most = self.most.min((asked / 2).max(1));
+        self.size = self.size.min(self.most);
+    }
+
     /// A look-up was answered.
     pub fn grow(&mut self) {
-        self.size = (self.size + self.size.div_ceil(8)).min(TRIPLES);
+        self.size = (self.size + self.size.div_ceil(8)).min(self.most);
     }
 }
 
@@ -54,6 +61,16 @@ mod tests {
             finds.grow();
         }
         assert_eq!(finds.size(), TRIPLES);
+    }
+
+    #[test]
+    fn what_was_refused_is_not_asked_for_again() {
+        let mut finds = Finds::default();
+        finds.cap(500);
+        for _ in 0..45 {
+            finds.grow();
+        }
+        assert_eq!(finds.size(), 250);
     }
 
     #[test]

@@ -66,9 +66,9 @@ impl Hold {
 pub enum Said {
     /// The server did what it does, whatever that means for the row.
     Answer,
-    /// It refused the call for its limit: 429, 16429xx, 1306429, 1199997 (contract section 11).
+    /// It refused the call for its limit: 429, 16429xx but 1642904, 1306429, 1199997 (contract section 11).
     Throttled,
-    /// It can't take so many calls at once (captures-esb 15).
+    /// It can't take so many calls at once (captures-esb 15, 1642904).
     Overload,
     /// No answer of substance.
     Nothing,
@@ -79,7 +79,7 @@ impl Said {
     pub const fn of(cause: Option<Cause>) -> Self {
         match cause {
             Some(Cause::Throttled) => Self::Throttled,
-            Some(Cause::Overload) => Self::Overload,
+            Some(Cause::Overload | Cause::Crowded) => Self::Overload,
             Some(Cause::NoAnswer) => Self::Nothing,
             Some(Cause::Locked | Cause::Unclear | Cause::UnknownCode) | None => Self::Answer,
         }

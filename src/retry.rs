@@ -85,7 +85,7 @@ impl Attempts {
     pub fn charge(&mut self, cause: Cause) -> u32 {
         self.cause = Some(cause);
         let free = match cause {
-            Cause::Throttled => true,
+            Cause::Throttled | Cause::Crowded => true,
             Cause::Overload => {
                 self.overloads += 1;
                 self.overloads <= FREE_OVERLOADS
@@ -106,7 +106,7 @@ impl Attempts {
     /// How long the next call waits.
     pub fn wait(&self, rng: &mut impl Rng) -> Duration {
         let schedule = match self.cause {
-            Some(Cause::Throttled | Cause::Locked) => Backoff::BUSY,
+            Some(Cause::Throttled | Cause::Crowded | Cause::Locked) => Backoff::BUSY,
             _ => Backoff::NO_ANSWER,
         };
         schedule.wait((self.charged + self.free).saturating_sub(1), rng)

@@ -29,7 +29,7 @@ use crate::contact;
 use crate::exit::Exit;
 pub use crate::exit::Halt;
 use crate::feed::{Ended, Feed};
-use crate::finds::TRIPLES;
+use crate::finds::Finds;
 use crate::journal::replay::Replay;
 use crate::journal::{Journal, JournalError};
 use crate::models::Models;
@@ -176,9 +176,7 @@ struct Run<'a, C> {
     permitted: bool,
     /// Rows refused for lack of permission while nothing proves that it is theirs alone.
     forbidden: Vec<(usize, Outcome)>,
-    /// Triples a look-up now, and at most: halved where that many are not answered or refused.
-    find_limit: usize,
-    find_most: usize,
+    finds: Finds,
     /// What the last call said that brought nothing forward.
     trouble: String,
     largest_id: i64,
@@ -234,8 +232,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             proven: false,
             permitted: false,
             forbidden: Vec::new(),
-            find_limit: TRIPLES,
-            find_most: TRIPLES,
+            finds: Finds::default(),
             trouble: "nothing yet".to_owned(),
             earlier,
             largest_id: earlier.largest_id,

@@ -240,7 +240,7 @@ impl Creation {
     /// A batch with the row in it was not executed. Charges nothing, like a lost one.
     pub fn on_batch_again(&mut self, cause: Cause, now: Instant, rng: &mut impl Rng) -> Step {
         self.attempts.count_free();
-        if cause != Cause::Throttled {
+        if !cause.is_limit() {
             self.lose_batch();
         }
         Step::Create(now + self.attempts.wait(rng))
@@ -355,7 +355,7 @@ impl Creation {
         let reason = match self.attempts.cause() {
             _ if self.unknown_codes >= 2 => Reason::Rejected,
             Some(Cause::Locked) => Reason::LockContention,
-            Some(Cause::Throttled) => Reason::Throttled,
+            Some(Cause::Throttled | Cause::Crowded) => Reason::Throttled,
             Some(Cause::NoAnswer) if !self.doubted => Reason::Unavailable,
             _ => Reason::OutcomeUnknown,
         };

@@ -49,6 +49,8 @@ pub enum Cause {
     Overload,
     /// The server's limit: slower calls help.
     Throttled,
+    /// The server's limit of calls at once (1642904): fewer at once help.
+    Crowded,
     /// The server's lock is held.
     Locked,
     /// An answer that says neither yes nor no: `data:null`, audit and transaction failures.
@@ -61,6 +63,11 @@ impl Cause {
     /// Whether there was no answer of substance: the server may be down, or was asked too much at once.
     pub const fn is_silence(self) -> bool {
         matches!(self, Self::NoAnswer | Self::Overload)
+    }
+
+    /// Whether a limit of the server was reached: nothing was done, and nothing is wrong with the row.
+    pub const fn is_limit(self) -> bool {
+        matches!(self, Self::Throttled | Self::Crowded)
     }
 }
 
@@ -96,6 +103,11 @@ pub enum Query {
 }
 
 impl Query {
+    /// Whether it got no answer of substance.
+    pub fn is_silence(self) -> bool {
+        self.cause().is_some_and(Cause::is_silence)
+    }
+
     /// Why it has to be asked again, if it has.
     pub const fn cause(self) -> Option<Cause> {
         match self {

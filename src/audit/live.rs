@@ -306,7 +306,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
         let cause = query.cause();
         let calls = &mut self.tally.borrow_mut().calls;
         calls.answered(now - sent_at);
-        calls.throttled += u64::from(cause == Some(Cause::Throttled));
+        calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
         self.pacer.borrow_mut().landed(Said::of(cause), reply.rate(), sent_at, now);
         (reply, query)
     }
@@ -316,7 +316,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
         self.evidence.borrow_mut().trouble = Told::of(reply).to_string();
         self.tally.borrow_mut().calls.retries += 1;
         let backoff = match query {
-            Query::Again(Cause::Throttled | Cause::Locked) => Backoff::BUSY,
+            Query::Again(Cause::Throttled | Cause::Crowded | Cause::Locked) => Backoff::BUSY,
             _ => Backoff::NO_ANSWER,
         };
         let wait = backoff.wait(*tries, &mut *self.rng.borrow_mut());

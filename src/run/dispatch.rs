@@ -131,7 +131,7 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn find(&mut self) -> (Call, Request) {
-        let slots = self.rows.take_looks(self.find_limit);
+        let slots = self.rows.take_looks(self.finds.size());
         let model = Arc::clone(self.rows.life(slots[0]).model());
         let any_of = slots.iter().flat_map(|&slot| self.rows.life(slot).patterns()).collect();
         self.tally.calls.sent(CallKind::Find);

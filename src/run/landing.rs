@@ -39,7 +39,7 @@ impl<C: Cmdb> Run<'_, C> {
             Call::Probe => {
                 let query = judge_query(&reply, self.proven);
                 self.slow_down(query.cause(), &reply, sent_at, now);
-                for (slot, charge) in self.outage.probe_landed(!is_silent(query), now) {
+                for (slot, charge) in self.outage.probe_landed(!query.is_silence(), now) {
                     self.rows.life_mut(slot).give_back(charge);
                 }
             }
@@ -91,7 +91,7 @@ impl<C: Cmdb> Run<'_, C> {
         };
         self.slow_down(cause, reply, sent_at, now);
         // One call is one row's worth of silence: three lost batches are an outage, one is not.
-        if let Some(Cause::NoAnswer | Cause::Overload) = cause {
+        if cause.is_some_and(Cause::is_silence) {
             self.unanswered(slots[0], 0, now);
             self.batches.shrink(slots.len());
         } else {
@@ -99,7 +99,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         if let Some(cause) = cause {
             self.tally.calls.retries += 1;
-            if cause != Cause::Throttled && self.batches.failed() {
+            if !cause.is_limit() && self.batches.failed() {
                 tracing::warn!("batches fail, and single rows do not: rows go singly");
                 self.batches.give_up();
             }
@@ -198,7 +198,7 @@ impl<C: Cmdb> Run<'_, C> {
     ) {
         self.slow_down(cause, reply, sent_at, now);
         match cause {
-            Some(Cause::NoAnswer | Cause::Overload) => self.unanswered(slot, charge, now),
+            Some(cause) if cause.is_silence() => self.unanswered(slot, charge, now),
             _ => self.answered_by_server(),
         }
         if cause.is_some() {
@@ -238,7 +238,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_find(&mut self, slots: Vec<usize>, reply: &Reply, sent_at: Instant, now: Instant) {
         let query = judge_query(reply, self.proven);
-        let silent = is_silent(query);
+        let silent = query.is_silence();
         let closed = !self.outage.is_on();
         self.outage.trial_landed(!silent, now);
         self.slow_down(query.cause(), reply, sent_at, now);
@@ -251,7 +251,7 @@ impl<C: Cmdb> Run<'_, C> {
         match query {
             Query::Answered if found.is_some() => {
                 self.proven = true;
-                self.find_limit = (self.find_limit * 2).min(self.find_most);
+                self.finds.grow();
                 if self.rows.writes.is_empty() {
                     self.answered_by_server();
                 }
@@ -262,8 +262,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.take_step(slots[0], step, now);
             }
             Query::Rejected => {
-                self.find_limit = (slots.len() / 2).max(1);
-                self.find_most = self.find_limit;
+                self.finds.cap(slots.len());
                 self.look_again(slots, now, now);
             }
             Query::Forbidden => self.stop_with(
@@ -284,7 +283,7 @@ impl<C: Cmdb> Run<'_, C> {
                     self.unanswered(slots[0], 0, now);
                 }
                 if silent {
-                    self.find_limit = (slots.len() / 2).max(1);
+                    self.finds.shrink(slots.len());
                 }
                 self.tally.calls.retries += 1;
                 let wait = Backoff::NO_ANSWER.wait(2, &mut self.rng);
@@ -331,7 +330,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.asking = false;
         let before = self.trouble.clone();
         let query = judge_query(reply, self.proven);
-        self.outage.trial_landed(!is_silent(query), now);
+        self.outage.trial_landed(!query.is_silence(), now);
         self.slow_down(query.cause(), reply, sent_at, now);
         match contact::hear(reply, &names, self.proven, self.target) {
             Heard::Models(models) => {
@@ -380,16 +379,11 @@ impl<C: Cmdb> Run<'_, C> {
         if cause.is_some() {
             self.trouble = Told::of(reply).to_string();
         }
-        self.tally.calls.throttled += u64::from(cause == Some(Cause::Throttled));
+        self.tally.calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
         self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
     }
 
     fn stop_for(&mut self, stop: Stop, reply: &Reply) {
         self.stop(contact::refused(stop, reply, self.target));
     }
-}
-
-/// Whether a question got no answer of substance.
-fn is_silent(query: Query) -> bool {
-    matches!(query, Query::Again(Cause::NoAnswer | Cause::Overload))
 }

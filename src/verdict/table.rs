@@ -7,7 +7,7 @@ use crate::wire::{Answer, code};
 
 /// The table of numbers: contract section 12, with design section 5's additions.
 pub(super) fn by_code(number: i64, message: &str, answer: &Answer, proven: bool) -> Verdict {
-    use Cause::{Locked, NoAnswer, Throttled, Unclear, UnknownCode};
+    use Cause::{Crowded, Locked, NoAnswer, Throttled, Unclear, UnknownCode};
     use Verdict::{Again, Failed, InDoubt, LookUp};
 
     if let Some(text) = known_text(number, message) {
@@ -41,6 +41,7 @@ pub(super) fn by_code(number: i64, message: &str, answer: &Answer, proven: bool)
         | code::GATEWAY_URI_TOO_LONG => Failed(Reason::Rejected),
 
         code::LOCKED | code::LOCKED_3_9 => Again(Locked),
+        code::GATEWAY_CONCURRENCY => Again(Crowded),
         code::TOO_MANY_REQUESTS | code::ESB_THROTTLED | 1_642_900..=1_642_999 => Again(Throttled),
         // Refused before anything was begun.
         code::AUTH_FAILED

@@ -274,6 +274,7 @@ fn in_words(verdict: &str) -> String {
         ("LookUp", _) => "looked up".to_owned(),
         ("InDoubt", _) => "looked up, then sent again".to_owned(),
         ("Again", "Throttled") => "sent again, slower".to_owned(),
+        ("Again", "Crowded") => "sent again, fewer at once".to_owned(),
         ("Again", _) => "sent again".to_owned(),
         ("Stop", _) => "the run stops".to_owned(),
         ("Failed", reason) => {
