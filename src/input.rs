@@ -177,11 +177,14 @@ impl Lines {
             None if is_jsonl(&mut text, named_jsonl, columns)? => Format::Jsonl,
             None => Format::Csv,
         };
-        let delimiter = match (format, options.delimiter) {
-            (Format::Jsonl, _) => return Ok(Self::Objects(Objects::open(text)?)),
-            (_, Some(delimiter)) => delimiter,
-            (Format::Tsv, None) => b'\t',
-            (Format::Csv, None) => csv::detect_delimiter(&first_line(&mut text)?, columns).0,
+        if format == Format::Jsonl {
+            return Ok(Self::Objects(Objects::open(text)?));
+        }
+        let separator = skip_separator_line(&mut text)?;
+        let delimiter = match options.delimiter.or(separator) {
+            Some(delimiter) => delimiter,
+            None if format == Format::Tsv => b'\t',
+            None => csv::detect_delimiter(&first_line(&mut text)?, columns).0,
         };
         let biz_id_needed = options.require_biz_id && options.default_biz_id.is_none();
         Table::open(text, delimiter, columns, biz_id_needed).map(Self::Table)
@@ -210,6 +213,18 @@ fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<boo
         return Ok(true);
     }
     Ok(named_jsonl && csv::detect_delimiter(&first_line(text)?, columns).1 == 0)
+}
+
+/// Steps over Excel's `sep=;`, which may stand above the header, and says what it says.
+fn skip_separator_line(text: &mut Text) -> Result<Option<u8>, InputError> {
+    let line = first_line(text)?;
+    let separator = match line.split_at_checked(4) {
+        Some((key, value)) if key.eq_ignore_ascii_case("sep=") => value.as_bytes(),
+        _ => return Ok(None),
+    };
+    let &[separator] = separator else { return Ok(None) };
+    text.consume(line.len());
+    Ok(Some(separator))
 }
 
 /// The first line that is not empty, left in its place.

@@ -22,7 +22,8 @@ pub struct OutputArgs {
     /// Where results go (.csv, .tsv, .jsonl), or `-` for stdout; `{date}` becomes today's date
     ///
     /// The results path is the run's identity: the same command with the same results goes on.
-    /// [default: beside the input, a.csv -> a.results.csv]
+    /// [default: beside the input, a.csv -> a.results.csv; of a rerun a.rerun-1.csv, of an undo
+    /// a.undo.csv, of a check a.check.csv]
     #[arg(short, long, value_name = "RESULTS")]
     pub output: Option<PathBuf>,
     /// Move what is at the results path aside and start anew
@@ -183,7 +184,7 @@ pub struct LogArgs {
     /// Say nothing when all went well, else one line
     #[arg(short, long)]
     pub quiet: bool,
-    /// Say more; twice for every call
+    /// Say what failed, call by call; twice for every call
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// Format of logs

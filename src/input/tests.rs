@@ -231,6 +231,12 @@ mod header {
             let rows = rows(bytes.replace('|', delimiter));
             assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)), "{delimiter:?}");
         }
+        for separator in [";", "\t", ":"] {
+            let bytes = format!("SEP={separator}\r\nobj_asst_id|inst_id|asst_inst_id\r\na|1|2\r\n");
+            let rows = rows(bytes.replace('|', separator));
+            assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)), "{separator:?}");
+            assert_eq!(rows[0].line, 3);
+        }
         let options = InputOptions { delimiter: Some(b':'), ..Default::default() };
         let rows = read_with("obj_asst_id:inst_id:asst_inst_id\na:1:2", &options).unwrap();
         assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)));

@@ -48,7 +48,12 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_create(&mut self, slot: usize, reply: &Reply, sent_at: Instant, now: Instant) {
         let verdict = judge(reply, self.proven);
-        tracing::debug!(?verdict, row = %self.rows.life(slot).association(), "create");
+        let association = self.rows.life(slot).association();
+        if let Verdict::Created(_) = verdict {
+            tracing::trace!(?verdict, row = %association, "create");
+        } else {
+            tracing::debug!(?verdict, row = %association, "create");
+        }
         let cause = match verdict {
             Verdict::InDoubt(cause) | Verdict::Again(cause) => Some(cause),
             _ => None,
@@ -84,7 +89,11 @@ impl<C: Cmdb> Run<'_, C> {
             self.rows.note_writing(slot, false);
         }
         let verdict = judge_batch(reply, self.proven);
-        tracing::debug!(?verdict, rows = slots.len(), "batch");
+        if verdict == Batch::Answered {
+            tracing::trace!(rows = slots.len(), "batch answered");
+        } else {
+            tracing::debug!(?verdict, rows = slots.len(), "batch");
+        }
         let cause = match verdict {
             Batch::InDoubt(cause) | Batch::Again(cause) => Some(cause),
             _ => None,
@@ -170,7 +179,12 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_delete(&mut self, slot: usize, reply: &Reply, sent_at: Instant, now: Instant) {
         let verdict = judge_delete(reply, self.proven);
-        tracing::debug!(?verdict, row = %self.rows.life(slot).association(), "delete");
+        let association = self.rows.life(slot).association();
+        if verdict == Deletion::Accepted {
+            tracing::trace!(row = %association, "deleted");
+        } else {
+            tracing::debug!(?verdict, row = %association, "delete");
+        }
         let cause = match verdict {
             Deletion::InDoubt(cause) | Deletion::Again(cause) => Some(cause),
             _ => None,
@@ -238,6 +252,11 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_find(&mut self, slots: Vec<usize>, reply: &Reply, sent_at: Instant, now: Instant) {
         let query = judge_query(reply, self.proven);
+        if query == Query::Answered {
+            tracing::trace!(rows = slots.len(), "look-up answered");
+        } else {
+            tracing::debug!(?query, rows = slots.len(), "look-up");
+        }
         let silent = query.is_silence();
         let closed = !self.outage.is_on();
         self.outage.trial_landed(!silent, now);

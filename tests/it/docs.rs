@@ -255,7 +255,7 @@ fn columns_and_keys_are_those_that_a_run_writes() {
 
     let manifest = "samples/associations.sandbox.results.csv.run.json";
     let mut manifest = keys(&fs::read(folder.path().join(manifest)).unwrap());
-    manifest.extend(["files", "parent"].map(str::to_owned));
+    manifest.extend(["files", "parent", "undone"].map(str::to_owned));
     assert_eq!(keys_of("## run.json", "key"), manifest);
 }
 
