@@ -14,7 +14,7 @@ use crate::association::{InstId, ModelAssociation};
 use crate::cmdb::Cmdb;
 use crate::exit::{Exit, Halt};
 use crate::models::Models;
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, brief_duration};
 use crate::pacer::{Pacer, Said};
 use crate::tally::{CallKind, Calls};
 use crate::target::Target;
@@ -45,13 +45,22 @@ pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) ->
         Query::Answered => models_of(reply).map_or(Heard::Nothing, Heard::Models),
         Query::Again(_) => Heard::Nothing,
         Query::Stop(Stop::ApiForbidden) | Query::Forbidden | Query::Rejected => {
+            let told = Told::of(reply);
+            if told.code.is_none() {
+                return Heard::Stop(Halt {
+                    exit: Exit::Target,
+                    message: format!(
+                        "the first question was refused, and not by a CMDB ({told}): something on the way \
+                         does not let it through; check --endpoint, --entrance and --proxy"
+                    ),
+                });
+            }
             let name = names.first().map_or("ASST", |name| name);
             Heard::Stop(Halt {
                 exit: Exit::Target,
                 message: format!(
-                    "this app may not ask what {name:?} is ({}): give it with \
-                     --model {name}=SOURCE_MODEL,TARGET_MODEL,MAPPING",
-                    Told::of(reply)
+                    "this app may not ask what {name:?} is ({told}): give it with \
+                     --model {name}=SOURCE_MODEL,TARGET_MODEL,MAPPING"
                 ),
             })
         }
@@ -86,7 +95,10 @@ pub fn never_answered(target: &Target, wait: Duration, trouble: &str) -> Halt {
 
 /// Waits for a call, but no longer than that; then it is lost.
 pub async fn within(limit: Duration, call: impl Future<Output = Reply>) -> Reply {
-    let lost = || Reply::Lost(format!("no answer within {}", humantime::format_duration(limit)));
+    // What is left of a deadline is told as the time that it was.
+    let shown =
+        if limit < Duration::from_secs(1) { limit } else { limit + Duration::from_millis(500) };
+    let lost = || Reply::Lost(format!("no answer within {}", brief_duration(shown)));
     // Pinned here, so that a call's large state is not moved once more.
     timeout(limit, pin!(call)).await.unwrap_or_else(|_| lost())
 }
@@ -232,9 +244,13 @@ impl<'a, C: Cmdb> Contact<'a, C> {
     }
 
     async fn wait_to_ask_again(&mut self, reply: &Reply) -> Result<(), Halt> {
-        self.evidence.trouble = Told::of(reply).to_string();
         self.calls.retries += 1;
-        tracing::info!("no answer to the first question: {}", self.evidence.trouble);
+        // Asked every second for minutes, and told when it changes.
+        let trouble = Told::of(reply).to_string();
+        if trouble != self.evidence.trouble {
+            tracing::info!("no answer to the first question: {trouble}");
+        }
+        self.evidence.trouble = trouble;
         self.sleep_until(Instant::now() + ASK_AGAIN).await
     }
 

