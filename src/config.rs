@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use jiff::civil::Date;
 
 use crate::association::{Column, InstId};
-use crate::cli::layers::{Layer, LayerError, Layered, Source, Typed};
+use crate::cli::layers::{Layer, LayerError, Layered, Source, TYPED_ONLY, Typed, variable};
 use crate::cli::{
     BatchArgs, BusinessArgs, CallArgs, Command, DisplayArgs, InputArgs, OutputArgs, ParentArgs,
     SettleArgs, TargetArgs,
@@ -302,7 +302,7 @@ pub fn resolve(
     let Some(parts) = Parts::of(&layered.command) else {
         return Ok(Resolved::Plain(Box::new(layered.command)));
     };
-    let mut warnings = Vec::new();
+    let mut warnings = without_effect(environment);
     let connection = if !parts.calls_out {
         None
     } else if sandbox {
@@ -349,6 +349,12 @@ pub fn resolve(
         inherited: layered.inherited,
         warnings,
     })))
+}
+
+/// Variables of flags that have to be typed: who sets one believes that it is heeded.
+fn without_effect(environment: &Environment<'_>) -> Vec<String> {
+    let set = TYPED_ONLY.into_iter().filter(|flag| environment.get(&variable(flag)).is_some());
+    set.map(|flag| format!("{} has no effect: --{flag} has to be typed", variable(flag))).collect()
 }
 
 /// Puts the layers beneath the command line, and says whether it is for a sandbox.

@@ -133,13 +133,16 @@ impl Summary<'_> {
     }
 
     /// How it ended, for people.
-    const fn ending(&self) -> &'static str {
+    fn ending(&self) -> &'static str {
+        let empty = self.tally.rows() == 0;
         match (self.kind, self.exit) {
             (Kind::Check, Exit::Ok) if self.is_of_contact() => "the contact works",
             (Kind::Check, Exit::Ok) => "nothing was found amiss, and nothing was created",
             (Kind::Check, Exit::SomeFailed) => "some rows would fail; nothing was created",
             (Kind::Check, Exit::AllRetryable) => "some rows could not be checked; try again",
+            (Kind::Undo, Exit::Ok) if empty => "finished, there was nothing to delete",
             (Kind::Undo, Exit::Ok) => "finished, every row is gone",
+            (_, Exit::Ok) if empty => "finished, but the input has no rows",
             (_, Exit::Ok) => "finished, every row is there",
             (_, Exit::Bug) => "stopped by an error of its own; please report it",
             (_, Exit::Usage) => "not started",

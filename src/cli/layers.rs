@@ -30,9 +30,11 @@ pub enum Source {
     Parent,
 }
 
-/// Flags whose values stand outside the layers: what must be decided each time, and what says where
-/// the layers are.
-const FLAGS_ONLY: &[&str] = &["sandbox", "fresh", "yes", "allow-other-target", "help", "version"];
+/// Flags that must be typed each time.
+pub const TYPED_ONLY: [&str; 4] = ["sandbox", "fresh", "yes", "allow-other-target"];
+
+/// Flags that decide nothing about a run.
+const ABOUT_ITSELF: [&str; 2] = ["help", "version"];
 
 /// Flags that say where a profile is, and so can't stand in one.
 const NOT_IN_PROFILES: &[&str] = &["config", "profile"];
@@ -261,9 +263,11 @@ pub fn variable(flag: &str) -> String {
 }
 
 fn layerable(command: &clap::Command) -> impl Iterator<Item = &Arg> {
-    command
-        .get_arguments()
-        .filter(|arg| arg.get_long().is_some_and(|flag| !FLAGS_ONLY.contains(&flag)))
+    command.get_arguments().filter(|arg| {
+        let stands_outside =
+            |flag: &str| TYPED_ONLY.contains(&flag) || ABOUT_ITSELF.contains(&flag);
+        arg.get_long().is_some_and(|flag| !stands_outside(flag))
+    })
 }
 
 /// The flags that some values stand for: `--flag=value` each, or the bare flag where it is a switch.
@@ -363,7 +367,14 @@ mod tests {
     #[test]
     fn every_flag_and_default_stands_together() {
         Cli::command().debug_assert();
-        for name in FLAGS_ONLY.iter().chain(INHERITED).chain(MEANING).chain(IDENTITY).chain(URLS) {
+        for name in TYPED_ONLY
+            .iter()
+            .chain(&ABOUT_ITSELF)
+            .chain(INHERITED)
+            .chain(MEANING)
+            .chain(IDENTITY)
+            .chain(URLS)
+        {
             let known = |command: &clap::Command| {
                 (command.get_arguments()).any(|arg| arg.get_long() == Some(name))
             };

@@ -214,7 +214,7 @@ def compare(target, folder, latency, rows, rounds):
     if latency:
         ideal = CONCURRENCY / (latency / 1000)
         share = results["bkassoc"]["run_per_s"] / ideal
-        print(f"bkassoc: {share:.3f} of concurrency / latency (the stub's timer rounds up)")
+        print(f"bkassoc: {share:.3f} of concurrency / latency")
 
 
 def main():

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
@@ -32,7 +34,7 @@ async fn serve(mut stream: TcpStream, latency: Duration) {
     loop {
         let Some(request) = read(&mut stream, &mut buffer).await else { return };
         if !latency.is_zero() {
-            tokio::time::sleep(latency).await;
+            wait_until(Instant::now() + latency).await;
         }
         let body = answer(&request);
         let head = format!(
@@ -42,6 +44,14 @@ async fn serve(mut stream: TcpStream, latency: Duration) {
         if stream.write_all((head + &body).as_bytes()).await.is_err() {
             return;
         }
+    }
+}
+
+/// The timer rounds up to the next millisecond: the last of the wait is spent in turns of the loop.
+async fn wait_until(due: Instant) {
+    sleep_until(due - Duration::from_millis(2)).await;
+    while Instant::now() < due {
+        yield_now().await;
     }
 }
 

@@ -227,3 +227,12 @@ fn among_json_logs_every_line_is_json() {
     }
     assert!(done.stderr.contains("to sandbox"), "{}", done.stderr);
 }
+
+#[test]
+fn a_variable_for_what_must_be_typed_is_told_to_have_no_effect() {
+    let server = Server::esb();
+    let work = folder(true);
+    let done = work.bkassoc("import in.csv").env("BKASSOC_SANDBOX", "true").to(&server).ends(3);
+    assert!(done.stderr.contains("BKASSOC_SANDBOX has no effect"), "{}", done.stderr);
+    assert!(server.all_calls() > 0);
+}
