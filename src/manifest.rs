@@ -193,6 +193,19 @@ impl Manifest {
         known.map(Some).map_err(|what| ManifestError::Foreign { path, what })
     }
 
+    /// The run whose rows this one, a rerun that wrote `results`, settled again: where its results are,
+    /// and its manifest. None where that is not to be found, or is another run's by now.
+    pub fn settled_again(&self, results: &Path) -> Option<(PathBuf, Self)> {
+        let parent = self.head.parent.as_ref().filter(|_| self.head.work == Work::Rerun)?;
+        let named = PathBuf::from(&parent.results);
+        let beside = results.with_file_name(named.file_name().unwrap_or_default());
+        let is_it = |found: &Self| parent.started_at.as_ref() == Some(&found.head.started_at);
+        [named, beside].into_iter().find_map(|path| {
+            let found = Self::read(&path).ok().flatten().filter(is_it)?;
+            Some((path, found))
+        })
+    }
+
     /// The file's text.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("a manifest is plain data");

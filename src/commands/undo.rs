@@ -140,8 +140,13 @@ impl Made {
         match self {
             Self::Finished(None) => {}
             Self::Finished(Some(manifest)) => {
-                let manifest = Manifest { undone: undone.cloned(), ..Manifest::clone(manifest) };
-                results::write_whole(&manifest::path_for(results), &manifest.to_json())?;
+                // A rerun's results hold what the runs before it created.
+                let mut run = Some((results.to_owned(), Manifest::clone(manifest)));
+                while let Some((path, manifest)) = run {
+                    run = manifest.settled_again(&path);
+                    let manifest = Manifest { undone: undone.cloned(), ..manifest };
+                    results::write_whole(&manifest::path_for(&path), &manifest.to_json())?;
+                }
             }
             Self::Unfinished(head, _) => {
                 let mut opened = open_journal(results, head)?;

@@ -227,17 +227,10 @@ fn temporary(error: &std::io::Error) -> Failure {
 fn lineage(manifest: &Manifest, results: &Path) -> Vec<Manifest> {
     let mut lineage = vec![manifest.clone()];
     let mut results = results.to_owned();
-    while let Some(last) = lineage.last()
-        && last.head.work == Work::Rerun
-        && let Some(parent) = &last.head.parent
+    while let Some((path, manifest)) = lineage.last().and_then(|last| last.settled_again(&results))
     {
-        let named = PathBuf::from(&parent.results);
-        let beside = results.with_file_name(named.file_name().unwrap_or_default());
-        let is_it = |found: &Manifest| parent.started_at.as_ref() == Some(&found.head.started_at);
-        let read = |path: &Path| Manifest::read(path).ok().flatten().filter(is_it);
-        let Some(found) = read(&named).or_else(|| read(&beside)) else { break };
-        lineage.push(found);
-        results = named;
+        lineage.push(manifest);
+        results = path;
     }
     lineage
 }

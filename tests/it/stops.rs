@@ -325,6 +325,18 @@ fn a_run_that_was_undone_never_passes_for_one_whose_rows_are_there() {
 }
 
 #[test]
+fn what_undoes_a_rerun_undoes_the_run_before_it() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of([format!("{NN},11,21,1"), format!("{NN},99999,21,1")]));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(3);
+    work.bkassoc("undo in.rerun-1.csv --yes").to(&server).ends(0);
+    let again = work.bkassoc("import in.csv").to(&server).ends(2);
+    assert!(again.stderr.contains("undone by in.rerun-1.undo.csv"), "{}", again.stderr);
+}
+
+#[test]
 fn an_undo_that_never_came_to_a_delete_leaves_the_run_as_it_was() {
     let server = Server::esb();
     let work = Workdir::new();
