@@ -209,8 +209,12 @@ impl Lines {
 /// that nor a header of ours, the source's name decides.
 fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<bool, InputError> {
     let first = text.find(|byte| !byte.is_ascii_whitespace())?;
-    if first.is_some_and(|at| text.pending()[at] == b'{') {
-        return Ok(true);
+    match first.map(|at| text.pending()[at]) {
+        Some(b'{') => return Ok(true),
+        Some(b'[') if named_jsonl => {
+            return Err(InputError::JsonArray { file: text.file().to_owned() });
+        }
+        _ => {}
     }
     Ok(named_jsonl && csv::detect_delimiter(&first_line(text)?, columns).1 == 0)
 }

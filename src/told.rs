@@ -31,7 +31,7 @@ impl Told {
             Some(envelope) if envelope.code().is_some() || !envelope.message().is_empty() => {
                 (envelope.code(), envelope.message().to_owned())
             }
-            _ => (None, format!("HTTP {} {}", answer.status, answer.excerpt)),
+            _ => (None, format!("HTTP {} {}", answer.status, answer.excerpt).trim_end().to_owned()),
         };
         Self { code, message, request_id: answer.request_id.clone() }
     }

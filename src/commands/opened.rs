@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{Failure, now};
+use crate::exit::Exit;
 use crate::journal::disk::{self, Disk};
 use crate::journal::replay::{self, Replay};
 use crate::journal::{self, Holder, Journal, JournalError};
@@ -57,7 +58,17 @@ impl Opened {
 pub(super) fn open_journal(results: &Path, head: &Head) -> Result<Opened, Failure> {
     let path = journal::path_for(results);
     let unwritable = |error| JournalError::Unwritable { path: path.clone(), error };
-    let Some(file) = disk::open_locked(&path).map_err(unwritable)? else {
+    // Nothing was begun: that the run stops and goes on is not what has to be told.
+    let no_place = |error| {
+        let folder = disk::folder_of(&path).display();
+        let message = format!(
+            "{}: {error}: results and their journal are written to {folder}, which has to be there and \
+             to be writable",
+            results.display()
+        );
+        Failure::new(Exit::Unwritable, message)
+    };
+    let Some(file) = disk::open_locked(&path).map_err(no_place)? else {
         return Err(held(&path).into());
     };
     let mut tally = Tally::default();

@@ -67,6 +67,14 @@ pub enum InputError {
         /// Where.
         file: String,
     },
+    /// JSON, but not one object a line.
+    #[error(
+        "{file}: is one JSON array; rows are one object a line, as `jq -c '.[]' {file}` writes them"
+    )]
+    JsonArray {
+        /// Where.
+        file: String,
+    },
     /// `-` is among the inputs twice.
     #[error("standard input (-) can be read only once")]
     StdinTwice,
@@ -135,6 +143,7 @@ impl InputError {
             | Self::UnknownMapped { .. }
             | Self::MapTwice { .. }
             | Self::Results { .. }
+            | Self::JsonArray { .. }
             | Self::StdinTwice => true,
             Self::Folder { .. }
             | Self::Unreadable { .. }

@@ -4,8 +4,8 @@
     tests/bench/run.py [--rows N] [--rounds N] [--latency MS ...]
     tests/bench/run.py --growth [ROWS ...]
 
-Builds the release binary and the stub, then, round by round and one after the other: bkassoc, wrk
-and oha where they are installed, and a Python loop in the way of the BlueKing SDK (64 threads,
+Builds the release binary and the stub, then, round by round and one after the other: bkassoc, a loop
+that does nothing but call with reqwest, wrk and oha where they are installed, and a Python loop in the way of the BlueKing SDK (64 threads,
 `requests` with a new connection a call; on `http.client`, which costs less, where `requests` is not
 installed). The stub has one core, the client the other. Prints the median of the rounds.
 
@@ -94,6 +94,14 @@ def bkassoc(binary, rows, folder, *flags):
         "MiB": memory,
         "connections": connections() - before - 1,
     }
+
+
+def bare(binary, rows):
+    before = connections()
+    words = [str(binary), str(PORT), str(rows), str(CONCURRENCY)]
+    wall, cpu, memory, _ = measured(pinned(1, words))
+    return {"us": cpu / rows * 1e6, "per_s": rows / wall, "MiB": memory,
+            "connections": connections() - before - 1}
 
 
 def wrk(rows, folder):
@@ -199,6 +207,7 @@ def compare(target, folder, latency, rows, rounds):
         "bkassoc": lambda: bkassoc(binary, rows, folder),
         "bkassoc --batch 200": lambda: bkassoc(binary, rows, folder, "--batch", "200"),
     }
+    clients["reqwest, and nothing else"] = lambda: bare(target / "examples" / "bare", rows)
     if shutil.which("wrk"):
         clients["wrk"] = lambda: wrk(rows, folder)
     if shutil.which("oha"):

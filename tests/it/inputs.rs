@@ -212,3 +212,14 @@ fn a_quote_that_is_never_closed_ends_it_with_7_instead_of_filling_memory() {
     work.bkassoc("import in.csv").to(&server).ends(7).saying(&["line 2", "quote"]);
     assert_eq!(server.calls(bkassoc::sandbox::Endpoint::Create), 0);
 }
+
+#[test]
+fn a_json_array_is_refused_once_with_how_to_mend_it() {
+    let work = Workdir::new();
+    for array in ["[{\"bk_inst_id\":1}]", "\n [\n  {\n"] {
+        work.write("in.json", array);
+        let done = work.bkassoc("import in.json --sandbox").ends(2);
+        assert!(done.stderr.contains("jq -c '.[]' in.json"), "{}", done.stderr);
+        assert_eq!(work.names(), ["in.json"]);
+    }
+}

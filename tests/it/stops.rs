@@ -156,7 +156,7 @@ fn a_folder_that_is_not_there_ends_it_with_11_before_anything_is_sent() {
     let work = Workdir::new();
     work.write("in.csv", links(5));
     let command = || work.bkassoc("import in.csv -o new/out.csv").to(&server);
-    command().ends(11).saying(&["new/out.csv"]);
+    command().ends(11).saying(&["new/out.csv", "new, which has to be there"]);
     assert_eq!(server.all_calls(), 0);
     fs::create_dir(work.path("new")).unwrap();
     command().ends(0);
