@@ -30,22 +30,15 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     let Command::Undo(args) = &config.command else {
         return Err(Failure::usage("this is no undo"));
     };
-    if made.head().is_none() && !args.parent.allow_other_target {
-        return Err(Failure::usage(format!(
-            "there is no {}: nothing says of which CMDB these ids are. Give --allow-other-target to delete \
-             them at the one that you name",
-            manifest::path_for(&args.results).display()
-        )));
-    }
+    made.refuse_ids_of_nowhere(args)?;
     let choice = args.include_recovered.then(|| (INCLUDE_RECOVERED, "true".to_owned()));
-    let path = made.path(&args.results);
     let road = Road {
         config: &config,
         typed,
         screen,
         work: Work::Undo,
         kind: Kind::Undo,
-        sources: vec![Source::Path(path.clone())],
+        sources: vec![Source::Path(made.path(&args.results))],
         files: made.files(&args.results)?,
         choice: choice.into_iter().collect(),
         parent: Some(Parent {
@@ -54,21 +47,34 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         }),
     };
     announce(&config, screen);
-    if begins(&config.results)? {
-        if let Made::Unfinished(head, _) = &made
-            && let Some(exit) = road.settle_doubts(&args.results, rows_of(head)?)?
-        {
-            return Ok(exit);
-        }
-        let count = count(&path, args.include_recovered)?;
-        if count > 0 && !config.results.yes {
-            let question = format!("delete {} associations at {}?", grouped(count), road.target());
-            if !ask(screen, &question)? {
-                return Err(Failure::usage("nothing was deleted"));
-            }
+    if begins(&config.results)?
+        && let Some(exit) = prepare(&made, &road, args)?
+    {
+        return Ok(exit);
+    }
+    delete(&made, &road, args)
+}
+
+/// Settles what the run left in doubt, and asks. Some exit: it could not be settled.
+fn prepare(made: &Made, road: &Road<'_>, args: &Args) -> Result<Option<Exit>, Failure> {
+    if let Made::Unfinished(head, _) = made
+        && let Some(exit) = road.settle_doubts(&args.results, rows_of(head)?)?
+    {
+        return Ok(Some(exit));
+    }
+    let count = count(&made.path(&args.results), args.include_recovered)?;
+    if count > 0 && !road.config.results.yes {
+        let question = format!("delete {} associations at {}?", grouped(count), road.target());
+        if !ask(road.screen, &question)? {
+            return Err(Failure::usage("nothing was deleted"));
         }
     }
-    let output = &config.results.output;
+    Ok(None)
+}
+
+/// Deletes, once the run knows of it.
+fn delete(made: &Made, road: &Road<'_>, args: &Args) -> Result<Exit, Failure> {
+    let output = &road.config.results.output;
     let by = match output {
         Output::File(path) => path.display().to_string(),
         Output::Stdout | Output::Nowhere => "-".to_owned(),
@@ -77,6 +83,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         if made.undone().is_none_or(|undone| undone.by != by) {
             made.note(&args.results, Some(&Undone { by, at: now() }))?;
         }
+        let path = made.path(&args.results);
         Ok(Rows::to_undo(&path, &road.files, args.include_recovered)?)
     });
     if let Output::File(output) = output
@@ -117,6 +124,18 @@ impl Made {
             return Err(undo());
         }
         Ok(Self::Unfinished(Box::new(head), replay.undone))
+    }
+
+    /// Without a manifest nothing says of which CMDB the ids are.
+    fn refuse_ids_of_nowhere(&self, args: &Args) -> Result<(), Failure> {
+        if self.head().is_some() || args.parent.allow_other_target {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "there is no {}: nothing says of which CMDB these ids are. Give --allow-other-target to delete \
+             them at the one that you name",
+            manifest::path_for(&args.results).display()
+        )))
     }
 
     fn head(&self) -> Option<&Head> {
