@@ -166,6 +166,18 @@ impl Feed {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), ..Shared::default() }) }
     }
 
+    /// The same, of an input that ends only when the second is called.
+    #[cfg(test)]
+    pub fn open(rows: impl IntoIterator<Item = Planned>) -> (Self, impl FnOnce()) {
+        let feed = Self::of(rows);
+        let shared = Arc::clone(&feed.shared);
+        let end = shared.lock().end.take();
+        (feed, move || {
+            shared.lock().end = end;
+            shared.news.notify_one();
+        })
+    }
+
     /// Takes up to `most` rows that are there.
     pub fn take(&self, most: usize) -> Vec<Planned> {
         let mut state = self.shared.lock();

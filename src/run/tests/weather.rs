@@ -268,3 +268,19 @@ async fn after_an_outage_of_everything_rows_travel_together_again() {
     let after = sky.calls_between(61, 3_600);
     assert!(after < 2_000, "{after} calls after the outage");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_input_is_no_outage_for_a_row_that_waits_for_its_last_look() {
+    let mut world = World::new(plain(2), Faults::none(), 1);
+    // The first row's every try is lost on its way.
+    let sky = Sky::over(&world.sandbox, |_, request: &Request| match request {
+        Request::Create(link) if link.association.inst_id.get() == 1 => Weather::Hangs,
+        _ => Weather::Fine,
+    });
+    world.options.max_outage = Duration::from_mins(10);
+    world.open_for = Some(Duration::from_hours(2));
+    let finish = world.process_on(&sky).await.unwrap();
+    assert_eq!(finish.halt, None);
+    let counts = world.check().unwrap();
+    assert_eq!((counts[&Status::Created], counts[&Status::Failed]), (1, 1));
+}

@@ -160,6 +160,8 @@ pub(super) struct World {
     pub(super) target: Target,
     /// When a person stops the process in order.
     pub(super) stop_after: Option<Duration>,
+    /// When the input ends; else with its last row.
+    pub(super) open_for: Option<Duration>,
 }
 
 impl World {
@@ -183,6 +185,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             options,
             stop_after: None,
+            open_for: None,
             target: Target {
                 entrance: crate::target::Entrance::Esb,
                 endpoint: Target::SANDBOX.to_owned(),
@@ -245,8 +248,12 @@ impl World {
             each: &mut |_| Ok(()),
         };
         let mut tally = Tally::default();
-        let feed = Feed::of(rows);
+        let (feed, end) = Feed::open(rows);
         let stop = async {
+            if let Some(time) = self.open_for {
+                tokio::time::sleep(time).await;
+            }
+            end();
             match self.stop_after {
                 Some(time) => tokio::time::sleep(time).await,
                 None => std::future::pending().await,
