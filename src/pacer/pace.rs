@@ -33,6 +33,8 @@ const MORE_MARGIN: f64 = 0.0125;
 const LARGEST_MARGIN: f64 = 0.2;
 /// How much of the margin is left by what shows that it was enough.
 const LESS_MARGIN: f64 = 0.9;
+/// What is left of an N that was learnt over a long way and refused soon.
+const LESS_CALLS: f64 = 0.95;
 /// How often a learnt N is put to the test: a limit that was raised is to be used within 30 s.
 const PROBE_EVERY: Duration = Duration::from_secs(24);
 /// How much faster than in cruise calls go where they are counted, at most. With long ways it is less,
@@ -262,7 +264,7 @@ impl Pace {
     }
 
     /// What a refusal teaches, once the pause that it led to is over.
-    pub(super) fn learn(&mut self, lesson: Lesson, now: Instant) {
+    pub(super) fn learn(&mut self, lesson: Lesson, way: Way, now: Instant) {
         let Lesson { took, .. } = lesson;
         let let_through = f64::from(lesson.let_through).max(1.0);
         self.phase = match self.phase {
@@ -276,7 +278,14 @@ impl Pace {
                 self.boundary = Some(lesson.sent_at);
                 self.phase
             }
-            Phase::Cruise { .. } => self.verify(),
+            Phase::Cruise { .. } => {
+                // Over a long way no count is part of one window, and none is right: a little less each
+                // time comes to what is.
+                if way.latency > WINDOW.as_secs_f64() * (1.0 - CLEAN) {
+                    self.calls *= LESS_CALLS;
+                }
+                self.verify()
+            }
             Phase::Measure { .. } if !is_clean(took) => {
                 self.calls = self.calls.min(let_through);
                 self.verify()

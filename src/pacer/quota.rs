@@ -169,7 +169,7 @@ impl Quota {
         self.told.full_until = None;
         self.count = Count::new(now);
         match (self.lesson.take(), &mut self.pace) {
-            (Some(lesson), Some(pace)) => pace.learn(lesson, now),
+            (Some(lesson), Some(pace)) => pace.learn(lesson, self.way, now),
             (Some(lesson), None) if lesson.let_through < HANDFUL && !self.forgave => {
                 self.forgave = true;
             }
