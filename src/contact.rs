@@ -128,6 +128,16 @@ impl Evidence {
         self.proven |= query == Query::Answered;
         query
     }
+
+    /// Keeps what came instead of the answer to the first question. It is asked every second for
+    /// minutes, and told when it changes.
+    pub fn got_no_models(&mut self, reply: &Reply) {
+        let trouble = Told::of(reply).to_string();
+        if trouble != self.trouble {
+            tracing::info!("no answer to the first question: {trouble}");
+        }
+        self.trouble = trouble;
+    }
 }
 
 /// Asks one question after the other, as patiently as a run asks its first.
@@ -245,12 +255,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
 
     async fn wait_to_ask_again(&mut self, reply: &Reply) -> Result<(), Halt> {
         self.calls.retries += 1;
-        // Asked every second for minutes, and told when it changes.
-        let trouble = Told::of(reply).to_string();
-        if trouble != self.evidence.trouble {
-            tracing::info!("no answer to the first question: {trouble}");
-        }
-        self.evidence.trouble = trouble;
+        self.evidence.got_no_models(reply);
         self.sleep_until(Instant::now() + ASK_AGAIN).await
     }
 

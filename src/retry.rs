@@ -81,8 +81,8 @@ impl Attempts {
         self.free += 1;
     }
 
-    /// A call failed. Gives what it is charged for that: nothing where the server was busy.
-    pub fn charge(&mut self, cause: Cause) -> u32 {
+    /// A call failed. Charges nothing where the server was busy.
+    pub fn charge(&mut self, cause: Cause) {
         self.cause = Some(cause);
         let free = match cause {
             Cause::Throttled | Cause::Crowded => true,
@@ -92,10 +92,8 @@ impl Attempts {
             }
             Cause::NoAnswer | Cause::Locked | Cause::Unclear | Cause::UnknownCode => false,
         };
-        let charge = u32::from(!free);
-        self.charged += charge;
-        self.free += u32::from(free);
-        charge
+        let count = if free { &mut self.free } else { &mut self.charged };
+        *count += 1;
     }
 
     /// Takes back what an outage cost.

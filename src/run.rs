@@ -25,7 +25,7 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cmdb::Cmdb;
-use crate::contact;
+use crate::contact::{self, Evidence};
 use crate::exit::Exit;
 pub use crate::exit::Halt;
 use crate::feed::{Ended, Feed};
@@ -170,15 +170,12 @@ struct Run<'a, C> {
     waits: bool,
     /// The last time that a row came closer to its end, or that the wait began.
     progress: Instant,
-    /// Any answer ever; a successful answer ever; a create that permission allowed ever.
-    answered: bool,
-    proven: bool,
+    evidence: Evidence,
+    /// A create that permission allowed ever.
     permitted: bool,
     /// Rows refused for lack of permission while nothing proves that it is theirs alone.
     forbidden: Vec<(usize, Outcome)>,
     finds: Finds,
-    /// What the last call said that brought nothing forward.
-    trouble: String,
     largest_id: i64,
     failed: u64,
     settled: u64,
@@ -228,12 +225,10 @@ impl<'a, C: Cmdb> Run<'a, C> {
             started,
             waits: false,
             progress: started,
-            answered: false,
-            proven: false,
+            evidence: Evidence::default(),
             permitted: false,
             forbidden: Vec::new(),
             finds: Finds::default(),
-            trouble: "nothing yet".to_owned(),
             earlier,
             largest_id: earlier.largest_id,
             failed: 0,

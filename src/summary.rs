@@ -18,6 +18,7 @@ use crate::tally::{CallKind, Hold, ReasonTally, Tally};
 use crate::target::Target;
 
 pub use checked::{Checked, Forecast, Scope};
+pub use json::json_line;
 pub use next::{next_step, shell_quoted};
 
 /// How many characters of a server's message a summary shows.

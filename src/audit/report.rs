@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Findings, Spot, line_of};
 use crate::exit::Exit;
-use crate::summary::grouped;
+use crate::summary::{grouped, json_line};
 use crate::tally::{CallKind, Calls};
 
 /// What the results were held against.
@@ -195,9 +195,7 @@ impl Report<'_> {
             exit: self.exit.code(),
             error: self.error,
         };
-        let mut line = serde_json::to_string(&json).unwrap_or_default();
-        line.push('\n');
-        line
+        json_line(&json)
     }
 }
 

@@ -30,12 +30,12 @@ use crate::target::Target;
 
 /// Runs it.
 pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
-    let to_stdout = args.output == Path::new("-");
-    let format = if to_stdout { Some(Format::Csv) } else { Format::of_name(&args.output) };
+    let format =
+        if is_stdout(&args.output) { Some(Format::Csv) } else { Format::of_name(&args.output) };
     let format = format.ok_or_else(|| {
         Failure::usage(format!("{}: results end with .csv, .tsv or .jsonl", args.output.display()))
     })?;
-    if !to_stdout {
+    if !is_stdout(&args.output) {
         refuse_to_replace(&args.output)?;
     }
     match site::look(&args.results)? {
@@ -46,6 +46,10 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
         }
         Site::Free | Site::Stranger => Err(nothing_there(&args.results)),
     }
+}
+
+fn is_stdout(output: &Path) -> bool {
+    output == Path::new("-")
 }
 
 /// What is written here may take the place of what was written here before, and of nothing else.
@@ -77,7 +81,7 @@ fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Fail
     let Some(head) = replay.head.clone() else {
         return Err(nothing_there(&args.results));
     };
-    if args.output != Path::new("-") {
+    if !is_stdout(&args.output) {
         let inputs: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
         refuse_own_input(&args.output, &inputs)
             .map_err(|error| Failure::usage(error.to_string()))?;
@@ -103,7 +107,7 @@ fn write(
     files: &[String],
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
 ) -> Result<Exit, Failure> {
-    if args.output == Path::new("-") {
+    if is_stdout(&args.output) {
         let stdout = std::io::stdout().lock();
         let _ = results::write_to(stdout, &args.output, format, files, records, |_| {})?;
     } else {

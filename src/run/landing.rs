@@ -25,7 +25,7 @@ impl<C: Cmdb> Run<'_, C> {
     pub(super) fn land(&mut self, landed: Landed) {
         let Landed { call, reply, sent_at } = landed;
         let now = Instant::now();
-        self.answered |= matches!(reply, Reply::Answered(_));
+        self.evidence.answered |= matches!(reply, Reply::Answered(_));
         self.tally.calls.answered(now - sent_at);
         if let Call::Create(slot) | Call::Delete(slot) = call {
             self.rows.note_writing(slot, false);
@@ -37,7 +37,7 @@ impl<C: Cmdb> Run<'_, C> {
             Call::Find(slots) => self.land_find(slots, &reply, sent_at, now),
             Call::Models(names) => self.land_models(names, &reply, sent_at, now),
             Call::Probe => {
-                let query = judge_query(&reply, self.proven);
+                let query = judge_query(&reply, self.evidence.proven);
                 self.slow_down(query.cause(), &reply, sent_at, now);
                 for (slot, charge) in self.outage.probe_landed(!query.is_silence(), now) {
                     self.rows.life_mut(slot).give_back(charge);
@@ -47,7 +47,7 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn land_create(&mut self, slot: usize, reply: &Reply, sent_at: Instant, now: Instant) {
-        let verdict = judge(reply, self.proven);
+        let verdict = judge(reply, self.evidence.proven);
         let association = self.rows.life(slot).association();
         if let Verdict::Created(_) = verdict {
             tracing::trace!(?verdict, row = %association, "create");
@@ -63,7 +63,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
         if let Verdict::Created(id) = verdict {
             self.largest_id = self.largest_id.max(id);
-            self.proven = true;
+            self.evidence.proven = true;
         }
         if cause.is_none() {
             self.batches.single_answered();
@@ -88,7 +88,7 @@ impl<C: Cmdb> Run<'_, C> {
         for &slot in slots {
             self.rows.note_writing(slot, false);
         }
-        let verdict = judge_batch(reply, self.proven);
+        let verdict = judge_batch(reply, self.evidence.proven);
         if verdict == Batch::Answered {
             tracing::trace!(rows = slots.len(), "batch answered");
         } else {
@@ -116,7 +116,7 @@ impl<C: Cmdb> Run<'_, C> {
         match (verdict, reply) {
             (Batch::Answered, Reply::Answered(answer)) => {
                 let items = answer.envelope.as_ref().and_then(Envelope::batch).unwrap_or_default();
-                self.proven = true;
+                self.evidence.proven = true;
                 self.batches.grow();
                 self.land_items(slots, &items, reply, now);
             }
@@ -178,7 +178,7 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn land_delete(&mut self, slot: usize, reply: &Reply, sent_at: Instant, now: Instant) {
-        let verdict = judge_delete(reply, self.proven);
+        let verdict = judge_delete(reply, self.evidence.proven);
         let association = self.rows.life(slot).association();
         if verdict == Deletion::Accepted {
             tracing::trace!(row = %association, "deleted");
@@ -251,7 +251,7 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn land_find(&mut self, slots: Vec<usize>, reply: &Reply, sent_at: Instant, now: Instant) {
-        let query = judge_query(reply, self.proven);
+        let query = judge_query(reply, self.evidence.proven);
         if query == Query::Answered {
             tracing::trace!(rows = slots.len(), "look-up answered");
         } else {
@@ -269,7 +269,7 @@ impl<C: Cmdb> Run<'_, C> {
         };
         match query {
             Query::Answered if found.is_some() => {
-                self.proven = true;
+                self.evidence.proven = true;
                 self.finds.grow();
                 if self.rows.writes.is_empty() {
                     self.answered_by_server();
@@ -296,7 +296,7 @@ impl<C: Cmdb> Run<'_, C> {
             ),
             Query::Stop(stop) => self.stop_for(stop, reply),
             Query::Answered | Query::Again(_) => {
-                self.trouble = Told::of(reply).to_string();
+                self.evidence.trouble = Told::of(reply).to_string();
                 // Like a batch, one row's worth of silence.
                 if silent && closed {
                     self.unanswered(slots[0], 0, now);
@@ -347,29 +347,23 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_models(&mut self, names: Vec<Arc<str>>, reply: &Reply, sent_at: Instant, now: Instant) {
         self.asking = false;
-        let before = self.trouble.clone();
-        let query = judge_query(reply, self.proven);
+        let query = judge_query(reply, self.evidence.proven);
         self.outage.trial_landed(!query.is_silence(), now);
-        self.slow_down(query.cause(), reply, sent_at, now);
-        match contact::hear(reply, &names, self.proven, self.target) {
+        match contact::hear(reply, &names, self.evidence.proven, self.target) {
             Heard::Models(models) => {
-                self.proven = true;
+                self.evidence.proven = true;
                 self.progress = now;
                 self.models.answered(&names, models);
             }
             Heard::Stop(halt) => self.stop(halt),
             Heard::Nothing => {
                 self.tally.calls.retries += 1;
-                // Asked every second for minutes, and told when it changes.
-                let trouble = Told::of(reply).to_string();
-                if trouble != before {
-                    tracing::info!("no answer to the first question: {trouble}");
-                }
-                self.trouble = trouble;
+                self.evidence.got_no_models(reply);
                 self.models.ask_again(names);
                 self.ask_at = now + contact::ASK_AGAIN;
             }
         }
+        self.slow_down(query.cause(), reply, sent_at, now);
     }
 
     fn unanswered(&mut self, slot: usize, charge: u32, now: Instant) {
@@ -396,7 +390,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn slow_down(&mut self, cause: Option<Cause>, reply: &Reply, sent_at: Instant, now: Instant) {
         if cause.is_some() {
-            self.trouble = Told::of(reply).to_string();
+            self.evidence.trouble = Told::of(reply).to_string();
         }
         self.tally.calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
         self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);

@@ -27,10 +27,10 @@ impl<C: Cmdb> Run<'_, C> {
             && now >= self.started + most
         {
             self.stop(contact::duration_over(most));
-        } else if !self.answered && self.waits && now >= self.connect_deadline() {
+        } else if !self.evidence.answered && self.waits && now >= self.connect_deadline() {
             self.drain_until = Some(now);
             let wait = self.options.connect_timeout;
-            self.stop(contact::never_answered(self.target, wait, &self.trouble));
+            self.stop(contact::never_answered(self.target, wait, &self.evidence.trouble));
         } else if self.waits && now >= self.progress + self.options.max_outage {
             let most = humantime::format_duration(self.options.max_outage);
             self.stop_with(
@@ -38,7 +38,7 @@ impl<C: Cmdb> Run<'_, C> {
                 format!(
                     "nothing was settled for {most}, the last answer being: {}. The rows are \
                      outstanding, not failed",
-                    self.trouble
+                    self.evidence.trouble
                 ),
             );
         }
@@ -73,7 +73,7 @@ impl<C: Cmdb> Run<'_, C> {
             (self.models.has_questions() && self.ask_at > now && !draining).then_some(self.ask_at),
             self.options.max_duration.map(|most| self.started + most).filter(|_| !draining),
             waiting.then(|| self.progress + self.options.max_outage),
-            (waiting && !self.answered).then(|| self.connect_deadline()),
+            (waiting && !self.evidence.answered).then(|| self.connect_deadline()),
         ]
         .into_iter()
         .flatten()

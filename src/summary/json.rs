@@ -46,10 +46,15 @@ impl Summary<'_> {
             error: self.error,
             check: self.checked,
         };
-        let mut line = serde_json::to_string(&json).unwrap_or_default();
-        line.push('\n');
-        line
+        json_line(&json)
     }
+}
+
+/// A value as one line.
+pub fn json_line(value: &impl Serialize) -> String {
+    let mut line = serde_json::to_string(value).unwrap_or_default();
+    line.push('\n');
+    line
 }
 
 #[derive(Serialize)]
