@@ -47,40 +47,36 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         }),
     };
     announce(&config, screen);
-    if begins(&config.results)?
-        && let Some(exit) = prepare(&made, &road, args)?
-    {
-        return Ok(exit);
-    }
-    delete(&made, &road, args)
-}
-
-/// Settles what the run left in doubt, and asks. Some exit: it could not be settled.
-fn prepare(made: &Made, road: &Road<'_>, args: &Args) -> Result<Option<Exit>, Failure> {
-    if let Made::Unfinished(head, _) = made
-        && let Some(exit) = road.settle_doubts(&args.results, rows_of(head)?)?
-    {
-        return Ok(Some(exit));
-    }
-    let count = count(&made.path(&args.results), args.include_recovered)?;
-    if count > 0 && !road.config.results.yes {
-        let question = format!("delete {} associations at {}?", grouped(count), road.target());
-        if !ask(road.screen, &question)? {
-            return Err(Failure::usage("nothing was deleted"));
+    let mut begins_to_delete = false;
+    if begins(&config.results)? {
+        if let Made::Unfinished(head, _) = &made
+            && let Some(exit) = road.settle_doubts(&args.results, rows_of(head)?)?
+        {
+            return Ok(exit);
+        }
+        let count = count(&made.path(&args.results), args.include_recovered)?;
+        begins_to_delete = count > 0;
+        if begins_to_delete && !config.results.yes {
+            confirm(count, &road)?;
         }
     }
-    Ok(None)
+    delete(&made, &road, args, begins_to_delete)
 }
 
-/// Deletes, once the run knows of it.
-fn delete(made: &Made, road: &Road<'_>, args: &Args) -> Result<Exit, Failure> {
+fn confirm(count: u64, road: &Road<'_>) -> Result<(), Failure> {
+    let question = format!("delete {} associations at {}?", grouped(count), road.target());
+    if ask(road.screen, &question)? { Ok(()) } else { Err(Failure::usage("nothing was deleted")) }
+}
+
+/// Deletes, once the run knows of it. Where an undo goes on, the run knows already.
+fn delete(made: &Made, road: &Road<'_>, args: &Args, begins: bool) -> Result<Exit, Failure> {
     let output = &road.config.results.output;
     let by = match output {
         Output::File(path) => path.display().to_string(),
         Output::Stdout | Output::Nowhere => "-".to_owned(),
     };
     let exit = road.go(|| {
-        if made.undone().is_none_or(|undone| undone.by != by) {
+        if begins {
             made.note(&args.results, Some(&Undone { by, at: now() }))?;
         }
         let path = made.path(&args.results);

@@ -337,6 +337,18 @@ fn what_undoes_a_rerun_undoes_the_run_before_it() {
 }
 
 #[test]
+fn an_undo_of_nothing_leaves_the_run_as_it_was() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of([format!("{NN},99999,21,1")]));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    let before = work.read("in.results.csv.run.json");
+    work.bkassoc("undo in.results.csv --yes").to(&server).ends(0);
+    assert_eq!(work.read("in.results.csv.run.json"), before);
+    work.bkassoc("import in.csv").to(&server).ends(3);
+}
+
+#[test]
 fn an_undo_that_never_came_to_a_delete_leaves_the_run_as_it_was() {
     let server = Server::esb();
     let work = Workdir::new();
