@@ -38,9 +38,8 @@ fn client(concurrency: usize) -> Client {
     headers.insert("blueking-language", HeaderValue::from_static("en"));
     Client::builder()
         .no_proxy()
-        .tls_certs_only([])
+        .tls_built_in_root_certs(false)
         .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
         .referer(false)
         .http1_only()
         .tcp_nodelay(true)

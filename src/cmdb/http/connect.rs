@@ -30,20 +30,17 @@ pub(super) fn client(
             .user_agent(&options.user_agent)
             .default_headers(headers.clone())
             .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(options.concurrency)
             .tcp_nodelay(true)
-            .tls_danger_accept_invalid_certs(options.insecure);
+            .danger_accept_invalid_certs(options.insecure)
+            .tls_built_in_root_certs(trust_system);
         let builder = with_proxy(builder, endpoint, &options.proxy)?;
-        let builder = if trust_system {
-            builder.tls_certs_merge(authorities.clone())
-        } else {
-            builder.tls_certs_only(authorities.clone())
-        };
+        let authorities = authorities.iter().cloned();
+        let builder = authorities.fold(builder, ClientBuilder::add_root_certificate);
         builder.build().map_err(|error| ClientError::Tls(causes(&error)))
     };
     // Plain HTTP needs no certificates, and a minimal container has none. Loading them takes time, but
