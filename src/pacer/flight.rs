@@ -47,8 +47,10 @@ const FORGOTTEN: f64 = 0.02;
 /// Latency above what is known to be inherent, by which fewer calls may do as well.
 const SUSPICIOUS: f64 = 1.5;
 /// Readings between two trials: the first, and at most.
-const FIRST_WAIT: Wait = Wait { left: 32, length: 32, most: 256 };
+const FIRST_WAIT_DOWN: Wait = Wait { left: 96, length: 48, most: 256 };
 const FIRST_WAIT_UP: Wait = Wait { left: 1, length: 1, most: 16 };
+/// The same, after a trial downwards was kept.
+const WAIT_UP_AFTER_DOWN: u32 = 32;
 /// After an overload: what is left of the limit, how close to the cliff it may come again, and how long
 /// the cliff stands before it is moved, twice as long each time that it is met again.
 const CUT: f64 = 0.75;
@@ -134,7 +136,7 @@ impl Flight {
             ramping: true,
             reading: Reading::new(now),
             trial: None,
-            down: FIRST_WAIT,
+            down: FIRST_WAIT_DOWN,
             up: FIRST_WAIT_UP,
             best: 0.0,
             inherent: f64::MAX,
@@ -209,8 +211,8 @@ impl Flight {
             }
             Some(before) if self.limit < before.limit => {
                 if throughput >= self.best * KEPT {
-                    self.down = Wait { left: 0, ..FIRST_WAIT };
-                    self.up = Wait { left: FIRST_WAIT.left, ..FIRST_WAIT_UP };
+                    self.down = Wait { left: 0, ..FIRST_WAIT_DOWN };
+                    self.up = Wait { left: WAIT_UP_AFTER_DOWN, ..FIRST_WAIT_UP };
                 } else {
                     self.inherent = before.limit / before.throughput;
                     self.down.lengthen();
@@ -222,7 +224,7 @@ impl Flight {
                 if throughput >= before.throughput * (1.0 + (ideal - 1.0) * PAYS) {
                     self.best = self.best.max(throughput);
                     self.up = FIRST_WAIT_UP;
-                    self.down = FIRST_WAIT;
+                    self.down = FIRST_WAIT_DOWN;
                 } else {
                     self.up.lengthen();
                     self.set(before.limit, now);
