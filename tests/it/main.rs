@@ -21,6 +21,7 @@ mod sandbox;
 mod secrets;
 mod sites;
 mod stops;
+mod tls;
 mod unfinished;
 mod verify;
 mod wire;

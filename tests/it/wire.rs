@@ -3,7 +3,6 @@
 
 mod captures;
 mod stub;
-mod tls;
 
 use std::sync::Arc;
 
