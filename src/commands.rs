@@ -10,6 +10,7 @@ pub mod results;
 mod road;
 mod rows;
 pub mod sandbox;
+mod server;
 mod signals;
 pub mod undo;
 pub mod verify;
@@ -23,8 +24,6 @@ use crate::audit::Findings;
 use crate::audit::report::Report;
 use crate::cli::Command;
 use crate::cli::layers::Typed;
-use crate::cmdb::http::HttpOptions;
-use crate::config::Connection;
 use crate::config::{self, Config, ConfigError, Environment, InputConfig, Resolved};
 use crate::exit::Exit;
 use crate::input::{InputError, InputOptions, UnknownEncoding};
@@ -33,8 +32,6 @@ use crate::log;
 use crate::manifest::ManifestError;
 use crate::progress::Screen;
 use crate::results::ResultsError;
-use crate::sandbox::models::Models;
-use crate::sandbox::{Sandbox, Setup};
 use crate::site::ClearError;
 use crate::summary::{Kind, Summary};
 use crate::tally::{Calls, Tally};
@@ -232,13 +229,6 @@ fn print(bytes: &[u8]) -> Exit {
     Exit::Ok
 }
 
-/// The CMDB of `--sandbox`, in this process.
-fn sandbox_in_process(connection: &Connection) -> Result<Sandbox, Failure> {
-    let mut setup = Setup::new(Models::sample());
-    setup.entrance = connection.target.entrance;
-    Sandbox::new(setup).map_err(|error| Failure::new(Exit::Bug, error.to_string()))
-}
-
 /// Asks on the terminal, where there is one.
 fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
@@ -259,17 +249,6 @@ fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
             }
         }
     })
-}
-
-fn http_options(connection: &Connection, concurrency: usize) -> HttpOptions {
-    HttpOptions {
-        language: connection.http.language,
-        ca_cert: connection.http.ca_cert.clone(),
-        insecure: connection.http.insecure,
-        proxy: connection.http.proxy.clone(),
-        concurrency,
-        ..HttpOptions::default()
-    }
 }
 
 fn input_options(config: &InputConfig) -> Result<InputOptions, Failure> {

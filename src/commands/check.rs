@@ -16,14 +16,13 @@ use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout};
 
 use super::rows::{Rows, sources};
+use super::server::Server;
 use super::signals::Signals;
-use super::{Failure, announce, ask, print, runtime, sandbox_in_process};
+use super::{Failure, announce, ask, print, runtime};
 use crate::association::Row;
 use crate::check::Check;
 use crate::cli::Command;
 use crate::cli::layers::Typed;
-use crate::cmdb::Cmdb;
-use crate::cmdb::http::HttpClient;
 use crate::config::{Config, Output};
 use crate::contact::{self, Contact};
 use crate::exit::{Exit, Halt};
@@ -39,7 +38,6 @@ use crate::run::COMPANY;
 use crate::site::{self, Site};
 use crate::summary::{Checked, Forecast, Kind, Scope, Summary, next_step};
 use crate::tally::{CallKind, ReasonTally, Tally};
-use crate::target::Target;
 use delivery::Delivery;
 
 /// Rows that are looked at together, so that their model associations are asked for together.
@@ -142,22 +140,16 @@ impl Job<'_> {
     async fn go(&self, rows: Option<Rows>) -> Result<End, Failure> {
         let engine = &self.config.engine;
         let Some(connection) = &self.config.connection else {
-            return self.look::<HttpClient>(None, rows).await;
+            return self.look(None, rows).await;
         };
-        let target = &connection.target;
-        if target.endpoint == Target::SANDBOX {
-            let sandbox = sandbox_in_process(connection)?;
-            return self.look(Some(Contact::new(&sandbox, target, engine)), rows).await;
-        }
-        let options = super::http_options(connection, engine.concurrency);
-        let client = HttpClient::new(target, &connection.identity, &options)?;
-        self.look(Some(Contact::new(&client, target, engine)), rows).await
+        let server = Server::of(connection, engine.concurrency)?;
+        self.look(Some(Contact::new(&server, &connection.target, engine)), rows).await
     }
 
     /// Reads, asks, decides, writes: until the end or the first signal.
-    async fn look<C: Cmdb>(
+    async fn look(
         &self,
-        mut contact: Option<Contact<'_, C>>,
+        mut contact: Option<Contact<'_, Server>>,
         rows: Option<Rows>,
     ) -> Result<End, Failure> {
         let scope = match (&contact, &rows) {
@@ -205,10 +197,10 @@ impl Job<'_> {
     }
 
     /// Takes every row to where it waits for the others.
-    async fn read<C: Cmdb>(
+    async fn read(
         &self,
         rows: Rows,
-        mut contact: Option<&mut Contact<'_, C>>,
+        mut contact: Option<&mut Contact<'_, Server>>,
         seen: &mut Seen,
         show: &mut dyn FnMut(&Tally),
     ) -> Result<Check, Stopped> {
@@ -386,10 +378,10 @@ fn feed(mut rows: Rows) -> Feed {
 }
 
 /// What an import would do with a row, where there is a contact after asking what has to be asked.
-async fn admit<C: Cmdb>(
+async fn admit(
     row: &Row,
     models: &mut Models,
-    mut contact: Option<&mut Contact<'_, C>>,
+    mut contact: Option<&mut Contact<'_, Server>>,
 ) -> Result<Admission, Halt> {
     loop {
         match (models.admit(row), contact.as_deref_mut()) {

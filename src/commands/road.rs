@@ -9,12 +9,11 @@ use jiff::Timestamp;
 
 use super::opened::{Nowhere, Opened, held, open_journal, remove};
 use super::rows::{self, Rows};
+use super::server::Server;
 use super::signals::Signals;
-use super::{Failure, ask, now, print, runtime, sandbox_in_process};
+use super::{Failure, ask, now, print, runtime};
 use crate::cli::layers::Typed;
-use crate::cmdb::Cmdb;
-use crate::cmdb::http::HttpClient;
-use crate::config::{Config, Output};
+use crate::config::{Config, Connection, Output};
 use crate::digest::Digest;
 use crate::exit::Exit;
 use crate::feed::{Ended, Feed};
@@ -182,14 +181,14 @@ impl Road<'_> {
         for (name, value) in &self.choice {
             options.insert((*name).to_owned(), value.clone());
         }
-        let identity = config.connection.as_ref().map(|connection| &connection.identity);
+        let identity = &self.connection().identity;
         Head {
             format: FORMAT,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             work: self.work,
             target: self.target().clone(),
-            app_code: identity.and_then(|identity| identity.app_code.clone()),
-            username: identity.and_then(|identity| identity.username.clone()),
+            app_code: identity.app_code.clone(),
+            username: identity.username.clone(),
             options,
             settings: config.inherited.clone(),
             inputs: self.sources.iter().map(ToString::to_string).collect(),
@@ -199,8 +198,12 @@ impl Road<'_> {
         }
     }
 
+    fn connection(&self) -> &Connection {
+        self.config.connection.as_ref().expect("this command calls a server")
+    }
+
     pub(super) fn target(&self) -> &Target {
-        &self.config.connection.as_ref().expect("this command calls a server").target
+        &self.connection().target
     }
 
     /// The journal of this run: new, or one that this very command may go on with.
@@ -265,28 +268,12 @@ impl Road<'_> {
         opened: &mut Opened,
         each: &mut dyn FnMut(&Record) -> io::Result<()>,
     ) -> Result<Finish, Failure> {
-        let connection = self.config.connection.as_ref().expect("this command calls a server");
-        if connection.target.endpoint == Target::SANDBOX {
-            let sandbox = sandbox_in_process(connection)?;
-            return self.run_on(&sandbox, rows, opened, each).await;
-        }
-        let options = super::http_options(connection, self.config.engine.concurrency);
-        let client = HttpClient::new(&connection.target, &connection.identity, &options)?;
-        self.run_on(&client, rows, opened, each).await
-    }
-
-    async fn run_on<C: Cmdb>(
-        &self,
-        cmdb: &C,
-        rows: Rows,
-        opened: &mut Opened,
-        each: &mut dyn FnMut(&Record) -> io::Result<()>,
-    ) -> Result<Finish, Failure> {
+        let server = Server::of(self.connection(), self.config.engine.concurrency)?;
         let writes = opened.writes;
         let Opened { journal, replay, tally, head, .. } = opened;
         let earlier = Arc::new(std::mem::take(replay));
         let setting = Setting {
-            cmdb,
+            cmdb: &server,
             target: self.target(),
             options: &self.config.engine,
             earlier: &earlier,

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::rerun::{as_parent, parent_of};
 use super::results::reading_of;
 use super::rows::sources;
+use super::server::Server;
 use super::signals::Signals;
-use super::{Failure, announce, http_options, input_options, print, resolve_with, runtime};
+use super::{Failure, announce, input_options, print, resolve_with, runtime};
 use crate::audit::against::{Against, Origin};
 use crate::audit::claims::Claims;
 use crate::audit::live::{self, Setting};
@@ -15,7 +16,6 @@ use crate::audit::rows::Rows;
 use crate::audit::{Findings, Kind, Spot};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Verify as Args};
-use crate::cmdb::http::HttpClient;
 use crate::config::{Config, InputConfig};
 use crate::exit::Exit;
 use crate::input::{Source, digest};
@@ -295,10 +295,9 @@ impl Live<'_> {
     async fn go(&self, findings: &mut Findings) -> Result<(Tally, Option<Halt>), Failure> {
         let connection = self.config.connection.as_ref().expect("it is live");
         let engine = &self.config.engine;
-        let options = http_options(connection, engine.concurrency);
-        let client = HttpClient::new(&connection.target, &connection.identity, &options)?;
+        let server = Server::of(connection, engine.concurrency)?;
         let setting = Setting {
-            cmdb: &client,
+            cmdb: &server,
             target: &connection.target,
             options: engine,
             expected: self.claims,

@@ -1,0 +1,50 @@
+//! The server that a command calls: behind HTTP, or a sandbox in this process.
+
+use super::Failure;
+use crate::cmdb::Cmdb;
+use crate::cmdb::http::{HttpClient, HttpOptions};
+use crate::config::Connection;
+use crate::exit::Exit;
+use crate::sandbox::models::Models;
+use crate::sandbox::{Sandbox, Setup};
+use crate::target::Target;
+use crate::wire::{Reply, Request};
+
+/// Where a command's calls go.
+pub(super) enum Server {
+    Near(Sandbox),
+    Far(Box<HttpClient>),
+}
+
+impl Server {
+    /// The server of a connection. Opens none: nothing is sent.
+    pub(super) fn of(connection: &Connection, concurrency: usize) -> Result<Self, Failure> {
+        let Connection { target, identity, http, .. } = connection;
+        if target.endpoint == Target::SANDBOX {
+            let mut setup = Setup::new(Models::sample());
+            setup.entrance = target.entrance;
+            let sandbox = Sandbox::new(setup);
+            return Ok(Self::Near(
+                sandbox.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?,
+            ));
+        }
+        let options = HttpOptions {
+            language: http.language,
+            ca_cert: http.ca_cert.clone(),
+            insecure: http.insecure,
+            proxy: http.proxy.clone(),
+            concurrency,
+            ..HttpOptions::default()
+        };
+        Ok(Self::Far(Box::new(HttpClient::new(target, identity, &options)?)))
+    }
+}
+
+impl Cmdb for Server {
+    async fn call(&self, request: Request) -> Reply {
+        match self {
+            Self::Near(sandbox) => sandbox.call(request).await,
+            Self::Far(client) => client.call(request).await,
+        }
+    }
+}
