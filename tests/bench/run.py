@@ -192,7 +192,8 @@ def stub(target, latency):
         pinned(0, [str(target / "examples" / "stub"), str(PORT), str(latency)]),
         stdout=subprocess.PIPE,
     )
-    process.stdout.readline()
+    if not process.stdout.readline():
+        sys.exit(f"the stub does not start: is port {PORT} free?")
     try:
         yield
     finally:
