@@ -265,7 +265,7 @@ pub struct Sandbox {
     /// Calls it takes; it refuses the others as throttled
     #[arg(long, value_name = "N[/s|/m]|unlimited", default_value = "unlimited")]
     pub quota: Rate,
-    /// A fault and the share of calls it hits, as lost_answer=0.02; repeatable
+    /// A fault and the share of calls it hits, as lost-answer=0.02; repeatable
     #[arg(long, value_name = "KIND=RATE")]
     pub fault: Vec<FaultRate>,
     /// Which calls the faults hit: the same seed, the same calls

@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use crate::audit::Findings;
 use crate::audit::report::Report;
 use crate::cli::Command;
-use crate::cli::layers::Typed;
-use crate::config::{self, Config, ConfigError, Environment, InputConfig, Resolved};
+use crate::cli::layers::{Typed, switch};
+use crate::config::{self, Config, ConfigError, Environment, InputConfig};
 use crate::exit::Exit;
 use crate::input::{InputError, InputOptions, UnknownEncoding};
 use crate::journal::JournalError;
@@ -115,7 +115,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// are asked: a profile may be what is wrong.
 fn print_as_json(argv: &[OsString], exit: Exit, error: &str) {
     let asked = argv.iter().any(|word| word == "--json")
-        || std::env::var_os("BKASSOC_JSON").is_some_and(|value| value == "true");
+        || std::env::var_os("BKASSOC_JSON").and_then(|value| switch(&value)) == Some(true);
     if !asked {
         return;
     }
@@ -183,8 +183,16 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
         Command::Rerun(args) => Ok(rerun::run(typed, &args, screen)?),
         Command::Undo(args) => Ok(undo::run(typed, &args, screen)?),
         Command::Verify(args) => Ok(verify::run(typed, &args, screen)?),
-        Command::Results(args) => Ok(results::run(&args, screen)?),
-        Command::Sandbox(args) => Ok(sandbox::run(&args, screen)?),
+        Command::Results(_) | Command::Sandbox(_) => Ok(run_plain(typed, screen)?),
+    }
+}
+
+/// Runs a command that has no target.
+fn run_plain(typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
+    match config::plain(typed, &Environment::of_process())? {
+        Command::Results(args) => results::run(&args, screen),
+        Command::Sandbox(args) => sandbox::run(&args, screen),
+        _ => unreachable!("variables make no other command of it"),
     }
 }
 
@@ -195,10 +203,7 @@ fn resolve(typed: &Typed) -> Result<Config, Failure> {
 
 /// Decides a command that starts from the results of a parent run.
 fn resolve_with(typed: &Typed, parent: Option<&config::Parent>) -> Result<Config, Failure> {
-    match config::resolve(typed, &Environment::of_process(), parent)? {
-        Resolved::Run(config) => Ok(*config),
-        Resolved::Plain(_) => Err(Failure::usage("this command has no target")),
-    }
+    Ok(config::resolve(typed, &Environment::of_process(), parent)?)
 }
 
 /// Starts logging, and says where the calls go before anything is sent.

@@ -117,15 +117,6 @@ pub enum ConfigError {
     },
 }
 
-/// A command, decided.
-#[derive(Debug)]
-pub enum Resolved {
-    /// import, check, rerun, undo and verify.
-    Run(Box<Config>),
-    /// A command that has no target.
-    Plain(Box<Command>),
-}
-
 /// import, check, rerun, undo or verify with everything decided.
 #[derive(Debug)]
 pub struct Config {
@@ -291,17 +282,20 @@ const REAL_WORLD: &[&str] = &[
     "username",
 ];
 
-/// Decides what a command line means here. `parent` is the run that the results of rerun, undo and
-/// verify come from: what it used is what they use by themselves.
+/// A command that has no target: only variables stand beneath its words.
+pub fn plain(typed: &Typed, environment: &Environment<'_>) -> Result<Command, ConfigError> {
+    Ok(layer(typed, environment, None)?.0.command)
+}
+
+/// Decides what a command line that has a target means here. `parent` is the run that the results of
+/// rerun, undo and verify come from: what it used is what they use by themselves.
 pub fn resolve(
     typed: &Typed,
     environment: &Environment<'_>,
     parent: Option<&Parent>,
-) -> Result<Resolved, ConfigError> {
+) -> Result<Config, ConfigError> {
     let (layered, sandbox) = layer(typed, environment, parent)?;
-    let Some(parts) = Parts::of(&layered.command) else {
-        return Ok(Resolved::Plain(Box::new(layered.command)));
-    };
+    let parts = Parts::of(&layered.command).expect("the caller asks for one that has a target");
     let mut warnings = without_effect(environment);
     let connection = if !parts.calls_out {
         None
@@ -332,13 +326,13 @@ pub fn resolve(
         );
     }
     let input = InputConfig {
-        require_biz_id: engine.send_biz_id && parts.business.is_some(),
+        require_biz_id: engine.send_biz_id,
         default_biz_id: parts.business.and_then(|business| business.biz_id),
         ..parts.reading.map(reading).unwrap_or_default()
     };
     let display = parts.display.into();
     let meaning = layered.meaning();
-    Ok(Resolved::Run(Box::new(Config {
+    Ok(Config {
         meaning,
         command: layered.command,
         connection,
@@ -348,7 +342,7 @@ pub fn resolve(
         display,
         inherited: layered.inherited,
         warnings,
-    })))
+    })
 }
 
 /// Variables of flags that have to be typed: who sets one believes that it is heeded.

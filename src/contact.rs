@@ -38,6 +38,16 @@ pub enum Heard {
     Stop(Halt),
 }
 
+/// A look-up of which nothing but an answer is expected.
+pub fn harmless(model: &ModelAssociation) -> Request {
+    let one = InstId::new(1).expect("1 is an id");
+    Request::Find(Find {
+        obj_id: Arc::clone(&model.source),
+        obj_asst_id: Arc::clone(&model.obj_asst_id),
+        any_of: vec![Pattern::Pair(one, one)],
+    })
+}
+
 /// Reads the answer to the question for `names`. `proven` says that some call of this run has
 /// succeeded.
 pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) -> Heard {
@@ -205,12 +215,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
             models.look(&NO_NAME.into());
             return self.ask(&mut models).await;
         };
-        let one = InstId::new(1).expect("1 is an id");
-        let request = Request::Find(Find {
-            obj_id: Arc::clone(&model.source),
-            obj_asst_id: Arc::clone(&model.obj_asst_id),
-            any_of: vec![Pattern::Pair(one, one)],
-        });
+        let request = harmless(model);
         self.progress = Instant::now();
         loop {
             let (reply, query) = self.call(CallKind::Find, request.clone()).await?;

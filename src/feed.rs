@@ -28,14 +28,12 @@ pub enum FeedError {
     Journal(#[from] JournalError),
     /// A row that was marked earlier is not what it was.
     #[error(
-        "{file}, line {line}: the input changed since this run began: this row may have been sent with other \
+        "{row}: the input changed since this run began: this row may have been sent with other \
          values. Restore the input and give the same command, or start anew with --fresh"
     )]
     Changed {
-        /// The input's name.
-        file: String,
-        /// The first line that differs.
-        line: u64,
+        /// Where the first one that differs stands.
+        row: String,
     },
     /// There are fewer rows than were marked earlier.
     #[error(

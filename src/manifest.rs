@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::association::Row;
 use crate::digest::Digest;
 use crate::target::Target;
 
@@ -102,6 +103,21 @@ impl Head {
         })
     }
 
+    /// Where a row of this run's input stands. A row of results stands at the line of the file that it
+    /// first came from.
+    pub fn place_of(&self, row: &Row) -> String {
+        let at = |names: &[String]| match names.get(row.file as usize) {
+            Some(name) => format!("{name}, line {}", row.line),
+            None => format!("line {}", row.line),
+        };
+        match self.work {
+            Work::Import => at(&self.inputs),
+            Work::Rerun | Work::Undo => {
+                format!("{}, the row of {}", self.inputs.join(", "), at(&self.files))
+            }
+        }
+    }
+
     /// Why the same results path can't go on under `other`: the first thing that differs, or
     /// nothing. Who asks, when, and how fast do not matter.
     pub fn difference(&self, other: &Self) -> Option<String> {
@@ -193,9 +209,16 @@ impl Manifest {
         known.map(Some).map_err(|what| ManifestError::Foreign { path, what })
     }
 
-    /// The run whose rows this one, a rerun that wrote `results`, settled again: where its results are,
-    /// and its manifest. None where that is not to be found, or is another run's by now.
-    pub fn settled_again(&self, results: &Path) -> Option<(PathBuf, Self)> {
+    /// This run, which wrote `results`, the run whose rows it settled again, and so on back to the
+    /// import, as far as each is to be found: where its results are, and its manifest.
+    pub fn lineage(self, results: &Path) -> Vec<(PathBuf, Self)> {
+        let next = |(path, run): &(PathBuf, Self)| run.settled_again(path);
+        std::iter::successors(Some((results.to_owned(), self)), next).collect()
+    }
+
+    /// Where this one is a rerun: the run whose rows it settled again, unless another stands there by
+    /// now.
+    fn settled_again(&self, results: &Path) -> Option<(PathBuf, Self)> {
         let parent = self.head.parent.as_ref().filter(|_| self.head.work == Work::Rerun)?;
         let named = PathBuf::from(&parent.results);
         let beside = results.with_file_name(named.file_name().unwrap_or_default());

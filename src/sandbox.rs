@@ -34,7 +34,6 @@ use tokio::time::Instant;
 
 pub use call::Endpoint;
 pub use log::LogError;
-pub use refusal::Language;
 pub use setup::{Quota, Setup, Version};
 
 use call::Call;
@@ -45,6 +44,7 @@ use models::{Models, TableId};
 use rows::{Row, Rows};
 
 use crate::cmdb::Cmdb;
+use crate::options::Language;
 use crate::target::Entrance;
 use crate::wire::{Answer, Envelope, Reply, Request};
 

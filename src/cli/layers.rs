@@ -299,7 +299,7 @@ fn with_value(bare: &OsStr, value: &OsStr) -> OsString {
 }
 
 /// Reads a switch that was given as a text: `true`, `yes`, `1` and their opposites.
-fn switch(value: &OsStr) -> Option<bool> {
+pub fn switch(value: &OsStr) -> Option<bool> {
     BoolishValueParser::new().parse_ref(&clap::Command::new("switch"), None, value).ok()
 }
 

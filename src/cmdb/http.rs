@@ -255,6 +255,11 @@ impl Routes {
     }
 }
 
+/// Whether an endpoint is on this machine: no proxy ever gets its calls.
+pub fn is_loopback(endpoint: &str) -> bool {
+    Url::parse(endpoint).is_ok_and(|url| connect::is_loopback(&url))
+}
+
 fn parse_endpoint(endpoint: &str) -> Result<Url, ClientError> {
     let refuse = |reason: String| ClientError::Endpoint { endpoint: endpoint.to_owned(), reason };
     let url = Url::parse(endpoint).map_err(|error| refuse(error.to_string()))?;

@@ -14,7 +14,7 @@ use super::{Failure, input_options};
 use crate::cli::Results as Args;
 use crate::cli::layers::Typed;
 use crate::config::paths::refuse_own_input;
-use crate::config::{self, Environment, InputConfig, Resolved};
+use crate::config::{self, Environment, InputConfig};
 use crate::exit::Exit;
 use crate::journal;
 use crate::journal::replay::{self, Replay};
@@ -148,10 +148,7 @@ pub(super) fn reading_of(head: &Head) -> Result<InputConfig, Failure> {
         options: head.settings.clone(),
     };
     let nothing = Environment { variable: &|_| None, ..Environment::of_process() };
-    match config::resolve(&typed, &nothing, Some(&parent))? {
-        Resolved::Run(config) => Ok(config.input),
-        Resolved::Plain(_) => Err(Failure::usage("an import has a target")),
-    }
+    Ok(config::resolve(&typed, &nothing, Some(&parent))?.input)
 }
 
 /// The outcomes, with rows that have none in between.

@@ -282,10 +282,12 @@ impl Road<'_> {
             writes,
             each,
         };
-        let files = head.inputs.clone();
+        let head = head.clone();
         let path = journal.path().to_owned();
         let replay = Arc::clone(&earlier);
-        let feed = Feed::spawn(move |sink| rows::feed(rows, &path, &replay, &files, writes, sink));
+        let feed = Feed::spawn(move |sink| {
+            rows::feed(rows, &path, &replay, |row| head.place_of(row), writes, sink)
+        });
         if writes {
             let sources = self.sources.clone();
             feed.expect(move || about_how_many(&sources));

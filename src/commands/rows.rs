@@ -211,7 +211,7 @@ pub(super) fn feed(
     mut rows: Rows,
     journal: &Path,
     replay: &Replay,
-    files: &[String],
+    place_of: impl Fn(&Row) -> String,
     unmarked_too: bool,
     sink: &mut Sink,
 ) -> Result<Ended, FeedError> {
@@ -230,7 +230,7 @@ pub(super) fn feed(
         if let Some(marks) = marks.as_mut().filter(|_| is_marked(&row))
             && marks.read()? != row.fingerprint()
         {
-            return Err(changed(&row, files));
+            return Err(FeedError::Changed { row: place_of(&row) });
         }
         let Some(plan) = going_on(replay, row.ordinal, plan) else { continue };
         if sink.push(Planned { row, plan }).is_err() {
@@ -241,11 +241,6 @@ pub(super) fn feed(
         return Err(FeedError::Short { rows: count, marked: replay.marked_through });
     }
     Ok(Ended { rows: count, digests: rows.digests()? })
-}
-
-fn changed(row: &Row, files: &[String]) -> FeedError {
-    let file = files.get(row.file as usize).map_or("the input", String::as_str);
-    FeedError::Changed { file: file.to_owned(), line: row.line }
 }
 
 /// The inputs of a command, as sources.
@@ -277,7 +272,8 @@ mod tests {
             journal.flush().unwrap();
             let replay = Replay { marked_through: 2, ..Replay::default() };
             let rows = rows().unwrap();
-            let fed = Feed::spawn(move |sink| feed(rows, &path, &replay, &[], true, sink));
+            let place_of = |row: &Row| format!("line {}", row.line);
+            let fed = Feed::spawn(move |sink| feed(rows, &path, &replay, place_of, true, sink));
             let error = loop {
                 fed.take(2);
                 match fed.end() {
@@ -286,7 +282,7 @@ mod tests {
                 }
             };
             match error {
-                FeedError::Changed { line: 3, .. } => assert!(!damaged),
+                FeedError::Changed { row } if row == "line 3" => assert!(!damaged),
                 FeedError::Journal(JournalError::Damaged { line: 2, .. }) => assert!(damaged),
                 error => panic!("{error}"),
             }

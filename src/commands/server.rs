@@ -23,6 +23,7 @@ impl Server {
         if target.endpoint == Target::SANDBOX {
             let mut setup = Setup::new(Models::sample());
             setup.entrance = target.entrance;
+            setup.language = http.language;
             let sandbox = Sandbox::new(setup);
             return Ok(Self::Near(
                 sandbox.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?,

@@ -86,15 +86,15 @@ fn delete(made: &Made, road: &Road<'_>, args: &Args, begins: bool) -> Result<Exi
         && matches!(site::look(output)?, Site::Free)
     {
         // It never came to a delete.
-        made.note(&args.results, made.undone())?;
+        made.note(&args.results, None)?;
     }
     exit
 }
 
 /// The run that is undone.
 enum Made {
-    /// Its results, and its manifest unless that is lost.
-    Finished(Option<Box<Manifest>>),
+    /// Its lineage, as it was before; empty where its manifest is lost.
+    Finished(Vec<(PathBuf, Manifest)>),
     /// Its journal, whose first line says what it is, and by what it was undone before.
     Unfinished(Box<Head>, Option<Undone>),
 }
@@ -111,7 +111,8 @@ impl Made {
             if manifest.as_ref().is_some_and(|found| found.head.work == Work::Undo) {
                 return Err(undo());
             }
-            return Ok(Self::Finished(manifest.map(Box::new)));
+            let lineage = manifest.map(|manifest| manifest.lineage(results));
+            return Ok(Self::Finished(lineage.unwrap_or_default()));
         }
         let replay = replay::replay(&journal::path_for(results), |_| {})?;
         let none = || Failure::usage(format!("{}: nothing was begun there", results.display()));
@@ -136,36 +137,26 @@ impl Made {
 
     fn head(&self) -> Option<&Head> {
         match self {
-            Self::Finished(manifest) => manifest.as_ref().map(|found| &found.head),
+            Self::Finished(lineage) => lineage.first().map(|(_, manifest)| &manifest.head),
             Self::Unfinished(head, _) => Some(head),
         }
     }
 
-    /// By what it was undone before.
-    fn undone(&self) -> Option<&Undone> {
-        match self {
-            Self::Finished(manifest) => manifest.as_ref()?.undone.as_ref(),
-            Self::Unfinished(_, undone) => undone.as_ref(),
-        }
-    }
-
-    /// Notes in the run by what it is undone: before the first delete, and as firmly as a mark, so that
-    /// it never passes for a run whose rows are there.
+    /// Notes in the run by what it is undone (`None`: by what it was before): before the first delete,
+    /// and as firmly as a mark, so that it never passes for a run whose rows are there.
     fn note(&self, results: &Path, undone: Option<&Undone>) -> Result<(), Failure> {
         match self {
-            Self::Finished(None) => {}
-            Self::Finished(Some(manifest)) => {
+            Self::Finished(lineage) => {
                 // A rerun's results hold what the runs before it created.
-                let mut run = Some((results.to_owned(), Manifest::clone(manifest)));
-                while let Some((path, manifest)) = run {
-                    run = manifest.settled_again(&path);
-                    let manifest = Manifest { undone: undone.cloned(), ..manifest };
-                    results::write_whole(&manifest::path_for(&path), &manifest.to_json())?;
+                for (path, before) in lineage {
+                    let undone = undone.or(before.undone.as_ref()).cloned();
+                    let manifest = Manifest { undone, ..before.clone() };
+                    results::write_whole(&manifest::path_for(path), &manifest.to_json())?;
                 }
             }
-            Self::Unfinished(head, _) => {
+            Self::Unfinished(head, before) => {
                 let mut opened = open_journal(results, head)?;
-                opened.journal.undone(undone);
+                opened.journal.undone(undone.or(before.as_ref()));
                 runtime()?.block_on(opened.journal.settle())?;
             }
         }
@@ -193,7 +184,9 @@ impl Made {
 
     fn files(&self, results: &Path) -> Result<Vec<String>, Failure> {
         match self {
-            Self::Finished(manifest) => files_of(results, manifest.as_deref()),
+            Self::Finished(lineage) => {
+                files_of(results, lineage.first().map(|(_, manifest)| manifest))
+            }
             Self::Unfinished(head, _) => Ok(head.files.clone()),
         }
     }

@@ -118,9 +118,9 @@ impl Offline {
         config: &Config,
         screen: &Screen,
     ) -> Result<Self, Failure> {
-        let lineage = manifest.as_ref().map(|found| lineage(found, &args.results));
+        let lineage = manifest.clone().map(|found| found.lineage(&args.results));
         let lineage = lineage.unwrap_or_default();
-        let files = lineage.last().map(|first| first.head.files.clone()).unwrap_or_default();
+        let files = lineage.last().map(|(_, first)| first.head.files.clone()).unwrap_or_default();
         if let (Ok(manifest), false) = (&manifest, args.against.is_empty()) {
             refuse_other_inputs(args, manifest, &files)?;
         }
@@ -222,28 +222,15 @@ fn temporary(error: &std::io::Error) -> Failure {
     Failure::new(Exit::Unwritable, format!("a temporary file for sorting: {error}"))
 }
 
-/// The run that wrote these results, the run whose results it settled again, and so on back to the
-/// import, as far as each `run.json` is still there.
-fn lineage(manifest: &Manifest, results: &Path) -> Vec<Manifest> {
-    let mut lineage = vec![manifest.clone()];
-    let mut results = results.to_owned();
-    while let Some((path, manifest)) = lineage.last().and_then(|last| last.settled_again(&results))
-    {
-        lineage.push(manifest);
-        results = path;
-    }
-    lineage
-}
-
 /// Opens the inputs as the run read them, but for what is said otherwise now.
 fn open_inputs(
     inputs: &[PathBuf],
     given: &InputConfig,
-    lineage: &[Manifest],
+    lineage: &[(PathBuf, Manifest)],
 ) -> Result<Against, Failure> {
     let mut origin = Origin::default();
     let mut run = InputConfig::default();
-    for manifest in lineage {
+    for (_, manifest) in lineage {
         run = reading_of(&manifest.head)?;
         if manifest.head.work == Work::Rerun {
             origin.later_biz_ids.extend(run.default_biz_id);

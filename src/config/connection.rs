@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::cli::layers::Layered;
 use crate::cli::{ParentArgs, TargetArgs};
+use crate::cmdb::http;
 use crate::options::{Language, Proxy, Rate, without_userinfo};
 use crate::target::{Identity, Target};
 
@@ -138,6 +139,7 @@ fn proxy_shown(proxy: &Proxy, target: &Target, environment: &Environment<'_>) ->
     };
     let found = names.iter().find_map(|name| Some((name, environment.get(name)?)));
     match (proxy, found) {
+        _ if http::is_loopback(&target.endpoint) => "none".to_owned(),
         (Proxy::FromEnvironment, Some((name, url))) => {
             let url = url.to_string_lossy();
             format!("{} ({name})", without_userinfo(&url))

@@ -68,10 +68,7 @@ impl Machine {
             system_config: &system_config,
             today: jiff::civil::date(2026, 2, 3),
         };
-        match resolve(&typed, &environment, parent)? {
-            Resolved::Run(config) => Ok(*config),
-            Resolved::Plain(command) => panic!("{command:?}"),
-        }
+        resolve(&typed, &environment, parent)
     }
 
     fn run(&self, line: &str) -> Result<Config, ConfigError> {
@@ -520,11 +517,8 @@ fn commands_without_a_target_take_variables_too_and_read_no_profile() {
         system_config: &machine.path("etc/config.toml"),
         today: jiff::civil::date(2026, 2, 3),
     };
-    let Resolved::Plain(command) = resolve(&typed, &environment, None).unwrap() else {
-        panic!("a sandbox has no target");
-    };
-    let Command::Sandbox(sandbox) = *command else {
-        panic!("{command:?}");
+    let Command::Sandbox(sandbox) = plain(&typed, &environment).unwrap() else {
+        panic!("another command");
     };
     assert_eq!(sandbox.listen.port(), 0);
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::rows::Life;
 use super::{COMPANY, Call, DRAIN, LINGER, LOOK_AHEAD, Run};
 use crate::cmdb::Cmdb;
+use crate::contact;
 use crate::outage::May;
 use crate::pacer::Hold;
 use crate::tally::CallKind;
@@ -110,22 +111,15 @@ impl<C: Cmdb> Run<'_, C> {
         (Call::Models(names.clone()), Request::Models(names))
     }
 
-    /// Asks something harmless: a model association that is known, or a row under way.
+    /// Asks something harmless of a model association that is known.
     fn probe(&mut self) -> (Call, Request) {
         self.tally.calls.sent(CallKind::Probe);
         let given = |name: &str| self.options.models.iter().any(|m| *m.obj_asst_id == *name);
-        let request = match self.models.any_known() {
-            Some(model) if !given(&model.obj_asst_id) => {
-                Request::Models(vec![Arc::clone(&model.obj_asst_id)])
-            }
-            _ => match self.rows.any() {
-                Some(life) => Request::Find(Find {
-                    obj_id: Arc::clone(&life.model().source),
-                    obj_asst_id: Arc::clone(&life.model().obj_asst_id),
-                    any_of: life.patterns(),
-                }),
-                None => Request::Models(self.models.question()),
-            },
+        let model = self.models.any_known().expect("rows were sent, so their model is known");
+        let request = if given(&model.obj_asst_id) {
+            contact::harmless(model)
+        } else {
+            Request::Models(vec![Arc::clone(&model.obj_asst_id)])
         };
         (Call::Probe, request)
     }

@@ -187,11 +187,6 @@ impl Rows {
             .map(|(_, under)| under.row.ordinal)
     }
 
-    /// Any row at all.
-    pub(super) fn any(&self) -> Option<&Life> {
-        self.slab.iter().next().map(|(_, under)| &under.life)
-    }
-
     /// Gives a row its place behind those it collides with, or lets it go at once.
     #[expect(clippy::too_many_arguments, reason = "what a row's life begins with")]
     pub(super) fn admit(

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::Version;
 use super::filter::Filter;
-use super::refusal::{Language, Refusal};
+use super::refusal::Refusal;
+use crate::options::Language;
 use crate::wire::{Request, code};
 
 /// What can be called.

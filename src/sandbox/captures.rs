@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::dialect::Written;
 use super::models::Models;
 use super::server::exchange;
-use super::{Language, Sandbox, Setup, Version};
+use super::{Sandbox, Setup, Version};
 use crate::cmdb::Cmdb;
+use crate::options::Language;
 use crate::target::Entrance;
 use crate::wire::{Reply, Request};
 

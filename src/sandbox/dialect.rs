@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use super::Version;
-use super::refusal::{Language, Refusal};
+use super::refusal::Refusal;
+use crate::options::Language;
 use crate::target::Entrance;
 use crate::wire::{RateHint, code};
 

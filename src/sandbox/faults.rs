@@ -151,7 +151,7 @@ impl Fault {
 impl FromStr for FaultRate {
     type Err = FaultError;
 
-    /// Takes a kind with `_` for `-` too, as a profile's keys have it.
+    /// Takes a kind with `_` for `-` too.
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let form = || FaultError::Form(text.to_owned());
         let (kind, number) = text.split_once('=').ok_or_else(form)?;

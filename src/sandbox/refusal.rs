@@ -3,23 +3,12 @@
 //! Owns the texts (contract section 3, captures 1 to 8; the few that no capture has are those of the
 //! server's message files). Knows nothing of when a call is refused.
 
+use crate::options::Language;
 use crate::wire::code;
 
-/// The language of the server's texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Language {
-    /// `en`
-    #[default]
-    En,
-    /// Everything else.
-    Zh,
-}
-
-impl Language {
-    /// What a header's value means: only exactly `en` is English (contract section 1).
-    pub fn of_header(value: Option<&str>) -> Self {
-        if value == Some("en") { Self::En } else { Self::Zh }
-    }
+/// What a header's value means: only exactly `en` is English (contract section 1).
+pub(super) fn language_of(header: Option<&str>) -> Language {
+    if header == Some("en") { Language::En } else { Language::Zh }
 }
 
 /// What a call is refused with.

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use self::connection::{Cut, Door};
 use super::call::{Call, Endpoint, PathParts, parse_body};
 use super::dialect::{Dialect, Written, page};
-use super::refusal::{Language, Refusal};
+use super::refusal::{Refusal, language_of};
 use super::{Caller, Sandbox, Version};
 use crate::target::Entrance;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::faults::Faults;
 use super::models::Models;
-use super::refusal::Language;
+use crate::options::Language;
 use crate::target::Entrance;
 
 /// Whose rules are followed.

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::workdir::{Running, Workdir, links, tally};
+use crate::workdir::{NN, Running, Workdir, csv_of, links, tally};
 
 /// A sandbox on a free port, and its URL.
 fn sandbox(work: &Workdir, flags: &str) -> (Running, String) {
@@ -61,6 +61,17 @@ fn its_faults_and_models_are_checked_before_it_listens() {
         let command = work.bkassoc("sandbox --listen 127.0.0.1:0").args(flags);
         let _ = command.ends(2).saying(&[says]);
     }
+    let command = work.bkassoc("sandbox --listen 127.0.0.1:0").env("BKASSOC_QUOTA", "much");
+    let _ = command.ends(2).saying(&["BKASSOC_QUOTA"]);
+}
+
+#[test]
+fn in_process_it_answers_in_the_language_that_is_asked_for() {
+    let work = Workdir::new();
+    work.write("in.csv", csv_of([format!("{NN},99999,21,1")]));
+    work.bkassoc("import in.csv --sandbox --cmdb-language zh").ends(3);
+    let rows = work.rows("in.sandbox.results.csv");
+    assert!(!rows[0]["message"].is_ascii(), "{}", rows[0]["message"]);
 }
 
 #[test]

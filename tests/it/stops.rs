@@ -337,6 +337,34 @@ fn what_undoes_a_rerun_undoes_the_run_before_it() {
 }
 
 #[test]
+fn an_undo_that_never_began_takes_no_other_undos_note_away() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of([format!("{NN},11,21,1"), format!("{NN},99999,21,1")]));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(3);
+    work.bkassoc("undo in.results.csv --yes").to(&server).ends(0);
+    let refused = "undo in.rerun-1.csv --yes";
+    work.bkassoc(refused).to(&server).env("BK_APP_SECRET", "wrong").ends(8);
+    let again = work.bkassoc("import in.csv").to(&server).ends(2);
+    assert!(again.stderr.contains("undone by in.undo.csv"), "{}", again.stderr);
+}
+
+#[test]
+fn results_that_change_under_a_rerun_are_told_by_the_row_that_did() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of((0..200).map(|n| format!("{NN},99999,{},1", 100 + n))));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    let rerun = "rerun in.results.csv --all-failed --max-duration 300ms";
+    work.bkassoc(rerun).to(&server).args("--rate 100/s").ends(9);
+    let changed = work.read("in.results.csv").replace(",99999,100,", ",99999,999,");
+    work.write("in.results.csv", changed);
+    let told = work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(7);
+    let _ = told.saying(&["in.results.csv, the row of line 2: the input changed"]);
+}
+
+#[test]
 fn an_undo_of_nothing_leaves_the_run_as_it_was() {
     let server = Server::esb();
     let work = Workdir::new();

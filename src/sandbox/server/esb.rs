@@ -5,8 +5,8 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Arrived, Call, Caller, Dialect, Endpoint, Entrance, Language, PathParts, Sandbox, TurnedAway,
-    Understood, page,
+    Arrived, Call, Caller, Dialect, Endpoint, Entrance, PathParts, Sandbox, TurnedAway, Understood,
+    language_of, page,
 };
 use crate::sandbox::Version;
 use crate::sandbox::dialect::esb_not_found;
@@ -34,7 +34,7 @@ pub(super) fn understand(
     let mut caller = Caller {
         entrance: Entrance::Esb,
         supplier_account: String::new(),
-        language: Language::of_header(Some(arrived.header("Blueking-Language").unwrap_or("en"))),
+        language: language_of(Some(arrived.header("Blueking-Language").unwrap_or("en"))),
         request_id: None,
     };
     let dialect = sandbox.dialect(&caller);

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 
 use super::native::{ACCOUNT, LANGUAGE, Route, call, check_identity, route};
-use super::{Arrived, Caller, Entrance, Language, Sandbox, TurnedAway, Understood};
+use super::{Arrived, Caller, Entrance, Sandbox, TurnedAway, Understood, language_of};
 use crate::sandbox::dialect::Dialect;
 use crate::sandbox::models::Credentials;
 
@@ -31,7 +31,7 @@ pub(super) fn understand(
     let caller = Caller {
         entrance: Entrance::Gateway,
         supplier_account: account,
-        language: Language::of_header(arrived.any_header(LANGUAGE)),
+        language: language_of(arrived.any_header(LANGUAGE)),
         request_id: None,
     };
     let dialect = sandbox.dialect(&caller);

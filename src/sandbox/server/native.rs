@@ -3,8 +3,8 @@
 //! Owns its routes (captures 5 and 7.1), which the gateway's resources share.
 
 use super::{
-    Arrived, Call, Caller, Dialect, Endpoint, Entrance, Language, Method, PathParts, Refusal,
-    Sandbox, TurnedAway, Understood, Version, parse_body,
+    Arrived, Call, Caller, Dialect, Endpoint, Entrance, Method, PathParts, Refusal, Sandbox,
+    TurnedAway, Understood, Version, language_of, parse_body,
 };
 use crate::wire::code;
 
@@ -38,7 +38,7 @@ pub(super) fn understand(
     let caller = Caller {
         entrance: Entrance::Native,
         supplier_account: arrived.any_header(ACCOUNT).unwrap_or_default().to_owned(),
-        language: Language::of_header(arrived.any_header(LANGUAGE)),
+        language: language_of(arrived.any_header(LANGUAGE)),
         request_id: arrived.any_header(REQUEST_ID).map(str::to_owned),
     };
     let user = arrived.any_header(USER).unwrap_or_default();
