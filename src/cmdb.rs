@@ -1,6 +1,7 @@
 //! What a CMDB is to the rest of the tool: something that takes a request and gives a reply.
 //!
-//! Two implementors: [`http`], the client, and the sandbox's store. Nothing here decides anything.
+//! Two implementors: [`http`], the client, and the sandbox's store (and the commands' choice between
+//! the two). Nothing here decides anything.
 
 pub mod http;
 

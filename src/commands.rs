@@ -75,9 +75,10 @@ failures! {
     };
     JournalError => |error| match error {
         JournalError::Held { .. } => Exit::Held,
-        JournalError::Unwritable { .. } | JournalError::Unseen(_) | JournalError::Damaged { .. } => {
-            Exit::Unwritable
-        }
+        JournalError::Unwritable { .. }
+        | JournalError::Unreadable { .. }
+        | JournalError::Unseen(_)
+        | JournalError::Damaged { .. } => Exit::Unwritable,
         JournalError::Foreign { .. } => Exit::Usage,
     };
     ResultsError => |error| match &error {

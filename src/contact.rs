@@ -52,7 +52,10 @@ pub fn harmless(model: &ModelAssociation) -> Request {
 /// succeeded.
 pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) -> Heard {
     match judge_query(reply, proven) {
-        Query::Answered => models_of(reply).map_or(Heard::Nothing, Heard::Models),
+        Query::Answered => {
+            let models = reply.envelope().and_then(Envelope::models);
+            models.map_or(Heard::Nothing, Heard::Models)
+        }
         Query::Again(_) => Heard::Nothing,
         Query::Stop(Stop::ApiForbidden) | Query::Forbidden | Query::Rejected => {
             let told = Told::of(reply);
@@ -76,13 +79,6 @@ pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) ->
         }
         Query::Stop(stop) => Heard::Stop(refused(stop, reply, target)),
     }
-}
-
-fn models_of(reply: &Reply) -> Option<Vec<Result<ModelAssociation, ModelError>>> {
-    let Reply::Answered(answer) = reply else {
-        return None;
-    };
-    answer.envelope.as_ref().and_then(Envelope::models)
 }
 
 /// The end of a run that the server, or something before it, does not let go on.

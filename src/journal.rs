@@ -40,6 +40,14 @@ pub enum JournalError {
         /// What the system said.
         error: io::Error,
     },
+    /// The file can't be read.
+    #[error("{}: can't be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// There is none, and outcomes can't be shown either.
     #[error("stdout can't be written: {0}: rows may have been created after the last one shown")]
     Unseen(io::Error),

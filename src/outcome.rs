@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::association::Cells;
+use crate::association::{Cells, Row};
 
 /// How a row ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -226,4 +226,12 @@ pub struct Record {
     pub cells: Cells,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+impl Record {
+    /// The record of a row.
+    pub fn of(row: Row, outcome: Outcome) -> Self {
+        let Row { ordinal, file, line, cells, .. } = row;
+        Self { ordinal, file, line, cells, outcome }
+    }
 }

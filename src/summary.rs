@@ -12,6 +12,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use crate::exit::Exit;
+use crate::manifest::Work;
 use crate::options::brief_duration;
 use crate::outcome::{Reason, Status};
 use crate::tally::{CallKind, Hold, ReasonTally, Tally};
@@ -35,6 +36,16 @@ pub enum Kind {
     Rerun,
     /// `bkassoc undo`
     Undo,
+}
+
+impl From<Work> for Kind {
+    fn from(work: Work) -> Self {
+        match work {
+            Work::Import => Self::Import,
+            Work::Rerun => Self::Rerun,
+            Work::Undo => Self::Undo,
+        }
+    }
 }
 
 impl Kind {

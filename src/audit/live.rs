@@ -31,7 +31,7 @@ use crate::tally::{CallKind, Place, Tally};
 use crate::target::Target;
 use crate::told::Told;
 use crate::verdict::{Cause, Query};
-use crate::wire::{Find, Found, Pattern, Reply, Request};
+use crate::wire::{Envelope, Find, Pattern, Reply, Request};
 
 /// Calls in flight, at most: reads are not what a CMDB should be busy with.
 const IN_FLIGHT: usize = 4;
@@ -196,7 +196,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
             }
             let (reply, query) = self.find(model, &now).await;
             match query {
-                Query::Answered if let Some(found) = found_in(&reply) => {
+                Query::Answered if let Some(found) = reply.envelope().and_then(Envelope::found) => {
                     tries = 0;
                     self.answered_at.set(Instant::now());
                     self.finds.borrow_mut().grow();
@@ -352,13 +352,6 @@ impl<'a, C: Cmdb> Live<'a, C> {
                 humantime::format_duration(options.max_outage)
             ),
         })
-    }
-}
-
-fn found_in(reply: &Reply) -> Option<Vec<Found>> {
-    match reply {
-        Reply::Answered(answer) => answer.envelope.as_ref()?.found(),
-        _ => None,
     }
 }
 

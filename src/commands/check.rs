@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout};
 
-use super::rows::{Rows, sources};
+use super::rows::{Rows, files_of, sources};
 use super::server::Server;
 use super::signals::Signals;
 use super::{Failure, announce, ask, print, runtime};
@@ -54,9 +54,7 @@ pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exi
     };
     announce(config, screen);
     let sources = sources(inputs);
-    let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
-    let files = if names.len() > 1 { names } else { Vec::new() };
-    let job = Job { config, typed, screen, files };
+    let job = Job { config, typed, screen, files: files_of(&sources) };
     job.make_way()?;
     let rows = if sources.is_empty() {
         None
@@ -393,7 +391,7 @@ async fn admit(
 
 /// A row goes to where it waits, with what is known of it by itself.
 fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> io::Result<()> {
-    let Row { ordinal, file, line, cells, link } = row;
+    let link = row.link.clone();
     let (outcome, sent) = match admission {
         Admission::Known(number, model) => {
             let mapping = (!model.guessed).then_some(model.mapping);
@@ -406,7 +404,7 @@ fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> i
             (Outcome::bad(reason, message, 0, Timestamp::now().as_millisecond()), None)
         }
     };
-    let record = Record { ordinal, file, line, cells, outcome };
+    let record = Record::of(row, outcome);
     check.take(&record)?;
     if let (Some((number, mapping)), Ok(link)) = (sent, link) {
         check.contest(&record, &link.association, mapping)?;

@@ -1,7 +1,7 @@
 //! `bkassoc import`: create what the rows say.
 
 use super::road::Road;
-use super::rows::{Rows, sources};
+use super::rows::{Rows, files_of, sources};
 use super::{Failure, announce};
 use crate::cli::Command;
 use crate::cli::layers::Typed;
@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::manifest::Work;
 use crate::progress::Screen;
-use crate::summary::Kind;
 
 /// Runs it.
 pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
@@ -17,14 +16,12 @@ pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exi
         return Err(Failure::usage("this is no import"));
     };
     let sources = sources(&args.inputs);
-    let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
     let road = Road {
         config,
         typed,
         screen,
         work: Work::Import,
-        kind: Kind::Import,
-        files: if names.len() > 1 { names } else { Vec::new() },
+        files: files_of(&sources),
         sources: sources.clone(),
         choice: Vec::new(),
         parent: None,

@@ -15,7 +15,6 @@ use crate::outcome::Status;
 use crate::progress::Screen;
 use crate::results::reader::Reader;
 use crate::site::{self, Site};
-use crate::summary::Kind;
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
@@ -41,7 +40,6 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         typed,
         screen,
         work: Work::Rerun,
-        kind: Kind::Rerun,
         sources: vec![Source::Path(args.results.clone())],
         files: files_of(&args.results, manifest.as_ref())?,
         choice: choice.named(),

@@ -190,8 +190,7 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
                 Outcome::open(Status::InDoubt, String::new())
             }
         };
-        let (ordinal, file, line, cells) = (row.ordinal, row.file, row.line, row.cells);
-        Some(Ok(Record { ordinal, file, line, cells, outcome }))
+        Some(Ok(Record::of(row, outcome)))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::results::writer::Writer;
 use crate::results::{self, Outcomes, ResultsError};
 use crate::run::{self, Finish, Setting};
 use crate::site::{self, Site};
-use crate::summary::{Kind, Summary, next_step};
+use crate::summary::{Summary, next_step};
 use crate::tally::{Tally, exit_of};
 use crate::target::Target;
 
@@ -37,7 +37,6 @@ pub(super) struct Road<'a> {
     pub(super) typed: &'a Typed,
     pub(super) screen: &'a Screen,
     pub(super) work: Work,
-    pub(super) kind: Kind,
     /// What is read, by name.
     pub(super) sources: Vec<Source>,
     /// The files that lines are lines of, where there are several.
@@ -356,7 +355,7 @@ impl Road<'_> {
         let again = self.typed.again();
         let identity = self.typed.identity_flags();
         Summary {
-            kind: self.kind,
+            kind: self.work.into(),
             target: Some(self.target()),
             tally,
             inputs: &self.files,
@@ -364,7 +363,7 @@ impl Road<'_> {
             exit,
             error,
             checked: None,
-            next: next_step(self.kind, exit, tally, results, &again, &identity),
+            next: next_step(self.work.into(), exit, tally, results, &again, &identity),
         }
     }
 

@@ -248,6 +248,11 @@ pub(super) fn sources(inputs: &[PathBuf]) -> Vec<Source> {
     inputs.iter().cloned().map(Source::from).collect()
 }
 
+/// The files that lines are lines of, where there are several.
+pub(super) fn files_of(sources: &[Source]) -> Vec<String> {
+    if sources.len() > 1 { sources.iter().map(ToString::to_string).collect() } else { Vec::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use crate::manifest::{self, Head, Manifest, Parent, Undone, Work};
 use crate::progress::Screen;
 use crate::results;
 use crate::site::{self, Site};
-use crate::summary::{Kind, grouped};
+use crate::summary::grouped;
 
 /// The option under which a head keeps that recovered rows are deleted too.
 pub(super) const INCLUDE_RECOVERED: &str = "include-recovered";
@@ -37,7 +37,6 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         typed,
         screen,
         work: Work::Undo,
-        kind: Kind::Undo,
         sources: vec![Source::Path(made.path(&args.results))],
         files: made.files(&args.results)?,
         choice: choice.into_iter().collect(),

@@ -226,7 +226,7 @@ struct Lines {
 impl Lines {
     fn open(path: &Path) -> Result<Self, JournalError> {
         let file = File::open(path)
-            .map_err(|error| JournalError::Unwritable { path: path.to_owned(), error })?;
+            .map_err(|error| JournalError::Unreadable { path: path.to_owned(), error })?;
         Ok(Self {
             path: path.to_owned(),
             reader: BufReader::with_capacity(64 * 1024, file),
@@ -302,7 +302,7 @@ impl Lines {
     }
 
     fn unreadable(&self, error: io::Error) -> JournalError {
-        JournalError::Unwritable { path: self.path.clone(), error }
+        JournalError::Unreadable { path: self.path.clone(), error }
     }
 }
 

@@ -100,8 +100,7 @@ impl<C: Cmdb> Run<'_, C> {
     /// run.
     fn carry_over_staged(&mut self, outcome: Outcome) {
         let Some(Planned { row, .. }) = self.staged.pop_front() else { return };
-        let Row { ordinal, file, line, cells, .. } = row;
-        let record = Record { ordinal, file, line, cells, outcome };
+        let record = Record::of(row, outcome);
         self.record(&record);
         self.tally.carry(&record);
         self.tally.unsettled = self.tally.unsettled.saturating_sub(1);
@@ -111,8 +110,7 @@ impl<C: Cmdb> Run<'_, C> {
         let Some(Planned { row, .. }) = self.staged.pop_front() else {
             return;
         };
-        let Row { ordinal, file, line, cells, .. } = row;
-        self.write_down(&Record { ordinal, file, line, cells, outcome });
+        self.write_down(&Record::of(row, outcome));
     }
 
     fn record(&mut self, record: &Record) {
@@ -142,7 +140,6 @@ impl<C: Cmdb> Run<'_, C> {
         outcome.finished_at = (self.clock)();
         self.outage.forget(slot);
         let Under { row, .. } = self.rows.leave(slot);
-        let Row { ordinal, file, line, cells, .. } = row;
-        self.write_down(&Record { ordinal, file, line, cells, outcome });
+        self.write_down(&Record::of(row, outcome));
     }
 }

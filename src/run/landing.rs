@@ -113,30 +113,30 @@ impl<C: Cmdb> Run<'_, C> {
                 self.batches.give_up();
             }
         }
-        match (verdict, reply) {
-            (Batch::Answered, Reply::Answered(answer)) => {
-                let items = answer.envelope.as_ref().and_then(Envelope::batch).unwrap_or_default();
+        match verdict {
+            Batch::Answered => {
+                let items = reply.envelope().and_then(Envelope::batch).unwrap_or_default();
                 self.evidence.proven = true;
                 self.batches.grow();
                 self.land_items(slots, &items, reply, now);
             }
-            (Batch::NoSuchPath, _) => {
+            Batch::NoSuchPath => {
                 tracing::warn!("this server has no batches: rows go singly");
                 self.batches.give_up();
                 self.each_of(slots, now, |life, _| life.go_singly(now));
             }
-            (Batch::Refused, _) => {
+            Batch::Refused => {
                 self.batches.shrink(slots.len());
                 self.each_of(slots, now, |life, _| life.go_singly(now));
             }
-            (Batch::Again(cause), _) => {
+            Batch::Again(cause) => {
                 self.each_of(slots, now, |life, rng| life.on_batch_again(cause, now, rng));
             }
-            (Batch::Answered | Batch::InDoubt(_), _) => {
+            Batch::InDoubt(_) => {
                 let told = Told::of(reply);
                 self.each_of(slots, now, |life, _| life.on_batch_lost(told.clone(), now));
             }
-            (Batch::Stop(stop), _) => {
+            Batch::Stop(stop) => {
                 self.stop_for(stop, reply);
                 self.each_of(slots, now, |life, _| life.go_singly(now));
             }
@@ -261,20 +261,14 @@ impl<C: Cmdb> Run<'_, C> {
         let closed = !self.outage.is_on();
         self.outage.trial_landed(!silent, now);
         self.slow_down(query.cause(), reply, sent_at, now);
-        let found = match (query, reply) {
-            (Query::Answered, Reply::Answered(answer)) => {
-                answer.envelope.as_ref().and_then(Envelope::found)
-            }
-            _ => None,
-        };
         match query {
-            Query::Answered if found.is_some() => {
+            Query::Answered if let Some(found) = reply.envelope().and_then(Envelope::found) => {
                 self.evidence.proven = true;
                 self.finds.grow();
                 if self.rows.writes.is_empty() {
                     self.answered_by_server();
                 }
-                self.found(slots, &found.unwrap_or_default(), sent_at, now);
+                self.found(slots, &found, sent_at, now);
             }
             Query::Rejected if slots.len() == 1 => {
                 let step = self.rows.life_mut(slots[0]).on_unfindable(Told::of(reply));

@@ -72,10 +72,7 @@ impl Stop {
 
 /// Which of the credentials the ESB refused, where its message says so.
 fn refused_credential(reply: &Reply) -> Option<&'static str> {
-    let Reply::Answered(answer) = reply else {
-        return None;
-    };
-    let envelope = answer.envelope.as_ref()?;
+    let envelope = reply.envelope()?;
     let text = known_text(envelope.code()?, envelope.message())?;
     (!text.advice.is_empty()).then_some(text.advice)
 }

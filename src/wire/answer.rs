@@ -285,6 +285,14 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// What the server said, where that could be read.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        match self {
+            Self::Answered(answer) => answer.envelope.as_ref(),
+            Self::NotSent(_) | Self::Lost(_) | Self::Unusable(_) => None,
+        }
+    }
+
     /// What it says of the server's limit.
     pub fn rate(&self) -> RateHint {
         match self {

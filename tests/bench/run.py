@@ -5,9 +5,10 @@
     tests/bench/run.py --growth [ROWS ...]
 
 Builds the release binary and the stub, then, round by round and one after the other: bkassoc, a loop
-that does nothing but call with reqwest, wrk and oha where they are installed, and a Python loop in the way of the BlueKing SDK (64 threads,
-`requests` with a new connection a call; on `http.client`, which costs less, where `requests` is not
-installed). The stub has one core, the client the other. Prints the median of the rounds.
+that does nothing but call with reqwest, wrk and oha where they are installed, and a Python loop in the
+way of the BlueKing SDK (64 threads, `requests` with a new connection a call; on `http.client`, which
+costs less, where `requests` is not installed). The stub has one core, the client the other. With
+latency, a fifth of the rows are enough. Prints the median of the rounds.
 
 --growth runs bkassoc alone, with 20 thousand to 10 million rows.
 """
@@ -104,7 +105,7 @@ def bare(binary, rows):
             "connections": connections() - before - 1}
 
 
-def wrk(rows, folder):
+def wrk(folder):
     script = folder / "post.lua"
     script.write_text(
         f"wrk.method='POST'\nwrk.body='{BODY}'\nwrk.headers['Content-Type']='application/json'\n"
@@ -210,7 +211,7 @@ def compare(target, folder, latency, rows, rounds):
     }
     clients["reqwest, and nothing else"] = lambda: bare(target / "examples" / "bare", rows)
     if shutil.which("wrk"):
-        clients["wrk"] = lambda: wrk(rows, folder)
+        clients["wrk"] = lambda: wrk(folder)
     if shutil.which("oha"):
         clients["oha"] = lambda: oha(rows, folder)
     clients["Python, as the SDK does"] = lambda: python(3000, folder)
@@ -219,7 +220,7 @@ def compare(target, folder, latency, rows, rounds):
         for _ in range(rounds):
             for name, client in clients.items():
                 samples[name].append(client())
-    results = {name: medians(rounds) for name, rounds in samples.items()}
+    results = {name: medians(of_client) for name, of_client in samples.items()}
     table(latency, results)
     if latency:
         ideal = CONCURRENCY / (latency / 1000)

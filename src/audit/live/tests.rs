@@ -11,7 +11,7 @@ use crate::options::Format;
 use crate::outcome::Status;
 use crate::results;
 use crate::results::reader::Reader;
-use crate::wire::{Answer, Envelope};
+use crate::wire::{Answer, Found};
 
 /// What a server does with one call, given the number of calls before it.
 type Behaviour = Box<dyn Fn(&Request, usize) -> Reply>;
