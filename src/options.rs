@@ -264,20 +264,31 @@ impl Format {
 /// The way to the server. A URL may hold a password, so it prints without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proxy {
-    /// As `http_proxy`, `https_proxy` and `no_proxy` say.
-    FromEnvironment,
     /// Straight.
     None,
     /// Through this one.
-    Url(Secret),
+    Through {
+        /// Its URL.
+        url: Secret,
+        /// The flag or the variable that names it.
+        origin: String,
+        /// The hosts that it is not for, as `no_proxy` has them.
+        but_for: Option<String>,
+    },
 }
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FromEnvironment => f.write_str("from the environment"),
             Self::None => f.write_str("none"),
-            Self::Url(url) => f.write_str(&without_userinfo(url.expose())),
+            Self::Through { url, origin, but_for } => {
+                f.write_str(&without_userinfo(url.expose()))?;
+                match but_for {
+                    Some(_) => write!(f, " ({origin}, but for no_proxy)"),
+                    None if origin == "--proxy" => Ok(()),
+                    None => write!(f, " ({origin})"),
+                }
+            }
         }
     }
 }
@@ -463,7 +474,11 @@ mod tests {
         ] {
             assert_eq!(without_userinfo(text), shown);
         }
-        let proxy = Proxy::Url(Secret::new("http://u:canary@h"));
+        let proxy = Proxy::Through {
+            url: Secret::new("http://u:canary@h"),
+            origin: "http_proxy".to_owned(),
+            but_for: None,
+        };
         assert!(!format!("{proxy} {proxy:?}").contains("canary"));
     }
 

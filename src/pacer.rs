@@ -269,6 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_window_without_end_is_not_believed() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        pacer.permit(start).unwrap();
+        let moment = RateHint { reset: Some(Duration::from_hours(490_000)), ..told(50, 25) };
+        pacer.landed(Said::Answer, moment, start, start + millis(20));
+        let calls = permits(&mut pacer, start + millis(20), Duration::from_secs(10)).len();
+        assert!((470..=499).contains(&calls), "{calls}");
+    }
+
+    #[test]
     fn a_quota_that_others_use_up_is_waited_for() {
         let start = Instant::now();
         let mut pacer = Pacer::new(None, 64, start);

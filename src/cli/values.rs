@@ -48,7 +48,9 @@ pub(super) fn biz_id(text: &str) -> Result<InstId, String> {
 pub(super) fn proxy(text: &str) -> Result<Proxy, std::convert::Infallible> {
     Ok(match text {
         "none" => Proxy::None,
-        url => Proxy::Url(Secret::new(url)),
+        url => {
+            Proxy::Through { url: Secret::new(url), origin: "--proxy".to_owned(), but_for: None }
+        }
     })
 }
 

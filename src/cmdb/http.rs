@@ -50,7 +50,7 @@ impl Default for HttpOptions {
             language: Language::En,
             ca_cert: None,
             insecure: false,
-            proxy: Proxy::FromEnvironment,
+            proxy: Proxy::None,
             concurrency: 32,
             user_agent: concat!("bkassoc/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
@@ -83,8 +83,13 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// The proxy's URL can't be used. It is not shown, since it may hold a password.
-    #[error("--proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128")]
-    Proxy,
+    #[error(
+        "{origin} is no URL of an HTTP proxy, such as http://proxy.example.com:3128 (`--proxy none` goes without one)"
+    )]
+    Proxy {
+        /// The flag or the variable that gave it.
+        origin: String,
+    },
     /// A value that has to travel as a header can't.
     #[error("{what} holds a character that can't be sent in a header")]
     Header {

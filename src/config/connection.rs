@@ -7,7 +7,7 @@ use crate::cli::layers::Layered;
 use crate::cli::{ParentArgs, TargetArgs};
 use crate::cmdb::http;
 use crate::options::{Language, Proxy, Rate, without_userinfo};
-use crate::target::{Identity, Target};
+use crate::target::{Identity, Secret, Target};
 
 use super::{ConfigError, Environment, Parent, identity};
 
@@ -35,8 +35,6 @@ pub struct HttpConfig {
     pub insecure: bool,
     /// Through which proxy.
     pub proxy: Proxy,
-    /// What the proxy comes to, for people: no password.
-    pub proxy_shown: String,
 }
 
 impl Connection {
@@ -62,7 +60,7 @@ impl Connection {
         let _ = write!(
             line,
             ", app {app}, user {user}, proxy {}, CA {ca}, rate {rate}",
-            self.http.proxy_shown
+            self.http.proxy
         );
         line
     }
@@ -87,7 +85,6 @@ pub(super) fn in_process(args: &TargetArgs, parent: Option<&Parent>) -> Connecti
             ca_cert: None,
             insecure: false,
             proxy: Proxy::None,
-            proxy_shown: "none".to_owned(),
         },
     }
 }
@@ -115,7 +112,11 @@ pub(super) fn connect(
         let at = layered.sources.get("insecure").map_or("--insecure", |(_, origin)| origin);
         warnings.push(format!("{at}: the server's certificate is not verified"));
     }
-    let proxy = args.proxy.clone().unwrap_or(Proxy::FromEnvironment);
+    let proxy = match &args.proxy {
+        _ if http::is_loopback(&target.endpoint) => Proxy::None,
+        Some(given) => given.clone(),
+        None => proxy_of(&target, environment),
+    };
     Ok(Connection {
         origin: origin.clone(),
         identity: found.identity,
@@ -123,30 +124,31 @@ pub(super) fn connect(
             language: args.cmdb_language,
             ca_cert: args.ca_cert.clone(),
             insecure: args.insecure,
-            proxy_shown: proxy_shown(&proxy, &target, environment),
             proxy,
         },
         target,
     })
 }
 
-/// What the proxy comes to, as far as that can be told without a call: `no_proxy` may still say no.
-fn proxy_shown(proxy: &Proxy, target: &Target, environment: &Environment<'_>) -> String {
-    let names = if target.endpoint.starts_with("https:") {
-        ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
-    } else {
-        ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
+/// The proxy that the environment names for a target, small letters before capital ones.
+fn proxy_of(target: &Target, environment: &Environment<'_>) -> Proxy {
+    let of_scheme =
+        if target.endpoint.starts_with("https:") { "https_proxy" } else { "http_proxy" };
+    let get = |name: &str| {
+        let names = [name.to_owned(), name.to_ascii_uppercase()];
+        names.into_iter().find_map(|name| {
+            let value = environment.get(&name)?.to_string_lossy().into_owned();
+            Some((name, value))
+        })
     };
-    let found = names.iter().find_map(|name| Some((name, environment.get(name)?)));
-    match (proxy, found) {
-        _ if http::is_loopback(&target.endpoint) => "none".to_owned(),
-        (Proxy::FromEnvironment, Some((name, url))) => {
-            let url = url.to_string_lossy();
-            format!("{} ({name})", without_userinfo(&url))
-        }
-        (Proxy::FromEnvironment, None) => "none".to_owned(),
-        (proxy, _) => proxy.to_string(),
+    let Some((origin, mut url)) = get(of_scheme).or_else(|| get("all_proxy")) else {
+        return Proxy::None;
+    };
+    if !url.contains("://") {
+        url.insert_str(0, "http://");
     }
+    let but_for = get("no_proxy").map(|(_, hosts)| hosts);
+    Proxy::Through { url: Secret::new(url), origin, but_for }
 }
 
 pub(super) fn same_target(

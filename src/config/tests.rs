@@ -536,12 +536,16 @@ fn a_list_in_a_variable_is_split_at_semicolons() {
 
 #[test]
 fn a_proxy_is_what_was_given_else_the_environments() {
-    let machine = Machine::ready().set("http_proxy", "http://p:1");
-    let proxy = |line: &str| machine.connection(line).http;
-    assert_eq!(proxy("b import a.csv").proxy, Proxy::FromEnvironment);
-    assert_eq!(proxy("b import a.csv").proxy_shown, "none");
-    let plain = proxy("b import a.csv --endpoint http://h");
-    assert_eq!(plain.proxy_shown, "http://p:1 (http_proxy)");
-    let none = proxy("b import a.csv --endpoint http://h --proxy none");
-    assert_eq!((none.proxy, &*none.proxy_shown), (Proxy::None, "none"));
+    let machine = Machine::ready().set("http_proxy", "u:pw@p:1").set("HTTP_PROXY", "http://q:1");
+    let proxy = |machine: &Machine, line: &str| machine.connection(line).http.proxy;
+    let to_plain = "b import a.csv --endpoint http://h";
+    assert_eq!(proxy(&machine, "b import a.csv"), Proxy::None, "of another scheme");
+    assert_eq!(proxy(&machine, to_plain).to_string(), "http://***@p:1 (http_proxy)");
+    assert_eq!(proxy(&machine, "b import a.csv --endpoint http://h --proxy none"), Proxy::None);
+    assert_eq!(proxy(&machine, "b import a.csv --endpoint http://[::1]:8080"), Proxy::None);
+    let given = proxy(&machine, "b import a.csv --endpoint http://h --proxy http://r:1");
+    assert_eq!(given.to_string(), "http://r:1");
+    let machine = Machine::ready().set("ALL_PROXY", "http://s:1").set("NO_PROXY", "x");
+    let but_for = "http://s:1 (ALL_PROXY, but for no_proxy)";
+    assert_eq!(proxy(&machine, to_plain).to_string(), but_for);
 }

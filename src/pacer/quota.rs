@@ -23,6 +23,8 @@ use crate::wire::RateHint;
 
 /// No pause that a server asks for is longer: after that, one call asks again.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// No window that a server tells of is longer: it means a moment, or would hold the run up for ever.
+const LONGEST_WINDOW: Duration = Duration::from_hours(1);
 /// So many calls must have been let through for a first refusal to say what N is.
 const HANDFUL: u32 = 5;
 /// A quota that is used up in a smaller share of its window than this is shared with others.
@@ -186,7 +188,8 @@ impl Quota {
         let Some(limit) = hint.limit else {
             return;
         };
-        let reset = hint.reset.unwrap_or(WINDOW).max(WINDOW);
+        let reset =
+            hint.reset.filter(|reset| *reset <= LONGEST_WINDOW).unwrap_or(WINDOW).max(WINDOW);
         let known = self.pace.take().filter(|_| self.told.limit == Some(limit));
         let mut pace = match known {
             // A window is as long as the longest time to its end.

@@ -199,6 +199,38 @@ fn loopback_never_goes_through_a_proxy() {
 }
 
 #[test]
+fn the_environments_proxy_is_the_one_that_is_told_and_no_call_goes_around_it() {
+    let proxy = Server::esb();
+    let url = proxy.url();
+    for (small, capital, passes) in [
+        (Some(url.as_str()), Some("http://127.0.0.1:9"), true),
+        (Some(url.trim_start_matches("http://")), None, true),
+        (None, Some(url.as_str()), true),
+        (Some("socks5://127.0.0.1:9"), None, false),
+        (Some("http://127.0.0.1:99999"), Some(url.as_str()), false),
+        (Some("http://user:pa/55word@127.0.0.1:9"), None, false),
+    ] {
+        let work = folder(false);
+        let mut command = work.bkassoc("check in.csv --connect-timeout 2s");
+        command = command.aim(Entrance::Esb, "http://cmdb.example.invalid");
+        for (name, value) in [("http_proxy", small), ("HTTP_PROXY", capital)] {
+            if let Some(value) = value {
+                command = command.env(name, value);
+            }
+        }
+        let calls = proxy.all_calls();
+        let done = command.run();
+        let told = if small.is_some() { "(http_proxy)" } else { "(HTTP_PROXY)" };
+        let _ = if passes {
+            done.with(0).saying(&[told])
+        } else {
+            done.with(8).saying(&[told, "http_proxy is no URL of an HTTP proxy"])
+        };
+        assert_eq!(proxy.all_calls() > calls, passes);
+    }
+}
+
+#[test]
 fn a_script_gets_its_json_whatever_is_wrong() {
     let work = Workdir::new();
     for (words, exit) in [

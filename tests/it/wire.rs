@@ -651,6 +651,14 @@ async fn the_servers_limit_and_its_id_for_the_call_are_read_from_headers() {
 
 // Proxies.
 
+fn via(url: impl Into<String>, but_for: Option<&str>) -> Proxy {
+    Proxy::Through {
+        url: Secret::new(url),
+        origin: "http_proxy".to_owned(),
+        but_for: but_for.map(str::to_owned),
+    }
+}
+
 fn through(proxy: Proxy, endpoint: &str) -> HttpClient {
     let target = Target::new(Entrance::Esb, endpoint, "0").unwrap();
     let options = HttpOptions { proxy, ..HttpOptions::default() };
@@ -660,7 +668,7 @@ fn through(proxy: Proxy, endpoint: &str) -> HttpClient {
 #[tokio::test]
 async fn a_proxy_that_is_given_gets_the_calls() {
     let proxy = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
-    let client = through(Proxy::Url(Secret::new(proxy.url())), "http://cmdb.example.com");
+    let client = through(via(proxy.url(), None), "http://cmdb.example.com");
     answered(client.call(seed()).await);
     assert_eq!(
         proxy.only().start,
@@ -674,8 +682,7 @@ async fn a_loopback_address_is_called_directly_whatever_the_proxy() {
     let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
     let port = stub.address.port();
     for host in ["127.0.0.1", "localhost"] {
-        let client =
-            through(Proxy::Url(Secret::new(proxy.url())), &format!("http://{host}:{port}"));
+        let client = through(via(proxy.url(), None), &format!("http://{host}:{port}"));
         answered(client.call(seed()).await);
     }
     assert_eq!((stub.seen().len(), proxy.connections()), (2, 0));
@@ -686,14 +693,14 @@ async fn a_proxy_that_refuses_proves_that_nothing_was_sent() {
     let free = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let reply = through(Proxy::Url(Secret::new(url)), "http://cmdb.example.com").call(seed()).await;
+    let reply = through(via(url, None), "http://cmdb.example.com").call(seed()).await;
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
 }
 
 #[tokio::test]
 async fn a_proxy_that_opens_no_tunnel_proves_that_nothing_was_sent() {
     let proxy = Stub::start(vec![Act::AnswerAndClose(sized(407, &[], ""))]).await;
-    let client = through(Proxy::Url(Secret::new(proxy.url())), "https://cmdb.example.com");
+    let client = through(via(proxy.url(), None), "https://cmdb.example.com");
     let reply = client.call(seed()).await;
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
     let seen = proxy.only();
@@ -705,39 +712,19 @@ async fn a_proxy_that_opens_no_tunnel_proves_that_nothing_was_sent() {
 fn a_proxy_that_is_no_url_is_refused_without_being_shown() {
     let target = Target::new(Entrance::Esb, "http://cmdb.example.com", "0").unwrap();
     for url in ["", "socks9://u:hunter2@h", "u:hunter2@h:1"] {
-        let options = HttpOptions { proxy: Proxy::Url(Secret::new(url)), ..HttpOptions::default() };
+        let options = HttpOptions { proxy: via(url, None), ..HttpOptions::default() };
         let error = HttpClient::new(&target, &identity(), &options).err().unwrap();
-        assert!(matches!(error, ClientError::Proxy), "{error:?}");
+        assert!(matches!(error, ClientError::Proxy { .. }), "{error:?}");
         assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
 }
 
-/// The environment belongs to the whole process: the test below runs this one in a process of its own.
 #[tokio::test]
-#[ignore = "needs a proxy in its environment"]
-async fn a_call_with_the_environments_proxy() {
-    let client = through(Proxy::FromEnvironment, "http://cmdb.example.com");
-    answered(client.call(seed()).await);
-}
-
-#[tokio::test]
-async fn the_environments_proxy_is_used_in_either_case() {
-    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+async fn a_proxys_user_is_sent_with_and_without_a_password() {
+    for (user, sent) in [("u:p%2Fw", "Basic dTpwL3c="), ("tok%2Fen", "Basic dG9rL2VuOg==")] {
         let proxy = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
-        let url = proxy.url();
-        let run = move || {
-            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-            for base in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
-                child.env_remove(base).env_remove(base.to_ascii_uppercase());
-            }
-            child
-                .args(["--exact", "wire::a_call_with_the_environments_proxy", "--ignored"])
-                .env(name, url)
-                .output()
-                .unwrap()
-        };
-        let output = tokio::task::spawn_blocking(run).await.unwrap();
-        assert!(output.status.success(), "{name}: {output:?}");
-        assert!(proxy.only().start.starts_with("POST http://cmdb.example.com/"), "{name}");
+        let url = proxy.url().replace("http://", &format!("http://{user}@"));
+        answered(through(via(url, None), "http://cmdb.example.com").call(seed()).await);
+        assert_eq!(proxy.only().header("proxy-authorization"), Some(sent));
     }
 }

@@ -5,8 +5,9 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use reqwest::header::HeaderMap;
-use reqwest::{Certificate, Client, ClientBuilder, Url};
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Url};
 
 use super::{ClientError, HttpOptions};
 use crate::options::Proxy;
@@ -60,17 +61,34 @@ fn with_proxy(
     proxy: &Proxy,
 ) -> Result<ClientBuilder, ClientError> {
     match proxy {
-        _ if is_loopback(endpoint) => Ok(builder.no_proxy()),
-        Proxy::FromEnvironment => Ok(builder),
-        Proxy::None => Ok(builder.no_proxy()),
-        Proxy::Url(url) => {
-            let url = url.expose();
-            let usable = Url::parse(url)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            let proxy = usable.then(|| reqwest::Proxy::all(url).ok()).flatten();
-            Ok(builder.proxy(proxy.ok_or(ClientError::Proxy)?))
+        Proxy::Through { url, origin, but_for } if !is_loopback(endpoint) => {
+            let proxy = proxy_at(url.expose())
+                .ok_or_else(|| ClientError::Proxy { origin: origin.clone() })?;
+            Ok(builder.proxy(proxy.no_proxy(but_for.as_deref().and_then(hosts))))
         }
+        Proxy::Through { .. } | Proxy::None => Ok(builder.no_proxy()),
     }
+}
+
+/// Hosts as `no_proxy` has them. reqwest compares them as they stand, and a URL's host is in small
+/// letters.
+fn hosts(text: &str) -> Option<NoProxy> {
+    NoProxy::from_string(&text.to_lowercase())
+}
+
+/// The proxy of a URL, if that is one of HTTP.
+fn proxy_at(text: &str) -> Option<reqwest::Proxy> {
+    let url = Url::parse(text).ok()?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return None;
+    }
+    let proxy = reqwest::Proxy::all(text).ok()?;
+    if url.username().is_empty() || url.password().is_some() {
+        return Some(proxy);
+    }
+    // A token for a user, and no password: by itself reqwest would send neither.
+    let user = percent_decode_str(url.username()).decode_utf8_lossy();
+    Some(proxy.basic_auth(&user, ""))
 }
 
 pub(super) fn is_loopback(url: &Url) -> bool {
@@ -135,4 +153,15 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_a_proxy_is_not_for_may_be_written_in_any_case() {
+        let small = format!("{:?}", NoProxy::from_string("example.com,.corp,10.0.0.0/8").unwrap());
+        assert_eq!(format!("{:?}", hosts("Example.COM,.corp,10.0.0.0/8").unwrap()), small);
+    }
 }
