@@ -164,6 +164,8 @@ struct Run<'a, C> {
     batches: Batches,
     pacer: Pacer,
     outage: Outage,
+    /// Whether the last call of a trial was a look-up.
+    looked_last: bool,
     rng: StdRng,
     started: Instant,
     /// Whether anything waits for the server, and not for more input alone.
@@ -221,6 +223,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             batches: Batches::new(options.batch),
             pacer: Pacer::new(rate, options.concurrency, started),
             outage: Outage::default(),
+            looked_last: false,
             rng: StdRng::seed_from_u64(seed),
             started,
             waits: false,

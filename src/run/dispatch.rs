@@ -47,7 +47,10 @@ impl<C: Cmdb> Run<'_, C> {
         };
         match may {
             May::Probe => self.outage.probe_sent(),
-            May::One => self.outage.trial_sent(),
+            May::One => {
+                self.looked_last = matches!(next.0, Call::Find(_));
+                self.outage.trial_sent();
+            }
             May::All | May::Wait(_) => {}
         }
         Some(next)
@@ -96,7 +99,8 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn looks_due(&self, now: Instant) -> bool {
         let looks = &self.rows.looks;
-        let creates_first = self.outage.is_on() && !self.rows.writes.is_empty();
+        // In a trial by turns: either may be what gets no answer, and a look-up sends no new row.
+        let creates_first = self.outage.is_on() && self.looked_last && !self.rows.writes.is_empty();
         !looks.is_empty()
             && !creates_first
             && (looks.len() >= COMPANY

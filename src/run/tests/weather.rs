@@ -22,6 +22,8 @@ enum Weather {
     Fine,
     Refuses,
     Hangs,
+    /// It is executed, and the answer is lost.
+    Swallows,
     /// An HTTP 200 with this number and text.
     Says(i64, &'static str),
 }
@@ -52,6 +54,10 @@ impl<F: Fn(Duration, &Request) -> Weather> Cmdb for Sky<'_, F> {
         match (self.weather)(at, &request) {
             Weather::Fine => self.sandbox.call(request).await,
             Weather::Refuses => Reply::NotSent("connection refused".to_owned()),
+            Weather::Swallows => {
+                self.sandbox.call(request).await;
+                Reply::Lost("connection closed".to_owned())
+            }
             Weather::Hangs => {
                 sleep(Duration::from_hours(1)).await;
                 Reply::Lost("hung".to_owned())
@@ -141,6 +147,24 @@ async fn creates_that_all_fail_while_questions_are_answered_end_the_run_too() {
     let halt = world.process_on(&sky).await.unwrap().halt.unwrap();
     assert_eq!(halt.exit, Exit::Outage);
     assert!(world.records().is_empty(), "no row may be spent");
+}
+
+/// All the while, what was executed is found, and few rows are in doubt.
+#[tokio::test(start_paused = true)]
+async fn creates_whose_answers_are_all_lost_are_looked_up_in_the_outage() {
+    let world = World::new(plain(500), Faults::none(), 1);
+    let sky = Sky::over(&world.sandbox, |at, request| match request {
+        Request::Create(_) if at < Duration::from_mins(5) => Weather::Swallows,
+        _ => Weather::Fine,
+    });
+    let finish = world.process_on(&sky).await.unwrap();
+    assert_eq!(finish.halt, None);
+    let calls = sky.calls.borrow();
+    let meanwhile = calls.iter().filter(|(at, _)| (60..300).contains(&at.as_secs()));
+    let finds = meanwhile.filter(|(_, request)| matches!(request, Request::Find(_))).count();
+    assert!(finds > 5, "{finds} look-ups");
+    let tally = world.check().unwrap();
+    assert_eq!(tally[&Status::Created] + tally[&Status::Recovered], 500);
 }
 
 #[tokio::test(start_paused = true)]
