@@ -26,7 +26,7 @@ use crate::options::{EngineOptions, Format};
 use crate::progress::ProgressMode;
 use crate::target::{EndpointError, Target};
 
-pub use connection::{Connection, HttpConfig};
+pub use connection::Connection;
 pub use identity::IdentityError;
 pub use paths::PathError;
 pub use profile::ProfileError;

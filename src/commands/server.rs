@@ -29,14 +29,7 @@ impl Server {
                 sandbox.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?,
             ));
         }
-        let options = HttpOptions {
-            language: http.language,
-            ca_cert: http.ca_cert.clone(),
-            insecure: http.insecure,
-            proxy: http.proxy.clone(),
-            concurrency,
-            ..HttpOptions::default()
-        };
+        let options = HttpOptions { concurrency, ..http.clone() };
         Ok(Self::Far(Box::new(HttpClient::new(target, identity, &options)?)))
     }
 }

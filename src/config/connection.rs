@@ -1,12 +1,11 @@
 //! Where calls go: the target, the way to it, and the line that says so before anything is sent.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use crate::cli::layers::Layered;
 use crate::cli::{ParentArgs, TargetArgs};
-use crate::cmdb::http;
-use crate::options::{Language, Proxy, Rate, without_userinfo};
+use crate::cmdb::http::{self, HttpOptions};
+use crate::options::{Proxy, Rate, without_userinfo};
 use crate::target::{Identity, Secret, Target};
 
 use super::{ConfigError, Environment, Parent, identity};
@@ -21,20 +20,7 @@ pub struct Connection {
     /// As whom.
     pub identity: Identity,
     /// The way.
-    pub http: HttpConfig,
-}
-
-/// The way to the server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpConfig {
-    /// Of the server's messages.
-    pub language: Language,
-    /// More certificates to trust.
-    pub ca_cert: Option<PathBuf>,
-    /// Do not verify.
-    pub insecure: bool,
-    /// Through which proxy.
-    pub proxy: Proxy,
+    pub http: HttpOptions,
 }
 
 impl Connection {
@@ -80,12 +66,7 @@ pub(super) fn in_process(args: &TargetArgs, parent: Option<&Parent>) -> Connecti
         },
         origin,
         identity: Identity::default(),
-        http: HttpConfig {
-            language: args.cmdb_language,
-            ca_cert: None,
-            insecure: false,
-            proxy: Proxy::None,
-        },
+        http: HttpOptions { language: args.cmdb_language, ..HttpOptions::default() },
     }
 }
 
@@ -120,11 +101,12 @@ pub(super) fn connect(
     Ok(Connection {
         origin: origin.clone(),
         identity: found.identity,
-        http: HttpConfig {
+        http: HttpOptions {
             language: args.cmdb_language,
             ca_cert: args.ca_cert.clone(),
             insecure: args.insecure,
             proxy,
+            ..HttpOptions::default()
         },
         target,
     })
