@@ -130,6 +130,10 @@ fn proxy_of(target: &Target, environment: &Environment<'_>) -> Proxy {
         url.insert_str(0, "http://");
     }
     let but_for = get("no_proxy").map(|(_, hosts)| hosts);
+    // Of addresses too, for which reqwest does not take it.
+    if but_for.as_ref().is_some_and(|hosts| hosts.split(',').any(|host| host.trim() == "*")) {
+        return Proxy::None;
+    }
     Proxy::Through { url: Secret::new(url), origin, but_for }
 }
 

@@ -548,4 +548,6 @@ fn a_proxy_is_what_was_given_else_the_environments() {
     let machine = Machine::ready().set("ALL_PROXY", "http://s:1").set("NO_PROXY", "x");
     let but_for = "http://s:1 (ALL_PROXY, but for no_proxy)";
     assert_eq!(proxy(&machine, to_plain).to_string(), but_for);
+    let machine = machine.set("NO_PROXY", "x, *");
+    assert_eq!(proxy(&machine, to_plain), Proxy::None);
 }
