@@ -18,7 +18,8 @@
 //! which the limit does not come back for a while.
 //!
 //! The start: a few calls (with `--rate`, its burst), and half a call more with each answer, so that a
-//! small quota is met gently, and one call that hangs does not hold all others.
+//! small quota is met gently, and one call that hangs does not hold all others. Once some calls went well
+//! together, no small quota is left to be met: two more with each answer.
 
 use std::time::Duration;
 
@@ -28,8 +29,10 @@ use super::{Hold, Said};
 
 /// Calls in flight at the start, at least: one may hang.
 const START: f64 = 2.0;
-/// Growth with each answer at the start.
+/// Growth with each answer at the start, until the limit is `FEW`; and from then on.
 const RAMP: f64 = 0.5;
+const FEW: f64 = 8.0;
+const STEEP_RAMP: f64 = 2.0;
 /// Answers a reading, at least; and rounds of the pool.
 const ANSWERS: u32 = 100;
 const ROUNDS: u32 = 4;
@@ -174,7 +177,8 @@ impl Flight {
 
     fn answered(&mut self, sent_at: Instant, now: Instant) {
         if self.ramping {
-            self.limit = (self.limit + RAMP).min(self.ceiling as f64);
+            let step = if self.limit < FEW { RAMP } else { STEEP_RAMP };
+            self.limit = (self.limit + step).min(self.ceiling as f64);
             self.ramping = self.limit < self.ceiling as f64;
             self.inherent = self.inherent.min((now - sent_at).as_secs_f64());
             self.begin(now);
