@@ -130,7 +130,7 @@ impl Evidence {
     /// Adds the reply to a question, and says what it means.
     pub fn add(&mut self, reply: &Reply) -> Query {
         let query = judge_query(reply, self.proven);
-        self.answered |= matches!(reply, Reply::Answered(_));
+        self.answered |= matches!(reply, Reply::Answered(_) | Reply::Oversized(_));
         self.proven |= query == Query::Answered;
         query
     }

@@ -23,7 +23,10 @@ impl Told {
     pub fn of(reply: &Reply) -> Self {
         let answer = match reply {
             Reply::Answered(answer) => answer,
-            Reply::NotSent(why) | Reply::Lost(why) | Reply::Unusable(why) => {
+            Reply::NotSent(why)
+            | Reply::Lost(why)
+            | Reply::Oversized(why)
+            | Reply::Unusable(why) => {
                 return Self { message: why.clone(), ..Self::default() };
             }
         };

@@ -159,6 +159,10 @@ pub fn judge(reply: &Reply, proven: bool) -> Verdict {
 
 /// Judges the answer to a look-up or to the question for model associations.
 pub fn judge_query(reply: &Reply, proven: bool) -> Query {
+    if let Reply::Oversized(_) = reply {
+        // Asked for less, it answers.
+        return Query::Rejected;
+    }
     let is_list = |envelope: &Envelope| {
         let data = envelope.data.as_ref()?.get();
         (data.starts_with('[') || data == "null").then_some(Query::Answered)
@@ -203,7 +207,7 @@ fn judge_with<T: From<Verdict>>(
 ) -> T {
     let verdict = match reply {
         Reply::NotSent(_) => Verdict::Again(Cause::NoAnswer),
-        Reply::Lost(_) => Verdict::InDoubt(Cause::NoAnswer),
+        Reply::Lost(_) | Reply::Oversized(_) => Verdict::InDoubt(Cause::NoAnswer),
         Reply::Unusable(_) => Verdict::Stop(Stop::Certificate),
         Reply::Answered(answer) => match &answer.envelope {
             None => by_status(answer, proven),

@@ -226,7 +226,9 @@ impl Cmdb for HttpClient {
                 self.fill(&mut answer, &body);
                 Reply::Answered(answer)
             }
-            Err(Cut::TooLarge) => Reply::Lost(format!("answer larger than {} MiB", limit >> 20)),
+            Err(Cut::TooLarge) => {
+                Reply::Oversized(format!("answer larger than {} MiB", limit >> 20))
+            }
             Err(Cut::Broken(error)) => Reply::Lost(self.reason(error)),
         }
     }

@@ -106,6 +106,7 @@ fn the_table_in_tests_wire_is_the_policy() {
     heading(&mut table, "No answer");
     rows(&mut table, "not sent", &Reply::NotSent(String::new()));
     rows(&mut table, "lost", &Reply::Lost(String::new()));
+    rows(&mut table, "oversized", &Reply::Oversized(String::new()));
     rows(&mut table, "unusable", &Reply::Unusable(String::new()));
 
     heading(&mut table, "HTTP status, where the body has no number");

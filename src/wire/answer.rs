@@ -278,8 +278,10 @@ pub enum Reply {
     Answered(Answer),
     /// The request never left: connection refused, name not found.
     NotSent(String),
-    /// No whole answer: reset, timeout, cut or oversized body. The call may have been executed.
+    /// No whole answer: reset, timeout, cut body. The call may have been executed.
     Lost(String),
+    /// An answer too large to be read, as it will be again. The call may have been executed.
+    Oversized(String),
     /// The target can't be used as configured: its certificate, or a URL that can't be called.
     Unusable(String),
 }
@@ -289,7 +291,7 @@ impl Reply {
     pub fn envelope(&self) -> Option<&Envelope> {
         match self {
             Self::Answered(answer) => answer.envelope.as_ref(),
-            Self::NotSent(_) | Self::Lost(_) | Self::Unusable(_) => None,
+            _ => None,
         }
     }
 
@@ -297,7 +299,7 @@ impl Reply {
     pub fn rate(&self) -> RateHint {
         match self {
             Self::Answered(answer) => answer.rate,
-            Self::NotSent(_) | Self::Lost(_) | Self::Unusable(_) => RateHint::default(),
+            _ => RateHint::default(),
         }
     }
 }

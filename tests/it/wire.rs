@@ -550,7 +550,7 @@ async fn an_answer_without_end_is_read_only_as_far_as_it_may_go() {
     for (request, limit) in [(seed(), "1 MiB"), (find(), "16 MiB")] {
         let stub = Stub::start(vec![Act::Flood(flood.clone())]).await;
         let reply = client(Entrance::Esb, &stub.url()).call(request).await;
-        let Reply::Lost(reason) = reply else {
+        let Reply::Oversized(reason) = reply else {
             panic!("{reply:?}");
         };
         assert_eq!(reason, format!("answer larger than {limit}"));
@@ -564,7 +564,7 @@ async fn an_answer_that_announces_a_gibibyte_is_not_read_at_all() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n".to_vec();
     let stub = Stub::start(vec![Act::Answer(head)]).await;
     let reply = client(Entrance::Esb, &stub.url()).call(seed()).await;
-    assert!(matches!(&reply, Reply::Lost(reason) if reason.contains("larger")), "{reply:?}");
+    assert!(matches!(&reply, Reply::Oversized(reason) if reason.contains("larger")), "{reply:?}");
 }
 
 #[tokio::test]

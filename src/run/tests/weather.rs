@@ -7,15 +7,14 @@ use tokio::time::{Instant, sleep};
 
 use super::super::*;
 use super::world::{World, name_of, row};
-use crate::association::Mapping;
-use crate::association::Row;
+use crate::association::{InstId, Mapping, Row};
 use crate::options::Batch;
 use crate::options::Rate;
 use crate::outcome::Reason;
 use crate::outcome::Status;
 use crate::sandbox::Sandbox;
 use crate::sandbox::faults::Faults;
-use crate::wire::{Answer, Envelope, code};
+use crate::wire::{Answer, Envelope, Pattern, code};
 
 /// What a server does with a call instead of answering it.
 enum Weather {
@@ -24,6 +23,8 @@ enum Weather {
     Hangs,
     /// It is executed, and the answer is lost.
     Swallows,
+    /// Its answer is too large to be read.
+    Floods,
     /// An HTTP 200 with this number and text.
     Says(i64, &'static str),
 }
@@ -62,6 +63,7 @@ impl<F: Fn(Duration, &Request) -> Weather> Cmdb for Sky<'_, F> {
                 sleep(Duration::from_hours(1)).await;
                 Reply::Lost("hung".to_owned())
             }
+            Weather::Floods => Reply::Oversized("answer larger than 16 MiB".to_owned()),
             Weather::Says(code, message) => {
                 let null = serde_json::value::to_raw_value(&()).unwrap();
                 let envelope = Some(Envelope::new(false, code, message, null));
@@ -307,4 +309,24 @@ async fn a_silent_input_is_no_outage_for_a_row_that_waits_for_its_last_look() {
     assert_eq!(finish.halt, None);
     let counts = world.check().unwrap();
     assert_eq!((counts[&Status::Created], counts[&Status::Failed]), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_with_too_large_an_answer_is_halved_and_a_single_one_ends_its_row() {
+    let world = World::new(plain(80), Faults::none(), 1);
+    let eight = InstId::new(8).unwrap();
+    let sky = Sky::over(&world.sandbox, |_, request: &Request| match request {
+        Request::Create(link) if link.association.inst_id.get() % 4 == 0 => Weather::Swallows,
+        Request::Find(find) if find.any_of.len() > 2 => Weather::Floods,
+        Request::Find(find) if find.any_of.contains(&Pattern::Pair(eight, eight)) => {
+            Weather::Floods
+        }
+        _ => Weather::Fine,
+    });
+    assert_eq!(world.process_on(&sky).await.unwrap().halt, None);
+    let counts = world.check().unwrap();
+    assert_eq!((counts[&Status::Created], counts[&Status::Recovered]), (60, 19));
+    let failed = world.records().into_iter().find(|r| r.outcome.status == Status::Failed).unwrap();
+    assert_eq!(failed.outcome.reason, Some(Reason::OutcomeUnknown));
+    assert_eq!(failed.outcome.message, "answer larger than 16 MiB");
 }
