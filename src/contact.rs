@@ -4,10 +4,10 @@
 //! Shared by `import` and `check`, so that both stop for the same answers in the same words. Knows
 //! nothing of rows, files or results.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::association::{InstId, ModelAssociation};
@@ -100,13 +100,12 @@ pub fn never_answered(target: &Target, wait: Duration, trouble: &str) -> Halt {
 }
 
 /// Waits for a call, but no longer than that; then it is lost.
-pub async fn within(limit: Duration, call: impl Future<Output = Reply>) -> Reply {
+pub fn within(limit: Duration, call: impl Future<Output = Reply>) -> impl Future<Output = Reply> {
     // What is left of a deadline is told as the time that it was.
     let shown =
         if limit < Duration::from_secs(1) { limit } else { limit + Duration::from_millis(500) };
-    let lost = || Reply::Lost(format!("no answer within {}", brief_duration(shown)));
-    // Pinned here, so that a call's large state is not moved once more.
-    timeout(limit, pin!(call)).await.unwrap_or_else(|_| lost())
+    let lost = move || Reply::Lost(format!("no answer within {}", brief_duration(shown)));
+    timeout(limit, call).map(move |answered| answered.unwrap_or_else(|_| lost()))
 }
 
 /// What calls have shown of the server so far.

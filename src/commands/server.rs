@@ -37,7 +37,8 @@ impl Server {
 impl Cmdb for Server {
     async fn call(&self, request: Request) -> Reply {
         match self {
-            Self::Near(sandbox) => sandbox.call(request).await,
+            // On the heap: its state is larger than that of a call over HTTP, and would be its.
+            Self::Near(sandbox) => Box::pin(sandbox.call(request)).await,
             Self::Far(client) => client.call(request).await,
         }
     }
