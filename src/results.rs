@@ -6,8 +6,8 @@
 pub mod reader;
 pub mod writer;
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
@@ -160,72 +160,37 @@ impl Iterator for Outcomes {
     }
 }
 
-/// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// How many lines.
-    pub rows: u64,
-    /// Of the file, lower-case hex.
-    pub sha256: String,
-}
-
-/// Writes records to a file that replaces `path` when it is whole and on disk. `files` are the
-/// inputs' names where there are several; `each` sees every record that was written. After an error
-/// there is no draft, and `path` is as it was.
+/// Writes records to a file that replaces `path` when it is whole and on disk, and says its SHA-256
+/// as lower-case hex. `files` are the inputs' names where there are several; `each` sees every record
+/// that was written. After an error there is no draft, and `path` is as it was.
 pub fn write(
     path: &Path,
     format: Format,
     files: &[String],
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
     each: impl FnMut(&Record),
-) -> Result<Written, ResultsError> {
-    let draft = draft_of(path);
-    let written = write_draft(path, &draft, format, files, records, each);
-    if written.is_err() {
-        // Where it can't be removed, the error that is told is the one that counts.
-        let _ = std::fs::remove_file(&draft);
-    }
-    written
+) -> Result<String, ResultsError> {
+    replace(path, |draft| write_to(draft, path, format, files, records, each))
 }
 
-fn write_draft(
-    path: &Path,
-    draft: &Path,
-    format: Format,
-    files: &[String],
-    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
-    each: impl FnMut(&Record),
-) -> Result<Written, ResultsError> {
-    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
-    let file = File::create(draft)
-        .map_err(|error| ResultsError::Unwritable { path: draft.to_owned(), error })?;
-    let (file, written) = write_to(file, path, format, files, records, each)?;
-    file.sync_all().map_err(unwritable)?;
-    std::fs::rename(draft, path).map_err(unwritable)?;
-    sync_folder_of(path).map_err(unwritable)?;
-    Ok(written)
-}
-
-/// Writes records to `out`, which `path` names.
-pub fn write_to<W: io::Write>(
-    out: W,
+/// Writes records to `out`, which `path` names, and says the SHA-256 of what was written.
+pub fn write_to(
+    out: impl Write,
     path: &Path,
     format: Format,
     files: &[String],
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
     mut each: impl FnMut(&Record),
-) -> Result<(W, Written), ResultsError> {
+) -> Result<String, ResultsError> {
     let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
     let mut writer = Writer::new(out, format, files).map_err(unwritable)?;
-    let mut rows = 0;
     for record in records {
         let record = record?;
         writer.write(&record).map_err(unwritable)?;
         each(&record);
-        rows += 1;
     }
-    let (out, sha256) = writer.finish().map_err(unwritable)?;
-    Ok((out, Written { rows, sha256 }))
+    let (_, sha256) = writer.finish().map_err(unwritable)?;
+    Ok(sha256)
 }
 
 /// Rows in are rows out, each once: lets records through in the order of the input, and ends with an
@@ -255,26 +220,35 @@ pub fn conserved(
     })
 }
 
-/// Writes a small file whole: beside it, synced, renamed.
+/// Writes a small file whole, as [`write`] does results.
 pub fn write_whole(path: &Path, text: &str) -> Result<(), ResultsError> {
-    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
-    let draft = draft_of(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&draft)
-        .map_err(unwritable)?;
-    io::Write::write_all(&mut file, text.as_bytes()).map_err(unwritable)?;
-    file.sync_all().map_err(unwritable)?;
-    std::fs::rename(&draft, path).map_err(unwritable)?;
-    sync_folder_of(path).map_err(unwritable)
+    replace(path, |mut draft| {
+        draft
+            .write_all(text.as_bytes())
+            .map_err(|error| ResultsError::Unwritable { path: path.to_owned(), error })
+    })
 }
 
-fn draft_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".draft");
-    name.into()
+/// Lets a draft be filled beside `path`, syncs it, and puts it in the place of what is there.
+fn replace<T>(
+    path: &Path,
+    fill: impl FnOnce(&File) -> Result<T, ResultsError>,
+) -> Result<T, ResultsError> {
+    let draft = path.with_added_extension("draft");
+    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
+    let file = File::create(&draft)
+        .map_err(|error| ResultsError::Unwritable { path: draft.clone(), error })?;
+    let replaced = fill(&file).and_then(|filled| {
+        file.sync_all().map_err(unwritable)?;
+        std::fs::rename(&draft, path).map_err(unwritable)?;
+        sync_folder_of(path).map_err(unwritable)?;
+        Ok(filled)
+    });
+    if replaced.is_err() {
+        // Where it can't be removed, the error that is told is the one that counts.
+        let _ = std::fs::remove_file(&draft);
+    }
+    replaced
 }
 
 #[cfg(test)]
@@ -326,5 +300,9 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft");
         }
+        let in_the_way = folder.path().join("folder");
+        std::fs::create_dir(&in_the_way).unwrap();
+        write_whole(&in_the_way, "{}").unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no draft");
     }
 }

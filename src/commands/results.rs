@@ -109,7 +109,7 @@ fn write(
 ) -> Result<Exit, Failure> {
     if is_stdout(&args.output) {
         let stdout = std::io::stdout().lock();
-        let _ = results::write_to(stdout, &args.output, format, files, records, |_| {})?;
+        results::write_to(stdout, &args.output, format, files, records, |_| {})?;
     } else {
         results::write(&args.output, format, files, records, |_| {})?;
     }

@@ -316,12 +316,12 @@ impl Road<'_> {
         let work = move || -> Result<(Tally, Exit), ResultsError> {
             let mut tally = before.without_rows();
             let outcomes = results::conserved(Outcomes::of_journal(&journal)?, end.rows);
-            let written = results::write(&results, format, &head.files, outcomes, |record| {
+            let sha256 = results::write(&results, format, &head.files, outcomes, |record| {
                 if record.ordinal < carried { tally.carry(record) } else { tally.add(record) }
             })?;
             tally.input_ended = true;
             let exit = exit_of(&tally);
-            let manifest = manifest(head, end, &tally, exit, written.sha256);
+            let manifest = manifest(head, end, &tally, exit, sha256);
             results::write_whole(&manifest::path_for(&results), &manifest.to_json())?;
             remove(&journal)?;
             drop(lock);

@@ -78,8 +78,9 @@ impl<'a, W: Write> Writer<'a, W> {
         }
     }
 
-    /// Ends the file, and says its SHA-256 as lower-case hex.
-    pub fn finish(self) -> io::Result<(W, String)> {
+    /// Hands everything to the system, and says the SHA-256 of the whole as lower-case hex.
+    pub fn finish(mut self) -> io::Result<(W, String)> {
+        self.flush()?;
         let hashing = match self.out {
             Out::Table(table) => table.into_inner().map_err(csv::IntoInnerError::into_error)?,
             Out::Lines(lines) => lines.into_inner().map_err(io::IntoInnerError::into_error)?,

@@ -9,7 +9,6 @@ use crate::check::Records;
 use crate::config::Output;
 use crate::options::Format;
 use crate::outcome::Record;
-use crate::results::writer::Writer;
 use crate::results::{self, ResultsError};
 use crate::tally::{ReasonTally, Tally};
 
@@ -44,16 +43,9 @@ impl Delivery {
                 }
             }
             Output::Stdout => {
-                let unwritable = || unwritable(Path::new("stdout"));
                 let stdout = io::stdout().lock();
-                let mut writer =
-                    Writer::new(stdout, self.format, &self.files).map_err(unwritable())?;
-                for record in rows {
-                    let record = record?;
-                    writer.write(&record).map_err(unwritable())?;
-                    each(&record);
-                }
-                writer.flush().map_err(unwritable())?;
+                let name = Path::new("stdout");
+                results::write_to(stdout, name, self.format, &self.files, rows, each)?;
             }
         }
         Ok((tally, records.repeats))
