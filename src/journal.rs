@@ -208,9 +208,7 @@ fn checksum(body: &[u8]) -> [u8; 8] {
 
 /// The journal's path beside results.
 pub fn path_for(results: &Path) -> PathBuf {
-    let mut name = results.as_os_str().to_owned();
-    name.push(".journal");
-    name.into()
+    results.with_added_extension("journal")
 }
 
 /// A journal open for appending, held by this process alone.

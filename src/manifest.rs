@@ -169,9 +169,7 @@ pub struct Manifest {
 
 /// The manifest's path beside results.
 pub fn path_for(results: &Path) -> PathBuf {
-    let mut name = results.as_os_str().to_owned();
-    name.push(".run.json");
-    name.into()
+    results.with_added_extension("run.json")
 }
 
 /// What goes wrong with a manifest.

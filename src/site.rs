@@ -3,7 +3,6 @@
 //! A run is its results path: what is found here decides whether a command starts, goes on, shows
 //! what was, or refuses.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +25,7 @@ pub enum Site {
 /// Looks.
 pub fn look(results: &Path) -> Result<Site, ManifestError> {
     let journal = journal::path_for(results);
-    if std::fs::metadata(&journal).is_ok_and(|found| found.len() > 0) {
+    if std::fs::metadata(&journal).is_ok_and(|found| found.is_file() && found.len() > 0) {
         return Ok(Site::Unfinished);
     }
     if !results.exists() {
@@ -64,7 +63,7 @@ pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     let aside = aside(&paths);
     for path in paths {
         let done = if keep && !(path == journal && is_empty) {
-            std::fs::rename(&path, with_ending(&path, &aside))
+            std::fs::rename(&path, path.with_added_extension(&aside))
         } else {
             std::fs::remove_file(&path)
         };
@@ -81,15 +80,9 @@ pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
 /// The first ending under which none of the files has been moved aside before: what an earlier run
 /// left may be all that tells what it created.
 fn aside(paths: &[PathBuf]) -> String {
-    let endings = (1..).map(|n| if n == 1 { ".old".to_owned() } else { format!(".old-{n}") });
+    let endings = (1..).map(|n| if n == 1 { "old".to_owned() } else { format!("old-{n}") });
     let is_free = |ending: &String| {
-        !paths.iter().any(|path| with_ending(path, ending).symlink_metadata().is_ok())
+        !paths.iter().any(|path| path.with_added_extension(ending).symlink_metadata().is_ok())
     };
     endings.into_iter().find(is_free).expect("endings have no end")
-}
-
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(ending);
-    name.into()
 }

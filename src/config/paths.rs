@@ -1,6 +1,5 @@
 //! Where results go: the rules for their names. Pure but for [`refuse_own_input`].
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -73,10 +72,7 @@ pub fn derived(from: &Path, kind: Kind) -> Result<PathBuf, PathError> {
 
 /// The format that a results path's ending asks for.
 pub fn format_of(path: &Path, origin: &str) -> Result<Format, PathError> {
-    let ending = path.extension().and_then(OsStr::to_str);
-    (Format::WORDS.into_iter())
-        .find(|(word, _)| Some(*word) == ending)
-        .map(|(_, format)| format)
+    Format::of_name(path)
         .ok_or_else(|| PathError::Ending { origin: origin.to_owned(), path: path.to_owned() })
 }
 
