@@ -16,7 +16,7 @@ use crate::audit::rows::Rows;
 use crate::audit::{Findings, Kind, Spot};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Verify as Args};
-use crate::config::{Config, InputConfig};
+use crate::config::{Config, Connection, InputConfig};
 use crate::exit::Exit;
 use crate::input::{Source, digest};
 use crate::journal::disk::folder_of;
@@ -47,7 +47,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     let (mut calls, mut halt) = (Calls::default(), None);
     if let Some(connection) = &config.connection {
         let claims = claims(&tally);
-        let live = Live { config: &config, results: &args.results, claims, screen };
+        let live = Live { connection, config: &config, results: &args.results, claims, screen };
         let (asked, ended) = runtime.block_on(live.go(&mut findings))?;
         (calls, halt) = (asked.calls, ended);
         if halt.is_none() {
@@ -272,6 +272,7 @@ fn refuse_other_inputs(args: &Args, manifest: &Manifest, files: &[String]) -> Re
 
 /// The part that asks the server.
 struct Live<'a> {
+    connection: &'a Connection,
     config: &'a Config,
     results: &'a Path,
     claims: u64,
@@ -280,12 +281,11 @@ struct Live<'a> {
 
 impl Live<'_> {
     async fn go(&self, findings: &mut Findings) -> Result<(Tally, Option<Halt>), Failure> {
-        let connection = self.config.connection.as_ref().expect("it is live");
         let engine = &self.config.engine;
-        let server = Server::of(connection, engine.concurrency)?;
+        let server = Server::of(self.connection, engine.concurrency)?;
         let setting = Setting {
             cmdb: &server,
-            target: &connection.target,
+            target: &self.connection.target,
             options: engine,
             expected: self.claims,
             seed: rand::random(),
