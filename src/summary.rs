@@ -151,7 +151,6 @@ impl Summary<'_> {
             (Kind::Check, Exit::Ok) if self.is_of_contact() => "the contact works",
             (Kind::Check, Exit::Ok) => "nothing was found amiss, and nothing was created",
             (Kind::Check, Exit::SomeFailed) => "some rows would fail; nothing was created",
-            (Kind::Check, Exit::AllRetryable) => "some rows could not be checked; try again",
             (Kind::Undo, Exit::Ok) if empty => "finished, there was nothing to delete",
             (Kind::Undo, Exit::Ok) => "finished, every row is gone",
             (_, Exit::Ok) if empty => "finished, but the input has no rows",

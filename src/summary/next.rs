@@ -21,10 +21,10 @@ pub fn next_step(
 ) -> Option<Vec<String>> {
     match exit {
         Exit::Ok if kind == Kind::Check => import_instead(again),
-        Exit::SomeFailed | Exit::AllRetryable if kind == Kind::Check => None,
-        // A rerun creates: an undo's rows are for another undo of the same results.
-        Exit::SomeFailed | Exit::AllRetryable if kind == Kind::Undo => None,
         Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
+        // A rerun creates: a check's rows are mended where they stand, and an undo's are for another
+        // undo of the same results.
+        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, Kind::Check | Kind::Undo) => None,
         Exit::SomeFailed | Exit::AllRetryable => {
             let mut next = vec!["bkassoc".to_owned(), "rerun".to_owned()];
             next.push(as_operand(results?));
