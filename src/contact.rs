@@ -48,10 +48,9 @@ pub fn harmless(model: &ModelAssociation) -> Request {
     })
 }
 
-/// Reads the answer to the question for `names`. `proven` says that some call of this run has
-/// succeeded.
-pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) -> Heard {
-    match judge_query(reply, proven) {
+/// Reads the answer to the question for `names`, which `query` judges.
+pub fn hear(reply: &Reply, query: Query, names: &[Arc<str>], target: &Target) -> Heard {
+    match query {
         Query::Answered => {
             let models = reply.envelope().and_then(Envelope::models);
             models.map_or(Heard::Nothing, Heard::Models)
@@ -85,6 +84,18 @@ pub fn hear(reply: &Reply, names: &[Arc<str>], proven: bool, target: &Target) ->
 pub fn refused(stop: Stop, reply: &Reply, target: &Target) -> Halt {
     let advice = stop.advice(reply, target.entrance);
     Halt { exit: Exit::Target, message: format!("{}: {advice}", Told::of(reply)) }
+}
+
+/// The end of a run that may not look rows of a model association up.
+pub fn no_look_ups(reply: &Reply, model: &ModelAssociation) -> Halt {
+    let (told, source) = (Told::of(reply), &model.source);
+    Halt {
+        exit: Exit::Target,
+        message: format!(
+            "look-ups are refused ({told}): give the user permission to find instances of \
+             {source}, then give the same command"
+        ),
+    }
 }
 
 /// The end of a run that never heard from the server. `trouble` is what came instead.
@@ -186,8 +197,9 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         self.progress = Instant::now();
         while models.has_questions() {
             let names = models.question();
-            let (reply, _) = self.call(CallKind::Models, Request::Models(names.clone())).await?;
-            match hear(&reply, &names, self.evidence.proven, self.target) {
+            let (reply, query) =
+                self.call(CallKind::Models, Request::Models(names.clone())).await?;
+            match hear(&reply, query, &names, self.target) {
                 Heard::Models(found) => {
                     self.progress = Instant::now();
                     models.answered(&names, found);
@@ -218,15 +230,13 @@ impl<'a, C: Cmdb> Contact<'a, C> {
                 Query::Answered => return Ok(()),
                 Query::Again(_) => self.wait_to_ask_again(&reply).await?,
                 Query::Stop(stop) => return Err(refused(stop, &reply, self.target)),
-                Query::Forbidden | Query::Rejected => {
+                Query::Forbidden => return Err(no_look_ups(&reply, model)),
+                Query::Rejected => {
+                    let (told, name) = (Told::of(&reply), &model.obj_asst_id);
                     return Err(Halt {
                         exit: Exit::Target,
                         message: format!(
-                            "look-ups are refused ({}): check --model {}, and whether the user may \
-                             find instances of {}",
-                            Told::of(&reply),
-                            model.obj_asst_id,
-                            model.source
+                            "the server refuses to look for {name} ({told}): check --model {name}"
                         ),
                     });
                 }

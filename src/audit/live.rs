@@ -18,7 +18,9 @@ use super::claims::{Claim, Claims};
 use super::{Finding, Findings, Kind};
 use crate::association::{Association, Cells, ModelAssociation};
 use crate::cmdb::Cmdb;
-use crate::contact::{Evidence, Heard, duration_over, hear, never_answered, refused, within};
+use crate::contact::{
+    Evidence, Heard, duration_over, hear, never_answered, no_look_ups, refused, within,
+};
 use crate::exit::{Exit, Halt};
 use crate::finds::Finds;
 use crate::models::{Knowledge, Models};
@@ -227,17 +229,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
                     }
                 }
                 Query::Stop(stop) => return Err(End::Halt(refused(stop, &reply, self.target))),
-                Query::Forbidden => {
-                    return Err(End::Halt(Halt {
-                        exit: Exit::Target,
-                        message: format!(
-                            "look-ups are refused ({}): give the user permission to find \
-                             instances of {}, then give the same command",
-                            Told::of(&reply),
-                            model.source,
-                        ),
-                    }));
-                }
+                Query::Forbidden => return Err(End::Halt(no_look_ups(&reply, model))),
             }
         }
         Ok(off)
@@ -272,8 +264,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
         while let Knowledge::Wanted = models.look(name) {
             let names = models.question();
             let (reply, query) = self.call(CallKind::Models, Request::Models(names.clone())).await;
-            let proven = self.evidence.borrow().proven;
-            match hear(&reply, &names, proven, self.target) {
+            match hear(&reply, query, &names, self.target) {
                 Heard::Models(found) => {
                     self.answered_at.set(Instant::now());
                     models.answered(&names, found);

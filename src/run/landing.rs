@@ -17,7 +17,7 @@ use crate::retry::Backoff;
 use crate::settle::{Creation, Step};
 use crate::told::Told;
 use crate::verdict::{
-    Batch, Cause, Deletion, Query, Stop, Verdict, judge, judge_batch, judge_delete, judge_query,
+    Batch, Cause, Deletion, Query, Stop, Verdict, judge, judge_batch, judge_delete,
 };
 use crate::wire::{BatchAnswer, Envelope, Found, Reply};
 
@@ -37,7 +37,7 @@ impl<C: Cmdb> Run<'_, C> {
             Call::Find(slots) => self.land_find(slots, &reply, sent_at, now),
             Call::Models(names) => self.land_models(names, &reply, sent_at, now),
             Call::Probe => {
-                let query = judge_query(&reply, self.evidence.proven);
+                let query = self.evidence.add(&reply);
                 self.slow_down(query.cause(), &reply, sent_at, now);
                 for (slot, charge) in self.outage.probe_landed(!query.is_silence(), now) {
                     self.rows.life_mut(slot).give_back(charge);
@@ -251,7 +251,7 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn land_find(&mut self, slots: Vec<usize>, reply: &Reply, sent_at: Instant, now: Instant) {
-        let query = judge_query(reply, self.evidence.proven);
+        let query = self.evidence.add(reply);
         if query == Query::Answered {
             tracing::trace!(rows = slots.len(), "look-up answered");
         } else {
@@ -263,7 +263,6 @@ impl<C: Cmdb> Run<'_, C> {
         self.slow_down(query.cause(), reply, sent_at, now);
         match query {
             Query::Answered if let Some(found) = reply.envelope().and_then(Envelope::found) => {
-                self.evidence.proven = true;
                 self.finds.grow();
                 if self.rows.writes.is_empty() {
                     self.answered_by_server();
@@ -278,16 +277,9 @@ impl<C: Cmdb> Run<'_, C> {
                 self.finds.cap(slots.len());
                 self.look_again(slots, now, now);
             }
-            Query::Forbidden => self.stop_with(
-                Exit::Target,
-                format!(
-                    "look-ups are refused ({}): without them no call that got no answer can be \
-                     settled. Give the user permission to find instances of {}, then give the \
-                     same command",
-                    Told::of(reply),
-                    self.rows.life(slots[0]).model().source,
-                ),
-            ),
+            Query::Forbidden => {
+                self.stop(contact::no_look_ups(reply, self.rows.life(slots[0]).model()));
+            }
             Query::Stop(stop) => self.stop_for(stop, reply),
             Query::Answered | Query::Again(_) => {
                 self.evidence.trouble = Told::of(reply).to_string();
@@ -341,11 +333,10 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_models(&mut self, names: Vec<Arc<str>>, reply: &Reply, sent_at: Instant, now: Instant) {
         self.asking = false;
-        let query = judge_query(reply, self.evidence.proven);
+        let query = self.evidence.add(reply);
         self.outage.trial_landed(!query.is_silence(), now);
-        match contact::hear(reply, &names, self.evidence.proven, self.target) {
+        match contact::hear(reply, query, &names, self.target) {
             Heard::Models(models) => {
-                self.evidence.proven = true;
                 self.progress = now;
                 self.models.answered(&names, models);
             }
