@@ -234,6 +234,20 @@ impl Manifest {
         text
     }
 
+    /// Refuses results with more or fewer rows than were written: cells may be mended, but what a row
+    /// came to is known of all of them or of none.
+    pub fn refuse_other_than(&self, rows: u64, results: &Path) -> Result<(), String> {
+        let written: u64 = self.counts.values().sum();
+        if rows == written {
+            return Ok(());
+        }
+        Err(format!(
+            "{} has {rows} rows, and its run.json says that {written} were written: restore it. (Cells may \
+             be mended; rows may not be taken away or added)",
+            results.display()
+        ))
+    }
+
     /// Whether a finished run had the same inputs, by their bytes.
     pub fn has_inputs(&self, digests: &[Digest]) -> bool {
         self.digests.len() == digests.len()

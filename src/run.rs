@@ -323,7 +323,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
             let result = running.await;
             self.journal.synced(result)?;
         }
-        if self.halt.is_some() {
+        // A run that only looks leaves rows that it did not read: nothing was sent for them.
+        if self.halt.is_some() || !self.may_write {
             let staged = self.staged.iter().filter(|planned| planned.plan.may_have_been_sent());
             let staged = staged.map(|planned| planned.row.ordinal);
             let unread = self.earlier.in_doubt_from(self.taken_through);

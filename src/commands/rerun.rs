@@ -20,13 +20,7 @@ use crate::site::{self, Site};
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     let manifest = parent_of(&args.results)?;
     refuse_undo(&args.results, manifest.as_ref())?;
-    if let Some(undone) = manifest.as_ref().and_then(|found| found.undone.as_ref()) {
-        return Err(Failure::usage(format!(
-            "{} was {undone}, so what it calls created is gone: import its input anew, with another -o or \
-             with --fresh",
-            args.results.display()
-        )));
-    }
+    refuse_undone(&args.results, manifest.as_ref())?;
     let config = resolve_with(
         typed,
         manifest.as_ref().map(|found| as_parent(&args.results, found)).as_ref(),
@@ -70,6 +64,21 @@ fn refuse_undo(results: &Path, manifest: Option<&Manifest>) -> Result<(), Failur
     )))
 }
 
+/// What an undo deleted is not there any more, and reruns carry it over from run to run.
+pub(super) fn refuse_undone(results: &Path, manifest: Option<&Manifest>) -> Result<(), Failure> {
+    let lineage = manifest.map(|manifest| manifest.clone().lineage(results)).unwrap_or_default();
+    for (path, run) in lineage {
+        if let Some(undone) = run.undone {
+            return Err(Failure::usage(format!(
+                "{} was {undone}, so what it calls created is gone: import its input anew, with another \
+                 -o or with --fresh",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The manifest of the run that wrote these results; `None` where it is lost.
 pub(super) fn parent_of(results: &Path) -> Result<Option<Manifest>, Failure> {
     match site::look(results)? {
@@ -95,16 +104,23 @@ pub(super) fn as_parent(results: &Path, manifest: &Manifest) -> config::Parent {
     }
 }
 
-/// The files that lines are lines of. Reads the whole file, so that a line that is none of ours is
-/// known before anything is sent.
+/// The files that lines are lines of. Reads the whole file, so that a line that is none of ours, or
+/// one that is gone, is known before anything is sent.
 pub(super) fn files_of(
     results: &Path,
     manifest: Option<&Manifest>,
 ) -> Result<Vec<String>, Failure> {
     let known = manifest.map_or(&[][..], |manifest| &manifest.head.files);
     let mut reader = Reader::open(results, known)?;
+    let mut rows = 0;
     for record in reader.by_ref() {
         record?;
+        rows += 1;
+    }
+    if let Some(manifest) = manifest {
+        manifest
+            .refuse_other_than(rows, results)
+            .map_err(|what| Failure::new(Exit::Input, what))?;
     }
     Ok(reader.files().to_vec())
 }

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
+use super::rerun::refuse_undone;
 use super::rows::{Choice, Rows, sources};
 use super::undo;
 use super::{Failure, input_options};
@@ -41,6 +42,7 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     match site::look(&args.results)? {
         Site::Unfinished => unfinished(args, format, screen),
         Site::Finished(manifest) => {
+            refuse_undone(&args.results, Some(&manifest))?;
             let files = &manifest.head.files;
             write(args, format, files, Reader::open(&args.results, files)?)
         }
@@ -81,6 +83,12 @@ fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Fail
     let Some(head) = replay.head.clone() else {
         return Err(nothing_there(&args.results));
     };
+    if let Some(undone) = &replay.undone {
+        return Err(Failure::usage(format!(
+            "the unfinished run at {} was {undone}: what became of its rows stands there",
+            args.results.display()
+        )));
+    }
     if !is_stdout(&args.output) {
         let inputs: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
         refuse_own_input(&args.output, &inputs)

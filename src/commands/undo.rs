@@ -141,21 +141,21 @@ impl Made {
         }
     }
 
-    /// Notes in the run by what it is undone (`None`: by what it was before): before the first delete,
-    /// and as firmly as a mark, so that it never passes for a run whose rows are there.
+    /// Notes in the run by what it is undone, if it was not before (`None`: takes the note back): before
+    /// the first delete, and as firmly as a mark, so that it never passes for a run whose rows are there.
     fn note(&self, results: &Path, undone: Option<&Undone>) -> Result<(), Failure> {
         match self {
             Self::Finished(lineage) => {
                 // A rerun's results hold what the runs before it created.
                 for (path, before) in lineage {
-                    let undone = undone.or(before.undone.as_ref()).cloned();
+                    let undone = before.undone.as_ref().or(undone).cloned();
                     let manifest = Manifest { undone, ..before.clone() };
                     results::write_whole(&manifest::path_for(path), &manifest.to_json())?;
                 }
             }
             Self::Unfinished(head, before) => {
                 let mut opened = open_journal(results, head)?;
-                opened.journal.undone(undone.or(before.as_ref()));
+                opened.journal.undone(before.as_ref().or(undone));
                 runtime()?.block_on(opened.journal.settle())?;
             }
         }

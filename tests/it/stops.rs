@@ -325,6 +325,74 @@ fn a_run_that_was_undone_never_passes_for_one_whose_rows_are_there() {
 }
 
 #[test]
+fn what_an_undo_deleted_is_called_created_by_no_other_command() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of([format!("{NN},11,21,1"), format!("{NN},99999,21,1")]));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    for child in ["x.csv", "y.csv"] {
+        let words = format!("rerun in.results.csv --all-failed -o {child}");
+        work.bkassoc(&words).to(&server).ends(3);
+    }
+    work.bkassoc("undo x.csv --yes").to(&server).ends(0);
+    for words in [
+        "rerun x.csv --all-failed",
+        "rerun y.csv --all-failed",
+        "results in.results.csv -o a.csv",
+        "results y.csv -o a.csv",
+    ] {
+        let command = work.bkassoc(words);
+        let calls = words.starts_with("rerun");
+        let refused = if calls { command.to(&server) } else { command }.ends(2);
+        assert!(refused.stderr.contains("undone by x.undo.csv"), "{words}: {}", refused.stderr);
+    }
+    // Of two undos the first counts.
+    work.bkassoc("undo in.results.csv --yes -o again.csv").to(&server).ends(3);
+    assert_eq!(work.json("in.results.csv.run.json")["undone"]["by"], "x.undo.csv");
+}
+
+#[test]
+fn what_an_unfinished_run_knew_before_its_undo_is_not_told_any_more() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(300));
+    work.bkassoc("import in.csv --max-duration 300ms --rate 100/s").to(&server).ends(9);
+    work.bkassoc("results in.results.csv -o before.csv").ends(0);
+    work.bkassoc("undo in.results.csv --yes").to(&server).ends(0);
+    let refused = work.bkassoc("results in.results.csv -o after.csv").ends(2);
+    assert!(refused.stderr.contains("undone by in.undo.csv"), "{}", refused.stderr);
+    assert!(!work.has("after.csv"));
+}
+
+#[test]
+fn results_that_lost_or_gained_rows_are_not_gone_by() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(3));
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    let whole = work.read("in.results.csv");
+    let stored = server.stored();
+    let last = whole.lines().last().unwrap();
+    for changed in [
+        whole.replace(&format!("{last}\n"), ""),
+        format!("{whole}{last}\n"),
+        format!("{}\n", whole.lines().next().unwrap()),
+    ] {
+        work.write("in.results.csv", changed);
+        for words in
+            ["import in.csv", "rerun in.results.csv --all-failed", "undo in.results.csv --yes"]
+        {
+            let refused = work.bkassoc(words).to(&server).ends(7);
+            let told = "its run.json says that 3 were written";
+            assert!(refused.stderr.contains(told), "{words}: {}", refused.stderr);
+        }
+        assert_eq!(server.stored(), stored);
+    }
+    work.write("in.results.csv", whole);
+    work.bkassoc("import in.csv").to(&server).ends(0);
+}
+
+#[test]
 fn what_undoes_a_rerun_undoes_the_run_before_it() {
     let server = Server::esb();
     let work = Workdir::new();

@@ -111,6 +111,9 @@ fn authorities(options: &HttpOptions) -> Result<Vec<Certificate>, ClientError> {
 
 /// An error and its causes in one line.
 pub(super) fn causes(error: &reqwest::Error) -> String {
+    if speaks_no_tls(error) {
+        return "what answers there does not speak TLS, as https:// asks for".to_owned();
+    }
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -127,17 +130,22 @@ pub(super) fn causes(error: &reqwest::Error) -> String {
 /// Whether no connection came about for a reason that no waiting mends: a certificate, or a port that
 /// speaks no TLS.
 pub(super) fn is_hopeless(error: &reqwest::Error) -> bool {
-    use rustls::{Error, InvalidMessage};
-    matches!(
+    use rustls::Error;
+    let certificate = matches!(
         tls_error(error),
         Some(
             Error::InvalidCertificate(_)
                 | Error::NoCertificatesPresented
                 | Error::UnsupportedNameType
                 | Error::PeerIncompatible(_)
-                | Error::InvalidMessage(InvalidMessage::InvalidContentType)
         )
-    )
+    );
+    certificate || speaks_no_tls(error)
+}
+
+fn speaks_no_tls(error: &reqwest::Error) -> bool {
+    use rustls::{Error, InvalidMessage};
+    matches!(tls_error(error), Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
 }
 
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
