@@ -52,6 +52,8 @@ kinds! {
     Changed = "changed", "the file is not as the run wrote it";
     /// Counts or exit code are not those in `run.json`.
     Counts = "counts", "the rows are not those that run.json counts";
+    /// An undo deleted what it, or a run before it, created.
+    Undone = "undone", "what the run created was deleted by an undo";
     /// A line that is no line of results.
     Unreadable = "unreadable", "lines that can't be read";
     /// A line that does not come after the one before it.

@@ -103,6 +103,8 @@ fn claims(tally: &Tally) -> u64 {
 struct Offline {
     results: PathBuf,
     manifest: Result<Manifest, String>,
+    /// By what the run, or one whose rows it carries, was undone.
+    undone: Option<String>,
     /// The inputs that lines are lines of, where there are several.
     files: Vec<String>,
     against: Option<Against>,
@@ -129,9 +131,13 @@ impl Offline {
         } else {
             Some(open_inputs(&args.against, &config.input, &lineage)?)
         };
+        let undone = lineage.iter().find_map(|(path, run)| {
+            Some(format!("{} was {}", path.display(), run.undone.as_ref()?))
+        });
         Ok(Self {
             results: args.results.clone(),
             manifest,
+            undone,
             files,
             against,
             inputs: args.against.iter().map(|input| input.display().to_string()).collect(),
@@ -177,6 +183,9 @@ impl Offline {
                 let what = format!("its SHA-256 is {is}, and run.json says {was}");
                 findings.say(Kind::Changed, Spot::Whole, what);
             }
+        }
+        if let Some(undone) = self.undone {
+            findings.say(Kind::Undone, Spot::Whole, undone);
         }
         let mut rows = rows(manifest.as_ref(), &self.results)?;
         rows.tally().expected = manifest.as_ref().map(|found| found.counts.values().sum());

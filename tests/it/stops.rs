@@ -346,6 +346,7 @@ fn what_an_undo_deleted_is_called_created_by_no_other_command() {
         let refused = if calls { command.to(&server) } else { command }.ends(2);
         assert!(refused.stderr.contains("undone by x.undo.csv"), "{words}: {}", refused.stderr);
     }
+    work.bkassoc("verify y.csv").ends(3).saying(&["in.results.csv was undone by x.undo.csv"]);
     // Of two undos the first counts.
     work.bkassoc("undo in.results.csv --yes -o again.csv").to(&server).ends(3);
     assert_eq!(work.json("in.results.csv.run.json")["undone"]["by"], "x.undo.csv");
