@@ -264,9 +264,10 @@ impl<'a, C: Cmdb> Contact<'a, C> {
     }
 
     async fn wait_to_ask_again(&mut self, reply: &Reply) -> Result<(), Halt> {
-        self.calls.retries += 1;
         self.evidence.got_no_models(reply);
-        self.sleep_until(Instant::now() + ASK_AGAIN).await
+        self.sleep_until(Instant::now() + ASK_AGAIN).await?;
+        self.calls.retries += 1;
+        Ok(())
     }
 
     /// Sleeps, or ends the run where its time is over first.

@@ -312,6 +312,11 @@ impl Journal {
         self.push(&Line::End(end));
     }
 
+    /// Whether a write or a sync failed, so that what came after is not in the file.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

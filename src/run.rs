@@ -160,6 +160,8 @@ struct Run<'a, C> {
     /// A question is in flight, or waits until then.
     asking: bool,
     ask_at: Instant,
+    /// The last question brought no answer.
+    asked_in_vain: bool,
     rows: Rows,
     batches: Batches,
     pacer: Pacer,
@@ -219,6 +221,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             models: Models::given(&options.models),
             asking: false,
             ask_at: started,
+            asked_in_vain: false,
             rows: Rows::default(),
             batches: Batches::new(options.batch),
             pacer: Pacer::new(rate, options.concurrency, started),

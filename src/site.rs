@@ -50,8 +50,8 @@ pub enum ClearError {
     },
 }
 
-/// Frees the path: everything a run left there is moved aside (`….old`, `….old-2` and so
-/// on), or removed.
+/// Frees the path: everything a run left there is moved aside (`….old`, `….old-2` and so on), which
+/// is logged, or removed.
 pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     let journal = journal::path_for(results);
     // Held while everything moves, so that no run is at work on what is moved, or begins meanwhile.
@@ -62,12 +62,11 @@ pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     let paths = [results.to_owned(), manifest::path_for(results), journal.clone()];
     let aside = aside(&paths);
     for path in paths {
-        let done = if keep && !(path == journal && is_empty) {
-            std::fs::rename(&path, path.with_added_extension(&aside))
-        } else {
-            std::fs::remove_file(&path)
-        };
+        let to = path.with_added_extension(&aside);
+        let keeps = keep && !(path == journal && is_empty);
+        let done = if keeps { std::fs::rename(&path, &to) } else { std::fs::remove_file(&path) };
         match done {
+            Ok(()) if keeps => tracing::info!("{} is now {}", path.display(), to.display()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(ClearError::Refused { path, error });
             }

@@ -305,7 +305,6 @@ impl<'a, C: Cmdb> Live<'a, C> {
     /// Waits a little longer with each of the `tries`.
     async fn wait_to_ask_again(&self, reply: &Reply, query: Query, tries: &mut u32) {
         self.evidence.borrow_mut().trouble = Told::of(reply).to_string();
-        self.tally.borrow_mut().calls.retries += 1;
         let backoff = match query {
             Query::Again(Cause::Throttled | Cause::Crowded | Cause::Locked) => Backoff::BUSY,
             _ => Backoff::NO_ANSWER,
@@ -313,6 +312,7 @@ impl<'a, C: Cmdb> Live<'a, C> {
         let wait = backoff.wait(*tries, &mut *self.rng.borrow_mut());
         *tries += 1;
         sleep(wait).await;
+        self.tally.borrow_mut().calls.retries += 1;
     }
 
     /// Waits until the pacer lets a call through.

@@ -65,9 +65,20 @@ const INHERITED: &[&str] = &[
 /// Flags that decide what a row means: another value of one makes another run.
 const MEANING: &[&str] = &["biz-id", "delimiter", "encoding", "input-format", "map", "send-biz-id"];
 
-/// Flags that say as whom, and where that stands: a rerun needs them again.
-const IDENTITY: &[&str] =
-    &["app-code", "app-secret-file", "config", "profile", "proxy", "token-file", "username"];
+/// Flags that say where and as whom, and where that stands: a rerun needs them again. Where it goes is
+/// in `run.json` too, but a variable that names another place would be in the way.
+const IDENTITY: &[&str] = &[
+    "app-code",
+    "app-secret-file",
+    "config",
+    "endpoint",
+    "entrance",
+    "profile",
+    "proxy",
+    "supplier-account",
+    "token-file",
+    "username",
+];
 
 /// Flags whose values are URLs, which may hold a password.
 const URLS: &[&str] = &["endpoint", "proxy"];

@@ -45,6 +45,24 @@ impl Opened {
             .map_err(|error| JournalError::Unwritable { path: path.to_owned(), error })
     }
 
+    /// Counts the rows anew where not all that was settled could be written: what a person is told is
+    /// what was written down.
+    pub(super) fn count_what_was_written(&mut self) {
+        if !self.journal.is_broken() {
+            return;
+        }
+        let carried = self.tally.settled() - self.tally.settled_here();
+        let mut tally = self.tally.clone().without_rows();
+        let written = replay::replay(self.journal.path(), |record| {
+            if tally.settled() < carried { tally.carry(&record) } else { tally.add(&record) }
+        });
+        if written.is_ok() {
+            tally.unsettled = self.tally.rows().saturating_sub(tally.settled());
+            tally.input_ended = self.tally.input_ended;
+            self.tally = tally;
+        }
+    }
+
     /// Whether the server may hold anything of this run: else the journal is worth nothing, and
     /// would only bind the next try to a target that may have been wrong.
     pub(super) fn may_have_written(&self) -> bool {

@@ -14,7 +14,7 @@ use super::undo;
 use super::{Failure, input_options};
 use crate::cli::Results as Args;
 use crate::cli::layers::Typed;
-use crate::config::paths::refuse_own_input;
+use crate::config::paths::{dated, refuse_own_input};
 use crate::config::{self, Environment, InputConfig};
 use crate::exit::Exit;
 use crate::journal;
@@ -31,6 +31,8 @@ use crate::target::Target;
 
 /// Runs it.
 pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
+    let output = dated(&args.output, Environment::of_process().today);
+    let args = &Args { output, results: args.results.clone() };
     let format =
         if is_stdout(&args.output) { Some(Format::Csv) } else { Format::of_name(&args.output) };
     let format = format.ok_or_else(|| {

@@ -69,7 +69,13 @@ impl Road<'_> {
         opened.begin()?;
         if opened.went_on {
             let settled = opened.tally.settled();
-            tracing::info!(settled, "going on with the run at {}", path.display());
+            let in_doubt = opened.replay.in_doubt_from(0).len();
+            tracing::info!(
+                settled,
+                in_doubt,
+                "going on with the run at {}; rows in doubt are looked up first",
+                path.display()
+            );
         }
         self.settle(&path, rows, opened)
     }
@@ -121,9 +127,14 @@ impl Road<'_> {
     }
 
     /// Where the run is to start anew, what stands at its path goes, once the input is known to be one.
+    /// A `run.json` whose results are gone is an audit record all the same.
     fn make_room(&self, path: &Path) -> Result<(), Failure> {
         let results = &self.config.results;
-        if (results.replace || results.fresh) && !matches!(site::look(path)?, Site::Free) {
+        let goes = match site::look(path)? {
+            Site::Free => manifest::path_for(path).exists(),
+            _ => results.replace || results.fresh,
+        };
+        if goes {
             site::clear(path, !results.replace)?;
         }
         Ok(())
@@ -232,7 +243,10 @@ impl Road<'_> {
         let (tally, exit, error) =
             match runtime()?.block_on(self.to_the_end(path, rows, &mut opened)) {
                 Ok((tally, exit)) => (tally, exit, None),
-                Err(Failure { exit, message }) => (opened.tally, exit, Some(message)),
+                Err(Failure { exit, message }) => {
+                    opened.count_what_was_written();
+                    (opened.tally, exit, Some(message))
+                }
             };
         self.summarize(&tally, exit, Some(path), error.as_deref());
         Ok(exit)

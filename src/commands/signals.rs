@@ -2,12 +2,18 @@
 
 use std::future::pending;
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use super::Failure;
 use crate::exit::Exit;
 use crate::run::Halt;
+
+/// The same signal twice within this time is one: timeout(1) sends it to the process, and then to the
+/// process's group. No person is that fast.
+const SAME: Duration = Duration::from_millis(20);
 
 /// The three signals, less those that the process was started to ignore: `nohup` does that with HUP,
 /// a shell's `&` with INT.
@@ -50,9 +56,13 @@ impl Signals {
     /// recorded is in the journal.
     pub(super) async fn halt(mut self) -> Halt {
         let exit = self.next().await;
+        let heard = Instant::now();
         tokio::spawn(async move {
-            let exit = self.next().await;
-            std::process::exit(exit.code().into());
+            let mut second = self.next().await;
+            while second == exit && heard.elapsed() < SAME {
+                second = self.next().await;
+            }
+            std::process::exit(second.code().into());
         });
         tracing::warn!("calls in flight may answer for 15 s; a second signal leaves at once");
         Halt { exit, message: "interrupted".to_owned() }

@@ -112,6 +112,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.asking = true;
         let names = self.models.question();
         self.tally.calls.sent(CallKind::Models);
+        self.tally.calls.retries += u64::from(std::mem::take(&mut self.asked_in_vain));
         (Call::Models(names.clone()), Request::Models(names))
     }
 
@@ -149,12 +150,14 @@ impl<C: Cmdb> Run<'_, C> {
             None => self.rows.writes.pop_front().into_iter().collect(),
         };
         let largest_id = self.largest_id;
+        let mut again = false;
         for &slot in &slots {
-            self.rows.note_writing(slot, true);
+            again |= self.rows.note_sent(slot);
             if let Life::Create(life) = self.rows.life_mut(slot) {
                 life.about_to_create(largest_id);
             }
         }
+        self.tally.calls.retries += u64::from(again);
         match slots[..] {
             [slot] => self.write_one(slot),
             _ => self.write_many(slots),

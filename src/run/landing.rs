@@ -28,7 +28,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.evidence.answered |= matches!(reply, Reply::Answered(_) | Reply::Oversized(_));
         self.tally.calls.answered(now - sent_at);
         if let Call::Create(slot) | Call::Delete(slot) = call {
-            self.rows.note_writing(slot, false);
+            self.rows.note_landed(slot);
         }
         match call {
             Call::Create(slot) => self.land_create(slot, &reply, sent_at, now),
@@ -86,7 +86,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn land_batch(&mut self, slots: &[usize], reply: &Reply, sent_at: Instant, now: Instant) {
         for &slot in slots {
-            self.rows.note_writing(slot, false);
+            self.rows.note_landed(slot);
         }
         let verdict = judge_batch(reply, self.evidence.proven);
         if verdict == Batch::Answered {
@@ -106,12 +106,9 @@ impl<C: Cmdb> Run<'_, C> {
         } else {
             self.answered_by_server();
         }
-        if let Some(cause) = cause {
-            self.tally.calls.retries += 1;
-            if !cause.is_limit() && self.batches.failed() {
-                tracing::warn!("batches fail, and single rows do not: rows go singly");
-                self.batches.give_up();
-            }
+        if cause.is_some_and(|cause| !cause.is_limit()) && self.batches.failed() {
+            tracing::warn!("batches fail, and single rows do not: rows go singly");
+            self.batches.give_up();
         }
         match verdict {
             Batch::Answered => {
@@ -214,9 +211,6 @@ impl<C: Cmdb> Run<'_, C> {
         match cause {
             Some(cause) if cause.is_silence() => self.unanswered(slot, charge, now),
             _ => self.answered_by_server(),
-        }
-        if cause.is_some() {
-            self.tally.calls.retries += 1;
         }
     }
 
@@ -342,7 +336,7 @@ impl<C: Cmdb> Run<'_, C> {
             }
             Heard::Stop(halt) => self.stop(halt),
             Heard::Nothing => {
-                self.tally.calls.retries += 1;
+                self.asked_in_vain = true;
                 self.evidence.got_no_models(reply);
                 self.models.ask_again(names);
                 self.ask_at = now + contact::ASK_AGAIN;

@@ -125,6 +125,8 @@ pub(super) struct Under {
     pub(super) life: Life,
     /// Whether a call that writes is in flight for it.
     writing: bool,
+    /// Whether one ever was, in this process.
+    sent: bool,
     pub(super) row: Row,
 }
 
@@ -173,9 +175,16 @@ impl Rows {
         &mut self.slab[slot].life
     }
 
-    /// Whether a call that writes is in flight for the row.
-    pub(super) fn note_writing(&mut self, slot: usize, writing: bool) {
-        self.slab[slot].writing = writing;
+    /// A call that writes goes out for the row. Says whether one did before.
+    pub(super) fn note_sent(&mut self, slot: usize) -> bool {
+        let under = &mut self.slab[slot];
+        under.writing = true;
+        std::mem::replace(&mut under.sent, true)
+    }
+
+    /// A call that writes is no longer in flight for the row.
+    pub(super) fn note_landed(&mut self, slot: usize) {
+        self.slab[slot].writing = false;
     }
 
     /// The rows of which a call that nobody can tell the end of may have been executed.
@@ -212,7 +221,7 @@ impl Rows {
             Step::LookUp(_) => Place::Look,
             _ => Place::Write,
         };
-        let slot = self.slab.insert(Under { life, writing: false, row });
+        let slot = self.slab.insert(Under { life, writing: false, sent: false, row });
         if self.first.len() <= slot {
             self.first.resize(slot + 1, None);
         }

@@ -48,7 +48,7 @@ pub struct Calls {
     latency: Histogram<u64>,
     /// What held the pace back.
     pub holds: Held,
-    /// Calls made again for a row that had one.
+    /// Calls made again: for a row that had one, or for a question that got no answer.
     pub retries: u64,
     /// Answers by which a server refused for its limit.
     pub throttled: u64,

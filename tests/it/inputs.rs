@@ -96,8 +96,9 @@ fn lines_of_one_input_are_never_shown_under_the_name_of_another() {
     for _ in ["begins", "is finished"] {
         let _ = import().ends(3).saying(&["line b.csv:2"]);
     }
-    work.bkassoc("results out.csv -o copy.csv").ends(0);
-    assert_eq!(work.read("copy.csv"), work.read("out.csv"));
+    work.bkassoc("results out.csv -o copy-{date}.csv").ends(0);
+    let copy = work.names().into_iter().find(|name| name.starts_with("copy-20")).unwrap();
+    assert_eq!(work.read(&copy), work.read("out.csv"));
 
     let stray = work.read("out.csv").replace(",b.csv\n", ",c.csv\n");
     work.write("out.csv", stray);

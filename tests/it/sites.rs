@@ -83,10 +83,22 @@ fn fresh_moves_what_was_aside_and_starts() {
     let work = finished(&server);
     let results = work.read("in.results.csv");
     work.write("in.csv", links(4));
-    work.bkassoc("import in.csv --fresh --yes").to(&server).ends(0);
+    let begun = work.bkassoc("import in.csv --fresh --yes").to(&server).ends(0);
+    assert!(begun.stderr.contains("in.results.csv is now in.results.csv.old"), "{}", begun.stderr);
     assert_eq!(work.read("in.results.csv.old"), results);
     assert!(work.has("in.results.csv.run.json.old"));
     assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 1, existed 3");
+}
+
+#[test]
+fn a_record_whose_results_are_gone_is_kept() {
+    let server = Server::esb();
+    let work = finished(&server);
+    let record = work.read("in.results.csv.run.json");
+    std::fs::remove_file(work.path("in.results.csv")).unwrap();
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    assert_eq!(work.read("in.results.csv.run.json.old"), record);
+    assert_ne!(work.read("in.results.csv.run.json"), record);
 }
 
 #[test]

@@ -170,7 +170,11 @@ fn a_full_disk_ends_it_with_11_and_the_same_command_goes_on() {
     let full = "trap '' XFSZ; ulimit -f 100; exec \"$@\"";
     let words = "import in.csv";
     let done = work.under(full, words).to(&server).args("--json").ends(11);
-    assert!(done.json()["error"].as_str().unwrap().contains("in.results.csv.journal"));
+    let told = done.json();
+    assert!(told["error"].as_str().unwrap().contains("in.results.csv.journal"));
+    let journal = work.read("in.results.csv.journal");
+    let whole = &journal[..=journal.rfind('\n').unwrap()];
+    assert_eq!(told["created"], whole.matches(r#""status":"created""#).count(), "as written down");
     assert!(server.calls(Endpoint::Create) < 1200, "admission stopped");
     work.bkassoc(words).to(&server).ends(0);
     let results = work.rows("in.results.csv");

@@ -152,12 +152,12 @@ fn the_command_to_give_again_is_what_was_typed_but_for_passwords() {
         (
             "b import --proxy=u:canary@h:1 --endpoint=http://u:canary@h --app-code=a@b c@d.csv",
             "bkassoc import --proxy=***@h:1 --endpoint=http://***@h --app-code=a@b c@d.csv",
-            "--app-code a@b --proxy ***@h:1",
+            "--app-code a@b --endpoint http://***@h --proxy ***@h:1",
         ),
         (
             "b import --endpoint http://u:canary@h -o x=@y.csv -- a.csv",
             "bkassoc import --endpoint http://***@h -o x=@y.csv -- a.csv",
-            "",
+            "--endpoint http://***@h",
         ),
     ] {
         let typed = typed(line);
