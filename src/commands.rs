@@ -138,6 +138,7 @@ fn print_as_json(argv: &[OsString], exit: Exit, error: &str) {
             tally: &Tally::default(),
             inputs: &[],
             results: None,
+            unfinished: None,
             exit,
             error: Some(error),
             checked: None,

@@ -22,10 +22,15 @@ pub enum Site {
     Stranger,
 }
 
+/// Whether a run is not finished there, or its end was interrupted.
+pub fn is_unfinished(results: &Path) -> bool {
+    let journal = std::fs::metadata(journal::path_for(results));
+    journal.is_ok_and(|found| found.is_file() && found.len() > 0)
+}
+
 /// Looks.
 pub fn look(results: &Path) -> Result<Site, ManifestError> {
-    let journal = journal::path_for(results);
-    if std::fs::metadata(&journal).is_ok_and(|found| found.is_file() && found.len() > 0) {
+    if is_unfinished(results) {
         return Ok(Site::Unfinished);
     }
     if !results.exists() {

@@ -73,6 +73,8 @@ pub struct Summary<'a> {
     pub inputs: &'a [String],
     /// Where the results are, if they are in a file.
     pub results: Option<&'a Path>,
+    /// Where they are to be, if the run is not finished.
+    pub unfinished: Option<&'a Path>,
     /// How it ended.
     pub exit: Exit,
     /// Why it ended so, where it did not come to its own end.
@@ -140,6 +142,11 @@ impl Summary<'_> {
         }
         if let Some(results) = self.results {
             writeln!(text, "\nResults: {}", results.display())?;
+        }
+        if let Some(results) = self.unfinished {
+            let results = [results.display().to_string()];
+            let results = shell_quoted(&results);
+            writeln!(text, "\nWhat is known so far: bkassoc results {results} -o FILE")?;
         }
         self.write_next(text)
     }
@@ -290,6 +297,9 @@ impl Summary<'_> {
         };
         let because = match (self.exit, self.tally.retryable()) {
             (Exit::Ok, _) => "To create the rows:".to_owned(),
+            (Exit::SomeFailed, _) if self.kind == Kind::Check => {
+                "Mend these rows first, or import the others as they are:".to_owned()
+            }
             (Exit::SomeFailed | Exit::AllRetryable, 0) => {
                 "No row will succeed as it is. Mend the cause, or the rows in the results, then:"
                     .to_owned()
@@ -297,6 +307,10 @@ impl Summary<'_> {
             (Exit::SomeFailed | Exit::AllRetryable, rows) => {
                 format!("{} of the rows may well succeed now:", grouped(rows))
             }
+            (Exit::MaxFailures, _) => "To go on, with more failures allowed:".to_owned(),
+            (Exit::Outage, _) => "To go on, once the server is well again:".to_owned(),
+            (Exit::Input | Exit::Target, _) => "To go on, once that is mended:".to_owned(),
+            (Exit::Unwritable, _) => "To go on, once there is room:".to_owned(),
             _ => "To go on where it stopped:".to_owned(),
         };
         writeln!(text, "\n{because}\n  {}", shell_quoted(next))

@@ -324,6 +324,7 @@ impl Job<'_> {
             tally: &seen.tally,
             inputs: &self.files,
             results,
+            unfinished: None,
             exit,
             error: halt.as_ref().map(|halt| &*halt.message),
             checked: Some(&checked),

@@ -370,16 +370,18 @@ impl Road<'_> {
     ) -> Summary<'a> {
         let again = self.typed.again();
         let identity = self.typed.identity_flags();
+        let next = next_step(self.work.into(), exit, tally, results, &again, &identity);
         Summary {
             kind: self.work.into(),
             target: Some(self.target()),
             tally,
             inputs: &self.files,
             results: results.filter(|_| error.is_none()),
+            unfinished: results.filter(|path| site::is_unfinished(path)),
             exit,
             error,
             checked: None,
-            next: next_step(self.work.into(), exit, tally, results, &again, &identity),
+            next,
         }
     }
 

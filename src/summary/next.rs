@@ -20,7 +20,9 @@ pub fn next_step(
     identity: &[String],
 ) -> Option<Vec<String>> {
     match exit {
-        Exit::Ok if kind == Kind::Check => import_instead(again),
+        Exit::Ok | Exit::SomeFailed if kind == Kind::Check => import_instead(again),
+        // A rerun creates: an undo's rows are for another undo of the same results.
+        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, Kind::Check | Kind::Undo) => None,
         Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
         // A rerun creates: a check's rows are mended where they stand, and an undo's are for another
         // undo of the same results.
@@ -65,13 +67,14 @@ fn going_on(again: &[String], results: Option<&Path>) -> Vec<String> {
     words
 }
 
-/// The import that a check was for: the same words, less those that made it a check.
+/// The import that a check was for: the same words, less those that made it a check. One of standard
+/// input needs a place for its results, which a check does not.
 fn import_instead(check: &[String]) -> Option<Vec<String>> {
-    let names_results = |word: &String| word.starts_with("-o") || word.starts_with("--output");
     let is_check = |word: &str| matches!(word, "--offline" | "-n" | "--dry-run");
     let (program, words) = check.split_first()?;
     let (command, words) = words.split_first()?;
-    if words.iter().any(names_results) {
+    let names_results = |word: &String| word.starts_with("-o") || word.starts_with("--output");
+    if words.iter().any(|word| word == "-" || (command == "check" && names_results(word))) {
         return None;
     }
     let rest: Vec<_> = words.iter().filter(|word| !is_check(word)).cloned().collect();
@@ -165,7 +168,15 @@ mod tests {
             (Kind::Check, Exit::Ok, &none, "b import a.csv -nv", None),
             (Kind::Check, Exit::Ok, &none, "b check a.csv -o x.csv", None),
             (Kind::Check, Exit::Ok, &none, "b check", None),
-            (Kind::Check, Exit::SomeFailed, &hopeless, "b check a.csv", None),
+            (Kind::Check, Exit::SomeFailed, &hopeless, "b check a.csv", Some("b import a.csv")),
+            (
+                Kind::Check,
+                Exit::Ok,
+                &none,
+                "b import a.csv -n -o r.csv",
+                Some("b import a.csv -o r.csv"),
+            ),
+            (Kind::Check, Exit::Ok, &none, "b check -", None),
         ] {
             let step = next_step(
                 kind,

@@ -62,6 +62,7 @@ fn a_stranger_reads_what_happened_and_what_to_do() {
         tally: &tally,
         inputs: &["a.csv".to_owned()],
         results: Some(Path::new("my results.csv")),
+        unfinished: None,
         exit: Exit::SomeFailed,
         error: None,
         checked: None,
@@ -111,6 +112,7 @@ fn lines_of_several_inputs_are_told_with_their_files() {
         tally: &tally,
         inputs: &["a.csv".to_owned(), "b.csv".to_owned()],
         results: None,
+        unfinished: None,
         exit: Exit::SomeFailed,
         error: None,
         checked: None,
@@ -130,6 +132,7 @@ fn the_json_has_the_keys_of_the_design_in_their_order() {
         tally: &tally,
         inputs: &[],
         results: Some(Path::new("a.results.csv")),
+        unfinished: None,
         exit: Exit::SomeFailed,
         error: None,
         checked: None,
@@ -161,6 +164,7 @@ fn a_run_that_ends_in_an_error_tells_it_in_every_form() {
         tally: &tally,
         inputs: &[],
         results: None,
+        unfinished: Some(Path::new("a undo.csv")),
         exit: Exit::Outage,
         error: Some("no answer ever came from https://h"),
         checked: None,
@@ -176,7 +180,9 @@ no answer ever came from https://h
             8  outstanding: read, but not settled
                the input was not read to its end
 
-To go on where it stopped:
+What is known so far: bkassoc results 'a undo.csv' -o FILE
+
+To go on, once the server is well again:
   bkassoc undo a.csv
 "
     );
@@ -197,6 +203,7 @@ fn quiet_says_nothing_when_all_went_well_but_json_is_always_written() {
         tally: &tally,
         inputs: &[],
         results: None,
+        unfinished: None,
         exit: Exit::Ok,
         error: None,
         checked: None,
