@@ -15,7 +15,7 @@ use crate::cmdb::Cmdb;
 use crate::exit::{Exit, Halt};
 use crate::models::Models;
 use crate::options::{EngineOptions, brief_duration};
-use crate::pacer::{Pacer, Said};
+use crate::pacer::{Hold, Pacer, Said};
 use crate::tally::{CallKind, Calls};
 use crate::target::Target;
 use crate::told::Told;
@@ -24,6 +24,8 @@ use crate::wire::{Envelope, Find, ModelError, Pattern, Reply, Request};
 
 /// How long after a question without an answer it is asked again.
 pub const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// A pause for the server's limit that is told: whoever looks on would else think that nothing happens.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
 /// A name that no model association has: names are made of two models and a kind.
 const NO_NAME: &str = "bkassoc_contact";
 
@@ -128,11 +130,18 @@ pub struct Evidence {
     pub proven: bool,
     /// What the last call said that brought nothing forward.
     pub trouble: String,
+    /// The end of the last long pause that was told.
+    paused_until: Option<Instant>,
 }
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { answered: false, proven: false, trouble: "nothing yet".to_owned() }
+        Self {
+            answered: false,
+            proven: false,
+            trouble: "nothing yet".to_owned(),
+            paused_until: None,
+        }
     }
 }
 
@@ -143,6 +152,39 @@ impl Evidence {
         self.answered |= matches!(reply, Reply::Answered(_) | Reply::Oversized(_));
         self.proven |= query == Query::Answered;
         query
+    }
+
+    /// Tells the pacer how a call ended; and a person, where that begins a long pause.
+    pub fn pace(
+        &mut self,
+        pacer: &mut Pacer,
+        cause: Option<Cause>,
+        reply: &Reply,
+        sent_at: Instant,
+        now: Instant,
+    ) {
+        pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
+        if cause == Some(Cause::Throttled)
+            && let Some(pause) = self.long_pause(pacer, now)
+        {
+            let (told, pause) = (Told::of(reply), brief_duration(pause));
+            tracing::info!("the server's limit is reached ({told}): no call goes for {pause}");
+        }
+    }
+
+    /// How long no call goes after one was refused, where that is long. Answers that come in the same
+    /// pause only repeat it.
+    fn long_pause(&mut self, pacer: &mut Pacer, now: Instant) -> Option<Duration> {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        // After a refusal there is a pause, so that this lets no call through.
+        let Err((until, Hold::Server)) = pacer.permit(now) else { return None };
+        if until - now < LONG_PAUSE {
+            return None;
+        }
+        self.paused_until = Some(until);
+        Some(until - now)
     }
 
     /// Keeps what came instead of the answer to the first question. It is asked every second for
@@ -259,7 +301,7 @@ impl<'a, C: Cmdb> Contact<'a, C> {
         let query = self.evidence.add(&reply);
         let cause = query.cause();
         self.calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
-        self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
+        self.evidence.pace(&mut self.pacer, cause, &reply, sent_at, now);
         Ok((reply, query))
     }
 

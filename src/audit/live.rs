@@ -26,7 +26,7 @@ use crate::finds::Finds;
 use crate::models::{Knowledge, Models};
 use crate::options::EngineOptions;
 use crate::outcome::{Outcome, Record};
-use crate::pacer::{Pacer, Said};
+use crate::pacer::Pacer;
 use crate::results::ResultsError;
 use crate::retry::Backoff;
 use crate::tally::{CallKind, Place, Tally};
@@ -298,7 +298,8 @@ impl<'a, C: Cmdb> Live<'a, C> {
         let calls = &mut self.tally.borrow_mut().calls;
         calls.answered(now - sent_at);
         calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
-        self.pacer.borrow_mut().landed(Said::of(cause), reply.rate(), sent_at, now);
+        let pacer = &mut self.pacer.borrow_mut();
+        self.evidence.borrow_mut().pace(pacer, cause, &reply, sent_at, now);
         (reply, query)
     }
 

@@ -143,6 +143,24 @@ async fn a_refusal_for_the_limit_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_pause_is_told_when_it_begins_and_not_by_each_answer_that_repeats_it() {
+    let start = Instant::now();
+    let (mut evidence, mut pacer) = (Evidence::default(), Pacer::new(None, 64, start));
+    let mut told = |seconds: u64, at: Duration| {
+        let wait = Some(Duration::from_secs(seconds));
+        let hint = RateHint { retry_after: wait, ..RateHint::default() };
+        let now = start + at;
+        pacer.landed(Said::Throttled, hint, now, now);
+        evidence.long_pause(&mut pacer, now).map(|pause| pause.as_secs())
+    };
+    assert_eq!(told(9, Duration::ZERO), None, "it is short");
+    assert_eq!(told(30, Duration::from_secs(10)), Some(30));
+    assert_eq!(told(30, Duration::from_millis(10_200)), None);
+    assert_eq!(told(30, Duration::from_millis(39_900)), None);
+    assert_eq!(told(20, Duration::from_secs(80)), Some(20), "it is another");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_model_association_that_can_not_be_used_is_not_asked_for_again() {
     let data = r#"[{"bk_obj_asst_id":"a"},{"bk_obj_asst_id":"b","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"2:2"}]"#;
     let script = Script::new([says(&format!(r#"{{"result":true,"code":0,"data":{data}}}"#))]);

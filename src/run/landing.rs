@@ -12,7 +12,6 @@ use crate::cmdb::Cmdb;
 use crate::contact::{self, Heard};
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason};
-use crate::pacer::Said;
 use crate::retry::Backoff;
 use crate::settle::{Creation, Step};
 use crate::told::Told;
@@ -372,7 +371,7 @@ impl<C: Cmdb> Run<'_, C> {
             self.evidence.trouble = Told::of(reply).to_string();
         }
         self.tally.calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
-        self.pacer.landed(Said::of(cause), reply.rate(), sent_at, now);
+        self.evidence.pace(&mut self.pacer, cause, reply, sent_at, now);
     }
 
     fn stop_for(&mut self, stop: Stop, reply: &Reply) {

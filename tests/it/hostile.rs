@@ -244,6 +244,21 @@ fn a_wait_of_a_century_is_not_believed() {
 }
 
 #[test]
+fn a_long_wait_that_is_asked_for_is_told_once() {
+    let raw = Raw::serve(|asked, stream| {
+        let wait = "Retry-After: 60\r\n";
+        let answer = if asked.is_create() { http(429, wait, "slow down") } else { asked.honest() };
+        stream.write_all(&answer).is_ok()
+    });
+    let work = Workdir::new();
+    work.write("in.csv", csv_of((1..4).map(|n| format!("{NN},{n},100,1"))));
+    let command = work.bkassoc("import in.csv --max-outage 1s").aim(Entrance::Esb, &raw.url());
+    let done = command.ends(6);
+    let told = "the server's limit is reached (HTTP 429 slow down): no call goes for 1m";
+    assert_eq!(done.stderr.matches(told).count(), 1, "{}", done.stderr);
+}
+
+#[test]
 fn connections_that_close_after_each_answer_double_nothing() {
     let created = std::sync::atomic::AtomicUsize::new(0);
     let raw = Raw::serve(move |asked, stream| {
