@@ -100,6 +100,14 @@ pub enum ConfigError {
         /// What is wrong.
         error: EndpointError,
     },
+    /// A proxy that is none. It is not shown, since it may hold a password.
+    #[error(
+        "{origin}: the proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128; `none` goes without one"
+    )]
+    Proxy {
+        /// Where it was given.
+        origin: String,
+    },
     /// Results of one CMDB are not for another.
     #[error(
         "the results come from {theirs}, as {} says, but {origin} says {ours}: ids differ between CMDBs; give --allow-other-target if they are the same",

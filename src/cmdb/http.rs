@@ -262,6 +262,11 @@ impl Routes {
     }
 }
 
+/// Whether a text is the URL of a proxy that calls can go through.
+pub fn is_proxy(text: &str) -> bool {
+    connect::proxy_at(text).is_some()
+}
+
 /// Whether an endpoint is on this machine: no proxy ever gets its calls.
 pub fn is_loopback(endpoint: &str) -> bool {
     Url::parse(endpoint).is_ok_and(|url| connect::is_loopback(&url))

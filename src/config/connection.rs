@@ -93,6 +93,12 @@ pub(super) fn connect(
         let at = layered.sources.get("insecure").map_or("--insecure", |(_, origin)| origin);
         warnings.push(format!("{at}: the server's certificate is not verified"));
     }
+    if let Some(Proxy::Through { url, .. }) = &args.proxy
+        && !http::is_proxy(url.expose())
+    {
+        let origin = layered.sources.get("proxy").map_or("--proxy", |(_, origin)| origin);
+        return Err(ConfigError::Proxy { origin: origin.to_owned() });
+    }
     let proxy = match &args.proxy {
         _ if http::is_loopback(&target.endpoint) => Proxy::None,
         Some(given) => given.clone(),

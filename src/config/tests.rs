@@ -535,6 +535,17 @@ fn a_list_in_a_variable_is_split_at_semicolons() {
 }
 
 #[test]
+fn a_proxy_that_is_none_is_blamed_on_its_place_and_not_shown() {
+    let machine = Machine::ready().set("BKASSOC_PROXY", "socks5://u:canary@h:1");
+    let what = "the proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128; \
+                `none` goes without one";
+    assert_eq!(machine.error("b import a.csv"), format!("BKASSOC_PROXY: {what}"));
+    assert_eq!(machine.error("b import a.csv --proxy h:3128"), format!("--proxy: {what}"));
+    let machine = machine.unset("BKASSOC_PROXY").set("https_proxy", "socks5://u:canary@h:1");
+    assert!(machine.run("b import a.csv").is_ok(), "the client refuses it, as all of the target");
+}
+
+#[test]
 fn a_proxy_is_what_was_given_else_the_environments() {
     let machine = Machine::ready().set("http_proxy", "u:pw@p:1").set("HTTP_PROXY", "http://q:1");
     let proxy = |machine: &Machine, line: &str| machine.connection(line).http.proxy;

@@ -77,7 +77,7 @@ fn hosts(text: &str) -> Option<NoProxy> {
 }
 
 /// The proxy of a URL, if that is one of HTTP.
-fn proxy_at(text: &str) -> Option<reqwest::Proxy> {
+pub(super) fn proxy_at(text: &str) -> Option<reqwest::Proxy> {
     let url = Url::parse(text).ok()?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return None;
