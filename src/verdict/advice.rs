@@ -49,8 +49,8 @@ impl Stop {
                 }
             },
             Self::Certificate => {
-                "the server's certificate can't be trusted: give its authority with --ca-cert, check \
-                 the name and the scheme in --endpoint, or, for tests only, use --insecure"
+                "check the scheme and the name in --endpoint; where it is the certificate that can't be \
+                 trusted, give its authority with --ca-cert or, for tests only, use --insecure"
             }
             Self::Setup => match entrance {
                 Entrance::Esb => {

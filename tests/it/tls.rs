@@ -203,7 +203,7 @@ fn insecure_trusts_any_certificate_and_says_so() {
 fn a_port_that_speaks_no_tls_ends_it_with_8() {
     let server = Server::esb();
     let url = format!("https://{}", server.address);
-    ends_before_it_begins(&url, "", &server, 8, &["InvalidContentType"]);
+    ends_before_it_begins(&url, "", &server, 8, &["does not speak TLS", "the scheme"]);
 }
 
 #[test]
