@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::path::Path;
 
+pub(crate) use encoding::Decoder;
 pub use encoding::{Encoding, UnknownEncoding};
 pub use error::InputError;
 pub use row::Rows;

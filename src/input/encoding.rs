@@ -79,7 +79,7 @@ enum Mode {
 }
 
 /// Reads text of any encoding as UTF-8.
-pub(super) struct Decoder<R> {
+pub(crate) struct Decoder<R> {
     from: R,
     /// Waiting for more costs nothing: the source is a file.
     patient: bool,
@@ -93,7 +93,7 @@ pub(super) struct Decoder<R> {
 
 impl<R: Read> Decoder<R> {
     /// Takes off the byte order mark, if there is one.
-    pub(super) fn new(from: R, told: Option<Encoding>, patient: bool) -> io::Result<Self> {
+    pub(crate) fn new(from: R, told: Option<Encoding>, patient: bool) -> io::Result<Self> {
         let mut decoder = Self {
             from,
             patient,

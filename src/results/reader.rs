@@ -1,4 +1,7 @@
 //! Results read back: what rerun, undo and verify start from.
+//!
+//! A spreadsheet in which rows were mended may have written the file anew, in its own way: another
+//! encoding or delimiter, `TRUE` for `true`, empty lines at the end. What it says is the same.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,11 +15,14 @@ use serde_json::Value;
 use super::writer::unguarded;
 use super::{COLUMNS, ResultsError};
 use crate::association::Cells;
+use crate::input::Decoder;
 use crate::options::Format;
 use crate::outcome::{Outcome, Reason, Record, Status};
 
 /// A line longer than this is none of ours: what bounds memory.
 const LONGEST_LINE: u64 = 8 << 20;
+/// What may stand between cells; where nothing tells, the first.
+const DELIMITERS: [u8; 3] = [b',', b'\t', b';'];
 /// How many characters of a cell a message shows.
 const SHOWN: usize = 60;
 
@@ -31,15 +37,21 @@ pub struct Reader {
     names_are_known: bool,
 }
 
+/// A file's text.
+type Text = BufReader<Decoder<File>>;
+
 enum Lines {
     Table {
-        reader: Box<csv::Reader<Bounded<File>>>,
+        reader: Box<csv::Reader<Bounded<Text>>>,
         row: csv::StringRecord,
+        /// Lines that `reader` does not count: Excel's `sep=`, and one that ends in `\r\n`, of which it
+        /// has yet to read the half.
+        uncounted: u64,
         /// Where each column of ours stands; the last is `file`, which may be missing.
         places: [Option<usize>; COLUMNS.len() + 1],
     },
     Json {
-        reader: BufReader<File>,
+        reader: Text,
         number: u64,
     },
 }
@@ -88,20 +100,21 @@ impl Reader {
         let format = Format::of_name(path)
             .ok_or_else(|| unreadable("results end with .csv, .tsv or .jsonl".to_owned()))?;
         let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+        let text = Decoder::new(file, None, true).map_err(|error| unreadable(error.to_string()))?;
+        let mut text = BufReader::with_capacity(1 << 16, text);
         let lines = match format {
-            Format::Jsonl => {
-                Lines::Json { reader: BufReader::with_capacity(1 << 16, file), number: 0 }
-            }
+            Format::Jsonl => Lines::Json { reader: text, number: 0 },
             Format::Csv | Format::Tsv => {
-                let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
+                let (delimiter, skipped) =
+                    delimiter_of(&mut text).map_err(|error| unreadable(error.to_string()))?;
                 let mut reader = csv::ReaderBuilder::new()
                     .delimiter(delimiter)
                     .flexible(false)
                     .buffer_capacity(1 << 16)
-                    .from_reader(Bounded { from: file, left: LONGEST_LINE });
+                    .from_reader(Bounded { from: text, left: LONGEST_LINE });
                 let header = reader.headers().map_err(|error| unreadable(error.to_string()))?;
                 let place = |name: &str| {
-                    header.iter().position(|cell| cell.trim_start_matches('\u{feff}') == name)
+                    header.iter().position(|cell| cell.trim().eq_ignore_ascii_case(name))
                 };
                 let mut places = [None; COLUMNS.len() + 1];
                 for (slot, name) in places.iter_mut().zip(COLUMNS) {
@@ -113,8 +126,9 @@ impl Reader {
                     })?);
                 }
                 places[COLUMNS.len()] = place("file");
+                let uncounted = skipped + u64::from(reader.position().line() == 1);
                 let row = csv::StringRecord::new();
-                Lines::Table { reader: Box::new(reader), row, places }
+                Lines::Table { reader: Box::new(reader), row, uncounted, places }
             }
         };
         let mut numbers = HashMap::new();
@@ -143,8 +157,8 @@ impl Reader {
     /// The next line's cells, and its number in the results file.
     fn next_texts(&mut self) -> Result<Option<(u64, Texts)>, BadLine> {
         match &mut self.lines {
-            Lines::Table { reader, row, places } => {
-                let line = reader.position().line();
+            Lines::Table { reader, row, uncounted, places } => loop {
+                let line = reader.position().line() + *uncounted;
                 reader.get_mut().left = LONGEST_LINE;
                 let read = reader.read_record(row).map_err(|error| match error.kind() {
                     csv::ErrorKind::Io(error) => {
@@ -155,12 +169,15 @@ impl Reader {
                 if !read? {
                     return Ok(None);
                 }
-                let line = row.position().map_or(line, csv::Position::line);
+                if row.iter().all(str::is_empty) {
+                    continue;
+                }
+                let line = row.position().map_or(line, |at| at.line() + *uncounted);
                 let cell = |place: Option<usize>| {
                     unguarded(place.and_then(|at| row.get(at)).unwrap_or_default()).to_owned()
                 };
-                Ok(Some((line, places.map(cell))))
-            }
+                return Ok(Some((line, places.map(cell))));
+            },
             Lines::Json { reader, number } => loop {
                 *number += 1;
                 let mut line = Vec::new();
@@ -228,10 +245,10 @@ impl Reader {
                 "" => None,
                 text => Some(Reason::parse(text).ok_or_else(|| bad("reason", text))?),
             },
-            retryable: match retryable.as_str() {
+            retryable: match retryable.to_ascii_lowercase().as_str() {
                 "true" => true,
                 "false" | "" => false,
-                text => return Err(bad("retryable", text)),
+                _ => return Err(bad("retryable", &retryable)),
             },
             code: number(&code).map_err(|_| bad("code", &code))?,
             message,
@@ -271,6 +288,25 @@ impl Reader {
         self.files.insert(name.to_owned(), number);
         Some(number)
     }
+}
+
+/// The delimiter of a table: the one that Excel's `sep=` names, which is stepped over; else the one
+/// under which the header shows most of our columns. And how many lines were stepped over.
+fn delimiter_of(text: &mut Text) -> io::Result<(u8, u64)> {
+    let start = text.fill_buf()?;
+    let end = start.iter().position(|byte| *byte == b'\n').unwrap_or(start.len());
+    let line = String::from_utf8_lossy(&start[..end]).trim_end().to_ascii_lowercase();
+    if let Some(&[delimiter]) = line.strip_prefix("sep=").map(str::as_bytes) {
+        let whole = (end + 1).min(start.len());
+        text.consume(whole);
+        return Ok((delimiter, 1));
+    }
+    let ours = |delimiter: &u8| {
+        let names = line.split(char::from(*delimiter)).map(|name| name.trim_matches(['"', ' ']));
+        names.filter(|name| COLUMNS.contains(name)).count()
+    };
+    let best = DELIMITERS.into_iter().rev().max_by_key(ours);
+    Ok((best.unwrap_or(DELIMITERS[0]), 0))
 }
 
 /// A cell's number; an empty cell has none.

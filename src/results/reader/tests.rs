@@ -164,3 +164,38 @@ fn a_line_that_is_too_long_ends_the_file_and_is_never_read_as_two() {
     assert!(!error.is_of_a_line(), "{error}");
     assert!(error.to_string().ends_with("line 1: longer than 8 MiB"), "{error}");
 }
+
+#[test]
+fn a_spreadsheet_may_have_written_the_file_in_its_own_way() {
+    let row = |cell: &str| format!("2,a,{cell},2,1,failed,,rejected,TRUE,1199999,拒绝创建,1,,");
+    let table = format!("{}\n{}\n{}\n", COLUMNS.join(","), row("1"), row("x"));
+    let windows = table.replace('\n', "\r\n");
+    let capitals = COLUMNS.join(",").to_uppercase() + &table[table.find('\n').unwrap()..];
+    let gbk = encoding_rs::GB18030.encode(&table).0.into_owned();
+    let units = windows.replace(',', "\t");
+    let utf_16 = [0xfeff].into_iter().chain(units.encode_utf16()).flat_map(u16::to_le_bytes);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.csv");
+    for bytes in [
+        table.clone().into_bytes(),
+        [b"\xef\xbb\xbf", windows.as_bytes()].concat(),
+        table.replace(',', ";").into_bytes(),
+        format!("sep=;\r\n{}", windows.replace(',', ";")).into_bytes(),
+        format!("{table}{}\n", ",".repeat(COLUMNS.len() - 1)).into_bytes(),
+        capitals.into_bytes(),
+        gbk,
+        utf_16.collect(),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let records: Vec<_> = Reader::open(&path, &[]).unwrap().map(Result::unwrap).collect();
+        assert_eq!(records.len(), 2, "{}", String::from_utf8_lossy(&bytes));
+        assert_eq!(records[1].cells.all(), ["a", "x", "2", "1"]);
+        let outcome = &records[1].outcome;
+        assert_eq!((&*outcome.message, outcome.retryable), ("拒绝创建", true));
+    }
+    for (sep, line) in [("", 3), ("sep=,\r\n", 4)] {
+        std::fs::write(&path, format!("{sep}{}", windows.replace("2,a,x", "y,a,x"))).unwrap();
+        let error = Reader::open(&path, &[]).unwrap().find_map(Result::err).unwrap().to_string();
+        assert!(error.contains(&format!("line {line}: column line")), "{error}");
+    }
+}
