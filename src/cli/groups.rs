@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args};
 
 use super::values;
@@ -78,13 +79,13 @@ pub struct TargetArgs {
     #[arg(long)]
     pub sandbox: bool,
     /// App code [fallbacks: BK_APP_CODE, BKPAAS_APP_ID]
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = NonEmptyStringValueParser::new())]
     pub app_code: Option<String>,
     /// File that holds the app secret [fallbacks: BK_APP_SECRET, BKPAAS_APP_SECRET]
     #[arg(long, value_name = "PATH")]
     pub app_secret_file: Option<PathBuf>,
     /// User in whose name calls are made [fallback: BK_USERNAME]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub username: Option<String>,
     /// File that holds a user's token (bk_token) [fallback: BK_TOKEN]
     ///
@@ -92,7 +93,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "PATH")]
     pub token_file: Option<PathBuf>,
     /// Supplier account
-    #[arg(long, value_name = "ACCOUNT", default_value = "0")]
+    #[arg(long, value_name = "ACCOUNT", default_value = "0", value_parser = NonEmptyStringValueParser::new())]
     pub supplier_account: String,
     /// Trust the certificates of this PEM file too
     #[arg(long, value_name = "PATH")]

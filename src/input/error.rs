@@ -168,7 +168,8 @@ fn advice(missing: &[Column]) -> String {
     let column = missing.first().map_or("FIELD", |column| column.name());
     let map = format!("If a column has another name: --map {column}=COLUMN");
     if missing.contains(&Column::BizId) {
-        return map + "; if all rows are of one business: --biz-id N";
+        return map
+            + "; if all rows are of one business: --biz-id N; if it is not to be sent: --send-biz-id never";
     }
     map
 }

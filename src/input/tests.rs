@@ -150,7 +150,7 @@ mod header {
         let mut options = InputOptions { require_biz_id: true, ..Default::default() };
         let (is_usage, message) = error_of(read_with(bytes, &options));
         assert!(is_usage && message.contains("no column biz_id"), "{message}");
-        assert!(message.ends_with("--biz-id N"), "{message}");
+        assert!(message.contains("--biz-id N; ") && message.ends_with("--send-biz-id never"));
         options.default_biz_id = InstId::new(7).ok();
         let rows = read_with(bytes, &options).unwrap();
         assert_eq!(rows[0].link, Ok(link("a", 1, 2, 7)));

@@ -33,8 +33,12 @@ impl Batches {
         (self.size > 1).then_some(self.size)
     }
 
-    /// This server has no batches.
-    pub(super) fn give_up(&mut self) {
+    /// Batches lead nowhere on this server.
+    pub(super) fn give_up(&mut self, why: &str) {
+        // Others may be under way.
+        if self.most > 1 {
+            tracing::warn!("{why}: rows go singly");
+        }
         (self.most, self.size) = (1, 1);
     }
 

@@ -51,7 +51,7 @@ impl<C: Cmdb> Run<'_, C> {
         if let Verdict::Created(_) = verdict {
             tracing::trace!(?verdict, row = %association, "create");
         } else {
-            tracing::debug!(?verdict, row = %association, "create");
+            tracing::debug!(?verdict, row = %association, "create: {}", Told::of(reply));
         }
         let cause = match verdict {
             Verdict::InDoubt(cause) | Verdict::Again(cause) => Some(cause),
@@ -91,7 +91,7 @@ impl<C: Cmdb> Run<'_, C> {
         if verdict == Batch::Answered {
             tracing::trace!(rows = slots.len(), "batch answered");
         } else {
-            tracing::debug!(?verdict, rows = slots.len(), "batch");
+            tracing::debug!(?verdict, rows = slots.len(), "batch: {}", Told::of(reply));
         }
         let cause = match verdict {
             Batch::InDoubt(cause) | Batch::Again(cause) => Some(cause),
@@ -106,8 +106,7 @@ impl<C: Cmdb> Run<'_, C> {
             self.answered_by_server();
         }
         if cause.is_some_and(|cause| !cause.is_limit()) && self.batches.failed() {
-            tracing::warn!("batches fail, and single rows do not: rows go singly");
-            self.batches.give_up();
+            self.batches.give_up("batches fail, and single rows do not");
         }
         match verdict {
             Batch::Answered => {
@@ -117,8 +116,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.land_items(slots, &items, reply, now);
             }
             Batch::NoSuchPath => {
-                tracing::warn!("this server has no batches: rows go singly");
-                self.batches.give_up();
+                self.batches.give_up("this server has no batches");
                 self.each_of(slots, now, |life, _| life.go_singly(now));
             }
             Batch::Refused => {
@@ -179,7 +177,7 @@ impl<C: Cmdb> Run<'_, C> {
         if verdict == Deletion::Accepted {
             tracing::trace!(row = %association, "deleted");
         } else {
-            tracing::debug!(?verdict, row = %association, "delete");
+            tracing::debug!(?verdict, row = %association, "delete: {}", Told::of(reply));
         }
         let cause = match verdict {
             Deletion::InDoubt(cause) | Deletion::Again(cause) => Some(cause),
@@ -248,7 +246,7 @@ impl<C: Cmdb> Run<'_, C> {
         if query == Query::Answered {
             tracing::trace!(rows = slots.len(), "look-up answered");
         } else {
-            tracing::debug!(?query, rows = slots.len(), "look-up");
+            tracing::debug!(?query, rows = slots.len(), "look-up: {}", Told::of(reply));
         }
         let silent = query.is_silence();
         let closed = !self.outage.is_on();

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use bkassoc::audit::Kind;
 use bkassoc::cli::Cli;
 use bkassoc::cli::layers::{Typed, variable};
 use bkassoc::config::{Environment, resolve};
@@ -257,6 +258,15 @@ fn columns_and_keys_are_those_that_a_run_writes() {
     let mut manifest = keys(&fs::read(folder.path().join(manifest)).unwrap());
     manifest.extend(["files", "parent", "undone"].map(str::to_owned));
     assert_eq!(keys_of("## run.json", "key"), manifest);
+}
+
+#[test]
+fn findings_are_those_of_verify() {
+    let shown = page("docs/reference.md").table("## What verify finds", "finding").into_iter();
+    let shown: Vec<_> =
+        shown.map(|row| (code_spans(&row[0]).next().unwrap(), row[1].clone())).collect();
+    let kinds = Kind::ALL.iter().map(|kind| (kind.as_str().to_owned(), kind.meaning().to_owned()));
+    assert_eq!(shown, kinds.collect::<Vec<_>>());
 }
 
 #[test]
