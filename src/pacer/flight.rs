@@ -19,7 +19,8 @@
 //!
 //! The start: a few calls (with `--rate`, its burst), and half a call more with each answer, so that a
 //! small quota is met gently, and one call that hangs does not hold all others. Once some calls went well
-//! together, no small quota is left to be met: two more with each answer.
+//! together, no small quota is left to be met: two more with each answer, unless answers come faster than
+//! connections, of which that would open more than there are calls.
 
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ const START: f64 = 2.0;
 const RAMP: f64 = 0.5;
 const FEW: f64 = 8.0;
 const STEEP_RAMP: f64 = 2.0;
+const STEEP_FROM: Duration = Duration::from_millis(2);
 /// Answers a reading, at least; and rounds of the pool.
 const ANSWERS: u32 = 100;
 const ROUNDS: u32 = 4;
@@ -177,10 +179,12 @@ impl Flight {
 
     fn answered(&mut self, sent_at: Instant, now: Instant) {
         if self.ramping {
-            let step = if self.limit < FEW { RAMP } else { STEEP_RAMP };
-            self.limit = (self.limit + step).min(self.ceiling as f64);
+            let latency = now - sent_at;
+            let steep = self.limit >= FEW && latency >= STEEP_FROM;
+            self.limit += if steep { STEEP_RAMP } else { RAMP };
+            self.limit = self.limit.min(self.ceiling as f64);
             self.ramping = self.limit < self.ceiling as f64;
-            self.inherent = self.inherent.min((now - sent_at).as_secs_f64());
+            self.inherent = self.inherent.min(latency.as_secs_f64());
             self.begin(now);
             return;
         }
