@@ -220,7 +220,7 @@ pub fn conserved(
     })
 }
 
-/// Writes a small file whole, as [`write`] does results.
+/// Writes a small file whole, as [`write()`] does results.
 pub fn write_whole(path: &Path, text: &str) -> Result<(), ResultsError> {
     replace(path, |mut draft| {
         draft
