@@ -67,7 +67,10 @@ macro_rules! failures {
 
 failures! {
     ConfigError => |_error| Exit::Usage;
-    ManifestError => |_error| Exit::Usage;
+    ManifestError => |error| match error {
+        ManifestError::OtherRows { .. } => Exit::Input,
+        ManifestError::Unreadable { .. } | ManifestError::Foreign { .. } => Exit::Usage,
+    };
     InputError => |error| if error.is_usage() { Exit::Usage } else { Exit::Input };
     ClearError => |error| match error {
         ClearError::Held(_) => Exit::Held,

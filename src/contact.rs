@@ -15,7 +15,7 @@ use crate::cmdb::Cmdb;
 use crate::exit::{Exit, Halt};
 use crate::models::Models;
 use crate::options::{EngineOptions, brief_duration};
-use crate::pacer::{Hold, Pacer, Said};
+use crate::pacer::{Pacer, Said};
 use crate::tally::{CallKind, Calls};
 use crate::target::Target;
 use crate::told::Told;
@@ -146,10 +146,15 @@ impl Default for Evidence {
 }
 
 impl Evidence {
+    /// Adds what any reply shows.
+    pub fn heard(&mut self, reply: &Reply) {
+        self.answered |= matches!(reply, Reply::Answered(_) | Reply::Oversized(_));
+    }
+
     /// Adds the reply to a question, and says what it means.
     pub fn add(&mut self, reply: &Reply) -> Query {
+        self.heard(reply);
         let query = judge_query(reply, self.proven);
-        self.answered |= matches!(reply, Reply::Answered(_) | Reply::Oversized(_));
         self.proven |= query == Query::Answered;
         query
     }
@@ -174,15 +179,11 @@ impl Evidence {
 
     /// How long no call goes after one was refused, where that is long. Answers that come in the same
     /// pause only repeat it.
-    fn long_pause(&mut self, pacer: &mut Pacer, now: Instant) -> Option<Duration> {
+    fn long_pause(&mut self, pacer: &Pacer, now: Instant) -> Option<Duration> {
         if self.paused_until.is_some_and(|until| now < until) {
             return None;
         }
-        // After a refusal there is a pause, so that this lets no call through.
-        let Err((until, Hold::Server)) = pacer.permit(now) else { return None };
-        if until - now < LONG_PAUSE {
-            return None;
-        }
+        let until = pacer.paused_until().filter(|until| *until >= now + LONG_PAUSE)?;
         self.paused_until = Some(until);
         Some(until - now)
     }

@@ -191,6 +191,20 @@ pub enum ManifestError {
         /// What was found.
         what: String,
     },
+    /// The results beside it are not all that was written, or more.
+    #[error(
+        "{} has {rows} rows, and its run.json says that {written} were written: restore it. (Cells may \
+         be mended; rows may not be taken away or added)",
+        results.display()
+    )]
+    OtherRows {
+        /// The results.
+        results: PathBuf,
+        /// How many rows they have.
+        rows: u64,
+        /// How many the run wrote.
+        written: u64,
+    },
 }
 
 impl Manifest {
@@ -212,6 +226,13 @@ impl Manifest {
     pub fn lineage(self, results: &Path) -> Vec<(PathBuf, Self)> {
         let next = |(path, run): &(PathBuf, Self)| run.settled_again(path);
         std::iter::successors(Some((results.to_owned(), self)), next).collect()
+    }
+
+    /// By what a run of a lineage was undone: what it created is gone, and later ones carry it over.
+    pub fn undone_in(lineage: &[(PathBuf, Self)]) -> Option<String> {
+        lineage.iter().find_map(|(path, run)| {
+            Some(format!("{} was {}", path.display(), run.undone.as_ref()?))
+        })
     }
 
     /// Where this one is a rerun: the run whose rows it settled again, unless another stands there by
@@ -236,16 +257,12 @@ impl Manifest {
 
     /// Refuses results with more or fewer rows than were written: cells may be mended, but what a row
     /// came to is known of all of them or of none.
-    pub fn refuse_other_than(&self, rows: u64, results: &Path) -> Result<(), String> {
-        let written: u64 = self.counts.values().sum();
+    pub fn refuse_other_than(&self, rows: u64, results: &Path) -> Result<(), ManifestError> {
+        let written = self.counts.values().sum();
         if rows == written {
             return Ok(());
         }
-        Err(format!(
-            "{} has {rows} rows, and its run.json says that {written} were written: restore it. (Cells may \
-             be mended; rows may not be taken away or added)",
-            results.display()
-        ))
+        Err(ManifestError::OtherRows { results: results.to_owned(), rows, written })
     }
 
     /// Whether a finished run had the same inputs, by their bytes.

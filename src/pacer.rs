@@ -124,6 +124,11 @@ impl Pacer {
         Ok(())
     }
 
+    /// Until when no call goes, after one was refused for the server's limit.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.quota.paused_until()
+    }
+
     /// A call that was sent at `sent_at` has ended.
     pub fn landed(&mut self, said: Said, hint: RateHint, sent_at: Instant, now: Instant) {
         self.quota.landed(said, hint, sent_at, now);

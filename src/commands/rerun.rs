@@ -67,16 +67,10 @@ fn refuse_undo(results: &Path, manifest: Option<&Manifest>) -> Result<(), Failur
 /// What an undo deleted is not there any more, and reruns carry it over from run to run.
 pub(super) fn refuse_undone(results: &Path, manifest: Option<&Manifest>) -> Result<(), Failure> {
     let lineage = manifest.map(|manifest| manifest.clone().lineage(results)).unwrap_or_default();
-    for (path, run) in lineage {
-        if let Some(undone) = run.undone {
-            return Err(Failure::usage(format!(
-                "{} was {undone}, so what it calls created is gone: import its input anew, with another \
-                 -o or with --fresh",
-                path.display()
-            )));
-        }
-    }
-    Ok(())
+    let Some(undone) = Manifest::undone_in(&lineage) else { return Ok(()) };
+    Err(Failure::usage(format!(
+        "{undone}, so what it calls created is gone: import its input anew, with another -o or with --fresh"
+    )))
 }
 
 /// The manifest of the run that wrote these results; `None` where it is lost.
@@ -118,9 +112,7 @@ pub(super) fn files_of(
         rows += 1;
     }
     if let Some(manifest) = manifest {
-        manifest
-            .refuse_other_than(rows, results)
-            .map_err(|what| Failure::new(Exit::Input, what))?;
+        manifest.refuse_other_than(rows, results)?;
     }
     Ok(reader.files().to_vec())
 }

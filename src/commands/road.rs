@@ -170,8 +170,7 @@ impl Road<'_> {
         for record in results::reader::Reader::open(path, &manifest.head.files)? {
             tally.carry(&record?);
         }
-        (manifest.refuse_other_than(tally.rows(), path))
-            .map_err(|what| Failure::new(Exit::Input, what))?;
+        manifest.refuse_other_than(tally.rows(), path)?;
         tally.input_ended = true;
         tracing::info!(
             "{} is finished since {}: nothing is sent",

@@ -131,13 +131,10 @@ impl Offline {
         } else {
             Some(open_inputs(&args.against, &config.input, &lineage)?)
         };
-        let undone = lineage.iter().find_map(|(path, run)| {
-            Some(format!("{} was {}", path.display(), run.undone.as_ref()?))
-        });
         Ok(Self {
             results: args.results.clone(),
             manifest,
-            undone,
+            undone: Manifest::undone_in(&lineage),
             files,
             against,
             inputs: args.against.iter().map(|input| input.display().to_string()).collect(),

@@ -151,7 +151,7 @@ async fn a_long_pause_is_told_when_it_begins_and_not_by_each_answer_that_repeats
         let hint = RateHint { retry_after: wait, ..RateHint::default() };
         let now = start + at;
         pacer.landed(Said::Throttled, hint, now, now);
-        evidence.long_pause(&mut pacer, now).map(|pause| pause.as_secs())
+        evidence.long_pause(&pacer, now).map(|pause| pause.as_secs())
     };
     assert_eq!(told(9, Duration::ZERO), None, "it is short");
     assert_eq!(told(30, Duration::from_secs(10)), Some(30));

@@ -108,6 +108,10 @@ impl Quota {
         }
     }
 
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
     /// A call goes.
     pub(super) fn took(&mut self, now: Instant) {
         if self.trial == Trial::Due {

@@ -24,7 +24,7 @@ impl<C: Cmdb> Run<'_, C> {
     pub(super) fn land(&mut self, landed: Landed) {
         let Landed { call, reply, sent_at } = landed;
         let now = Instant::now();
-        self.evidence.answered |= matches!(reply, Reply::Answered(_) | Reply::Oversized(_));
+        self.evidence.heard(&reply);
         self.tally.calls.answered(now - sent_at);
         if let Call::Create(slot) | Call::Delete(slot) = call {
             self.rows.note_landed(slot);
