@@ -181,7 +181,7 @@ pub enum RowError {
 
 /// What is sent for a row: the association and the business in whose name it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct NewAssociation {
     /// What to create.
     pub association: Association,
     /// Context, never identity; goes out as `metadata.label.bk_biz_id`.
@@ -200,7 +200,7 @@ pub struct Row {
     /// The input's text.
     pub cells: Cells,
     /// What it says, or why it says nothing.
-    pub link: Result<Link, RowError>,
+    pub link: Result<NewAssociation, RowError>,
 }
 
 impl Row {
@@ -209,7 +209,7 @@ impl Row {
     pub fn fingerprint(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         match &self.link {
-            Ok(Link { association, biz_id }) => {
+            Ok(NewAssociation { association, biz_id }) => {
                 hasher.update(association.obj_asst_id.as_bytes());
                 hasher.update(&[0]);
                 hasher.update(&association.inst_id.get().to_le_bytes());

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{from_bytes, to_bytes};
 use crate::association::{Association, Mapping};
-use crate::sort::{Sorted, Sorter};
-use crate::tally::Place;
+use crate::engine::stats::Place;
+use crate::storage::sort::{Sorted, Sorter};
 
 /// What a row is to the earlier one that stands in its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,9 +11,9 @@ use clap::{ArgAction, Args};
 
 use super::values;
 use crate::association::{Column, InstId, ModelAssociation};
-use crate::log::LogFormat;
 use crate::options::{self, Batch, Format, Language, MaxFailures, Proxy, Rate, SendBizId};
-use crate::progress::ProgressMode;
+use crate::report::log::LogFormat;
+use crate::report::progress::ProgressMode;
 use crate::target::Entrance;
 
 /// Where results go.

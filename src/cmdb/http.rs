@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use reqwest::{Client, Method, Response, Url};
 
 use crate::cmdb::Cmdb;
+use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request};
 use crate::options::{Language, Proxy};
 use crate::target::{Entrance, Identity, Target};
-use crate::wire::{Answer, Body, Envelope, Reply, Request};
 use headers::Credentials;
 use text::Cleaner;
 

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout};
 
-use super::rows::{Rows, files_of, sources};
+use super::rows::{RowSource, files_of, sources};
 use super::server::Server;
 use super::signals::Signals;
 use super::{Failure, announce, ask, print, runtime};
@@ -24,20 +24,20 @@ use crate::check::Check;
 use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::config::{Config, Output};
-use crate::contact::{self, Contact};
+use crate::engine::models::{Admission, Models};
+use crate::engine::preflight::{self, Preflight};
+use crate::engine::remaining::Planned;
+use crate::engine::row_queue::{Ended, RowQueue};
+use crate::engine::run::COMPANY;
+use crate::engine::stats::{CallKind, ReasonStats, RunStats};
 use crate::exit::{Exit, Halt};
-use crate::feed::{Ended, Feed};
-use crate::journal::disk::folder_of;
-use crate::models::{Admission, Models};
 use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
-use crate::plan::Planned;
-use crate::progress::{Progress, Screen};
-use crate::results::ResultsError;
-use crate::run::COMPANY;
-use crate::site::{self, Site};
-use crate::summary::{Checked, Forecast, Kind, Scope, Summary, next_step};
-use crate::tally::{CallKind, ReasonTally, Tally};
+use crate::report::progress::{Progress, Screen};
+use crate::report::summary::{Checked, Forecast, Kind, Scope, Summary, next_step};
+use crate::storage::journal::disk::folder_of;
+use crate::storage::path_state::{self, PathState};
+use crate::storage::results::ResultsError;
 use delivery::Delivery;
 
 /// Rows that are looked at together, so that their model associations are asked for together.
@@ -59,7 +59,7 @@ pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exi
     let rows = if sources.is_empty() {
         None
     } else {
-        Some(Rows::of_input(&sources, &super::input_options(&config.input)?)?)
+        Some(RowSource::of_input(&sources, &super::input_options(&config.input)?)?)
     };
     let runtime = runtime()?;
     let end = runtime.block_on(job.go(rows));
@@ -80,10 +80,10 @@ struct Job<'a> {
 /// What was seen of rows and calls.
 #[derive(Default)]
 struct Seen {
-    tally: Tally,
+    stats: RunStats,
     /// Rows that an import would send, by the number of their model association where it is known.
     sent: FxHashMap<Option<u32>, u64>,
-    repeats: ReasonTally,
+    repeats: ReasonStats,
 }
 
 /// How a check ended.
@@ -118,37 +118,39 @@ impl Job<'_> {
         let Output::File(path) = &results.output else {
             return Ok(());
         };
-        match site::look(path)? {
-            Site::Free => Ok(()),
-            Site::Stranger if results.replace => Ok(()),
+        match path_state::look(path)? {
+            PathState::Free => Ok(()),
+            PathState::Stranger if results.replace => Ok(()),
             _ if results.fresh => {
                 let question = format!("move {} aside and start anew?", path.display());
                 if !results.yes && !ask(self.screen, &question)? {
                     return Err(Failure::usage("nothing was done"));
                 }
-                Ok(site::clear(path, true)?)
+                Ok(path_state::clear(path, true)?)
             }
-            Site::Stranger | Site::Unfinished | Site::Finished(_) => Err(Failure::usage(format!(
-                "{} is there: give another -o, or --fresh to move it aside",
-                path.display()
-            ))),
+            PathState::Stranger | PathState::Unfinished | PathState::Finished(_) => {
+                Err(Failure::usage(format!(
+                    "{} is there: give another -o, or --fresh to move it aside",
+                    path.display()
+                )))
+            }
         }
     }
 
-    async fn go(&self, rows: Option<Rows>) -> Result<End, Failure> {
+    async fn go(&self, rows: Option<RowSource>) -> Result<End, Failure> {
         let engine = &self.config.engine;
         let Some(connection) = &self.config.connection else {
             return self.look(None, rows).await;
         };
         let server = Server::of(connection, engine.concurrency)?;
-        self.look(Some(Contact::new(&server, &connection.target, engine)), rows).await
+        self.look(Some(Preflight::new(&server, &connection.target, engine)), rows).await
     }
 
     /// Reads, asks, decides, writes: until the end or the first signal.
     async fn look(
         &self,
-        mut contact: Option<Contact<'_, Server>>,
-        rows: Option<Rows>,
+        mut contact: Option<Preflight<'_, Server>>,
+        rows: Option<RowSource>,
     ) -> Result<End, Failure> {
         let scope = match (&contact, &rows) {
             (None, _) => Scope::Offline,
@@ -162,7 +164,7 @@ impl Job<'_> {
         let read = async {
             let check = match rows {
                 Some(rows) => {
-                    let mut show = |tally: &Tally| progress.show(tally);
+                    let mut show = |stats: &RunStats| progress.show(stats);
                     Some(self.read(rows, contact.as_mut(), &mut seen, &mut show).await?)
                 }
                 None => None,
@@ -179,14 +181,14 @@ impl Job<'_> {
         };
         progress.finish();
         if let Some(contact) = contact {
-            seen.tally.calls = contact.calls;
+            seen.stats.calls = contact.calls;
         }
         let done = match read {
             Ok(Some(check)) => self.write(check, &mut seen, &mut signals).await,
             Ok(None) => Ok(()),
             Err(stopped) => Err(stopped),
         };
-        seen.tally.elapsed = started.elapsed();
+        seen.stats.elapsed = started.elapsed();
         match done {
             Ok(()) => Ok(End { scope, seen, halt: None }),
             Err(Stopped::Halted(halt)) => Ok(End { scope, seen, halt: Some(halt) }),
@@ -197,10 +199,10 @@ impl Job<'_> {
     /// Takes every row to where it waits for the others.
     async fn read(
         &self,
-        rows: Rows,
-        mut contact: Option<&mut Contact<'_, Server>>,
+        rows: RowSource,
+        mut contact: Option<&mut Preflight<'_, Server>>,
         seen: &mut Seen,
-        show: &mut dyn FnMut(&Tally),
+        show: &mut dyn FnMut(&RunStats),
     ) -> Result<Check, Stopped> {
         let unwritable = |error| self.unwritable(error);
         let mut check = Check::new(&self.folder()).map_err(unwritable)?;
@@ -212,10 +214,10 @@ impl Job<'_> {
             if let Some(most) = self.config.engine.max_duration
                 && started.elapsed() >= most
             {
-                return Err(contact::duration_over(most).into());
+                return Err(preflight::duration_over(most).into());
             }
-            seen.tally.elapsed = started.elapsed();
-            show(&seen.tally);
+            seen.stats.elapsed = started.elapsed();
+            show(&seen.stats);
             staged.append(&mut feed.take(ROWS - staged.len()));
             if staged.len() < ROWS {
                 ended = feed.end();
@@ -227,7 +229,7 @@ impl Job<'_> {
             for link in staged.iter().filter_map(|planned| planned.row.link.as_ref().ok()) {
                 models.look(&link.association.obj_asst_id);
             }
-            seen.tally.unsettled += staged.len() as u64;
+            seen.stats.unsettled += staged.len() as u64;
             for Planned { row, .. } in staged.drain(..) {
                 let admission = admit(&row, &mut models, contact.as_deref_mut()).await?;
                 take(&mut check, row, admission, seen).map_err(unwritable)?;
@@ -241,7 +243,7 @@ impl Job<'_> {
         if let Some(Err(error)) = ended {
             return Err(Halt { exit: error.exit(), message: error.to_string() }.into());
         }
-        seen.tally.input_ended = true;
+        seen.stats.input_ended = true;
         Ok(check)
     }
 
@@ -279,10 +281,10 @@ impl Job<'_> {
             }
         };
         match (done.map_err(|error| bug(&error))?, halt) {
-            (Ok((tally, repeats)), _) => {
-                let before = std::mem::replace(&mut seen.tally, tally);
-                seen.tally.calls = before.calls;
-                seen.tally.input_ended = true;
+            (Ok((stats, repeats)), _) => {
+                let before = std::mem::replace(&mut seen.stats, stats);
+                seen.stats.calls = before.calls;
+                seen.stats.input_ended = true;
                 seen.repeats = repeats;
                 Ok(())
             }
@@ -305,7 +307,7 @@ impl Job<'_> {
 
     fn summarize(&self, end: End) -> Exit {
         let End { scope, seen, halt } = end;
-        let judged = if seen.tally.bad() == 0 { Exit::Ok } else { Exit::SomeFailed };
+        let judged = if seen.stats.bad() == 0 { Exit::Ok } else { Exit::SomeFailed };
         let exit = halt.as_ref().map_or(judged, |halt| halt.exit);
         let output = &self.config.results.output;
         let results = match output {
@@ -315,13 +317,13 @@ impl Job<'_> {
         let forecast = self.forecast(&seen).filter(|_| halt.is_none());
         let checked = Checked { scope, repeats: seen.repeats, forecast };
         let (again, identity) = (self.typed.again(), self.typed.identity_flags());
-        let next = next_step(Kind::Check, exit, &seen.tally, results, &again, &identity)
+        let next = next_step(Kind::Check, exit, &seen.stats, results, &again, &identity)
             // Without rows there is nothing to import.
             .filter(|_| scope != Scope::Contact || halt.is_some());
         let summary = Summary {
             kind: Kind::Check,
             target: self.config.connection.as_ref().map(|connection| &connection.target),
-            tally: &seen.tally,
+            stats: &seen.stats,
             inputs: &self.files,
             results,
             unfinished: None,
@@ -350,9 +352,9 @@ impl Job<'_> {
             Batch::Size(size) => size,
         };
         let creates: u64 = seen.sent.values().map(|rows| rows.div_ceil(size.into())).sum();
-        let calls = &seen.tally.calls;
+        let calls = &seen.stats.calls;
         let asked = calls.count(CallKind::Models).saturating_sub(calls.retries);
-        let conflicts = seen.tally.of_reason(Reason::MappingConflict).count;
+        let conflicts = seen.stats.of_reason(Reason::MappingConflict).count;
         (creates > 0).then(|| Forecast {
             models: asked + u64::from(seen.sent.contains_key(&None)),
             creates,
@@ -365,8 +367,8 @@ impl Job<'_> {
 }
 
 /// Reads on a thread of its own.
-fn feed(mut rows: Rows) -> Feed {
-    Feed::spawn(move |sink| {
+fn feed(mut rows: RowSource) -> RowQueue {
+    RowQueue::spawn(move |sink| {
         while let Some(planned) = rows.next() {
             if sink.push(planned?).is_err() {
                 break;
@@ -380,7 +382,7 @@ fn feed(mut rows: Rows) -> Feed {
 async fn admit(
     row: &Row,
     models: &mut Models,
-    mut contact: Option<&mut Contact<'_, Server>>,
+    mut contact: Option<&mut Preflight<'_, Server>>,
 ) -> Result<Admission, Halt> {
     loop {
         match (models.admit(row), contact.as_deref_mut()) {
@@ -411,8 +413,8 @@ fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> i
         check.contest(&record, &link.association, mapping)?;
         *seen.sent.entry(number).or_default() += 1;
     }
-    seen.tally.add(&record);
-    seen.tally.unsettled -= 1;
+    seen.stats.add(&record);
+    seen.stats.unsettled -= 1;
     Ok(())
 }
 

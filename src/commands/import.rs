@@ -1,14 +1,14 @@
 //! `bkassoc import`: create what the rows say.
 
 use super::road::Road;
-use super::rows::{Rows, files_of, sources};
+use super::rows::{RowSource, files_of, sources};
 use super::{Failure, announce};
 use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::manifest::Work;
-use crate::progress::Screen;
+use crate::report::progress::Screen;
+use crate::storage::manifest::Work;
 
 /// Runs it.
 pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
@@ -28,5 +28,5 @@ pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exi
     };
     let options = super::input_options(&config.input)?;
     announce(config, screen);
-    road.go(|| Ok(Rows::of_input(&sources, &options)?))
+    road.go(|| Ok(RowSource::of_input(&sources, &options)?))
 }

@@ -9,20 +9,20 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{Failure, now};
+use crate::engine::stats::{CallKind, RunStats};
 use crate::exit::Exit;
-use crate::journal::disk::{self, Disk};
-use crate::journal::replay::{self, Replay};
-use crate::journal::{self, Holder, Journal, JournalError};
-use crate::manifest::Head;
-use crate::results::ResultsError;
-use crate::tally::{CallKind, Tally};
+use crate::storage::journal::disk::{self, Disk};
+use crate::storage::journal::replay::{self, Replay};
+use crate::storage::journal::{self, Holder, Journal, JournalError};
+use crate::storage::manifest::Head;
+use crate::storage::results::ResultsError;
 
 /// A journal that is open, and what it says.
 pub(super) struct Opened {
     pub(super) journal: Journal,
     pub(super) replay: Replay,
     /// Rows settled by earlier processes are counted in.
-    pub(super) tally: Tally,
+    pub(super) stats: RunStats,
     pub(super) head: Head,
     /// Whether an earlier process had begun it.
     pub(super) went_on: bool,
@@ -51,22 +51,22 @@ impl Opened {
         if !self.journal.is_broken() {
             return;
         }
-        let carried = self.tally.settled() - self.tally.settled_here();
-        let mut tally = self.tally.clone().without_rows();
+        let carried = self.stats.settled() - self.stats.settled_here();
+        let mut stats = self.stats.clone().without_rows();
         let written = replay::replay(self.journal.path(), |record| {
-            if tally.settled() < carried { tally.carry(&record) } else { tally.add(&record) }
+            if stats.settled() < carried { stats.carry(&record) } else { stats.add(&record) }
         });
         if written.is_ok() {
-            tally.unsettled = self.tally.rows().saturating_sub(tally.settled());
-            tally.input_ended = self.tally.input_ended;
-            self.tally = tally;
+            stats.unsettled = self.stats.rows().saturating_sub(stats.settled());
+            stats.input_ended = self.stats.input_ended;
+            self.stats = stats;
         }
     }
 
     /// Whether the server may hold anything of this run: else the journal is worth nothing, and
     /// would only bind the next try to a target that may have been wrong.
     pub(super) fn may_have_written(&self) -> bool {
-        let calls = &self.tally.calls;
+        let calls = &self.stats.calls;
         let writes = [CallKind::Create, CallKind::Batch, CallKind::Delete];
         self.went_on || writes.into_iter().any(|kind| calls.count(kind) > 0)
     }
@@ -89,15 +89,15 @@ pub(super) fn open_journal(results: &Path, head: &Head) -> Result<Opened, Failur
     let Some(file) = disk::open_locked(&path).map_err(no_place)? else {
         return Err(held(&path).into());
     };
-    let mut tally = Tally::default();
-    let replay = replay::replay(&path, |record| tally.carry(&record))?;
+    let mut stats = RunStats::default();
+    let replay = replay::replay(&path, |record| stats.carry(&record))?;
     let went_on = replay.head.is_some();
     let head = replay.head.clone().unwrap_or_else(|| head.clone());
     file.set_len(replay.good_bytes).map_err(unwritable)?;
     let file = Arc::new(file);
     let disk = Box::new(Arc::clone(&file));
     let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
-    Ok(Opened { journal, replay, tally, head, went_on, writes: true, lock: Some(file) })
+    Ok(Opened { journal, replay, stats, head, went_on, writes: true, lock: Some(file) })
 }
 
 pub(super) fn remove(journal: &Path) -> Result<(), ResultsError> {

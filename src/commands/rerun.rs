@@ -3,18 +3,18 @@
 use std::path::Path;
 
 use super::road::Road;
-use super::rows::{Choice, Rows};
+use super::rows::{Choice, RowSource};
 use super::{Failure, announce, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Rerun as Args};
 use crate::config;
 use crate::exit::Exit;
 use crate::input::Source;
-use crate::manifest::{self, Manifest, Parent, Work};
 use crate::outcome::Status;
-use crate::progress::Screen;
-use crate::results::reader::Reader;
-use crate::site::{self, Site};
+use crate::report::progress::Screen;
+use crate::storage::manifest::{self, Manifest, Parent, Work};
+use crate::storage::path_state::{self, PathState};
+use crate::storage::results::reader::Reader;
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
@@ -43,7 +43,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         }),
     };
     announce(&config, screen);
-    road.go(|| Ok(Rows::of_results(&args.results, &road.files, &config.input, choice)?))
+    road.go(|| Ok(RowSource::of_results(&args.results, &road.files, &config.input, choice)?))
 }
 
 /// A rerun creates what is missing: of an undo's rows, what that deleted.
@@ -75,13 +75,13 @@ pub(super) fn refuse_undone(results: &Path, manifest: Option<&Manifest>) -> Resu
 
 /// The manifest of the run that wrote these results; `None` where it is lost.
 pub(super) fn parent_of(results: &Path) -> Result<Option<Manifest>, Failure> {
-    match site::look(results)? {
-        Site::Finished(manifest) => Ok(Some(*manifest)),
-        Site::Stranger => Ok(None),
-        Site::Free => {
+    match path_state::look(results)? {
+        PathState::Finished(manifest) => Ok(Some(*manifest)),
+        PathState::Stranger => Ok(None),
+        PathState::Free => {
             Err(Failure::new(Exit::Input, format!("{}: no such file", results.display())))
         }
-        Site::Unfinished => Err(Failure::usage(format!(
+        PathState::Unfinished => Err(Failure::usage(format!(
             "the run at {} is not finished: give its command again, or write what it knows so far with \
              `bkassoc results {0} -o FILE` and take that",
             results.display()

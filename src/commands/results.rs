@@ -9,24 +9,24 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use super::rerun::refuse_undone;
-use super::rows::{Choice, Rows, sources};
+use super::rows::{Choice, RowSource, sources};
 use super::undo;
 use super::{Failure, input_options};
 use crate::cli::Results as Args;
 use crate::cli::layers::Typed;
 use crate::config::paths::{dated, refuse_own_input};
 use crate::config::{self, Environment, InputConfig};
+use crate::engine::remaining::{Plan, Planned};
 use crate::exit::Exit;
-use crate::journal;
-use crate::journal::replay::{self, Replay};
-use crate::manifest::{Head, Work};
 use crate::options::Format;
 use crate::outcome::{Outcome, Record, Status};
-use crate::plan::{Plan, Planned};
-use crate::progress::Screen;
-use crate::results::reader::Reader;
-use crate::results::{self, Outcomes, ResultsError};
-use crate::site::{self, Site};
+use crate::report::progress::Screen;
+use crate::storage::journal;
+use crate::storage::journal::replay::{self, Replay};
+use crate::storage::manifest::{Head, Work};
+use crate::storage::path_state::{self, PathState};
+use crate::storage::results::reader::Reader;
+use crate::storage::results::{self, Outcomes, ResultsError};
 use crate::target::Target;
 
 /// Runs it.
@@ -41,14 +41,14 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     if !is_stdout(&args.output) {
         refuse_to_replace(&args.output)?;
     }
-    match site::look(&args.results)? {
-        Site::Unfinished => unfinished(args, format, screen),
-        Site::Finished(manifest) => {
+    match path_state::look(&args.results)? {
+        PathState::Unfinished => unfinished(args, format, screen),
+        PathState::Finished(manifest) => {
             refuse_undone(&args.results, Some(&manifest))?;
             let files = &manifest.head.files;
             write(args, format, files, Reader::open(&args.results, files)?)
         }
-        Site::Free | Site::Stranger => Err(nothing_there(&args.results)),
+        PathState::Free | PathState::Stranger => Err(nothing_there(&args.results)),
     }
 }
 
@@ -61,10 +61,10 @@ fn refuse_to_replace(output: &Path) -> Result<(), Failure> {
     let refuse = |what: &str| {
         Err(Failure::usage(format!("-o {}: {what}: give another file", output.display())))
     };
-    match site::look(output)? {
-        Site::Unfinished | Site::Finished(_) => refuse("a run has its results there"),
-        Site::Stranger if !holds_results(output) => refuse("is there, and holds no results"),
-        Site::Free | Site::Stranger => Ok(()),
+    match path_state::look(output)? {
+        PathState::Unfinished | PathState::Finished(_) => refuse("a run has its results there"),
+        PathState::Stranger if !holds_results(output) => refuse("is there, and holds no results"),
+        PathState::Free | PathState::Stranger => Ok(()),
     }
 }
 
@@ -127,7 +127,7 @@ fn write(
 }
 
 /// The rows that a run reads, as its head says.
-pub(super) fn rows_of(head: &Head) -> Result<Rows, Failure> {
+pub(super) fn rows_of(head: &Head) -> Result<RowSource, Failure> {
     if head.inputs.iter().any(|name| name == "-") {
         return Err(Failure::new(Exit::Input, "the input was standard input"));
     }
@@ -136,12 +136,14 @@ pub(super) fn rows_of(head: &Head) -> Result<Rows, Failure> {
     match head.work {
         Work::Import => {
             let inputs: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
-            Ok(Rows::of_input(&sources(&inputs), &input_options(&reading)?)?)
+            Ok(RowSource::of_input(&sources(&inputs), &input_options(&reading)?)?)
         }
-        Work::Rerun => Ok(Rows::of_results(first, &head.files, &reading, Choice::of_head(head))?),
+        Work::Rerun => {
+            Ok(RowSource::of_results(first, &head.files, &reading, Choice::of_head(head))?)
+        }
         Work::Undo => {
             let recovered_too = head.options.contains_key(undo::INCLUDE_RECOVERED);
-            Ok(Rows::to_undo(first, &head.files, recovered_too)?)
+            Ok(RowSource::to_undo(first, &head.files, recovered_too)?)
         }
     }
 }
@@ -163,7 +165,7 @@ pub(super) fn reading_of(head: &Head) -> Result<InputConfig, Failure> {
 
 /// The outcomes, with rows that have none in between.
 struct Filled<O: Iterator<Item = Result<Record, ResultsError>>> {
-    rows: Rows,
+    rows: RowSource,
     outcomes: Peekable<O>,
     replay: Replay,
 }
@@ -210,8 +212,8 @@ mod tests {
 
     use super::*;
     use crate::association::Cells;
-    use crate::manifest::FORMAT;
     use crate::outcome::Reason;
+    use crate::storage::manifest::FORMAT;
     use crate::target::Entrance;
 
     #[test]
@@ -229,7 +231,7 @@ mod tests {
         });
         results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
         let rows =
-            Rows::of_results(&path, &[], &InputConfig::default(), Choice::default()).unwrap();
+            RowSource::of_results(&path, &[], &InputConfig::default(), Choice::default()).unwrap();
         let (outcomes, replay) = (std::iter::empty().peekable(), Replay::default());
         let all = Filled { rows, outcomes, replay };
         let said: Vec<_> = all.map(|record| record.unwrap().outcome).collect();

@@ -8,27 +8,27 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::opened::{Nowhere, Opened, held, open_journal, remove};
-use super::rows::{self, Rows};
+use super::rows::{self, RowSource};
 use super::server::Server;
 use super::signals::Signals;
 use super::{Failure, ask, now, print, runtime};
 use crate::cli::layers::Typed;
 use crate::config::{Config, Connection, Output};
-use crate::digest::Digest;
+use crate::engine::row_queue::{Ended, RowQueue};
+use crate::engine::run::{self, Finish, Setting};
+use crate::engine::stats::{RunStats, exit_of};
 use crate::exit::Exit;
-use crate::feed::{Ended, Feed};
-use crate::input::{Source, about_how_many, digest};
-use crate::journal::replay::Replay;
-use crate::journal::{self, EndEntry, Journal, JournalError};
-use crate::manifest::{self, FORMAT, Head, Manifest, Parent, Work};
+use crate::input::digest::Digest;
+use crate::input::{Source, about_how_many, digest_of};
 use crate::outcome::{Record, Status};
-use crate::progress::{Progress, Screen};
-use crate::results::writer::Writer;
-use crate::results::{self, Outcomes, ResultsError};
-use crate::run::{self, Finish, Setting};
-use crate::site::{self, Site};
-use crate::summary::{Summary, next_step};
-use crate::tally::{Tally, exit_of};
+use crate::report::progress::{Progress, Screen};
+use crate::report::summary::{Summary, next_step};
+use crate::storage::journal::replay::Replay;
+use crate::storage::journal::{self, EndEntry, Journal, JournalError};
+use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Work};
+use crate::storage::path_state::{self, PathState};
+use crate::storage::results::writer::Writer;
+use crate::storage::results::{self, Outcomes, ResultsError};
 use crate::target::Target;
 
 /// A run, decided and not begun.
@@ -48,7 +48,10 @@ pub(super) struct Road<'a> {
 
 impl Road<'_> {
     /// Goes the road to its end.
-    pub(super) fn go(&self, open: impl FnOnce() -> Result<Rows, Failure>) -> Result<Exit, Failure> {
+    pub(super) fn go(
+        &self,
+        open: impl FnOnce() -> Result<RowSource, Failure>,
+    ) -> Result<Exit, Failure> {
         let path = match &self.config.results.output {
             Output::File(path) => path.clone(),
             Output::Stdout => return self.stream(open()?),
@@ -68,7 +71,7 @@ impl Road<'_> {
         }
         opened.begin()?;
         if opened.went_on {
-            let settled = opened.tally.settled();
+            let settled = opened.stats.settled();
             let in_doubt = opened.replay.in_doubt_from(0).len();
             tracing::info!(
                 settled,
@@ -84,7 +87,7 @@ impl Road<'_> {
     pub(super) fn settle_doubts(
         &self,
         results: &Path,
-        rows: Rows,
+        rows: RowSource,
     ) -> Result<Option<Exit>, Failure> {
         let mut opened = open_journal(results, &self.head())?;
         opened.begin()?;
@@ -92,7 +95,7 @@ impl Road<'_> {
         let runtime = runtime()?;
         let finish = runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(())))?;
         Ok(finish.halt.map(|halt| {
-            self.summarize(&opened.tally, halt.exit, None, Some(&halt.message));
+            self.summarize(&opened.stats, halt.exit, None, Some(&halt.message));
             halt.exit
         }))
     }
@@ -100,8 +103,8 @@ impl Road<'_> {
     /// What stands at the results path decides: an exit where there is nothing left to do.
     fn look_at(&self, path: &Path) -> Result<Option<Exit>, Failure> {
         let results = &self.config.results;
-        let found = site::look(path)?;
-        if matches!(found, Site::Free) {
+        let found = path_state::look(path)?;
+        if matches!(found, PathState::Free) {
             return Ok(None);
         }
         if results.replace {
@@ -116,13 +119,13 @@ impl Road<'_> {
             return Ok(None);
         }
         match found {
-            Site::Free | Site::Unfinished => Ok(None),
-            Site::Stranger => Err(Failure::usage(format!(
+            PathState::Free | PathState::Unfinished => Ok(None),
+            PathState::Stranger => Err(Failure::usage(format!(
                 "{} is there and was not written by a run (it has no run.json): give another -o, or --fresh \
                  to move it aside",
                 path.display()
             ))),
-            Site::Finished(manifest) => self.finished(path, &manifest).map(Some),
+            PathState::Finished(manifest) => self.finished(path, &manifest).map(Some),
         }
     }
 
@@ -130,12 +133,12 @@ impl Road<'_> {
     /// A `run.json` whose results are gone is an audit record all the same.
     fn make_room(&self, path: &Path) -> Result<(), Failure> {
         let results = &self.config.results;
-        let goes = match site::look(path)? {
-            Site::Free => manifest::path_for(path).exists(),
+        let goes = match path_state::look(path)? {
+            PathState::Free => manifest::path_for(path).exists(),
             _ => results.replace || results.fresh,
         };
         if goes {
-            site::clear(path, !results.replace)?;
+            path_state::clear(path, !results.replace)?;
         }
         Ok(())
     }
@@ -160,30 +163,30 @@ impl Road<'_> {
             let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
             return refuse(format!("its input was not what {} is now", names.join(", ")));
         }
-        if digest(&Source::Path(path.to_owned()))?.sha256 != manifest.results_sha256 {
+        if digest_of(&Source::Path(path.to_owned()))?.sha256 != manifest.results_sha256 {
             tracing::warn!(
                 "{} was changed since it was written: `bkassoc verify` says more",
                 path.display()
             );
         }
-        let mut tally = Tally::default();
+        let mut stats = RunStats::default();
         for record in results::reader::Reader::open(path, &manifest.head.files)? {
-            tally.carry(&record?);
+            stats.carry(&record?);
         }
-        manifest.refuse_other_than(tally.rows(), path)?;
-        tally.input_ended = true;
+        manifest.refuse_other_than(stats.rows(), path)?;
+        stats.input_ended = true;
         tracing::info!(
             "{} is finished since {}: nothing is sent",
             path.display(),
             manifest.finished_at
         );
-        let exit = Exit::of_code(manifest.exit).unwrap_or_else(|| exit_of(&tally));
-        self.summarize(&tally, exit, Some(path), None);
+        let exit = Exit::of_code(manifest.exit).unwrap_or_else(|| exit_of(&stats));
+        self.summarize(&stats, exit, Some(path), None);
         Ok(exit)
     }
 
     fn digests(&self) -> Result<Vec<Digest>, Failure> {
-        Ok(self.sources.iter().map(digest).collect::<Result<_, _>>()?)
+        Ok(self.sources.iter().map(digest_of).collect::<Result<_, _>>()?)
     }
 
     fn head(&self) -> Head {
@@ -238,25 +241,25 @@ impl Road<'_> {
     }
 
     /// The run to its end, and how it went, whatever happened.
-    fn settle(&self, path: &Path, rows: Rows, mut opened: Opened) -> Result<Exit, Failure> {
-        let (tally, exit, error) =
+    fn settle(&self, path: &Path, rows: RowSource, mut opened: Opened) -> Result<Exit, Failure> {
+        let (stats, exit, error) =
             match runtime()?.block_on(self.to_the_end(path, rows, &mut opened)) {
-                Ok((tally, exit)) => (tally, exit, None),
+                Ok((stats, exit)) => (stats, exit, None),
                 Err(Failure { exit, message }) => {
                     opened.count_what_was_written();
-                    (opened.tally, exit, Some(message))
+                    (opened.stats, exit, Some(message))
                 }
             };
-        self.summarize(&tally, exit, Some(path), error.as_deref());
+        self.summarize(&stats, exit, Some(path), error.as_deref());
         Ok(exit)
     }
 
     async fn to_the_end(
         &self,
         path: &Path,
-        rows: Rows,
+        rows: RowSource,
         opened: &mut Opened,
-    ) -> Result<(Tally, Exit), Failure> {
+    ) -> Result<(RunStats, Exit), Failure> {
         // Where an earlier process settled every row, nothing is left to send; the input is read all
         // the same, since another input would be another run.
         let earlier = opened.replay.end.take();
@@ -278,13 +281,13 @@ impl Road<'_> {
 
     async fn run(
         &self,
-        rows: Rows,
+        rows: RowSource,
         opened: &mut Opened,
         each: &mut dyn FnMut(&Record) -> io::Result<()>,
     ) -> Result<Finish, Failure> {
         let server = Server::of(self.connection(), self.config.engine.concurrency)?;
         let writes = opened.writes;
-        let Opened { journal, replay, tally, head, .. } = opened;
+        let Opened { journal, replay, stats, head, .. } = opened;
         let earlier = Arc::new(std::mem::take(replay));
         let setting = Setting {
             cmdb: &server,
@@ -299,7 +302,7 @@ impl Road<'_> {
         let head = head.clone();
         let path = journal.path().to_owned();
         let replay = Arc::clone(&earlier);
-        let feed = Feed::spawn(move |sink| {
+        let feed = RowQueue::spawn(move |sink| {
             rows::feed(rows, &path, &replay, |row| head.place_of(row), writes, sink)
         });
         if writes {
@@ -308,8 +311,8 @@ impl Road<'_> {
         }
         let signals = Signals::listen()?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
-        let mut show = |tally: &Tally| progress.show(tally);
-        let finish = run::run(setting, journal, feed, tally, signals.halt(), &mut show).await;
+        let mut show = |stats: &RunStats| progress.show(stats);
+        let finish = run::run(setting, journal, feed, stats, signals.halt(), &mut show).await;
         progress.finish();
         Ok(finish?)
     }
@@ -322,25 +325,25 @@ impl Road<'_> {
         opened: &mut Opened,
         end: EndEntry,
         mut signals: Signals,
-    ) -> Result<(Tally, Exit), Failure> {
-        let before = opened.tally.clone();
+    ) -> Result<(RunStats, Exit), Failure> {
+        let before = opened.stats.clone();
         let carried = before.settled() - before.settled_here();
         let (head, lock) = (opened.head.clone(), opened.lock.take());
         let (journal, results) = (opened.journal.path().to_owned(), path.to_owned());
         let format = self.config.results.format;
-        let work = move || -> Result<(Tally, Exit), ResultsError> {
-            let mut tally = before.without_rows();
+        let work = move || -> Result<(RunStats, Exit), ResultsError> {
+            let mut stats = before.without_rows();
             let outcomes = results::conserved(Outcomes::of_journal(&journal)?, end.rows);
             let sha256 = results::write(&results, format, &head.files, outcomes, |record| {
-                if record.ordinal < carried { tally.carry(record) } else { tally.add(record) }
+                if record.ordinal < carried { stats.carry(record) } else { stats.add(record) }
             })?;
-            tally.input_ended = true;
-            let exit = exit_of(&tally);
-            let manifest = manifest(head, end, &tally, exit, sha256);
+            stats.input_ended = true;
+            let exit = exit_of(&stats);
+            let manifest = manifest(head, end, &stats, exit, sha256);
             results::write_whole(&manifest::path_for(&results), &manifest.to_json())?;
             remove(&journal)?;
             drop(lock);
-            Ok((tally, exit))
+            Ok((stats, exit))
         };
         tokio::select! {
             done = tokio::task::spawn_blocking(work) => {
@@ -353,8 +356,8 @@ impl Road<'_> {
         }
     }
 
-    fn summarize(&self, tally: &Tally, exit: Exit, results: Option<&Path>, error: Option<&str>) {
-        let summary = self.summary(tally, exit, results, error);
+    fn summarize(&self, stats: &RunStats, exit: Exit, results: Option<&Path>, error: Option<&str>) {
+        let summary = self.summary(stats, exit, results, error);
         if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
             print(text.as_bytes());
         }
@@ -362,21 +365,21 @@ impl Road<'_> {
 
     fn summary<'a>(
         &'a self,
-        tally: &'a Tally,
+        stats: &'a RunStats,
         exit: Exit,
         results: Option<&'a Path>,
         error: Option<&'a str>,
     ) -> Summary<'a> {
         let again = self.typed.again();
         let identity = self.typed.identity_flags();
-        let next = next_step(self.work.into(), exit, tally, results, &again, &identity);
+        let next = next_step(self.work.into(), exit, stats, results, &again, &identity);
         Summary {
             kind: self.work.into(),
             target: Some(self.target()),
-            tally,
+            stats,
             inputs: &self.files,
             results: results.filter(|_| error.is_none()),
-            unfinished: results.filter(|path| site::is_unfinished(path)),
+            unfinished: results.filter(|path| path_state::is_unfinished(path)),
             exit,
             error,
             checked: None,
@@ -385,7 +388,7 @@ impl Road<'_> {
     }
 
     /// `-o -`: outcomes in order of completion on stdout, no journal, the summary on stderr.
-    fn stream(&self, rows: Rows) -> Result<Exit, Failure> {
+    fn stream(&self, rows: RowSource) -> Result<Exit, Failure> {
         let path = Path::new("-");
         let format = self.config.results.format;
         let mut writer =
@@ -393,7 +396,7 @@ impl Road<'_> {
         let mut opened = Opened {
             journal: Journal::new(path.to_owned(), Box::new(Nowhere), 0, 0),
             replay: Replay::default(),
-            tally: Tally::default(),
+            stats: RunStats::default(),
             head: self.head(),
             went_on: false,
             writes: true,
@@ -402,12 +405,12 @@ impl Road<'_> {
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
         let ran = runtime()?.block_on(self.run(rows, &mut opened, &mut each)).and_then(whole);
         let flushed = writer.flush().map_err(JournalError::Unseen);
-        let tally = opened.tally;
+        let stats = opened.stats;
         let (exit, error) = match ran.and_then(|_| Ok(flushed?)) {
-            Ok(()) => (exit_of(&tally), None),
+            Ok(()) => (exit_of(&stats), None),
             Err(Failure { exit, message }) => (exit, Some(message)),
         };
-        let summary = self.summary(&tally, exit, None, error.as_deref());
+        let summary = self.summary(&stats, exit, None, error.as_deref());
         if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
             self.screen.say(text.trim_end());
         }
@@ -426,8 +429,8 @@ fn whole(finish: Finish) -> Result<Ended, Failure> {
     }
 }
 
-fn manifest(head: Head, end: EndEntry, tally: &Tally, exit: Exit, sha256: String) -> Manifest {
-    let counts = Status::ALL.into_iter().map(|status| (status, tally.count(status)));
+fn manifest(head: Head, end: EndEntry, stats: &RunStats, exit: Exit, sha256: String) -> Manifest {
+    let counts = Status::ALL.into_iter().map(|status| (status, stats.count(status)));
     Manifest {
         head,
         digests: end.inputs,
@@ -436,8 +439,8 @@ fn manifest(head: Head, end: EndEntry, tally: &Tally, exit: Exit, sha256: String
             .filter(|(_, count)| *count > 0)
             .map(|(status, count)| (status.as_str().to_owned(), count))
             .collect(),
-        reasons: (tally.reasons().into_iter())
-            .map(|(reason, tally)| (reason.as_str().to_owned(), tally.count))
+        reasons: (stats.reasons().into_iter())
+            .map(|(reason, stats)| (reason.as_str().to_owned(), stats.count))
             .collect(),
         exit: exit.code(),
         results_sha256: sha256,

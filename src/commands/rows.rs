@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use crate::association::{Row, RowError};
 use crate::config::InputConfig;
-use crate::digest::Digest;
-use crate::feed::{Ended, FeedError, Sink};
+use crate::engine::remaining::{Plan, Planned, going_on};
+use crate::engine::row_queue::{Ended, RowQueueError, RowSink};
+use crate::input::digest::Digest;
 use crate::input::{self, InputOptions, Reader, Source};
-use crate::journal::replay::{Fingerprints, Replay};
-use crate::manifest::Head;
 use crate::outcome::{Outcome, Reason, Record, Status};
-use crate::plan::{Plan, Planned, going_on};
-use crate::results::{self, Outcomes, ResultsError};
+use crate::storage::journal::replay::{Fingerprints, Replay};
+use crate::storage::manifest::Head;
+use crate::storage::results::{self, Outcomes, ResultsError};
 
 /// What a run reads.
-pub(super) enum Rows {
+pub(super) enum RowSource {
     /// Files with rows.
     Input(Box<Reader>),
     /// The results of another run.
@@ -27,7 +27,7 @@ pub(super) enum Rows {
 pub(super) struct OfResults {
     path: PathBuf,
     reader: results::reader::Reader,
-    cells: input::Rows,
+    cells: input::RowParser,
     choice: Choice,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct OfResults {
 pub(super) struct ToUndo {
     path: PathBuf,
     records: Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>,
-    cells: input::Rows,
+    cells: input::RowParser,
     include_recovered: bool,
     count: u64,
 }
@@ -118,12 +118,12 @@ impl OfResults {
         let may_exist =
             outcome.status == Status::InDoubt || outcome.reason == Some(Reason::OutcomeUnknown);
         // The parent run did not say what it had seen before it sent the row.
-        let plan = if may_exist { Plan::LookUpFirst { floor: 0 } } else { Plan::Send };
+        let plan = if may_exist { Plan::LookUpFirst { id_watermark: 0 } } else { Plan::Send };
         Planned { row: Row { ordinal, file, line, cells, link }, plan }
     }
 }
 
-impl Rows {
+impl RowSource {
     /// Opens inputs: what is wrong with their headers is known before anything is sent.
     pub(super) fn of_input(
         sources: &[Source],
@@ -142,7 +142,7 @@ impl Rows {
         Ok(Self::Results(Box::new(OfResults {
             path: path.to_owned(),
             reader: results::reader::Reader::open(path, files)?,
-            cells: input::Rows::new(input.default_biz_id, input.require_biz_id),
+            cells: input::RowParser::new(input.default_biz_id, input.require_biz_id),
             choice,
         })))
     }
@@ -157,34 +157,34 @@ impl Rows {
         Ok(Self::Undo(Box::new(ToUndo {
             path: path.to_owned(),
             records: records_at(path, files)?,
-            cells: input::Rows::new(None, false),
+            cells: input::RowParser::new(None, false),
             include_recovered,
             count: 0,
         })))
     }
 
     /// The next row.
-    pub(super) fn next(&mut self) -> Option<Result<Planned, FeedError>> {
+    pub(super) fn next(&mut self) -> Option<Result<Planned, RowQueueError>> {
         match self {
             Self::Input(reader) => Some(match reader.next()? {
                 Ok(row) => Ok(Planned { row, plan: Plan::Send }),
-                Err(error) => Err(FeedError::Unreadable(error.to_string())),
+                Err(error) => Err(RowQueueError::Unreadable(error.to_string())),
             }),
             Self::Results(results) => Some(match results.reader.next()? {
                 Ok(record) => Ok(results.planned(record)),
-                Err(error) => Err(FeedError::Unreadable(error.to_string())),
+                Err(error) => Err(RowQueueError::Unreadable(error.to_string())),
             }),
             Self::Undo(undo) => {
-                Some(undo.next()?.map_err(|error| FeedError::Unreadable(error.to_string())))
+                Some(undo.next()?.map_err(|error| RowQueueError::Unreadable(error.to_string())))
             }
         }
     }
 
-    fn digests(&self) -> Result<Vec<Digest>, FeedError> {
+    fn digests(&self) -> Result<Vec<Digest>, RowQueueError> {
         match self {
             Self::Input(reader) => Ok(reader.digests().to_vec()),
-            Self::Results(results) => digest_of(&results.path),
-            Self::Undo(undo) => digest_of(&undo.path),
+            Self::Results(results) => digests_of(&results.path),
+            Self::Undo(undo) => digests_of(&undo.path),
         }
     }
 }
@@ -200,21 +200,21 @@ pub(super) fn records_at(
     Ok(Box::new(results::reader::Reader::open(path, files)?))
 }
 
-fn digest_of(path: &Path) -> Result<Vec<Digest>, FeedError> {
-    let digest = input::digest(&Source::Path(path.to_owned()));
-    Ok(vec![digest.map_err(|error| FeedError::Unreadable(error.to_string()))?])
+fn digests_of(path: &Path) -> Result<Vec<Digest>, RowQueueError> {
+    let digest = input::digest_of(&Source::Path(path.to_owned()));
+    Ok(vec![digest.map_err(|error| RowQueueError::Unreadable(error.to_string()))?])
 }
 
 /// Feeds the loop: rows that are settled are left out, rows that were marked must be what they were.
 /// Rows that were never marked were never sent.
 pub(super) fn feed(
-    mut rows: Rows,
+    mut rows: RowSource,
     journal: &Path,
     replay: &Replay,
     place_of: impl Fn(&Row) -> String,
     unmarked_too: bool,
-    sink: &mut Sink,
-) -> Result<Ended, FeedError> {
+    sink: &mut RowSink,
+) -> Result<Ended, RowQueueError> {
     let is_marked = |row: &Row| row.ordinal < replay.marked_through;
     let mut marks = match replay.marked_through {
         0 => None,
@@ -230,7 +230,7 @@ pub(super) fn feed(
         if let Some(marks) = marks.as_mut().filter(|_| is_marked(&row))
             && marks.read()? != row.fingerprint()
         {
-            return Err(FeedError::Changed { row: place_of(&row) });
+            return Err(RowQueueError::Changed { row: place_of(&row) });
         }
         let Some(plan) = going_on(replay, row.ordinal, plan) else { continue };
         if sink.push(Planned { row, plan }).is_err() {
@@ -238,7 +238,7 @@ pub(super) fn feed(
         }
     }
     if count < replay.marked_through {
-        return Err(FeedError::Short { rows: count, marked: replay.marked_through });
+        return Err(RowQueueError::Short { rows: count, marked: replay.marked_through });
     }
     Ok(Ended { rows: count, digests: rows.digests()? })
 }
@@ -256,16 +256,17 @@ pub(super) fn files_of(sources: &[Source]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::Feed;
-    use crate::journal::{Journal, JournalError};
+    use crate::engine::row_queue::RowQueue;
+    use crate::storage::journal::{Journal, JournalError};
 
     #[tokio::test]
     async fn a_journal_that_can_t_be_read_is_not_told_as_a_changed_input() {
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("a.csv");
         std::fs::write(&input, "obj_asst_id,inst_id,asst_inst_id\na,1,2\na,1,3\n").unwrap();
-        let rows =
-            || Rows::of_input(&sources(std::slice::from_ref(&input)), &InputOptions::default());
+        let rows = || {
+            RowSource::of_input(&sources(std::slice::from_ref(&input)), &InputOptions::default())
+        };
         let mut read = rows().unwrap();
         let prints: Vec<_> =
             std::iter::from_fn(|| read.next()).map(|row| row.unwrap().row.fingerprint()).collect();
@@ -278,7 +279,7 @@ mod tests {
             let replay = Replay { marked_through: 2, ..Replay::default() };
             let rows = rows().unwrap();
             let place_of = |row: &Row| format!("line {}", row.line);
-            let fed = Feed::spawn(move |sink| feed(rows, &path, &replay, place_of, true, sink));
+            let fed = RowQueue::spawn(move |sink| feed(rows, &path, &replay, place_of, true, sink));
             let error = loop {
                 fed.take(2);
                 match fed.end() {
@@ -287,8 +288,8 @@ mod tests {
                 }
             };
             match error {
-                FeedError::Changed { row } if row == "line 3" => assert!(!damaged),
-                FeedError::Journal(JournalError::Damaged { line: 2, .. }) => assert!(damaged),
+                RowQueueError::Changed { row } if row == "line 3" => assert!(!damaged),
+                RowQueueError::Journal(JournalError::Damaged { line: 2, .. }) => assert!(damaged),
                 error => panic!("{error}"),
             }
         }

@@ -3,12 +3,12 @@
 use super::Failure;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::{HttpClient, HttpOptions};
+use crate::cmdb::wire::{Reply, Request};
 use crate::config::Connection;
 use crate::exit::Exit;
 use crate::sandbox::models::Models;
 use crate::sandbox::{Sandbox, Setup};
 use crate::target::Target;
-use crate::wire::{Reply, Request};
 
 /// Where a command's calls go.
 pub(super) enum Server {

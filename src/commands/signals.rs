@@ -8,8 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::Failure;
+use crate::engine::run::Halt;
 use crate::exit::Exit;
-use crate::run::Halt;
 
 /// The same signal twice within this time is one: timeout(1) sends it to the process, and then to the
 /// process's group. No person is that fast.

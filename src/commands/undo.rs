@@ -6,19 +6,19 @@ use super::opened::open_journal;
 use super::rerun::{files_of, parent_of};
 use super::results::rows_of;
 use super::road::Road;
-use super::rows::{Rows, ToUndo, records_at};
+use super::rows::{RowSource, ToUndo, records_at};
 use super::{Failure, announce, ask, now, resolve_with, runtime};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Undo as Args};
 use crate::config::{self, Output, ResultsConfig};
 use crate::exit::Exit;
 use crate::input::Source;
-use crate::journal::{self, replay};
-use crate::manifest::{self, Head, Manifest, Parent, Undone, Work};
-use crate::progress::Screen;
-use crate::results;
-use crate::site::{self, Site};
-use crate::summary::grouped;
+use crate::report::progress::Screen;
+use crate::report::summary::grouped;
+use crate::storage::journal::{self, replay};
+use crate::storage::manifest::{self, Head, Manifest, Parent, Undone, Work};
+use crate::storage::path_state::{self, PathState};
+use crate::storage::results;
 
 /// The option under which a head keeps that recovered rows are deleted too.
 pub(super) const INCLUDE_RECOVERED: &str = "include-recovered";
@@ -79,10 +79,10 @@ fn delete(made: &Made, road: &Road<'_>, args: &Args, begins: bool) -> Result<Exi
             made.note(&args.results, Some(&Undone { by, at: now() }))?;
         }
         let path = made.path(&args.results);
-        Ok(Rows::to_undo(&path, &road.files, args.include_recovered)?)
+        Ok(RowSource::to_undo(&path, &road.files, args.include_recovered)?)
     });
     if let Output::File(output) = output
-        && matches!(site::look(output)?, Site::Free)
+        && matches!(path_state::look(output)?, PathState::Free)
     {
         // It never came to a delete.
         made.note(&args.results, None)?;
@@ -105,7 +105,7 @@ impl Made {
                 "these are the results of an undo: to go on with one, give its own command again",
             )
         };
-        if !matches!(site::look(results)?, Site::Unfinished) {
+        if !matches!(path_state::look(results)?, PathState::Unfinished) {
             let manifest = parent_of(results)?;
             if manifest.as_ref().is_some_and(|found| found.head.work == Work::Undo) {
                 return Err(undo());
@@ -194,7 +194,9 @@ impl Made {
 /// Whether this command would begin an undo, and not go on with one or show its end.
 fn begins(results: &ResultsConfig) -> Result<bool, Failure> {
     match &results.output {
-        Output::File(path) => Ok(results.fresh || matches!(site::look(path)?, Site::Free)),
+        Output::File(path) => {
+            Ok(results.fresh || matches!(path_state::look(path)?, PathState::Free))
+        }
         Output::Stdout | Output::Nowhere => Ok(true),
     }
 }

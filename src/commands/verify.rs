@@ -8,27 +8,27 @@ use super::rows::sources;
 use super::server::Server;
 use super::signals::Signals;
 use super::{Failure, announce, input_options, print, resolve_with, runtime};
-use crate::audit::against::{Against, Origin};
-use crate::audit::claims::Claims;
-use crate::audit::live::{self, Setting};
-use crate::audit::report::{Checked, Report};
-use crate::audit::rows::Rows;
-use crate::audit::{Findings, Kind, Spot};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Verify as Args};
 use crate::config::{Config, Connection, InputConfig};
+use crate::engine::run::Halt;
+use crate::engine::stats::{Calls, RunStats};
 use crate::exit::Exit;
-use crate::input::{Source, digest};
-use crate::journal::disk::folder_of;
-use crate::manifest::{self, Manifest, ManifestError, Work};
+use crate::input::{Source, digest_of};
 use crate::outcome::Status;
-use crate::progress::{Progress, ProgressMode, Screen};
-use crate::results::ResultsError;
-use crate::results::reader::Reader;
-use crate::run::Halt;
-use crate::site;
-use crate::tally::{Calls, Tally};
+use crate::report::progress::{Progress, ProgressMode, Screen};
+use crate::storage::journal::disk::folder_of;
+use crate::storage::manifest::{self, Manifest, ManifestError, Work};
+use crate::storage::path_state;
+use crate::storage::results::ResultsError;
+use crate::storage::results::reader::Reader;
 use crate::target::Target;
+use crate::verify::against::{Against, Origin};
+use crate::verify::claims::Claims;
+use crate::verify::live::{self, Setting};
+use crate::verify::report::{Checked, Report};
+use crate::verify::rows::RowAudit;
+use crate::verify::{Findings, Kind, Spot};
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
@@ -43,10 +43,10 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     announce(&config, screen);
     let mut checked = offline.checks();
     let runtime = runtime()?;
-    let (mut findings, tally) = runtime.block_on(offline.go_unless_interrupted(screen))?;
+    let (mut findings, stats) = runtime.block_on(offline.go_unless_interrupted(screen))?;
     let (mut calls, mut halt) = (Calls::default(), None);
     if let Some(connection) = &config.connection {
-        let claims = claims(&tally);
+        let claims = claims(&stats);
         let live = Live { connection, config: &config, results: &args.results, claims, screen };
         let (asked, ended) = runtime.block_on(live.go(&mut findings))?;
         (calls, halt) = (asked.calls, ended);
@@ -61,7 +61,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     };
     let report = Report {
         results: &args.results,
-        rows: tally.rows(),
+        rows: stats.rows(),
         checked: &checked,
         findings: &findings,
         calls: &calls,
@@ -76,7 +76,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
 
 /// The manifest of the run that wrote these results, or why there is none: that is a finding.
 fn manifest_of(results: &Path) -> Result<Result<Manifest, String>, Failure> {
-    match site::look(results) {
+    match path_state::look(results) {
         Err(error @ ManifestError::Foreign { .. }) => Ok(Err(error.to_string())),
         _ => Ok(parent_of(results)?
             .ok_or_else(|| format!("there is no {}", manifest::path_for(results).display()))),
@@ -95,8 +95,8 @@ fn refuse_lost_sandbox(config: &Config) -> Result<(), Failure> {
 }
 
 /// How many rows say what the server has.
-fn claims(tally: &Tally) -> u64 {
-    Status::ALL.iter().filter(|status| status.is_good()).map(|status| tally.count(*status)).sum()
+fn claims(stats: &RunStats) -> u64 {
+    Status::ALL.iter().filter(|status| status.is_good()).map(|status| stats.count(*status)).sum()
 }
 
 /// All that needs no server.
@@ -151,7 +151,7 @@ impl Offline {
     }
 
     /// Reading takes a while, and writes nothing that a signal would leave half done.
-    async fn go_unless_interrupted(self, screen: &Screen) -> Result<(Findings, Tally), Failure> {
+    async fn go_unless_interrupted(self, screen: &Screen) -> Result<(Findings, RunStats), Failure> {
         let mut signals = Signals::listen()?;
         tokio::select! {
             done = tokio::task::spawn_blocking(move || self.go()) => {
@@ -164,7 +164,7 @@ impl Offline {
         }
     }
 
-    fn go(mut self) -> Result<(Findings, Tally), Failure> {
+    fn go(mut self) -> Result<(Findings, RunStats), Failure> {
         let mut findings = Findings::new(self.files);
         let manifest = match self.manifest {
             Ok(manifest) => Some(manifest),
@@ -174,7 +174,7 @@ impl Offline {
             }
         };
         if let Some(manifest) = &manifest {
-            let is = digest(&Source::Path(self.results.clone()))?.sha256;
+            let is = digest_of(&Source::Path(self.results.clone()))?.sha256;
             let was = &manifest.results_sha256;
             if is != *was {
                 let what = format!("its SHA-256 is {is}, and run.json says {was}");
@@ -185,7 +185,7 @@ impl Offline {
             findings.say(Kind::Undone, Spot::Whole, undone);
         }
         let mut rows = rows(manifest.as_ref(), &self.results)?;
-        rows.tally().expected = manifest.as_ref().map(|found| found.counts.values().sum());
+        rows.stats().expected = manifest.as_ref().map(|found| found.counts.values().sum());
         let mut reader = Reader::open(&self.results, &[])?;
         let mut progress = Progress::new(self.mode, self.screen);
         while let Some(record) = reader.next() {
@@ -203,24 +203,24 @@ impl Offline {
             if let Some(against) = &mut self.against {
                 against.take(place, &record, &mut findings)?;
             }
-            progress.show(rows.tally());
+            progress.show(rows.stats());
         }
         if let Some(against) = self.against {
             against.finish(&mut findings)?;
         }
-        let tally =
+        let stats =
             rows.finish(manifest.as_ref(), &mut findings).map_err(|error| temporary(&error))?;
         progress.finish();
-        Ok((findings, tally))
+        Ok((findings, stats))
     }
 }
 
 /// What does not fit into memory goes beside the results, or, where that can't be written, to where
 /// the system keeps such things.
-fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<Rows, Failure> {
+fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<RowAudit, Failure> {
     let work = manifest.map(|manifest| manifest.head.work);
-    Rows::new(work, folder_of(results))
-        .or_else(|_| Rows::new(work, &std::env::temp_dir()))
+    RowAudit::new(work, folder_of(results))
+        .or_else(|_| RowAudit::new(work, &std::env::temp_dir()))
         .map_err(|error| temporary(&error))
 }
 
@@ -286,7 +286,7 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    async fn go(&self, findings: &mut Findings) -> Result<(Tally, Option<Halt>), Failure> {
+    async fn go(&self, findings: &mut Findings) -> Result<(RunStats, Option<Halt>), Failure> {
         let engine = &self.config.engine;
         let server = Server::of(self.connection, engine.concurrency)?;
         let setting = Setting {
@@ -304,7 +304,7 @@ impl Live<'_> {
             Halt { exit, message: "interrupted: not every row was asked for".to_owned() }
         };
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
-        let mut show = |tally: &Tally| progress.show(tally);
+        let mut show = |stats: &RunStats| progress.show(stats);
         let ended = live::compare(setting, claims, findings, stop, &mut show).await;
         progress.finish();
         Ok(ended?)

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Command, OutputArgs};
-use crate::journal::disk::folder_of;
 use crate::options::Format;
+use crate::storage::journal::disk::folder_of;
 
 use super::Environment;
 use super::paths::{self, Kind, PathError};

@@ -199,15 +199,15 @@ fn what_is_wrong_with_a_profile_is_told_with_file_and_key_and_without_values() {
         ),
     ] {
         let machine = Machine::new().file("etc/config.toml", text);
-        let told = machine.error("b check --offline a.csv");
-        assert_eq!(told, format!("{file}{error}"), "{text}");
+        let said = machine.error("b check --offline a.csv");
+        assert_eq!(said, format!("{file}{error}"), "{text}");
     }
     let machine = Machine::new().file("etc/config.toml", "[default]\n\napp_secret = canary");
-    let told = machine.error("b check --offline a.csv");
-    assert!(told.starts_with(&format!("{file}, line 3: ")), "{told}");
-    assert!(!told.contains("canary"), "{told}");
-    let told = Machine::new().error("b check --offline a.csv --config /folder/none.toml");
-    assert!(told.starts_with("configuration file /folder/none.toml: "), "{told}");
+    let said = machine.error("b check --offline a.csv");
+    assert!(said.starts_with(&format!("{file}, line 3: ")), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+    let said = Machine::new().error("b check --offline a.csv --config /folder/none.toml");
+    assert!(said.starts_with("configuration file /folder/none.toml: "), "{said}");
 }
 
 #[test]

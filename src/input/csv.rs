@@ -6,7 +6,7 @@ use csv_core::ReadRecordResult;
 
 use super::columns::{Columns, are_results};
 use super::error::InputError;
-use super::row::{Rows, shown};
+use super::row::{RowParser, shown};
 use super::text::{MAX_RECORD, Text};
 use crate::association::{Column, Row, RowError};
 
@@ -62,7 +62,7 @@ impl Table {
     }
 
     /// The next row; none at the end.
-    pub(super) fn next(&mut self, rows: &mut Rows) -> Result<Option<Row>, InputError> {
+    pub(super) fn next(&mut self, rows: &mut RowParser) -> Result<Option<Row>, InputError> {
         while let Some(line) = self.records.read()? {
             if self.records.count() > 1 || !is_blank(self.records.cell(0)) {
                 return Ok(Some(self.row(line, rows)));
@@ -71,7 +71,7 @@ impl Table {
         Ok(None)
     }
 
-    fn row(&self, line: u64, rows: &mut Rows) -> Row {
+    fn row(&self, line: u64, rows: &mut RowParser) -> Row {
         let mut undecodable = None;
         let texts = Column::ALL.map(|column| {
             let place = self.places[column as usize];

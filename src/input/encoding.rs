@@ -93,7 +93,7 @@ pub(crate) struct Decoder<R> {
 
 impl<R: Read> Decoder<R> {
     /// Takes off the byte order mark, if there is one.
-    pub(crate) fn new(from: R, told: Option<Encoding>, patient: bool) -> io::Result<Self> {
+    pub(crate) fn new(from: R, said: Option<Encoding>, patient: bool) -> io::Result<Self> {
         let mut decoder = Self {
             from,
             patient,
@@ -108,10 +108,10 @@ impl<R: Read> Decoder<R> {
         };
         while may_become_mark(&decoder.pending) && decoder.refill()? {}
         let marked = encoding_rs::Encoding::for_bom(&decoder.pending);
-        let encoding = match (told.map(|told| told.0), marked) {
+        let encoding = match (said.map(|said| said.0), marked) {
             // "utf-16" alone does not say which of the two.
-            (Some(told), Some((mark, _))) if is_utf16(told) && is_utf16(mark) => Some(mark),
-            (Some(told), _) => Some(told),
+            (Some(said), Some((mark, _))) if is_utf16(said) && is_utf16(mark) => Some(mark),
+            (Some(said), _) => Some(said),
             (None, marked) => marked.map(|(mark, _)| mark),
         };
         if let Some((mark, length)) = marked

@@ -1,9 +1,8 @@
 //! Why input can't be read at all. A bad row is not among it: that is an
 //! [`association::RowError`](crate::association::RowError).
 
-use std::io;
+use std::{fmt, io};
 
-use super::source::Source;
 use crate::association::Column;
 
 /// Why input can't be read, or can't be read on.
@@ -154,7 +153,7 @@ impl InputError {
         }
     }
 
-    pub(super) fn unreadable(source: &Source, error: io::Error) -> Self {
+    pub(super) fn unreadable(source: &impl fmt::Display, error: io::Error) -> Self {
         Self::Unreadable { file: source.to_string(), error }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::columns::Columns;
 use super::error::InputError;
-use super::row::{Rows, bad_name, cut};
+use super::row::{RowParser, bad_name, cut};
 use super::text::{MAX_RECORD, Text};
 use crate::association::{Column, Row, RowError};
 
@@ -38,7 +38,7 @@ impl Objects {
     pub(super) fn next(
         &mut self,
         columns: &Columns,
-        rows: &mut Rows,
+        rows: &mut RowParser,
     ) -> Result<Option<Row>, InputError> {
         while self.text.skip_empty_lines()? {
             let number = self.text.line();
@@ -79,7 +79,7 @@ fn is_results(line: &RawValue) -> bool {
     matches!(object::<ResultsLine>(line), Ok(Some(_)))
 }
 
-fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut Rows) -> Row {
+fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut RowParser) -> Row {
     let broken = |what: fmt::Arguments<'_>| {
         let line = cut(String::from_utf8_lossy(line).trim(), SHOWN);
         RowError::Broken(format!("{what}: {line:?}").into())

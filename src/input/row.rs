@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::association::{Association, Cells, Column, InstId, Link, Row, RowError};
+use crate::association::{Association, Cells, Column, InstId, NewAssociation, Row, RowError};
 
 /// The longest name of a model association that is sent, in bytes.
 const MAX_NAME: usize = 256;
@@ -14,7 +14,7 @@ const SHOWN: usize = 60;
 const NAMES: usize = 32;
 
 /// Makes rows of texts and counts them, over all inputs.
-pub struct Rows {
+pub struct RowParser {
     default_biz_id: Option<String>,
     require_biz_id: bool,
     names: Names,
@@ -22,7 +22,7 @@ pub struct Rows {
     file: u32,
 }
 
-impl Rows {
+impl RowParser {
     /// With the business of rows that have none, and whether a row needs one.
     pub fn new(default_biz_id: Option<InstId>, require_biz_id: bool) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Rows {
     }
 
     /// What four texts say, in the order of [`Column::ALL`]; the business is filled in.
-    pub fn read(&mut self, texts: [&str; 4]) -> (Cells, Result<Link, RowError>) {
+    pub fn read(&mut self, texts: [&str; 4]) -> (Cells, Result<NewAssociation, RowError>) {
         let [name, inst_id, asst_inst_id, biz_id] = texts;
         let biz_id = match &self.default_biz_id {
             Some(default) if biz_id.trim().is_empty() => default,
@@ -62,14 +62,18 @@ impl Rows {
         self.number(line, Cells::new(texts), Err(error))
     }
 
-    fn number(&mut self, line: u64, cells: Cells, parsed: Result<Link, RowError>) -> Row {
+    fn number(&mut self, line: u64, cells: Cells, parsed: Result<NewAssociation, RowError>) -> Row {
         let ordinal = self.ordinal;
         self.ordinal += 1;
         Row { ordinal, file: self.file, line, cells, link: parsed }
     }
 }
 
-fn parse(names: &mut Names, texts: [&str; 4], require_biz_id: bool) -> Result<Link, RowError> {
+fn parse(
+    names: &mut Names,
+    texts: [&str; 4],
+    require_biz_id: bool,
+) -> Result<NewAssociation, RowError> {
     let [name, inst_id, asst_inst_id, biz_id] = texts;
     let association = Association {
         obj_asst_id: names.get(name)?,
@@ -81,7 +85,7 @@ fn parse(names: &mut Names, texts: [&str; 4], require_biz_id: bool) -> Result<Li
         "" => None,
         _ => Some(id(Column::BizId, biz_id)?),
     };
-    Ok(Link { association, biz_id })
+    Ok(NewAssociation { association, biz_id })
 }
 
 /// The names of model associations met last, so that rows share them.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use flate2::read::MultiGzDecoder;
 
 use super::error::InputError;
-use crate::digest::{Digest, Hasher};
+use crate::input::digest::{Digest, Hasher};
 
 /// What bkassoc is told to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl fmt::Display for Source {
 }
 
 /// Reads a source to its end and hashes it, without looking into it.
-pub fn digest(source: &Source) -> Result<Digest, InputError> {
+pub fn digest_of(source: &Source) -> Result<Digest, InputError> {
     Raw::open(source)?.finish().map_err(|error| InputError::unreadable(source, error))
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::source::Raw;
 use super::text::MAX_RECORD;
 use super::*;
-use crate::association::{Association, IdError, Link, RowError};
+use crate::association::{Association, IdError, NewAssociation, RowError};
 
 const HEADER: &str = "obj_asst_id,inst_id,asst_inst_id,biz_id\n";
 
@@ -39,7 +39,7 @@ impl Read for Pipe {
 struct Opened {
     lines: Lines,
     columns: Columns,
-    rows: Rows,
+    rows: RowParser,
 }
 
 impl Opened {
@@ -51,7 +51,7 @@ impl Opened {
         Ok(Self {
             lines: Lines::new(text, false, options, &columns)?,
             columns,
-            rows: Rows::new(options.default_biz_id, options.require_biz_id),
+            rows: RowParser::new(options.default_biz_id, options.require_biz_id),
         })
     }
 
@@ -85,8 +85,8 @@ fn error_of(result: Result<Vec<Row>, InputError>) -> (bool, String) {
     (error.is_usage(), error.to_string())
 }
 
-fn link(name: &str, inst_id: u64, asst_inst_id: u64, biz_id: u64) -> Link {
-    Link {
+fn link(name: &str, inst_id: u64, asst_inst_id: u64, biz_id: u64) -> NewAssociation {
+    NewAssociation {
         association: Association {
             obj_asst_id: name.into(),
             inst_id: InstId::new(inst_id).unwrap(),
@@ -119,7 +119,7 @@ fn gb18030(text: &str) -> Vec<u8> {
     encoding_rs::GB18030.encode(text).0.into_owned()
 }
 
-fn told(encoding: &str) -> InputOptions {
+fn said(encoding: &str) -> InputOptions {
     InputOptions { encoding: Some(encoding.parse().unwrap()), ..Default::default() }
 }
 
@@ -486,13 +486,13 @@ mod bytes {
 
     #[test]
     fn a_told_encoding_goes_before_what_is_found() {
-        assert_chinese(&read_with(gb18030(CHINESE), &told("gbk")).unwrap());
-        assert_chinese(&read_with(utf16(CHINESE, u16::to_be_bytes), &told("utf-16")).unwrap());
+        assert_chinese(&read_with(gb18030(CHINESE), &said("gbk")).unwrap());
+        assert_chinese(&read_with(utf16(CHINESE, u16::to_be_bytes), &said("utf-16")).unwrap());
         let (big5, ..) = encoding_rs::BIG5.encode("obj_asst_id,inst_id,asst_inst_id\n屬於,1,2\n");
-        let rows = read_with(big5, &told("big5")).unwrap();
+        let rows = read_with(big5, &said("big5")).unwrap();
         assert_eq!(rows[0].link, Ok(link("屬於", 1, 2, 0)));
         let unmarked = &utf16(CHINESE, u16::to_le_bytes)[2..];
-        assert_chinese(&read_with(unmarked, &told("utf-16le")).unwrap());
+        assert_chinese(&read_with(unmarked, &said("utf-16le")).unwrap());
         assert!("klingon".parse::<Encoding>().is_err());
     }
 
@@ -500,14 +500,14 @@ mod bytes {
     fn what_cannot_be_decoded_spoils_its_row_only_where_it_is_used() {
         let mut bytes = gb18030(CHINESE);
         bytes.extend(b"a,1,2,\xff\n\xd6,1,2,x\na,\xff1,2,x\n");
-        let rows = read_with(&bytes, &told("gb18030")).unwrap();
+        let rows = read_with(&bytes, &said("gb18030")).unwrap();
         assert_eq!(rows[2].link, Ok(link("a", 1, 2, 0)));
         assert!(invalid(&rows[3]).starts_with("column obj_asst_id: "), "{:?}", rows[3]);
         assert!(invalid(&rows[3]).contains("--encoding"));
         assert!(invalid(&rows[4]).starts_with("column inst_id: "), "{:?}", rows[4]);
 
         let bytes = [CHINESE.as_bytes(), b"a,1,2,\xff\n\xd6,1,2,x\nb,1,2,x\n"].concat();
-        let rows = read_with(bytes, &told("utf-8")).unwrap();
+        let rows = read_with(bytes, &said("utf-8")).unwrap();
         assert_eq!(rows[2].link, Ok(link("a", 1, 2, 0)));
         assert!(invalid(&rows[3]).contains("--encoding"));
         assert_eq!(rows[4].link, Ok(link("b", 1, 2, 0)));
@@ -671,7 +671,7 @@ mod pipes {
         let chunks = [HEADER, "a,1,2,3", "", "b,1,2,3\n"];
         let pipe =
             Pipe { chunks: chunks.map(|chunk| chunk.as_bytes().to_vec()).into(), ends: true };
-        let mut opened = Opened::new(pipe, &told("utf-8")).unwrap();
+        let mut opened = Opened::new(pipe, &said("utf-8")).unwrap();
         assert_eq!(opened.next().unwrap().unwrap().link, Ok(link("a", 1, 2, 3)));
         assert_eq!(opened.next().unwrap(), None);
         assert_eq!(opened.next().unwrap(), None);
@@ -730,7 +730,7 @@ mod sources {
         assert_eq!(places, [(0, 0, 2), (1, 0, 3), (2, 2, 1)]);
         assert_eq!(digests.len(), 3);
         for (source, found) in sources.iter().zip(&digests) {
-            assert_eq!(&digest(source).unwrap(), found);
+            assert_eq!(&digest_of(source).unwrap(), found);
             assert_eq!(found.name, source.to_string());
         }
         assert_eq!(
@@ -753,7 +753,7 @@ mod sources {
             (Source::from(folder.path().join("none.csv")), "can't be read"),
             (Source::from(folder.path().to_owned()), "is a folder"),
         ] {
-            assert!(digest(&source).unwrap_err().to_string().contains(what));
+            assert!(digest_of(&source).unwrap_err().to_string().contains(what));
             let error =
                 Reader::open(&[good.clone(), source], &InputOptions::default()).err().unwrap();
             assert!(!error.is_usage() && error.to_string().contains(what), "{error}");
@@ -956,7 +956,7 @@ mod any_input {
             let bytes = pack(&encode(&text, encoding), packing);
             // Few characters may be valid in both; marks and UTF-8 must be told without help.
             let mut options = match encoding {
-                "gb18030" => told(encoding),
+                "gb18030" => said(encoding),
                 _ => InputOptions::default(),
             };
             if table.is_empty() {

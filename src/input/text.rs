@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use super::encoding::{Decoder, Encoding};
 use super::error::InputError;
 use super::source::{Inflate, Raw, Source};
-use crate::digest::Digest;
+use crate::input::digest::Digest;
 
 /// How long one row may be, in bytes of UTF-8: what bounds memory.
 pub(super) const MAX_RECORD: usize = 1 << 20;

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use super::Version;
 use super::filter::Filter;
 use super::refusal::Refusal;
+use crate::cmdb::wire::{Request, code};
 use crate::options::Language;
-use crate::wire::{Request, code};
 
 /// What can be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,9 +7,9 @@ use super::models::Models;
 use super::server::exchange;
 use super::{Sandbox, Setup, Version};
 use crate::cmdb::Cmdb;
+use crate::cmdb::wire::{Reply, Request};
 use crate::options::Language;
 use crate::target::Entrance;
-use crate::wire::{Reply, Request};
 
 /// Answers of a 3.10.18, each with its section's number: request line, headers, `>` body, `=` status,
 /// content type and telling headers, answer.

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::Version;
 use super::refusal::Refusal;
+use crate::cmdb::wire::{RateHint, code};
 use crate::options::Language;
 use crate::target::Entrance;
-use crate::wire::{RateHint, code};
 
 /// An answer as it travels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

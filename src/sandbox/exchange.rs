@@ -11,8 +11,8 @@ use super::dialect::{Dialect, Written};
 use super::faults::{Draw, Fault, Faults, Prey};
 use super::refusal::Refusal;
 use super::{Caller, Quota, Sandbox, State};
+use crate::cmdb::wire::{RateHint, code};
 use crate::target::Entrance;
-use crate::wire::{RateHint, code};
 
 /// What a call meets at the door.
 struct Admission {
@@ -52,8 +52,8 @@ impl Sandbox {
     ) -> Option<Written> {
         let Admission { draw, faults, within_quota, hint } = self.admit(endpoint);
         let dialect = self.dialect(caller);
-        let told = self.0.rate_headers || caller.entrance == Entrance::Gateway;
-        let hint = if told { hint } else { RateHint::default() };
+        let said = self.0.rate_headers || caller.entrance == Entrance::Gateway;
+        let hint = if said { hint } else { RateHint::default() };
         if !within_quota {
             return Some(rated(self.over_quota(&dialect, endpoint), hint));
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 use crate::association::InstId;
-use crate::wire::{Pattern, code};
+use crate::cmdb::wire::{Pattern, code};
 
 /// Any of these.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use super::models::Models;
-use super::rows::{Row, Rows};
+use super::rows::{Row, Store};
 
 const HEADING: &str = "bkassoc sandbox 1";
 
@@ -47,7 +47,7 @@ impl Log {
     pub(super) fn open(
         path: &Path,
         models: &Models,
-        rows: &mut Rows,
+        rows: &mut Store,
     ) -> Result<(Self, bool), LogError> {
         let failed = |source| LogError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
@@ -77,7 +77,7 @@ impl Log {
 }
 
 /// Applies every whole line; returns how many bytes they take.
-fn replay(file: &File, path: &Path, models: &Models, rows: &mut Rows) -> Result<u64, LogError> {
+fn replay(file: &File, path: &Path, models: &Models, rows: &mut Store) -> Result<u64, LogError> {
     let mut reader = BufReader::new(file);
     let (mut text, mut whole) = (String::new(), 0);
     for line in 1.. {
@@ -99,7 +99,7 @@ fn replay(file: &File, path: &Path, models: &Models, rows: &mut Rows) -> Result<
     Ok(whole)
 }
 
-fn apply(record: &str, models: &Models, rows: &mut Rows) -> Result<(), String> {
+fn apply(record: &str, models: &Models, rows: &mut Store) -> Result<(), String> {
     let unreadable = || format!("{record:?} is no record");
     let parts: Vec<_> = record.split(' ').collect();
     match parts.as_slice() {

@@ -12,9 +12,9 @@ use super::call::{Page, Terms};
 use super::filter::{Alternative, Filter};
 use super::models::{Known, TableId};
 use super::refusal::Refusal;
-use super::rows::{Row, Rows};
+use super::rows::{Row, Store};
 use super::{Sandbox, Version};
-use crate::wire::code;
+use crate::cmdb::wire::code;
 
 /// An association as look-ups show it (capture 6.1).
 #[derive(Serialize)]
@@ -165,7 +165,7 @@ pub(super) fn touches(known: &Known, model: &str) -> bool {
 }
 
 /// Adds the ids of a table's rows that fit an alternative, by the narrowest index that helps.
-fn collect(rows: &Rows, table: TableId, alternative: &Alternative, ids: &mut BTreeSet<u32>) {
+fn collect(rows: &Store, table: TableId, alternative: &Alternative, ids: &mut BTreeSet<u32>) {
     let fits = |id: u32| {
         rows.get(i64::from(id)).is_some_and(|row| {
             row.table == table

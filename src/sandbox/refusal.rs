@@ -3,8 +3,8 @@
 //! Owns the texts (contract section 3, captures 1 to 8; the few that no capture has are those of the
 //! server's message files). Knows nothing of when a call is refused.
 
+use crate::cmdb::wire::code;
 use crate::options::Language;
-use crate::wire::code;
 
 /// What a header's value means: only exactly `en` is English (contract section 1).
 pub(super) fn language_of(header: Option<&str>) -> Language {

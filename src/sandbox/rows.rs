@@ -50,7 +50,7 @@ fn target_key(target: i64, id: u32) -> TargetKey {
 
 /// All associations.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(super) struct Store {
     /// At `id - 1`. Ids that were deleted or never came to be are empty.
     all: Vec<Option<Row>>,
     indexes: Vec<Index>,
@@ -59,7 +59,7 @@ pub(super) struct Rows {
     births: VecDeque<(Instant, u32)>,
 }
 
-impl Rows {
+impl Store {
     /// None yet, for the tables in their order.
     pub(super) fn new(mappings: impl Iterator<Item = Mapping>) -> Self {
         let index = |mapping| Index {
@@ -205,11 +205,11 @@ mod tests {
         Row { source, target, table }
     }
 
-    fn rows() -> Rows {
-        Rows::new([Mapping::OneToMany, Mapping::ManyToMany].into_iter())
+    fn rows() -> Store {
+        Store::new([Mapping::OneToMany, Mapping::ManyToMany].into_iter())
     }
 
-    fn targets(rows: &Rows, table: usize, target: i64) -> Vec<u32> {
+    fn targets(rows: &Store, table: usize, target: i64) -> Vec<u32> {
         rows.with_target(TableId::new(table).unwrap(), target).collect()
     }
 

@@ -13,10 +13,10 @@ use super::call::{Call, Terms};
 use super::lookup::touches;
 use super::models::TableId;
 use super::refusal::{ALREADY_EXISTS_IN_BATCH, Refusal, UNKNOWN_ASSOCIATION_IN_BATCH};
-use super::rows::{Row, Rows};
+use super::rows::{Row, Store};
 use super::{Sandbox, Version};
 use crate::association::Mapping;
-use crate::wire::code;
+use crate::cmdb::wire::code;
 
 /// A pause between two tries for a 1:1 lock, and how many there are (contract section 5).
 const LOCK_RETRY: Duration = Duration::from_millis(100);
@@ -310,7 +310,7 @@ fn check_batch(
     Ok(())
 }
 
-fn mapping_is_violated(rows: &Rows, mapping: Mapping, row: Row) -> bool {
+fn mapping_is_violated(rows: &Store, mapping: Mapping, row: Row) -> bool {
     match mapping {
         Mapping::OneToOne => {
             rows.has_source(row.table, row.source) || rows.has_target(row.table, row.target)

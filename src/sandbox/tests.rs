@@ -11,10 +11,10 @@ use tokio::time::{Instant, advance, sleep};
 use super::faults::{Fault, FaultRate, Faults};
 use super::models::Models;
 use super::{Endpoint, LogError, Quota, Sandbox, Setup, Version};
-use crate::association::{Association, InstId, Link, Mapping, ModelAssociation};
+use crate::association::{Association, InstId, Mapping, ModelAssociation, NewAssociation};
 use crate::cmdb::Cmdb;
+use crate::cmdb::wire::{Answer, Find, Pattern, Reply, Request, code};
 use crate::target::Entrance;
-use crate::wire::{Answer, Find, Pattern, Reply, Request, code};
 
 const MODELS: &str = r#"
     [instances]
@@ -53,7 +53,7 @@ fn slow_sandbox() -> Sandbox {
 }
 
 fn create(name: &str, source: u64, target: u64) -> Request {
-    Request::Create(Link {
+    Request::Create(NewAssociation {
         association: Association {
             obj_asst_id: name.into(),
             inst_id: InstId::new(source).unwrap(),
@@ -352,11 +352,11 @@ async fn a_quota_counts_calls_in_fixed_windows_and_refuses_in_the_entrances_styl
             let answer = answered(reply);
             assert_eq!(answer.status, if code == 0 { 200 } else { status });
             remaining.extend(answer.rate.remaining);
-            let told = (entrance == Entrance::Gateway).then_some(Duration::from_secs(1));
-            assert_eq!(answer.rate.reset, told);
+            let said = (entrance == Entrance::Gateway).then_some(Duration::from_secs(1));
+            assert_eq!(answer.rate.reset, said);
         }
-        let told: &[u64] = if entrance == Entrance::Gateway { &[1, 0, 0] } else { &[] };
-        assert_eq!(remaining, told);
+        let said: &[u64] = if entrance == Entrance::Gateway { &[1, 0, 0] } else { &[] };
+        assert_eq!(remaining, said);
         advance(Duration::from_millis(100)).await;
         assert_eq!(code_of(&sandbox.call(find(ANY, 1, 1)).await), 0);
     }

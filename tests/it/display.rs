@@ -62,7 +62,7 @@ fn json_is_one_object_with_the_keys_of_the_contract() {
     let work = folder(true);
     let done = work.bkassoc("import in.csv --json").to(&server).ends(3);
     assert_eq!(done.stdout.lines().count(), 1);
-    let told = done.json();
+    let said = done.json();
     for key in [
         "schema",
         "target",
@@ -85,16 +85,16 @@ fn json_is_one_object_with_the_keys_of_the_contract() {
         "next",
         "error",
     ] {
-        assert!(told.get(key).is_some(), "{key} is not in {told}");
+        assert!(said.get(key).is_some(), "{key} is not in {said}");
     }
     assert_eq!(
-        (&told["rows"], &told["created"], &told["invalid"]),
+        (&said["rows"], &said["created"], &said["invalid"]),
         (&6.into(), &5.into(), &1.into())
     );
-    assert_eq!((&told["exit"], &told["results"]), (&3.into(), &"in.results.csv".into()));
-    assert_eq!(told["target"]["endpoint"], server.url());
-    assert_eq!(told["reasons"]["invalid-row"], 1);
-    assert_eq!(told["next"][1], "rerun");
+    assert_eq!((&said["exit"], &said["results"]), (&3.into(), &"in.results.csv".into()));
+    assert_eq!(said["target"]["endpoint"], server.url());
+    assert_eq!(said["reasons"]["invalid-row"], 1);
+    assert_eq!(said["next"][1], "rerun");
 }
 
 #[test]
@@ -108,18 +108,18 @@ fn json_tells_of_errors_too() {
         ("import in.csv --json -o stranger.csv", 2),
         ("import in.csv --json --encoding klingon", 2),
     ] {
-        let told = work.bkassoc(command).to(&server).ends(code).json();
-        assert_eq!(told["exit"], code, "{command}");
-        assert!(!told["error"].as_str().unwrap().is_empty(), "{command}");
+        let said = work.bkassoc(command).to(&server).ends(code).json();
+        assert_eq!(said["exit"], code, "{command}");
+        assert!(!said["error"].as_str().unwrap().is_empty(), "{command}");
     }
     assert_eq!(server.all_calls(), 0);
 }
 
 #[test]
 fn json_tells_of_a_configuration_that_is_not_enough() {
-    let told = folder(false).bkassoc("import in.csv --json").ends(2).json();
-    assert_eq!(told["exit"], 2);
-    assert!(told["error"].as_str().unwrap().contains("--endpoint"), "{told}");
+    let said = folder(false).bkassoc("import in.csv --json").ends(2).json();
+    assert_eq!(said["exit"], 2);
+    assert!(said["error"].as_str().unwrap().contains("--endpoint"), "{said}");
 }
 
 #[test]
@@ -220,11 +220,11 @@ fn the_environments_proxy_is_the_one_that_is_told_and_no_call_goes_around_it() {
         }
         let calls = proxy.all_calls();
         let done = command.run();
-        let told = if small.is_some() { "(http_proxy)" } else { "(HTTP_PROXY)" };
+        let said = if small.is_some() { "(http_proxy)" } else { "(HTTP_PROXY)" };
         let _ = if passes {
-            done.with(0).saying(&[told])
+            done.with(0).saying(&[said])
         } else {
-            done.with(8).saying(&[told, "http_proxy is no URL of an HTTP proxy"])
+            done.with(8).saying(&[said, "http_proxy is no URL of an HTTP proxy"])
         };
         assert_eq!(proxy.all_calls() > calls, passes);
     }

@@ -4,7 +4,7 @@ use bkassoc::sandbox::Endpoint;
 use bkassoc::target::Entrance;
 
 use crate::server::Server;
-use crate::workdir::{NN, ONE_N, ONE_ONE, Row, Workdir, assert_conserved, csv_of, links, tally};
+use crate::workdir::{NN, ONE_N, ONE_ONE, Row, Workdir, assert_conserved, csv_of, links, stats};
 
 /// 2,000 rows: of each hundred 60 n:n and 20 1:n that can be created, six repeats of the row before,
 /// two that exist, five for each way to fail without a call, two that the server refuses.
@@ -35,9 +35,9 @@ fn every_row_is_accounted_for(entrance: Entrance) {
     assert_conserved(&results, &work.rows("in.csv"));
     server.assert_stored(&results);
     server.assert_none_twice();
-    assert_eq!(tally(&results, "status"), "created 1600, existed 160, failed 140, invalid 100");
+    assert_eq!(stats(&results, "status"), "created 1600, existed 160, failed 140, invalid 100");
     assert_eq!(
-        tally(&results, "reason"),
+        stats(&results, "reason"),
         " 1760, invalid-row 100, mapping-conflict 20, missing-source 20, unknown-association 100"
     );
     let created = results.iter().filter(|row| row["status"] == "created").count();
@@ -72,8 +72,8 @@ fn a_second_run_finds_everything_and_ends_with_0() {
     work.bkassoc("import in.csv -o first.csv").to(&server).ends(0);
     work.bkassoc("import in.csv -o second.csv").to(&server).ends(0);
     let (first, second) = (work.rows("first.csv"), work.rows("second.csv"));
-    assert_eq!(tally(&first, "status"), "created 500");
-    assert_eq!(tally(&second, "status"), "existed 500");
+    assert_eq!(stats(&first, "status"), "created 500");
+    assert_eq!(stats(&second, "status"), "existed 500");
     let ids = |rows: &[Row]| -> Vec<String> {
         rows.iter().map(|row| row["association_id"].clone()).collect()
     };
@@ -88,7 +88,7 @@ fn no_call_at_all_is_spent_on_an_input_of_invalid_rows() {
     work.write("in.csv", csv_of(bad.map(|id| format!("{NN},{id},100,1"))));
     work.bkassoc("import in.csv").to(&server).ends(3);
     let results = work.rows("in.results.csv");
-    assert_eq!(tally(&results, "status"), "invalid 9");
+    assert_eq!(stats(&results, "status"), "invalid 9");
     for row in &results {
         assert!(row["message"].contains("inst_id"), "{row:?}");
         assert!(row["message"].contains(&format!("line {}", row["line"])), "{row:?}");
@@ -119,7 +119,7 @@ fn a_thousand_repeats_of_one_row_are_created_once() {
     work.write("in.csv", csv_of(vec![format!("{NN},1,100,1"); 1000]));
     work.bkassoc("import in.csv").to(&server).ends(0);
     let results = work.rows("in.results.csv");
-    assert_eq!(tally(&results, "status"), "created 1, existed 999");
+    assert_eq!(stats(&results, "status"), "created 1, existed 999");
     assert_eq!(results[0]["status"], "created", "the first line is the one");
     server.assert_stored(&results);
 }
@@ -133,7 +133,7 @@ fn the_same_row_in_another_spelling_is_the_same_row() {
         csv_of(["7,100", " 7 ,100", "7, 100", "7 ,\t100"].map(|ids| format!("{NN},{ids},1"))),
     );
     work.bkassoc("import in.csv").to(&server).ends(0);
-    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 1, existed 3");
+    assert_eq!(stats(&work.rows("in.results.csv"), "status"), "created 1, existed 3");
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn of_rows_that_exclude_each_other_the_first_is_created() {
     work.write("in.csv", csv_of(pairs));
     work.bkassoc("import in.csv").to(&server).ends(3);
     for three in work.rows("in.results.csv").chunks(3) {
-        let told = tally(three, "status");
-        assert_eq!(told, "created 1, existed 1, failed 1");
+        let said = stats(three, "status");
+        assert_eq!(said, "created 1, existed 1, failed 1");
         assert_eq!((&*three[0]["status"], &*three[1]["status"]), ("created", "failed"));
         let in_the_way = format!("association {} is in the way", three[0]["association_id"]);
         assert!(three[1]["message"].contains(&in_the_way), "{three:?}");

@@ -8,7 +8,7 @@ use bkassoc::sandbox::faults::{Fault, Faults};
 use bkassoc::target::Entrance;
 
 use crate::server::Server;
-use crate::workdir::{NN, ONE_N, ONE_ONE, Workdir, assert_conserved, csv_of, tally};
+use crate::workdir::{NN, ONE_N, ONE_ONE, Workdir, assert_conserved, csv_of, stats};
 
 /// 60 rows of all three mappings.
 fn rows() -> String {
@@ -39,7 +39,7 @@ fn import_with(entrance: Entrance, faults: &[(Fault, f64)]) {
     server.assert_stored(&results);
     assert_eq!(server.sandbox.len(), 4 + 60);
     let wrong = results.iter().filter(|row| !["created", "recovered"].contains(&&*row["status"]));
-    assert_eq!(wrong.count(), 0, "the server was empty: {}", tally(&results, "status"));
+    assert_eq!(wrong.count(), 0, "the server was empty: {}", stats(&results, "status"));
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn a_quota_holds_a_run_up_and_fails_nothing() {
     });
     let work = Workdir::new();
     work.write("in.csv", rows());
-    let told = work.bkassoc("import in.csv --json").to(&server).ends(0).json();
-    assert_eq!(told["created"], 60);
+    let said = work.bkassoc("import in.csv --json").to(&server).ends(0).json();
+    assert_eq!(said["created"], 60);
 }
 
 #[test]

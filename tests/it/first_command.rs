@@ -1,6 +1,6 @@
 //! What the README promises: one command, no server, and every kind of outcome.
 
-use crate::workdir::{HEADER, Workdir, assert_conserved, samples, tally};
+use crate::workdir::{HEADER, Workdir, assert_conserved, samples, stats};
 
 fn sample() -> Workdir {
     let work = Workdir::new();
@@ -16,11 +16,11 @@ fn it_shows_rows_of_every_outcome_and_ends_with_3() {
     let work = sample();
     work.bkassoc(COMMAND).ends(3).saying(&["13  created", "4  existed", "6  failed", "3  invalid"]);
     let results = work.rows(RESULTS);
-    assert_eq!(tally(&results, "status"), "created 13, existed 4, failed 6, invalid 3");
+    assert_eq!(stats(&results, "status"), "created 13, existed 4, failed 6, invalid 3");
     assert_conserved(&results, &work.rows("associations.csv"));
     assert_eq!(work.read(RESULTS).lines().next(), Some(HEADER));
     assert_eq!(
-        tally(&results, "reason"),
+        stats(&results, "reason"),
         " 17, invalid-row 3, mainline-association 1, mapping-conflict 2, missing-source 1, missing-target 1, \
          unknown-association 1"
     );
@@ -61,7 +61,7 @@ fn its_results_hold_an_id_just_where_a_row_ended_well() {
 fn its_record_agrees_with_its_results() {
     use sha2::{Digest, Sha256};
     let work = sample();
-    let told = work.bkassoc(COMMAND).arg("--json").ends(3).json();
+    let said = work.bkassoc(COMMAND).arg("--json").ends(3).json();
     let record = work.json(&format!("{RESULTS}.run.json"));
     let hex = |bytes: &[u8]| -> String {
         let digits =
@@ -72,7 +72,7 @@ fn its_record_agrees_with_its_results() {
     assert_eq!(record["digests"][0]["sha256"], hex(work.read("associations.csv").as_bytes()));
     assert_eq!(record["exit"], 3);
     for status in ["created", "existed", "failed", "invalid"] {
-        assert_eq!(record["counts"][status], told[status], "{status}");
+        assert_eq!(record["counts"][status], said[status], "{status}");
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::raw::Raw;
 use crate::server::Server;
 use crate::workdir::{
-    Cli, NN, ONE_N, ONE_ONE, Row, Running, Workdir, assert_conserved, csv_of, links, tally,
+    Cli, NN, ONE_N, ONE_ONE, Row, Running, Workdir, assert_conserved, csv_of, links, stats,
 };
 
 /// 240 rows of all three mappings, every eighth a repeat of the one four lines before.
@@ -144,7 +144,7 @@ fn int_term_and_hup_end_a_run_with_their_codes_and_the_same_command_goes_on() {
         assert!(before < 500, "it was stopped in the middle");
         goes_on(&server, &work);
         let results = work.rows("in.results.csv");
-        assert_eq!(tally(&results, "status"), "created 500", "drained: nothing was in doubt");
+        assert_eq!(stats(&results, "status"), "created 500", "drained: nothing was in doubt");
         assert_eq!(server.calls(Endpoint::Create), 500, "no row was sent again");
     }
 }
@@ -354,15 +354,15 @@ fn the_command_that_a_stopped_run_proposes_goes_on() {
     let running = command.start();
     running.until_true(|| server.calls(Endpoint::Create) >= 20);
     running.signal(Signal::INT);
-    let told = running.wait().with(130).json();
+    let said = running.wait().with(130).json();
     let words: Vec<_> =
-        told["next"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        said["next"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert_eq!(words[0], "bkassoc");
     work.bkassoc(&words[1..].join(" "))
         .env("BK_APP_SECRET", "sandbox-secret")
         .env("BKASSOC_SETTLE_AFTER", "300ms")
         .ends(0);
-    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 300");
+    assert_eq!(stats(&work.rows("in.results.csv"), "status"), "created 300");
     assert_eq!(server.calls(Endpoint::Create), 300, "it went on, and did not start anew");
 }
 
@@ -388,7 +388,7 @@ fn rows_of_a_pipe_that_stays_open_are_settled_meanwhile() {
     running.signal(Signal::TERM);
     running.wait().with(143).saying(&["100  created"]);
     work.bkassoc("import - -o out.csv").to(&server).stdin(links(101)).ends(0);
-    assert_eq!(tally(&work.rows("out.csv"), "status"), "created 101");
+    assert_eq!(stats(&work.rows("out.csv"), "status"), "created 101");
     assert_eq!(server.calls(Endpoint::Create), 101);
 }
 

@@ -122,12 +122,12 @@ fn ids_that_can_be_none_are_no_success() {
         ["-1", "0", "null", "\"7\"", "\"x\"", "1.5", "1e3", "9223372036854775808", "[1]", "true"]
     {
         let row = line_for(ok(&format!(r#"{{"id":{id}}}"#)));
-        let told = format!("{id}: {row:?}");
+        let said = format!("{id}: {row:?}");
         if row["status"] == "created" {
-            assert!(id == "\"7\"" && row["association_id"] == "7", "{told}");
+            assert!(id == "\"7\"" && row["association_id"] == "7", "{said}");
         } else {
-            assert_eq!(row["reason"], "outcome-unknown", "{told}");
-            assert_eq!(row["association_id"], "", "{told}");
+            assert_eq!(row["reason"], "outcome-unknown", "{said}");
+            assert_eq!(row["association_id"], "", "{said}");
         }
     }
 }
@@ -254,8 +254,8 @@ fn a_long_wait_that_is_asked_for_is_told_once() {
     work.write("in.csv", csv_of((1..4).map(|n| format!("{NN},{n},100,1"))));
     let command = work.bkassoc("import in.csv --max-outage 1s").aim(Entrance::Esb, &raw.url());
     let done = command.ends(6);
-    let told = "the server's limit is reached (HTTP 429 slow down): no call goes for 1m";
-    assert_eq!(done.stderr.matches(told).count(), 1, "{}", done.stderr);
+    let said = "the server's limit is reached (HTTP 429 slow down): no call goes for 1m";
+    assert_eq!(done.stderr.matches(said).count(), 1, "{}", done.stderr);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::server::Server;
-use crate::workdir::{HEADER, NN, Row, Workdir, assert_conserved, csv_of, links, tally};
+use crate::workdir::{HEADER, NN, Row, Workdir, assert_conserved, csv_of, links, stats};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
@@ -80,8 +80,8 @@ fn several_inputs_are_one_run_and_each_line_names_its_file() {
     );
     work.bkassoc("import a.csv b.tsv -o out.csv").to(&server).ends(3).saying(&["a.csv:3"]);
     assert_eq!(work.read("out.csv").lines().next().unwrap(), format!("{HEADER},file"));
-    let told = |row: &Row| format!("{} {} {}", row["file"], row["line"], row["status"]);
-    let rows: Vec<_> = work.rows("out.csv").iter().map(told).collect();
+    let said = |row: &Row| format!("{} {} {}", row["file"], row["line"], row["status"]);
+    let rows: Vec<_> = work.rows("out.csv").iter().map(said).collect();
     assert_eq!(rows, ["a.csv 2 created", "a.csv 3 invalid", "b.tsv 2 existed", "b.tsv 3 created"]);
     let record = work.json("out.csv.run.json");
     assert_eq!(record["digests"].as_array().unwrap().len(), 2);
@@ -156,7 +156,7 @@ fn cells_come_out_as_they_stood_and_as_no_formula() {
     let out: Vec<_> =
         work.rows("in.results.csv").into_iter().map(|row| row["inst_id"].clone()).collect();
     assert_eq!(out, ["'=cmd|' /C calc'!A0", "'+1", "'-1", "'@a", "'\ta", " 7 ", "a,\"b\"", "''=1"]);
-    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 1, invalid 7");
+    assert_eq!(stats(&work.rows("in.results.csv"), "status"), "created 1, invalid 7");
     for row in work.rows("in.results.csv") {
         assert!(!row["message"].starts_with(['=', '+', '-', '@', '\t']), "{row:?}");
     }
@@ -184,7 +184,7 @@ fn a_row_without_business_is_invalid_on_an_esb_and_good_elsewhere() {
     let work = Workdir::new();
     work.write("in.csv", csv_of([format!("{NN},1,100,"), format!("{NN},1,101,7")]));
     work.bkassoc("import in.csv").to(&server).ends(3);
-    assert_eq!(tally(&work.rows("in.results.csv"), "reason"), " 1, missing-biz-id 1");
+    assert_eq!(stats(&work.rows("in.results.csv"), "reason"), " 1, missing-biz-id 1");
     let native = Server::new(bkassoc::target::Entrance::Native);
     work.bkassoc("import in.csv -o native.csv").to(&native).ends(0);
     work.bkassoc("import in.csv -o given.csv --biz-id 3").to(&server).ends(0);
@@ -200,7 +200,7 @@ fn half_a_megabyte_in_one_cell_is_one_invalid_row() {
     work.write("in.csv", csv_of([format!("{NN},{long},100,1"), format!("{NN},1,100,1")]));
     work.bkassoc("import in.csv").to(&server).ends(3);
     let rows = work.rows("in.results.csv");
-    assert_eq!(tally(&rows, "status"), "created 1, invalid 1");
+    assert_eq!(stats(&rows, "status"), "created 1, invalid 1");
     assert!(rows[0]["message"].len() < 1000, "a message is for people");
 }
 

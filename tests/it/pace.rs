@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use bkassoc::pacer::{Hold, Pacer, Said};
+use bkassoc::engine::pacer::{Bottleneck, Feedback, Pacer};
 use serde::Deserialize;
 use server::{Server, ServerSpec};
 use tokio::time::Instant;
@@ -67,14 +67,14 @@ struct Span {
 struct Done {
     sent: f64,
     landed: f64,
-    said: Said,
+    said: Feedback,
 }
 
 struct Trace {
     calls: Vec<Done>,
     sent: f64,
     /// From when on how many calls could be in flight, and what held.
-    states: Vec<(f64, usize, Hold)>,
+    states: Vec<(f64, usize, Bottleneck)>,
     length: f64,
 }
 
@@ -95,7 +95,7 @@ fn simulate(scenario: &Scenario, seed: u64) -> Trace {
             if let Some(input) = scenario.input
                 && sent >= now * input
             {
-                break ((sent + 1e-6) / input, Hold::Input);
+                break ((sent + 1e-6) / input, Bottleneck::Input);
             }
             match pacer.permit(at(now)) {
                 Ok(()) => {
@@ -126,12 +126,12 @@ fn simulate(scenario: &Scenario, seed: u64) -> Trace {
 }
 
 impl Trace {
-    fn share(&self, said: Said) -> f64 {
+    fn share(&self, said: Feedback) -> f64 {
         self.calls.iter().filter(|call| call.said == said).count() as f64 / self.calls.len() as f64
     }
 
     /// Calls that ended so in a span.
-    fn ended(&self, said: Said, span: &Span) -> f64 {
+    fn ended(&self, said: Feedback, span: &Span) -> f64 {
         let inside =
             |call: &&Done| call.said == said && (span.from..span.to).contains(&call.landed);
         self.calls.iter().filter(inside).count() as f64
@@ -145,7 +145,7 @@ impl Trace {
     }
 
     /// Each state in a span, and how long it lasted.
-    fn states(&self, span: &Span) -> impl Iterator<Item = (f64, usize, Hold)> {
+    fn states(&self, span: &Span) -> impl Iterator<Item = (f64, usize, Bottleneck)> {
         let ends = self.states.iter().skip(1).map(|state| state.0).chain([self.length]);
         let (from, to) = (span.from, span.to);
         self.states
@@ -161,7 +161,8 @@ impl Trace {
 
     fn hold(&self, span: &Span) -> String {
         let held = |hold| self.states(span).filter(|s| s.2 == hold).map(|s| s.0).sum::<f64>();
-        let most = Hold::ALL.into_iter().max_by(|a, b| held(*a).total_cmp(&held(*b))).unwrap();
+        let most =
+            Bottleneck::ALL.into_iter().max_by(|a, b| held(*a).total_cmp(&held(*b))).unwrap();
         format!("{most:?}").to_lowercase()
     }
 }
@@ -187,8 +188,8 @@ impl Report {
 fn judge(scenario: &Scenario, trace: &Trace, report: &mut Report) {
     let expect = &scenario.expect;
     report.range("calls", trace.sent, expect.calls);
-    report.range("refused", trace.share(Said::Throttled), expect.refused);
-    report.range("overloaded", trace.share(Said::Overload), expect.overloaded);
+    report.range("refused", trace.share(Feedback::Throttled), expect.refused);
+    report.range("overloaded", trace.share(Feedback::Overload), expect.overloaded);
     if expect.most_in_a_second.is_some() {
         report.range("most in a second", trace.most_in_a_second(), expect.most_in_a_second);
     }
@@ -199,10 +200,10 @@ fn judge(scenario: &Scenario, trace: &Trace, report: &mut Report) {
                 Some(possible) => possible * (span.to - span.from),
                 None => scenario.server.allowed(span.from, span.to),
             };
-            report.range(&name("used"), trace.ended(Said::Answer, span) / possible, span.used);
+            report.range(&name("used"), trace.ended(Feedback::Answer, span) / possible, span.used);
         }
-        let refused = trace.ended(Said::Throttled, span);
-        let refused = refused / (refused + trace.ended(Said::Answer, span));
+        let refused = trace.ended(Feedback::Throttled, span);
+        let refused = refused / (refused + trace.ended(Feedback::Answer, span));
         report.range(&name("refused"), refused, span.refused);
         report.range(&name("in flight"), trace.in_flight(span), span.in_flight);
         if let Some(hold) = &span.hold {

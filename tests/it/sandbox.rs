@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::workdir::{NN, Running, Workdir, csv_of, links, tally};
+use crate::workdir::{NN, Running, Workdir, csv_of, links, stats};
 
 /// A sandbox on a free port, and its URL.
 fn sandbox(work: &Workdir, flags: &str) -> (Running, String) {
@@ -25,7 +25,7 @@ fn the_command_it_proposes_works_as_it_stands() {
             None => ("", words.strip_prefix("bkassoc ").unwrap()),
         };
         work.bkassoc(words).env("BK_APP_SECRET", secret).ends(0);
-        assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 20");
+        assert_eq!(stats(&work.rows("in.results.csv"), "status"), "created 20");
         running.signal(Signal::TERM);
         running.wait().with(0);
     }
@@ -38,7 +38,7 @@ fn its_data_outlives_kill_9() {
     let import = |url: &str, out: &str, code| {
         let command = work.bkassoc("import in.csv -o").arg(out);
         command.aim(bkassoc::target::Entrance::Esb, url).ends(code);
-        tally(&work.rows(out), "status")
+        stats(&work.rows(out), "status")
     };
     let (running, url) = sandbox(&work, "--data store");
     assert_eq!(import(&url, "first.csv", 0), "created 50");
@@ -83,7 +83,7 @@ fn its_latency_quota_and_faults_are_felt() {
         "--latency 2ms --quota 100/s --fault lost_answer=0.1 --fault data-null=0.1 --fault-seed 5",
     );
     let command = work.bkassoc("import in.csv --json").aim(bkassoc::target::Entrance::Esb, &url);
-    let told = command.ends(0).json();
-    assert_eq!(told["created"].as_u64().unwrap() + told["recovered"].as_u64().unwrap(), 40);
-    assert!(told["retries"].as_u64().unwrap() > 0, "{told}");
+    let said = command.ends(0).json();
+    assert_eq!(said["created"].as_u64().unwrap() + said["recovered"].as_u64().unwrap(), 40);
+    assert!(said["retries"].as_u64().unwrap() > 0, "{said}");
 }

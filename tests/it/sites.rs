@@ -5,7 +5,7 @@ use std::fs;
 use bkassoc::sandbox::Endpoint;
 
 use crate::server::Server;
-use crate::workdir::{NN, Workdir, links, tally};
+use crate::workdir::{NN, Workdir, links, stats};
 
 /// A folder with a finished run of three good rows and one bad one.
 fn finished(server: &Server) -> Workdir {
@@ -87,7 +87,7 @@ fn fresh_moves_what_was_aside_and_starts() {
     assert!(begun.stderr.contains("in.results.csv is now in.results.csv.old"), "{}", begun.stderr);
     assert_eq!(work.read("in.results.csv.old"), results);
     assert!(work.has("in.results.csv.run.json.old"));
-    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 1, existed 3");
+    assert_eq!(stats(&work.rows("in.results.csv"), "status"), "created 1, existed 3");
 }
 
 #[test]

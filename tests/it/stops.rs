@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 use crate::raw::{Raw, ok, refusal};
 use crate::server::Server;
-use crate::workdir::{NN, Workdir, assert_conserved, csv_of, links, tally};
+use crate::workdir::{NN, Workdir, assert_conserved, csv_of, links, stats};
 
 #[test]
 fn max_failures_ends_it_with_5() {
@@ -35,7 +35,7 @@ fn max_duration_ends_it_with_9_and_the_same_command_goes_on() {
     work.write("in.csv", links(1000));
     work.bkassoc("import in.csv --max-duration 300ms").to(&server).args("--rate 100/s").ends(9);
     work.bkassoc("import in.csv").to(&server).ends(0);
-    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 1000");
+    assert_eq!(stats(&work.rows("in.results.csv"), "status"), "created 1000");
 }
 
 #[test]
@@ -94,10 +94,10 @@ fn a_server_that_stays_away_ends_it_with_6_and_no_row_has_failed() {
         .start();
     running.until_true(|| server.calls(Endpoint::Create) >= 20);
     server.stop();
-    let told = running.wait().with(6).json();
-    assert_eq!(told["failed"], 0);
-    assert!(told["outstanding"].as_u64().unwrap() > 0, "{told}");
-    assert_eq!(told["next"][1], "import");
+    let said = running.wait().with(6).json();
+    assert_eq!(said["failed"], 0);
+    assert!(said["outstanding"].as_u64().unwrap() > 0, "{said}");
+    assert_eq!(said["next"][1], "import");
     server.start();
     work.bkassoc("import in.csv").to(&server).ends(0);
     let results = work.rows("in.results.csv");
@@ -170,11 +170,11 @@ fn a_full_disk_ends_it_with_11_and_the_same_command_goes_on() {
     let full = "trap '' XFSZ; ulimit -f 100; exec \"$@\"";
     let words = "import in.csv";
     let done = work.under(full, words).to(&server).args("--json").ends(11);
-    let told = done.json();
-    assert!(told["error"].as_str().unwrap().contains("in.results.csv.journal"));
+    let said = done.json();
+    assert!(said["error"].as_str().unwrap().contains("in.results.csv.journal"));
     let journal = work.read("in.results.csv.journal");
     let whole = &journal[..=journal.rfind('\n').unwrap()];
-    assert_eq!(told["created"], whole.matches(r#""status":"created""#).count(), "as written down");
+    assert_eq!(said["created"], whole.matches(r#""status":"created""#).count(), "as written down");
     assert!(server.calls(Endpoint::Create) < 1200, "admission stopped");
     work.bkassoc(words).to(&server).ends(0);
     let results = work.rows("in.results.csv");
@@ -190,9 +190,9 @@ fn no_room_for_results_ends_it_with_11_and_the_same_command_makes_them() {
     work.write("in.csv", links(300));
     fs::create_dir(work.path("in.results.csv.draft")).unwrap();
     let done = work.bkassoc("import in.csv --json").to(&server).ends(11);
-    let told = done.json();
-    assert!(told["error"].as_str().unwrap().contains("in.results.csv"), "{told}");
-    assert_eq!((&told["created"], &told["next"][1]), (&300.into(), &"import".into()));
+    let said = done.json();
+    assert!(said["error"].as_str().unwrap().contains("in.results.csv"), "{said}");
+    assert_eq!((&said["created"], &said["next"][1]), (&300.into(), &"import".into()));
     fs::remove_dir(work.path("in.results.csv.draft")).unwrap();
     work.bkassoc("import in.csv").to(&server).ends(0);
     assert_eq!(server.calls(Endpoint::Create), 300);
@@ -237,9 +237,9 @@ fn a_permission_that_no_row_has_ends_it_with_8_and_no_row_has_failed() {
     let work = Workdir::new();
     work.write("in.csv", links(100));
     let done = work.bkassoc("import in.csv --json").aim(Entrance::Esb, &raw.url()).ends(8);
-    let told = done.json();
-    assert_eq!(told["failed"], 0);
-    assert!(told["error"].as_str().unwrap().contains(FORBIDDEN), "{told}");
+    let said = done.json();
+    assert_eq!(said["failed"], 0);
+    assert!(said["error"].as_str().unwrap().contains(FORBIDDEN), "{said}");
     assert!((20..=52).contains(&raw.creates()), "{}", raw.creates());
 }
 
@@ -257,7 +257,7 @@ fn a_permission_that_a_row_lacks_is_that_rows_failure() {
     work.write("in.csv", links(30).replacen(&format!("{NN},1,"), &format!("{NN},30,"), 1));
     work.bkassoc("import in.csv --concurrency 1").aim(Entrance::Esb, &raw.url()).ends(3);
     let rows = work.rows("in.results.csv");
-    assert_eq!(tally(&rows, "reason"), " 2, forbidden 28");
+    assert_eq!(stats(&rows, "reason"), " 2, forbidden 28");
     assert_eq!(rows[1]["code"], "9900403");
 }
 
@@ -272,7 +272,7 @@ fn rows_that_alone_get_no_answer_are_charged_while_the_server_answers_others() {
     work.bkassoc("import in.csv --timeout 300ms --max-attempts 2")
         .aim(Entrance::Esb, &raw.url())
         .ends(4);
-    assert_eq!(tally(&work.rows("in.results.csv"), "reason"), "outcome-unknown 2");
+    assert_eq!(stats(&work.rows("in.results.csv"), "reason"), "outcome-unknown 2");
     assert_eq!(raw.creates(), 4);
 }
 
@@ -388,8 +388,8 @@ fn results_that_lost_or_gained_rows_are_not_gone_by() {
             ["import in.csv", "rerun in.results.csv --all-failed", "undo in.results.csv --yes"]
         {
             let refused = work.bkassoc(words).to(&server).ends(7);
-            let told = "its run.json says that 3 were written";
-            assert!(refused.stderr.contains(told), "{words}: {}", refused.stderr);
+            let said = "its run.json says that 3 were written";
+            assert!(refused.stderr.contains(said), "{words}: {}", refused.stderr);
         }
         assert_eq!(server.stored(), stored);
     }
@@ -433,8 +433,8 @@ fn results_that_change_under_a_rerun_are_told_by_the_row_that_did() {
     work.bkassoc(rerun).to(&server).args("--rate 100/s").ends(9);
     let changed = work.read("in.results.csv").replace(",99999,100,", ",99999,999,");
     work.write("in.results.csv", changed);
-    let told = work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(7);
-    let _ = told.saying(&["in.results.csv, the row of line 2: the input changed"]);
+    let said = work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(7);
+    let _ = said.saying(&["in.results.csv, the row of line 2: the input changed"]);
 }
 
 #[test]

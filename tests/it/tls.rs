@@ -7,9 +7,9 @@ use std::thread;
 
 use bkassoc::cmdb::Cmdb;
 use bkassoc::cmdb::http::{HttpClient, HttpOptions};
+use bkassoc::cmdb::wire::{Reply, Request};
 use bkassoc::sandbox::Endpoint;
 use bkassoc::target::{Entrance, Identity, Secret, Target};
-use bkassoc::wire::{Reply, Request};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, crypto::ring};
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::server::Server;
-use crate::workdir::{Workdir, links, tally};
+use crate::workdir::{Workdir, links, stats};
 
 /// An authority, which signs.
 struct Authority {
@@ -144,7 +144,7 @@ fn an_authority_that_is_given_is_trusted_and_connections_are_kept() {
     work.write("in.csv", links(200));
     let import = "import in.csv --ca-cert ca.pem --concurrency 4";
     work.bkassoc(import).aim(Entrance::Esb, &front.url()).ends(0);
-    assert_eq!(tally(&work.rows("in.results.csv"), "status"), "created 200");
+    assert_eq!(stats(&work.rows("in.results.csv"), "status"), "created 200");
     assert_eq!(server.calls(Endpoint::Create), 200);
     // While the first handshakes last, a call may begin one more and then take what came free.
     assert!(front.connections() < 12, "{} connections", front.connections());

@@ -44,8 +44,8 @@ impl Work {
     /// An import that settled every row and could not write its results.
     fn import_without_results(&self) {
         fs::create_dir(self.path("r.csv.draft")).unwrap();
-        let (exit, told) = self.run("import a.csv --sandbox -o r.csv");
-        assert_eq!(exit, Some(11), "{told}");
+        let (exit, said) = self.run("import a.csv --sandbox -o r.csv");
+        assert_eq!(exit, Some(11), "{said}");
         fs::remove_dir(self.path("r.csv.draft")).unwrap();
         assert!(self.path("r.csv.journal").exists() && !self.path("r.csv").exists());
     }
@@ -66,9 +66,9 @@ fn rows_of_another_input_are_never_passed_off_as_settled() {
     let work = Work::new();
     work.import_without_results();
     work.write("a.csv", &ROWS.replace(",22,", ",23,"));
-    let (exit, told) = work.run("import a.csv --sandbox -o r.csv");
-    assert_eq!(exit, Some(7), "{told}");
-    assert!(told.contains("line 3: the input changed"), "{told}");
+    let (exit, said) = work.run("import a.csv --sandbox -o r.csv");
+    assert_eq!(exit, Some(7), "{said}");
+    assert!(said.contains("line 3: the input changed"), "{said}");
     assert!(work.path("r.csv.journal").exists());
 }
 
@@ -77,8 +77,8 @@ fn the_beginning_of_a_first_line_is_a_run_that_began_nothing() {
     let work = Work::new();
     work.write("r.csv.journal", "c5e84eb4 {\"head\":{\"form");
     for line in ["results r.csv -o x.csv", "undo r.csv --sandbox --yes"] {
-        let (exit, told) = work.run(line);
-        assert!(matches!(exit, Some(2 | 7)), "{line}: {exit:?} {told}");
+        let (exit, said) = work.run(line);
+        assert!(matches!(exit, Some(2 | 7)), "{line}: {exit:?} {said}");
     }
     assert_eq!(work.run("import a.csv --sandbox -o r.csv").0, Some(0));
 }
@@ -97,9 +97,9 @@ fn what_another_version_wrote_is_refused_and_left_as_it_is() {
     for line in
         ["import a.csv --sandbox -o r.csv", "results r.csv -o x.csv", "undo r.csv --sandbox --yes"]
     {
-        let (exit, told) = work.run(line);
-        assert_eq!(exit, Some(2), "{line}: {told}");
-        assert!(told.contains("in format 2, not 1"), "{line}: {told}");
+        let (exit, said) = work.run(line);
+        assert_eq!(exit, Some(2), "{line}: {said}");
+        assert!(said.contains("in format 2, not 1"), "{line}: {said}");
         assert_eq!(read("r.csv.journal"), journal, "{line}");
     }
 
@@ -117,9 +117,9 @@ fn what_another_version_wrote_is_refused_and_left_as_it_is() {
         ("rerun r.csv --sandbox", 2),
         ("verify r.csv", 3),
     ] {
-        let (exit, told) = work.run(line);
-        assert_eq!(exit, Some(ends), "{line}: {told}");
-        assert!(ends == 3 || told.contains("in format 2, not 1"), "{line}: {told}");
+        let (exit, said) = work.run(line);
+        assert_eq!(exit, Some(ends), "{line}: {said}");
+        assert!(ends == 3 || said.contains("in format 2, not 1"), "{line}: {said}");
     }
 }
 
@@ -128,10 +128,10 @@ fn a_client_that_can_t_be_made_leaves_nothing_that_binds_the_next_try() {
     let work = Work::new();
     let import = "import a.csv -o r.csv --app-code a --username u --entrance native";
     let there = "--endpoint https://127.0.0.1:1 --connect-timeout 1s";
-    let (exit, told) = work.run(&format!("{import} {there} --ca-cert missing.pem"));
-    assert_eq!(exit, Some(8), "{told}");
-    let (exit, told) = work.run("import a.csv --sandbox -o r.csv");
-    assert_eq!(exit, Some(0), "{told}");
+    let (exit, said) = work.run(&format!("{import} {there} --ca-cert missing.pem"));
+    assert_eq!(exit, Some(8), "{said}");
+    let (exit, said) = work.run("import a.csv --sandbox -o r.csv");
+    assert_eq!(exit, Some(0), "{said}");
 }
 
 #[test]
@@ -146,9 +146,9 @@ fn what_an_undo_left_is_not_created_by_a_rerun() {
             let undone = fs::read_to_string(work.path("u.csv")).unwrap();
             work.write("u.csv", &undone.replacen(",failed,,not-found,", ",deleted,7,,", 1));
         }
-        let (exit, told) = work.run("rerun u.csv --sandbox --all-failed -o x.csv");
-        assert_eq!(exit, Some(2), "{told}");
-        assert!(told.contains("a rerun creates"), "{told}");
+        let (exit, said) = work.run("rerun u.csv --sandbox --all-failed -o x.csv");
+        assert_eq!(exit, Some(2), "{said}");
+        assert!(said.contains("a rerun creates"), "{said}");
     }
 }
 
@@ -160,9 +160,9 @@ fn what_an_unfinished_run_knows_replaces_an_earlier_copy_and_no_other_file() {
     work.write("notes.csv", "what,ever\n1,2\n");
     for taken in ["a.csv", "./a.csv", "./r.csv", "done.csv", "notes.csv"] {
         let before = fs::read(work.path(taken)).ok();
-        let (exit, told) = work.run(&format!("results r.csv -o {taken}"));
-        assert_eq!(exit, Some(2), "{taken}: {told}");
-        assert!(told.contains("give another"), "{told}");
+        let (exit, said) = work.run(&format!("results r.csv -o {taken}"));
+        assert_eq!(exit, Some(2), "{taken}: {said}");
+        assert!(said.contains("give another"), "{said}");
         assert_eq!(fs::read(work.path(taken)).ok(), before, "{taken}");
     }
     for _ in 0..2 {
@@ -175,11 +175,11 @@ fn an_undo_is_not_undone_and_ids_of_nobody_knows_where_are_not_deleted() {
     let work = Work::new();
     assert_eq!(work.run("import a.csv --sandbox -o r.csv").0, Some(0));
     fs::copy(work.path("r.csv"), work.path("copy.csv")).unwrap();
-    let (exit, told) = work.run("undo copy.csv --sandbox --yes");
-    assert_eq!(exit, Some(2), "{told}");
-    assert!(told.contains("copy.csv.run.json") && told.contains("--allow-other-target"), "{told}");
+    let (exit, said) = work.run("undo copy.csv --sandbox --yes");
+    assert_eq!(exit, Some(2), "{said}");
+    assert!(said.contains("copy.csv.run.json") && said.contains("--allow-other-target"), "{said}");
     assert_eq!(work.run("undo r.csv --sandbox --yes -o u.csv").0, Some(3));
-    let (exit, told) = work.run("undo u.csv --sandbox --yes");
-    assert_eq!(exit, Some(2), "{told}");
-    assert!(told.contains("results of an undo"), "{told}");
+    let (exit, said) = work.run("undo u.csv --sandbox --yes");
+    assert_eq!(exit, Some(2), "{said}");
+    assert!(said.contains("results of an undo"), "{said}");
 }

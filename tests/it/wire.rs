@@ -6,12 +6,12 @@ mod stub;
 
 use std::sync::Arc;
 
-use bkassoc::association::{Association, InstId, Link, Mapping, ModelAssociation};
+use bkassoc::association::{Association, InstId, Mapping, ModelAssociation, NewAssociation};
 use bkassoc::cmdb::Cmdb;
 use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions};
+use bkassoc::cmdb::wire::{Answer, Envelope, Find, Pattern, RateHint, Reply, Request};
 use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
-use bkassoc::wire::{Answer, Envelope, Find, Pattern, RateHint, Reply, Request};
 use captures::Capture;
 use serde_json::Value;
 use stub::{Act, Seen, Stub, chunked, sized};
@@ -23,7 +23,7 @@ fn id(value: u64) -> InstId {
 }
 
 fn link(name: &str, source: u64, target: u64, biz: Option<u64>) -> Request {
-    Request::Create(Link {
+    Request::Create(NewAssociation {
         association: Association {
             obj_asst_id: name.into(),
             inst_id: id(source),
@@ -207,7 +207,7 @@ fn rebuild(capture: &Capture) -> Option<(Request, Target, Identity)> {
         ("create", "instassociation" | "add_instance_association") => {
             let metadata = body.get("metadata");
             let biz = metadata.and_then(|m| m.pointer("/label/bk_biz_id")?.as_str());
-            Request::Create(Link {
+            Request::Create(NewAssociation {
                 association: Association {
                     obj_asst_id: text("bk_obj_asst_id")?.into(),
                     inst_id: number(&body, "bk_inst_id")?,

@@ -162,7 +162,7 @@ impl Cli {
                 }
             });
         }
-        let said = Arc::new(Said::default());
+        let said = Arc::new(Feedback::default());
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let readers = [
             said.clone().follow(stdout, |texts| &mut texts.stdout),
@@ -196,7 +196,7 @@ impl Cli {
 
 /// What a program has said so far.
 #[derive(Default)]
-struct Said {
+struct Feedback {
     texts: Mutex<Texts>,
     news: Condvar,
 }
@@ -208,7 +208,7 @@ struct Texts {
     closed: usize,
 }
 
-impl Said {
+impl Feedback {
     fn follow(
         self: Arc<Self>,
         mut pipe: impl Read + Send + 'static,
@@ -233,7 +233,7 @@ impl Said {
 /// A program at work. Killed when the test lets it go.
 pub struct Running {
     pid: Pid,
-    said: Arc<Said>,
+    said: Arc<Feedback>,
     exit: Receiver<i32>,
     gone: bool,
     /// Until this goes, a stdin that is to stay open does.
@@ -372,7 +372,7 @@ pub fn counts(rows: &[Row], column: &str) -> BTreeMap<String, usize> {
 }
 
 /// The same, as it would be written: `created 3, failed 1`.
-pub fn tally(rows: &[Row], column: &str) -> String {
+pub fn stats(rows: &[Row], column: &str) -> String {
     let counts = counts(rows, column).into_iter();
     counts.map(|(value, count)| format!("{value} {count}")).collect::<Vec<_>>().join(", ")
 }

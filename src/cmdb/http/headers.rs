@@ -9,9 +9,9 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RE
 use serde::Serialize;
 
 use super::ClientError;
+use crate::cmdb::wire::RateHint;
 use crate::options::Language;
 use crate::target::{Entrance, Identity, Secret, Target};
-use crate::wire::RateHint;
 
 /// More calls a window than any server allows.
 const MOST_CALLS: u64 = 1_000_000;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::check::Records;
 use crate::config::Output;
+use crate::engine::stats::{ReasonStats, RunStats};
 use crate::options::Format;
 use crate::outcome::Record;
-use crate::results::{self, ResultsError};
-use crate::tally::{ReasonTally, Tally};
+use crate::storage::results::{self, ResultsError};
 
 /// Where the rows go, on a thread that may block.
 pub(super) struct Delivery {
@@ -24,9 +24,9 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// Writes the rows, and counts what was written.
-    pub(super) fn of(self, mut records: Records) -> Result<(Tally, ReasonTally), ResultsError> {
-        let mut tally = Tally::default();
-        let mut each = |record: &Record| tally.add(record);
+    pub(super) fn of(self, mut records: Records) -> Result<(RunStats, ReasonStats), ResultsError> {
+        let mut stats = RunStats::default();
+        let mut each = |record: &Record| stats.add(record);
         let rows = records.by_ref().map(|record| {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(unwritable(&self.folder)(io::ErrorKind::Interrupted.into()));
@@ -48,7 +48,7 @@ impl Delivery {
                 results::write_to(stdout, name, self.format, &self.files, rows, each)?;
             }
         }
-        Ok((tally, records.repeats))
+        Ok((stats, records.repeats))
     }
 }
 

@@ -8,10 +8,10 @@ use super::{
     Arrived, Call, Caller, Dialect, Endpoint, Entrance, PathParts, Sandbox, TurnedAway, Understood,
     language_of, page,
 };
+use crate::cmdb::wire::code;
 use crate::sandbox::Version;
 use crate::sandbox::dialect::esb_not_found;
 use crate::sandbox::models::Credentials;
-use crate::wire::code;
 
 /// What the ESB keeps for itself.
 const OWN_FIELDS: &[&str] = &[

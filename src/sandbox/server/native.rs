@@ -6,7 +6,7 @@ use super::{
     Arrived, Call, Caller, Dialect, Endpoint, Entrance, Method, PathParts, Refusal, Sandbox,
     TurnedAway, Understood, Version, language_of, parse_body,
 };
-use crate::wire::code;
+use crate::cmdb::wire::code;
 
 /// Names of the headers that carry the account, first come first served (contract section 1).
 pub(super) const ACCOUNT: &[&str] = &[

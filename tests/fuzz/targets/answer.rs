@@ -3,10 +3,10 @@
 #![no_main]
 
 use bkassoc::target::Entrance;
-use bkassoc::verdict::{
+use bkassoc::cmdb::verdict::{
     Batch, Deletion, Query, Verdict, judge, judge_batch, judge_delete, judge_query,
 };
-use bkassoc::wire::{Answer, Envelope, Reply};
+use bkassoc::cmdb::wire::{Answer, Envelope, Reply};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bkassoc::association::Cells;
-use bkassoc::journal::disk::Disk;
-use bkassoc::journal::replay::{self, Fingerprints, Replay, replay};
-use bkassoc::journal::{EndEntry, Holder, Journal, JournalError};
-use bkassoc::manifest::{FORMAT, Head, Work};
+use bkassoc::storage::journal::disk::Disk;
+use bkassoc::storage::journal::replay::{self, Fingerprints, Replay, replay};
+use bkassoc::storage::journal::{EndEntry, Holder, Journal, JournalError};
+use bkassoc::storage::manifest::{FORMAT, Head, Work};
 use bkassoc::outcome::{Outcome, Reason, Record, Status};
 use bkassoc::target::{Entrance, Target};
 use bkassoc_fuzz::scratch;
@@ -30,7 +30,7 @@ enum Input<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
-    Mark { rows: u8, floor: i64 },
+    Mark { rows: u8, id_watermark: i64 },
     Outcome { pick: u8, status: u8, cells: [&'a str; 4], message: &'a str, id: i64 },
     Sync,
     Opened,
@@ -107,11 +107,11 @@ fn write(steps: &[Step<'_>]) -> Written {
     let mut open: Vec<u64> = Vec::new();
     for step in steps {
         match step {
-            Step::Mark { rows, floor } => {
+            Step::Mark { rows, id_watermark } => {
                 let start = written.fingerprints.len() as u32;
                 let more: Vec<u32> = (start..start + u32::from(rows % 8)).collect();
                 open.extend(more.iter().copied().map(u64::from));
-                journal.mark(&more, *floor);
+                journal.mark(&more, *id_watermark);
                 written.fingerprints.extend(more);
             }
             Step::Outcome { pick, status, cells, message, id } if !open.is_empty() => {
@@ -226,7 +226,7 @@ fn check(replay: &Replay, records: &[Record], bytes: &[u8]) {
         assert!(record.ordinal < replay.marked_through);
         assert!(replay.settled.contains(record.ordinal));
         assert!(record.outcome.association_id.is_none_or(|id| id <= replay.largest_id));
-        assert!(replay.floor_of(record.ordinal) <= replay.largest_id);
+        assert!(replay.id_watermark_of(record.ordinal) <= replay.largest_id);
     }
     // What is cut off is not needed to read the rest.
     let path = scratch::file("good", &bytes[..replay.good_bytes as usize]);

@@ -5,8 +5,8 @@
 use bkassoc::association::Cells;
 use bkassoc::options::Format;
 use bkassoc::outcome::{Outcome, Reason, Record, Status};
-use bkassoc::results::reader::Reader;
-use bkassoc::results::writer::Writer;
+use bkassoc::storage::results::reader::Reader;
+use bkassoc::storage::results::writer::Writer;
 use bkassoc_fuzz::scratch;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use bkassoc::pacer::Said;
-use bkassoc::wire::RateHint;
+use bkassoc::cmdb::wire::RateHint;
+use bkassoc::engine::pacer::Feedback;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
@@ -73,7 +73,7 @@ enum Style {
 pub(super) struct Landed {
     pub(super) at: f64,
     pub(super) sent: f64,
-    pub(super) said: Said,
+    pub(super) said: Feedback,
     pub(super) hint: RateHint,
 }
 
@@ -161,24 +161,24 @@ impl<'a> Server<'a> {
 
     fn arrives(&mut self, now: f64, sent: f64, back: f64) {
         let spec = self.spec;
-        let mut said = Said::Answer;
+        let mut said = Feedback::Answer;
         let mut at = now + back;
         let mut hint = RateHint::default();
         if let Some(calls) = calls_at(&spec.quota, now) {
-            let (within, told) = self.meter(calls, now);
-            hint = told;
+            let (within, said) = self.meter(calls, now);
+            hint = said;
             if !within {
-                self.push(at, Event::Lands(Landed { at, sent, said: Said::Throttled, hint }));
+                self.push(at, Event::Lands(Landed { at, sent, said: Feedback::Throttled, hint }));
                 return;
             }
         }
         if spec.outage.is_some_and(|[from, to]| (from..to).contains(&now)) {
-            (said, at) = (Said::Nothing, now + 1.0);
+            (said, at) = (Feedback::Nothing, now + 1.0);
         } else if spec.cliff.is_some_and(|cliff| {
             let above = f64::from(self.in_flight) - cliff;
             self.rng.random_bool((above / 100.0).clamp(0.0, 1.0))
         }) {
-            said = Said::Overload;
+            said = Feedback::Overload;
         } else if let Some(capacity) = calls_at(&spec.capacity, now) {
             self.idle_at = self.idle_at.max(now) + 1.0 / capacity as f64;
             at = at.max(self.idle_at + back);

@@ -1,7 +1,7 @@
 //! `tests/wire/*.json`: what real servers said, and what each answer was understood to mean.
 
-use bkassoc::verdict::{judge, judge_batch, judge_delete, judge_query};
-use bkassoc::wire::Reply;
+use bkassoc::cmdb::verdict::{judge, judge_batch, judge_delete, judge_query};
+use bkassoc::cmdb::wire::Reply;
 use serde::Deserialize;
 
 /// One exchange.

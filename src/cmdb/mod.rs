@@ -1,0 +1,20 @@
+//! What a CMDB is to the rest of the tool: something that takes a request and gives a reply; and what
+//! its replies mean.
+//!
+//! Two implementors of [`Cmdb`]: [`http`], the client, and the sandbox (and the commands' choice
+//! between the two). Knows nothing of rows, files or runs.
+
+pub mod wire;
+pub mod server_message;
+pub mod verdict;
+pub mod http;
+
+use std::future::Future;
+
+use wire::{Reply, Request};
+
+/// A CMDB, near or far.
+pub trait Cmdb {
+    /// Makes one call. Dropping the future abandons the call, which may be executed all the same.
+    fn call(&self, request: Request) -> impl Future<Output = Reply>;
+}

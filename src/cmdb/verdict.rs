@@ -1,0 +1,301 @@
+//! What one answer means for a row: one pure table.
+//!
+//! Owns the classification of contract section 12 and design section 5, for creates and for the calls
+//! around them. Knows nothing of attempts, time or what was sent before. `tests/wire/verdicts.txt`
+//! shows the whole policy as data.
+
+mod advice;
+mod table;
+mod texts;
+
+use crate::cmdb::wire::{Answer, Envelope, Reply, code};
+use crate::outcome::Reason;
+use table::{by_code, by_status};
+use texts::{ESB_NO_SUCH_PATH, NO_SUCH_PATH};
+
+/// What one answer to a create means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Created, with the server's id.
+    Created(i64),
+    /// Refused as taken: a look-up tells by what.
+    LookUp(Taken),
+    /// It may have been executed: a look-up tells.
+    InDoubt(Cause),
+    /// It was not executed, and may be sent again.
+    Again(Cause),
+    /// This row fails.
+    Failed(Reason),
+    /// The run can't go on.
+    Stop(Stop),
+}
+
+/// What the server says is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Taken {
+    /// This very association.
+    Triple,
+    /// A side of a 1:1 or 1:n rule; it may be this very association.
+    Side,
+}
+
+/// Why a call has to be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// No answer of substance: refused, timed out, 5xx, 1306201, 1306000, 1199998. Many at once are
+    /// an outage.
+    NoAnswer,
+    /// The ESB is out of database connections (captures-esb 15): fewer calls at once help.
+    Overload,
+    /// The server's limit: slower calls help.
+    Throttled,
+    /// The server's limit of calls at once (1642904): fewer at once help.
+    Crowded,
+    /// The server's lock is held.
+    Locked,
+    /// An answer that says neither yes nor no: `data:null`, audit and transaction failures.
+    Unclear,
+    /// A number that nobody has seen yet: tried once more, then the row fails.
+    UnknownCode,
+}
+
+impl Cause {
+    /// Whether there was no answer of substance: the server may be down, or was asked too much at once.
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::NoAnswer | Self::Overload)
+    }
+
+    /// Whether a limit of the server was reached: nothing was done, and nothing is wrong with the row.
+    pub const fn is_limit(self) -> bool {
+        matches!(self, Self::Throttled | Self::Crowded)
+    }
+}
+
+/// Why the run can't go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// App code, secret, token or username refused.
+    Credentials,
+    /// This app may not call this API.
+    ApiForbidden,
+    /// No such path, a redirect, or something that is no CMDB.
+    WrongAddress,
+    /// TLS.
+    Certificate,
+    /// Headers or set-up on the server's side.
+    Setup,
+}
+
+/// What an answer to a question (a look-up, a model association) means. Asking twice does no harm, so
+/// that nothing is ever in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Answered, with a list of what was found.
+    Answered,
+    /// No answer yet.
+    Again(Cause),
+    /// The question itself is refused.
+    Rejected,
+    /// This user may not ask.
+    Forbidden,
+    /// The run can't go on.
+    Stop(Stop),
+}
+
+impl Query {
+    /// Whether it got no answer of substance.
+    pub fn is_silence(self) -> bool {
+        self.cause().is_some_and(Cause::is_silence)
+    }
+
+    /// Why it has to be asked again, if it has.
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Again(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// What the answer to a whole batch means (design section 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// Answered, item by item.
+    Answered,
+    /// This server has no such call, or not for this app: single calls instead, from now on.
+    NoSuchPath,
+    /// Refused as a whole, nothing done: its rows go singly, to get their numbers.
+    Refused,
+    /// Rows may have been created: a look-up tells which.
+    InDoubt(Cause),
+    /// Not executed, and may be sent again.
+    Again(Cause),
+    /// The run can't go on.
+    Stop(Stop),
+}
+
+/// What the answer to a delete means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// The server says so. It says the same of an id that was gone, or that another model has
+    /// (captures-chain), so that only looking before and after proves it.
+    Accepted,
+    /// It may have been executed: a look-up tells.
+    InDoubt(Cause),
+    /// It was not executed, and may be sent again.
+    Again(Cause),
+    /// This row fails.
+    Failed(Reason),
+    /// The run can't go on.
+    Stop(Stop),
+}
+
+/// Judges the answer to a create. `proven` says that some call of this run has succeeded: before
+/// that, an answer that can't come from a CMDB means that the address is wrong, after it that
+/// something in between is.
+pub fn judge(reply: &Reply, proven: bool) -> Verdict {
+    judge_with(reply, proven, |envelope| envelope.created_id().map(Verdict::Created))
+}
+
+/// Judges the answer to a look-up or to the question for model associations.
+pub fn judge_query(reply: &Reply, proven: bool) -> Query {
+    if let Reply::Oversized(_) = reply {
+        // Asked for less, it answers.
+        return Query::Rejected;
+    }
+    let is_list = |envelope: &Envelope| {
+        let data = envelope.data.as_ref()?.get();
+        (data.starts_with('[') || data == "null").then_some(Query::Answered)
+    };
+    judge_with(reply, proven, is_list)
+}
+
+/// Judges the answer to a whole batch.
+pub fn judge_batch(reply: &Reply, proven: bool) -> Batch {
+    if let Reply::Answered(answer) = reply
+        && lacks_batch(answer, proven)
+    {
+        return Batch::NoSuchPath;
+    }
+    let is_object = |envelope: &Envelope| {
+        let data = envelope.data.as_ref()?.get();
+        data.starts_with('{').then_some(Batch::Answered)
+    };
+    judge_with(reply, proven, is_object)
+}
+
+/// Judges the answer to a delete.
+pub fn judge_delete(reply: &Reply, proven: bool) -> Deletion {
+    if let Reply::Answered(answer) = reply
+        && (answer.status == 404 && code_of(answer).is_none() || backend_lacks_path(answer))
+    {
+        return Deletion::Stop(Stop::Setup);
+    }
+    if let Reply::Answered(answer) = reply
+        && code_of(answer) == Some(code::NOT_FOUND)
+    {
+        return Deletion::Failed(Reason::NotFound);
+    }
+    judge_with(reply, proven, |_| Some(Deletion::Accepted))
+}
+
+/// Every judge: transport first, then success, then the table.
+fn judge_with<T: From<Verdict>>(
+    reply: &Reply,
+    proven: bool,
+    success: impl FnOnce(&Envelope) -> Option<T>,
+) -> T {
+    let verdict = match reply {
+        Reply::NotSent(_) => Verdict::Again(Cause::NoAnswer),
+        Reply::Lost(_) | Reply::Oversized(_) => Verdict::InDoubt(Cause::NoAnswer),
+        Reply::Unusable(_) => Verdict::Stop(Stop::Certificate),
+        Reply::Answered(answer) => match &answer.envelope {
+            None => by_status(answer, proven),
+            Some(envelope) => match (envelope.code(), envelope.succeeded()) {
+                (None, _) => by_status(answer, proven),
+                (Some(_), Some(true)) => match success(envelope) {
+                    Some(verdict) => return verdict,
+                    None => Verdict::InDoubt(Cause::Unclear),
+                },
+                (Some(number), Some(false)) => by_code(number, envelope.message(), answer, proven),
+                (Some(_), None) => Verdict::InDoubt(Cause::Unclear),
+            },
+        },
+    };
+    verdict.into()
+}
+
+impl From<Verdict> for Query {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Created(_) => Self::Answered,
+            Verdict::InDoubt(cause) | Verdict::Again(cause) => Self::Again(cause),
+            Verdict::Failed(Reason::Forbidden) => Self::Forbidden,
+            Verdict::Failed(_) | Verdict::LookUp(_) => Self::Rejected,
+            Verdict::Stop(stop) => Self::Stop(stop),
+        }
+    }
+}
+
+impl From<Verdict> for Batch {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Created(_) => Self::Answered,
+            Verdict::InDoubt(cause) => Self::InDoubt(cause),
+            // A batch has no transaction: what one item ran into says nothing of those before it.
+            Verdict::LookUp(_) => Self::InDoubt(Cause::Unclear),
+            Verdict::Again(Cause::Locked) => Self::InDoubt(Cause::Locked),
+            Verdict::Again(cause) => Self::Again(cause),
+            Verdict::Failed(_) => Self::Refused,
+            Verdict::Stop(stop) => Self::Stop(stop),
+        }
+    }
+}
+
+impl From<Verdict> for Deletion {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Created(_) => Self::Accepted,
+            Verdict::InDoubt(cause) => Self::InDoubt(cause),
+            Verdict::Again(cause) => Self::Again(cause),
+            Verdict::Failed(Reason::Forbidden) => Self::Failed(Reason::Forbidden),
+            Verdict::Failed(_) | Verdict::LookUp(_) => Self::Failed(Reason::Rejected),
+            Verdict::Stop(stop) => Self::Stop(stop),
+        }
+    }
+}
+
+fn code_of(answer: &Answer) -> Option<i64> {
+    answer.envelope.as_ref()?.code()
+}
+
+/// Whether the server has no batch call: no such path, or none that this app may call although it may
+/// call others.
+fn lacks_batch(answer: &Answer, proven: bool) -> bool {
+    match code_of(answer) {
+        None => answer.status == 404,
+        Some(
+            code::ESB_NO_PERMISSION
+            | code::ESB_NO_COMPONENT
+            | code::ESB_INACTIVE
+            | code::GATEWAY_NO_PERMISSION
+            | code::GATEWAY_NOT_FOUND,
+        ) => proven,
+        Some(_) => backend_lacks_path(answer),
+    }
+}
+
+/// Whether an entrance says that the CMDB behind it does not know the path.
+fn backend_lacks_path(answer: &Answer) -> bool {
+    answer.envelope.as_ref().is_some_and(|envelope| {
+        let message = envelope.message();
+        match envelope.code() {
+            Some(code::ESB_CATCH_ALL) => message.starts_with(ESB_NO_SUCH_PATH),
+            Some(code::NO_BACKEND) => message.starts_with(NO_SUCH_PATH),
+            _ => false,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! What a person has to change when a run can't go on.
+
+use super::Stop;
+use super::texts::known_text;
+use crate::cmdb::wire::Reply;
+use crate::target::Entrance;
+
+impl Stop {
+    /// One sentence that says what to change, naming flags and variables. What the server said is
+    /// not repeated here.
+    pub fn advice(self, reply: &Reply, entrance: Entrance) -> &'static str {
+        match self {
+            Self::Credentials => refused_credential(reply).unwrap_or(match entrance {
+                Entrance::Esb | Entrance::Gateway => {
+                    "check --app-code (or BK_APP_CODE), --app-secret-file (or BK_APP_SECRET) and \
+                     --username or --token-file (or BK_TOKEN)"
+                }
+                Entrance::Native => {
+                    "CMDB's apiserver asks for no credentials: something in front of it does; check \
+                     --endpoint and --entrance"
+                }
+            }),
+            Self::ApiForbidden => match entrance {
+                Entrance::Esb => {
+                    "this app may not call this API: have the ESB's administrator grant it to \
+                     --app-code"
+                }
+                Entrance::Gateway => {
+                    "this app may not call this API from here: apply for the gateway's resource \
+                     with --app-code, or have this address allowed"
+                }
+                Entrance::Native => {
+                    "something in front of CMDB's apiserver refuses the call: check --endpoint and \
+                     --proxy"
+                }
+            },
+            Self::WrongAddress => match entrance {
+                Entrance::Esb => {
+                    "no ESB answers at this address: check --endpoint (the base URL before \
+                     /api/c/compapi), --entrance and --proxy"
+                }
+                Entrance::Gateway => {
+                    "no API gateway answers at this address: check --endpoint (the URL up to and \
+                     with the stage, before /api/v3), --entrance and --proxy"
+                }
+                Entrance::Native => {
+                    "no CMDB apiserver answers at this address: check --endpoint (the base URL \
+                     before /api/v3), --entrance and --proxy"
+                }
+            },
+            Self::Certificate => {
+                "check the scheme and the name in --endpoint; where it is the certificate that can't be \
+                 trusted, give its authority with --ca-cert or, for tests only, use --insecure"
+            }
+            Self::Setup => match entrance {
+                Entrance::Esb => {
+                    "the ESB is not set up for this call: its administrator has to look at the \
+                     component (channel, path, backend), or use --entrance gateway or native"
+                }
+                Entrance::Gateway => {
+                    "the gateway or the CMDB behind it is not set up for this call: its \
+                     administrator has to look at the resource; check --endpoint and --supplier-account"
+                }
+                Entrance::Native => {
+                    "this CMDB does not take the call as it is: give --username and \
+                     --supplier-account; a delete needs CMDB 3.10 or newer"
+                }
+            },
+        }
+    }
+}
+
+/// Which of the credentials the ESB refused, where its message says so.
+fn refused_credential(reply: &Reply) -> Option<&'static str> {
+    let envelope = reply.envelope()?;
+    let text = known_text(envelope.code()?, envelope.message())?;
+    (!text.advice.is_empty()).then_some(text.advice)
+}

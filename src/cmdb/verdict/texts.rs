@@ -1,0 +1,119 @@
+//! Numbers that stand for several causes, told apart by a text.
+
+use super::{Cause, Stop, Taken, Verdict};
+use crate::cmdb::wire::code;
+use crate::outcome::Reason;
+
+/// How a known text is found in a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Find {
+    /// At its beginning.
+    Prefix(&'static str),
+    /// Anywhere.
+    Part(&'static str),
+}
+
+/// A text that tells apart the causes of one number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text {
+    pub(super) number: i64,
+    pub(super) find: Find,
+    pub(super) verdict: Verdict,
+    /// What to change, where a person can.
+    pub(super) advice: &'static str,
+}
+
+const fn text(number: i64, find: Find, verdict: Verdict) -> Text {
+    Text { number, find, verdict, advice: "" }
+}
+
+const fn credential(prefix: &'static str, advice: &'static str) -> Text {
+    Text {
+        number: code::ESB_CATCH_ALL,
+        find: Find::Prefix(prefix),
+        verdict: Verdict::Stop(Stop::Credentials),
+        advice,
+    }
+}
+
+pub(super) const ESB_NO_SUCH_PATH: &str =
+    "Request interface error, the response content is not a json string: 404: Page Not Found";
+pub(super) const NO_SUCH_PATH: &str = "rewrite request failed, unknown requested";
+
+/// The one table of texts: numbers that stand for several causes. The ESB's own messages are English
+/// in every language (captures-chain), those of drivers and Go's network library too. Sources:
+/// captures-esb "What it means" 3 and 4; captures 5.8, 12.0, 12.14; contract sections 3.1, 4 and 8.
+/// The first that fits decides.
+pub(super) const TEXTS: &[Text] = {
+    use Cause::NoAnswer;
+    use Find::{Part, Prefix};
+    use Verdict::{Again, Failed, InDoubt, LookUp};
+    &[
+        credential(
+            "APP Code [bk_app_code]",
+            "the ESB got no app code: give --app-code (or BK_APP_CODE)",
+        ),
+        credential(
+            "Invalid APP Code",
+            "the ESB does not know this app code: check --app-code (or BK_APP_CODE)",
+        ),
+        credential(
+            "APP Secret verification failed",
+            "the secret does not belong to this app code: check --app-secret-file (or \
+             BK_APP_SECRET) and --app-code",
+        ),
+        credential(
+            "Signature [bk_signature] and APP Secret",
+            "the ESB got no app secret: give --app-secret-file (or BK_APP_SECRET)",
+        ),
+        credential(
+            "User authentication failed, please check if the bk_token",
+            "the user's token is not valid, or not any more: log in anew and give the new bk_token \
+             with --token-file (or BK_TOKEN), or use --username",
+        ),
+        credential(
+            "User authentication failed",
+            "give --username of a user for whom this app may call without login (the ESB's \
+             user_auth::skip_user_auth white list has to name the app), or a bk_token with \
+             --token-file (or BK_TOKEN)",
+        ),
+        credential(
+            "The specified user TOKEN",
+            "the ESB does not know this access token: check --token-file (or BK_TOKEN)",
+        ),
+        text(code::ESB_CATCH_ALL, Prefix("Request JSON string is wrong"), Failed(Reason::Rejected)),
+        text(code::ESB_CATCH_ALL, Prefix("request bkauth api error"), Again(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("Request interface error"), InDoubt(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("An error occurred while requesting"), InDoubt(NoAnswer)),
+        text(code::ESB_CATCH_ALL, Prefix("Component error"), InDoubt(NoAnswer)),
+        text(
+            code::ESB_BACKEND,
+            Prefix("Component request third-party system [BK_LOGIN]"),
+            Again(NoAnswer),
+        ),
+        text(code::ESB_BACKEND, Part("Connection refused"), Again(NoAnswer)),
+        text(code::PROXY_FAILED, Part("connect: connection refused"), Again(NoAnswer)),
+        text(code::NO_BACKEND, Prefix(NO_SUCH_PATH), Verdict::Stop(Stop::WrongAddress)),
+        text(code::UNKNOWN_OR_DRIVER, Part("E11000"), LookUp(Taken::Triple)),
+        text(
+            code::BAD_AUTH_ATTRIBUTES,
+            Prefix("model association ["),
+            Failed(Reason::UnknownAssociation),
+        ),
+        // The permission check comes before the create: where it fails, nothing was begun.
+        text(code::BAD_AUTH_ATTRIBUTES, Prefix("Post "), Again(NoAnswer)),
+        text(code::BAD_AUTH_ATTRIBUTES, Prefix("Get "), Again(NoAnswer)),
+        text(code::BAD_AUTH_ATTRIBUTES, Part("dial tcp"), Again(NoAnswer)),
+    ]
+};
+
+/// The first entry that fits.
+pub(super) fn known_text(number: i64, message: &str) -> Option<&'static Text> {
+    TEXTS.iter().find(|text| {
+        text.number == number
+            && match text.find {
+                Find::Prefix(prefix) => message.starts_with(prefix),
+                Find::Part(part) => message.contains(part),
+            }
+    })
+}

@@ -1,0 +1,187 @@
+//! What is asked: calls, and their bodies less the credentials.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+
+use crate::association::{InstId, ModelAssociation, NewAssociation};
+
+/// A call, whatever way it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Create one association.
+    Create(NewAssociation),
+    /// Create up to 200 of one model association.
+    CreateMany {
+        /// Of which.
+        model: Arc<ModelAssociation>,
+        /// Source and target of each.
+        pairs: Vec<(InstId, InstId)>,
+    },
+    /// Which of these exist?
+    Find(Find),
+    /// What are these model associations?
+    Models(Vec<Arc<str>>),
+    /// Delete one association.
+    Delete {
+        /// The source model.
+        obj_id: Arc<str>,
+        /// The association's id.
+        id: i64,
+    },
+}
+
+/// A look-up: everything of one model association that fits any of the patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Find {
+    /// A model whose table is read; from 3.10 on required (capture 6.3).
+    pub obj_id: Arc<str>,
+    /// Of which model association.
+    pub obj_asst_id: Arc<str>,
+    /// Never empty: an empty `$or` is refused with 1199998 (captures-chain).
+    pub any_of: Vec<Pattern>,
+}
+
+/// What a look-up looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pattern {
+    /// This very association.
+    Pair(InstId, InstId),
+    /// Any with this source.
+    Source(InstId),
+    /// Any with this target.
+    Target(InstId),
+    /// Whatever has this id.
+    Id(i64),
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.entries(&mut map)?;
+        map.end()
+    }
+}
+
+impl Pattern {
+    fn entries<M: SerializeMap>(self, map: &mut M) -> Result<(), M::Error> {
+        if let Self::Pair(source, _) | Self::Source(source) = self {
+            map.serialize_entry("bk_inst_id", &source.get())?;
+        }
+        if let Self::Pair(_, target) | Self::Target(target) = self {
+            map.serialize_entry("bk_asst_inst_id", &target.get())?;
+        }
+        if let Self::Id(id) = self {
+            map.serialize_entry("id", &id)?;
+        }
+        Ok(())
+    }
+}
+
+struct Condition<'a>(&'a Find);
+
+impl Serialize for Condition<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("bk_obj_asst_id", &*self.0.obj_asst_id)?;
+        match self.0.any_of.as_slice() {
+            [one] => one.entries(&mut map)?,
+            many => map.serialize_entry("$or", many)?,
+        }
+        map.end()
+    }
+}
+
+struct Names<'a>(&'a [Arc<str>]);
+
+impl Serialize for Names<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
+        for name in self.0 {
+            seq.serialize_element(&**name)?;
+        }
+        seq.end()
+    }
+}
+
+/// A request's body, less the credentials: an object whose entries the client may add to.
+#[derive(Debug)]
+pub struct Body<'a>(pub &'a Request);
+
+impl Body<'_> {
+    /// Writes the body's entries into a map that is already open.
+    pub fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        match self.0 {
+            Request::Create(link) => {
+                map.serialize_entry("bk_obj_asst_id", &*link.association.obj_asst_id)?;
+                map.serialize_entry("bk_inst_id", &link.association.inst_id.get())?;
+                map.serialize_entry("bk_asst_inst_id", &link.association.asst_inst_id.get())?;
+                if let Some(biz_id) = link.biz_id {
+                    map.serialize_entry("metadata", &Metadata::new(biz_id))?;
+                }
+                Ok(())
+            }
+            Request::CreateMany { model, pairs } => {
+                map.serialize_entry("bk_obj_id", &*model.source)?;
+                map.serialize_entry("bk_asst_obj_id", &*model.target)?;
+                map.serialize_entry("bk_obj_asst_id", &*model.obj_asst_id)?;
+                let details: Vec<_> = pairs.iter().map(|&(s, t)| Pattern::Pair(s, t)).collect();
+                map.serialize_entry("details", &details)
+            }
+            Request::Find(find) => {
+                map.serialize_entry("bk_obj_id", &*find.obj_id)?;
+                map.serialize_entry("condition", &Condition(find))
+            }
+            Request::Models(names) => {
+                #[derive(Serialize)]
+                struct Condition<T> {
+                    bk_obj_asst_id: T,
+                }
+                #[derive(Serialize)]
+                struct In<'a> {
+                    #[serde(rename = "$in")]
+                    names: Names<'a>,
+                }
+                match names.as_slice() {
+                    [one] => {
+                        map.serialize_entry("condition", &Condition { bk_obj_asst_id: &**one })
+                    }
+                    many => map.serialize_entry(
+                        "condition",
+                        &Condition { bk_obj_asst_id: In { names: Names(many) } },
+                    ),
+                }
+            }
+            Request::Delete { obj_id, id } => {
+                map.serialize_entry("bk_obj_id", &**obj_id)?;
+                map.serialize_entry("id", id)
+            }
+        }
+    }
+}
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.entries(&mut map)?;
+        map.end()
+    }
+}
+
+/// `{"label":{"bk_biz_id":"1"}}`: a string, since a number is refused up to 3.8 (contract 2).
+#[derive(Debug, Serialize)]
+struct Metadata {
+    label: Label,
+}
+
+#[derive(Debug, Serialize)]
+struct Label {
+    bk_biz_id: String,
+}
+
+impl Metadata {
+    fn new(biz_id: InstId) -> Self {
+        Self { label: Label { bk_biz_id: biz_id.to_string() } }
+    }
+}

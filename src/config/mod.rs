@@ -1,0 +1,437 @@
+//! What the flags mean: the command with everything decided, checked and read.
+//!
+//! Owns precedence, profiles, identity and the names of results. Reads configuration and secret
+//! files; everything else of the process comes in as an [`Environment`]. Calls no server.
+
+mod connection;
+mod identity;
+pub mod paths;
+mod profile;
+mod results;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+
+use crate::association::{Column, InstId};
+use crate::cli::layers::{Layer, LayerError, Layered, Source, TYPED_ONLY, Typed, variable};
+use crate::cli::{
+    BatchArgs, BusinessArgs, CallArgs, Command, DisplayArgs, InputArgs, OutputArgs, ParentArgs,
+    SettleArgs, TargetArgs,
+};
+use crate::options::{EngineOptions, Format};
+use crate::report::log::LogFormat;
+use crate::report::progress::ProgressMode;
+use crate::target::{EndpointError, Target};
+
+pub use connection::Connection;
+pub use identity::IdentityError;
+pub use paths::PathError;
+pub use profile::ProfileError;
+pub use results::{Output, ResultsConfig};
+
+/// What the process knows of its surroundings.
+#[derive(Clone, Copy)]
+pub struct Environment<'a> {
+    /// The variables.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The configuration file of the machine.
+    pub system_config: &'a Path,
+    /// The local date.
+    pub today: Date,
+}
+
+impl Environment<'_> {
+    /// The process's own.
+    pub fn of_process() -> Self {
+        Environment {
+            variable: &|name| std::env::var_os(name),
+            system_config: Path::new("/etc/bkassoc/config.toml"),
+            today: jiff::ZonedDateTime::now().date(),
+        }
+    }
+
+    /// A variable. An empty one counts as none.
+    fn get(&self, name: &str) -> Option<OsString> {
+        (self.variable)(name).filter(|value| !value.is_empty())
+    }
+}
+
+/// The run that made the results which a command starts from, as its `run.json` tells.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// The `run.json`.
+    pub file: PathBuf,
+    /// Where it wrote to.
+    pub target: Target,
+    /// Its options by their flags: [`Config::inherited`] of that run.
+    pub options: BTreeMap<String, Vec<String>>,
+}
+
+/// Why a command can't be started. Nothing was sent: exit 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A flag, a variable or a profile's value.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The results path.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// No endpoint.
+    #[error(
+        "where to? give --endpoint URL, BKASSOC_ENDPOINT or `endpoint` in a profile (or try --sandbox)"
+    )]
+    NoEndpoint,
+    /// An endpoint that is none.
+    #[error("{origin}: the endpoint {endpoint} {error}")]
+    Endpoint {
+        /// Where it was given.
+        origin: String,
+        /// As given, without a password.
+        endpoint: String,
+        /// What is wrong.
+        error: EndpointError,
+    },
+    /// A proxy that is none. It is not shown, since it may hold a password.
+    #[error(
+        "{origin}: the proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128; `none` goes without one"
+    )]
+    Proxy {
+        /// Where it was given.
+        origin: String,
+    },
+    /// Results of one CMDB are not for another.
+    #[error(
+        "the results come from {theirs}, as {} says, but {origin} says {ours}: ids differ between CMDBs; give --allow-other-target if they are the same",
+        file.display()
+    )]
+    OtherTarget {
+        /// Where this command would write to.
+        ours: Box<Target>,
+        /// Who says so.
+        origin: String,
+        /// Where the results come from.
+        theirs: Box<Target>,
+        /// The `run.json` that says so.
+        file: PathBuf,
+    },
+}
+
+/// import, check, rerun, undo or verify with everything decided.
+#[derive(Debug)]
+pub struct Config {
+    /// The command with its own flags.
+    pub command: Command,
+    /// The server; `None` where none is called.
+    pub connection: Option<Connection>,
+    /// How calls are made and rows settled.
+    pub engine: EngineOptions,
+    /// How input is read.
+    pub input: InputConfig,
+    /// Where results go.
+    pub results: ResultsConfig,
+    /// What is shown.
+    pub display: Display,
+    /// The options that decide what a row means: with another value it is another run.
+    pub meaning: BTreeMap<String, String>,
+    /// What `run.json` keeps of the options.
+    pub inherited: BTreeMap<String, Vec<String>>,
+    /// To be told before anything starts.
+    pub warnings: Vec<String>,
+}
+
+/// How input is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InputConfig {
+    /// Columns by other names.
+    pub map: Vec<(Column, String)>,
+    /// `None`: detected.
+    pub format: Option<Format>,
+    /// `None`: detected.
+    pub delimiter: Option<u8>,
+    /// `None`: detected.
+    pub encoding: Option<String>,
+    /// The business of rows that have none.
+    pub default_biz_id: Option<InstId>,
+    /// Whether a row without a business is invalid: where one is sent.
+    pub require_biz_id: bool,
+}
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Display {
+    /// `-q`
+    pub quiet: bool,
+    /// How many `-v`.
+    pub verbose: u8,
+    /// Of logs.
+    pub log_format: LogFormat,
+    /// Of progress; with `-q` none.
+    pub progress: ProgressMode,
+    /// `--json`
+    pub json: bool,
+}
+
+impl From<&DisplayArgs> for Display {
+    fn from(args: &DisplayArgs) -> Self {
+        Self {
+            quiet: args.log.quiet,
+            verbose: args.log.verbose,
+            log_format: args.log.log_format,
+            progress: if args.log.quiet { ProgressMode::Off } else { args.progress },
+            json: args.json,
+        }
+    }
+}
+
+/// The groups of flags that a command has.
+struct Parts<'a> {
+    target: &'a TargetArgs,
+    calls: &'a CallArgs,
+    display: &'a DisplayArgs,
+    settling: Option<&'a SettleArgs>,
+    batching: Option<&'a BatchArgs>,
+    business: Option<&'a BusinessArgs>,
+    reading: Option<&'a InputArgs>,
+    output: Option<&'a OutputArgs>,
+    parent: Option<&'a ParentArgs>,
+    /// What it reads.
+    inputs: &'a [PathBuf],
+    /// Whether it calls a server.
+    calls_out: bool,
+}
+
+impl<'a> Parts<'a> {
+    fn of(command: &'a Command) -> Option<Self> {
+        Some(match command {
+            Command::Import(args) => Self {
+                settling: Some(&args.settling),
+                batching: Some(&args.batching),
+                business: Some(&args.business),
+                reading: Some(&args.reading),
+                output: Some(&args.output),
+                inputs: &args.inputs,
+                ..Self::common(&args.target, &args.calls, &args.display)
+            },
+            Command::Check(args) => Self {
+                business: Some(&args.business),
+                reading: Some(&args.reading),
+                output: Some(&args.output),
+                inputs: &args.inputs,
+                calls_out: !args.offline,
+                ..Self::common(&args.target, &args.calls, &args.display)
+            },
+            Command::Rerun(args) => Self {
+                settling: Some(&args.settling),
+                batching: Some(&args.batching),
+                business: Some(&args.business),
+                output: Some(&args.output),
+                parent: Some(&args.parent),
+                inputs: std::slice::from_ref(&args.results),
+                ..Self::common(&args.target, &args.calls, &args.display)
+            },
+            Command::Undo(args) => Self {
+                settling: Some(&args.settling),
+                output: Some(&args.output),
+                parent: Some(&args.parent),
+                inputs: std::slice::from_ref(&args.results),
+                ..Self::common(&args.target, &args.calls, &args.display)
+            },
+            Command::Verify(args) => Self {
+                reading: Some(&args.reading),
+                parent: Some(&args.parent),
+                calls_out: args.live,
+                ..Self::common(&args.target, &args.calls, &args.display)
+            },
+            Command::Results(_)
+            | Command::Sandbox(_)
+            | Command::Completions { .. }
+            | Command::Man { .. } => return None,
+        })
+    }
+
+    const fn common(target: &'a TargetArgs, calls: &'a CallArgs, display: &'a DisplayArgs) -> Self {
+        Self {
+            target,
+            calls,
+            display,
+            settling: None,
+            batching: None,
+            business: None,
+            reading: None,
+            output: None,
+            parent: None,
+            inputs: &[],
+            calls_out: true,
+        }
+    }
+}
+
+/// Flags that say where calls go and as whom: no layer may set them where a sandbox is asked for, so
+/// that no real server and no real credentials can come in.
+const REAL_WORLD: &[&str] = &[
+    "app-code",
+    "app-secret-file",
+    "ca-cert",
+    "endpoint",
+    "entrance",
+    "insecure",
+    "proxy",
+    "supplier-account",
+    "token-file",
+    "username",
+];
+
+/// A command that has no target: only variables stand beneath its words.
+pub fn plain(typed: &Typed, environment: &Environment<'_>) -> Result<Command, ConfigError> {
+    Ok(layer(typed, environment, None)?.0.command)
+}
+
+/// Decides what a command line that has a target means here. `parent` is the run that the results of
+/// rerun, undo and verify come from: what it used is what they use by themselves.
+pub fn resolve(
+    typed: &Typed,
+    environment: &Environment<'_>,
+    parent: Option<&Parent>,
+) -> Result<Config, ConfigError> {
+    let (layered, sandbox) = layer(typed, environment, parent)?;
+    let parts = Parts::of(&layered.command).expect("the caller asks for one that has a target");
+    let mut warnings = without_effect(environment);
+    let connection = if !parts.calls_out {
+        None
+    } else if sandbox {
+        Some(connection::in_process(parts.target, parent))
+    } else {
+        let connection = connection::connect(parts.target, &layered, environment, &mut warnings)?;
+        Some(connection)
+    };
+    if let (Some(connection), Some(parent)) = (&connection, parent) {
+        connection::same_target(connection, parent, parts.parent)?;
+    }
+    let output_origin = (layered.sources.get("output")).map_or("-o", |(_, origin)| origin);
+    let results = results::decide(
+        &layered.command,
+        parts.output,
+        output_origin,
+        parts.inputs,
+        sandbox,
+        environment,
+    )?;
+    let engine = engine(&parts);
+    if parts.settling.is_some() && engine.settle_after >= engine.max_outage {
+        warnings.push(
+            "--settle-after is not shorter than --max-outage: rows in doubt wait so long that the run \
+             ends with exit 6 before they are settled"
+                .to_owned(),
+        );
+    }
+    let input = InputConfig {
+        require_biz_id: engine.send_biz_id,
+        default_biz_id: parts.business.and_then(|business| business.biz_id),
+        ..parts.reading.map(reading).unwrap_or_default()
+    };
+    let display = parts.display.into();
+    let meaning = layered.meaning();
+    Ok(Config {
+        meaning,
+        command: layered.command,
+        connection,
+        engine,
+        input,
+        results,
+        display,
+        inherited: layered.inherited,
+        warnings,
+    })
+}
+
+/// Variables of flags that have to be typed: who sets one believes that it is heeded.
+fn without_effect(environment: &Environment<'_>) -> Vec<String> {
+    let set = TYPED_ONLY.into_iter().filter(|flag| environment.get(&variable(flag)).is_some());
+    set.map(|flag| format!("{} has no effect: --{flag} has to be typed", variable(flag))).collect()
+}
+
+/// Puts the layers beneath the command line, and says whether it is for a sandbox.
+fn layer(
+    typed: &Typed,
+    environment: &Environment<'_>,
+    parent: Option<&Parent>,
+) -> Result<(Layered, bool), ConfigError> {
+    let of_sandbox = parent.is_some_and(|parent| parent.target.endpoint == Target::SANDBOX);
+    let sandbox =
+        typed.value("sandbox").is_some() || (of_sandbox && typed.value("endpoint").is_none());
+    let mut layers = vec![profile::variables(typed.flags(), environment)];
+    if typed.flags().any(|flag| flag == "profile") {
+        let given = |flag| {
+            let layered = layers[0].values.get(flag).and_then(|values| values.first());
+            (typed.value(flag)).or_else(|| layered.map(OsString::as_os_str))
+        };
+        let name = given("profile").map(|name| name.to_string_lossy().into_owned());
+        let config = given("config").map(PathBuf::from);
+        layers.extend(profile::read(config.as_deref(), name.as_deref(), environment)?);
+    }
+    if sandbox {
+        for layer in &mut layers {
+            layer.values.retain(|flag, _| !REAL_WORLD.contains(&&**flag));
+        }
+    }
+    layers.extend(parent.map(|parent| inherited(parent, sandbox)));
+    Ok((typed.over(&layers)?, sandbox))
+}
+
+/// What a run was told, as the lowest layer of what starts from its results.
+fn inherited(parent: &Parent, sandbox: bool) -> Layer {
+    let target = &parent.target;
+    let mut values = crate::cli::layers::Values::new();
+    for (flag, texts) in &parent.options {
+        values.insert(flag.clone(), texts.iter().map(OsString::from).collect());
+    }
+    values.insert("entrance".to_owned(), vec![target.entrance.as_str().into()]);
+    let account = target.supplier_account.clone().into();
+    values.insert("supplier-account".to_owned(), vec![account]);
+    if !sandbox && target.endpoint != Target::SANDBOX {
+        values.insert("endpoint".to_owned(), vec![target.endpoint.clone().into()]);
+    }
+    Layer { source: Source::Parent, origin: parent.file.display().to_string(), values }
+}
+
+fn engine(parts: &Parts<'_>) -> EngineOptions {
+    let calls = parts.calls;
+    let defaults = EngineOptions::default();
+    let settling = parts.settling;
+    EngineOptions {
+        rate: calls.rate,
+        concurrency: calls.concurrency,
+        timeout: calls.timeout,
+        settle_after: settling.map_or(defaults.settle_after, |args| args.settle_after),
+        max_attempts: settling.map_or(defaults.max_attempts, |args| args.max_attempts),
+        connect_timeout: calls.connect_timeout,
+        max_outage: calls.max_outage,
+        max_failures: settling.and_then(|args| args.max_failures),
+        max_duration: calls.max_duration,
+        batch: parts.batching.map_or(defaults.batch, |args| args.batch),
+        send_biz_id: parts.business.is_some_and(|args| args.send_biz_id.at(parts.target.entrance)),
+        models: calls.model.clone(),
+    }
+}
+
+fn reading(args: &InputArgs) -> InputConfig {
+    InputConfig {
+        map: args.map.clone(),
+        format: args.input_format,
+        delimiter: args.delimiter,
+        encoding: args.encoding.clone(),
+        ..InputConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

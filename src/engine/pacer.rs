@@ -1,0 +1,343 @@
+//! How fast calls may go: one pacer for the run, one gate that every call passes.
+//!
+//! Three limits, each in a file of its own, each a pure machine that is told the time; the tightest
+//! counts:
+//!
+//! * `ceiling`: `--rate`, which is never exceeded. The only home of governor.
+//! * `quota`, with `pace`: how many calls the server lets through in a window of time. It is told by
+//!   headers, or learnt from refusals.
+//! * `flight`: how many calls the server takes at once. It is learnt from latencies and overloads;
+//!   `--concurrency` is the most.
+//!
+//! The caller asks [`Pacer::full`] and [`Pacer::permit`] before each call, and reports each call's end
+//! to [`Pacer::landed`]. Nothing here allocates, reads a clock or knows of rows. `tests/pace` has the
+//! servers that the pacer is held against.
+
+mod ceiling;
+mod flight;
+mod pace;
+mod quota;
+
+use tokio::time::Instant;
+
+use crate::cmdb::verdict::Cause;
+use crate::cmdb::wire::RateHint;
+use ceiling::Ceiling;
+use flight::Flight;
+use quota::Quota;
+
+/// What held the pace back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bottleneck {
+    /// `--rate`
+    Rate,
+    /// The server: its quota, or the number of calls that it takes at once.
+    Server,
+    /// Calls that are not answered yet: as many as `--concurrency` allows, or the last ones.
+    Concurrency,
+    /// Rows that must not be under way together.
+    Collisions,
+    /// The server gives no answer.
+    Outage,
+    /// The waits of rows that are to be tried or looked up again, `--settle-after` among them.
+    Pauses,
+    /// Rows come in slower than they go out.
+    Input,
+    /// Nothing.
+    Nothing,
+}
+
+impl Bottleneck {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Rate,
+        Self::Server,
+        Self::Concurrency,
+        Self::Collisions,
+        Self::Outage,
+        Self::Pauses,
+        Self::Input,
+        Self::Nothing,
+    ];
+}
+
+/// What the end of a call says about the pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Feedback {
+    /// The server did what it does, whatever that means for the row.
+    Answer,
+    /// It refused the call for its limit: 429, 16429xx but 1642904, 1306429, 1199997 (contract section 11).
+    Throttled,
+    /// It can't take so many calls at once (captures-esb 15, 1642904).
+    Overload,
+    /// No answer of substance.
+    Nothing,
+}
+
+impl Feedback {
+    /// What a verdict's cause, if it has one, says about the pace.
+    pub const fn of(cause: Option<Cause>) -> Self {
+        match cause {
+            Some(Cause::Throttled) => Self::Throttled,
+            Some(Cause::Overload | Cause::Crowded) => Self::Overload,
+            Some(Cause::NoAnswer) => Self::Nothing,
+            Some(Cause::Locked | Cause::Unclear | Cause::UnknownCode) | None => Self::Answer,
+        }
+    }
+}
+
+/// The gate.
+#[derive(Debug)]
+pub struct Pacer {
+    ceiling: Ceiling,
+    quota: Quota,
+    flight: Flight,
+}
+
+impl Pacer {
+    /// A gate for at most `per_second` calls a second (`None`: no ceiling) and `concurrency` at
+    /// once, from `now` on.
+    pub fn new(per_second: Option<f64>, concurrency: usize, now: Instant) -> Self {
+        Self {
+            ceiling: Ceiling::new(per_second, now),
+            quota: Quota::new(now),
+            flight: Flight::new(per_second.map_or(1, ceiling::burst), concurrency, now),
+        }
+    }
+
+    /// How many calls may be in flight now: at least 1.
+    pub fn concurrency(&self) -> usize {
+        self.flight.limit()
+    }
+
+    /// Whether `in_flight` calls are all that may be, and if so, what says that.
+    pub fn full(&mut self, in_flight: usize, now: Instant) -> Option<Bottleneck> {
+        self.flight.full(in_flight, now)
+    }
+
+    /// Lets one call through, or says when to ask again and what holds it. Where nothing but a call's
+    /// end can change that, asking then does no harm.
+    pub fn permit(&mut self, now: Instant) -> Result<(), (Instant, Bottleneck)> {
+        self.quota.check(now).map_err(|until| (until, Bottleneck::Server))?;
+        self.ceiling.take(now).map_err(|until| (until, Bottleneck::Rate))?;
+        self.quota.took(now);
+        Ok(())
+    }
+
+    /// Until when no call goes, after one was refused for the server's limit.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.quota.paused_until()
+    }
+
+    /// A call that was sent at `sent_at` has ended.
+    pub fn landed(&mut self, said: Feedback, hint: RateHint, sent_at: Instant, now: Instant) {
+        self.quota.landed(said, hint, sent_at, now);
+        self.flight.landed(said, sent_at, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn millis(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+
+    fn retry_after(seconds: u64) -> RateHint {
+        RateHint { retry_after: Some(Duration::from_secs(seconds)), ..RateHint::default() }
+    }
+
+    fn said(limit: u64, remaining: u64) -> RateHint {
+        RateHint {
+            limit: Some(limit),
+            remaining: Some(remaining),
+            reset: Some(Duration::from_secs(1)),
+            retry_after: None,
+        }
+    }
+
+    /// Asks whenever it may be asked, on a clock that ticks in milliseconds; says when calls went.
+    fn permits(pacer: &mut Pacer, from: Instant, length: Duration) -> Vec<Instant> {
+        let (mut now, mut calls) = (from, Vec::new());
+        while now < from + length {
+            match pacer.permit(now) {
+                Ok(()) => calls.push(now),
+                Err((until, _)) => {
+                    let wait = (until - from).as_nanos().div_ceil(1_000_000);
+                    now = from + millis(u64::try_from(wait).unwrap());
+                }
+            }
+        }
+        calls
+    }
+
+    /// A pacer that let some calls through, answered, and then one that was refused: its present.
+    fn refused(calls: u32, hint: RateHint) -> (Pacer, Instant) {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        let now = start + millis(10);
+        for _ in 0..=calls {
+            pacer.permit(start).unwrap();
+        }
+        for _ in 0..calls {
+            pacer.landed(Feedback::Answer, RateHint::default(), start, now);
+        }
+        pacer.landed(Feedback::Throttled, hint, start, now);
+        (pacer, now)
+    }
+
+    #[test]
+    fn a_rate_is_held_within_one_percent_or_one_burst_and_never_exceeded() {
+        for rate in [5.0, 90.0, 100.0, 2000.0, 5000.0_f64] {
+            let start = Instant::now();
+            let mut pacer = Pacer::new(Some(rate), 64, start);
+            let calls = permits(&mut pacer, start, Duration::from_secs(10));
+            let burst = (rate / 100.0).max(2.0);
+            let off = calls.len() as f64 - rate * 10.0;
+            assert!(off.abs() <= (rate * 0.1).max(burst), "{rate}: {off}");
+            for (first, at) in calls.iter().enumerate() {
+                let second = calls.partition_point(|call| *call < *at + Duration::from_secs(1));
+                assert!((second - first) as f64 <= rate + burst, "{rate}: {}", second - first);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_pauses_the_whole_pool_for_as_long_as_it_says() {
+        let (mut pacer, now) = refused(20, retry_after(2));
+        let until = now + Duration::from_secs(2);
+        assert_eq!(pacer.permit(now), Err((until, Bottleneck::Server)));
+        assert_eq!(pacer.permit(until - millis(1)), Err((until, Bottleneck::Server)));
+    }
+
+    #[test]
+    fn calls_that_were_under_way_when_the_first_was_refused_change_nothing() {
+        let (mut one, now) = refused(20, retry_after(1));
+        let (mut many, other_now) = refused(20, retry_after(1));
+        for _ in 0..30 {
+            many.landed(Feedback::Throttled, retry_after(1), other_now - millis(10), other_now);
+        }
+        let length = Duration::from_secs(5);
+        let calls = |pacer: &mut Pacer, now: Instant| {
+            let go = now + Duration::from_secs(1);
+            pacer.permit(go).unwrap();
+            pacer.landed(Feedback::Answer, RateHint::default(), go, go + millis(10));
+            permits(pacer, go + millis(10), length).len()
+        };
+        let calls = [calls(&mut one, now), calls(&mut many, other_now)];
+        assert_eq!(calls[0], calls[1]);
+        assert!((95..=101).contains(&calls[0]), "20 a second were let through: {calls:?}");
+    }
+
+    #[test]
+    fn after_a_pause_one_call_goes_alone_until_it_is_answered() {
+        let (mut pacer, now) = refused(20, retry_after(1));
+        let go = now + Duration::from_secs(1);
+        assert_eq!(pacer.permit(go), Ok(()));
+        assert!(pacer.permit(go + millis(500)).is_err());
+        pacer.landed(Feedback::Answer, RateHint::default(), go, go + millis(500));
+        assert_eq!(pacer.permit(go + millis(500)), Ok(()));
+    }
+
+    #[test]
+    fn a_pause_of_which_nobody_says_how_long_doubles_while_refusals_go_on() {
+        let (mut pacer, mut now) = refused(20, RateHint::default());
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let (until, hold) = pacer.permit(now).unwrap_err();
+            assert_eq!((until - now, hold), (Duration::from_secs(seconds), Bottleneck::Server));
+            pacer.permit(until).unwrap();
+            now = until + millis(10);
+            pacer.landed(Feedback::Throttled, RateHint::default(), until, now);
+        }
+    }
+
+    #[test]
+    fn a_trial_that_gets_no_answer_does_not_hold_the_others_for_ever() {
+        let (mut pacer, now) = refused(20, retry_after(1));
+        let go = now + Duration::from_secs(1);
+        pacer.permit(go).unwrap();
+        pacer.landed(Feedback::Nothing, RateHint::default(), go, go + Duration::from_secs(40));
+        assert_eq!(pacer.permit(go + Duration::from_secs(40)), Ok(()));
+    }
+
+    #[test]
+    fn a_quota_that_is_told_is_kept_before_anything_is_refused() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        pacer.permit(start).unwrap();
+        pacer.landed(Feedback::Answer, said(50, 49), start, start + millis(20));
+        let calls = permits(&mut pacer, start + millis(20), Duration::from_secs(10)).len();
+        assert!((480..=499).contains(&calls), "{calls}");
+    }
+
+    #[test]
+    fn a_window_without_end_is_not_believed() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        pacer.permit(start).unwrap();
+        let moment = RateHint { reset: Some(Duration::from_hours(490_000)), ..said(50, 25) };
+        pacer.landed(Feedback::Answer, moment, start, start + millis(20));
+        let calls = permits(&mut pacer, start + millis(20), Duration::from_secs(10)).len();
+        assert!((470..=499).contains(&calls), "{calls}");
+    }
+
+    #[test]
+    fn a_quota_that_others_use_up_is_waited_for() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        pacer.permit(start).unwrap();
+        pacer.landed(Feedback::Answer, said(50, 49), start, start + millis(20));
+        let next = start + millis(100);
+        pacer.permit(next).unwrap();
+        pacer.landed(Feedback::Answer, said(50, 0), next, next + millis(20));
+        let (until, hold) = pacer.permit(next + millis(20)).unwrap_err();
+        assert_eq!(hold, Bottleneck::Server);
+        let ends = until - start;
+        assert!(ends >= Duration::from_secs(1) && ends < millis(1100), "{ends:?}");
+    }
+
+    #[test]
+    fn overload_takes_the_calls_in_flight_down_never_to_nothing_and_not_for_ever() {
+        let mut now = Instant::now();
+        let mut pacer = Pacer::new(None, 32, now);
+        for _ in 0..50 {
+            now += millis(1);
+            let sent_at = now;
+            now += millis(1);
+            pacer.landed(Feedback::Overload, RateHint::default(), sent_at, now);
+            assert!(pacer.concurrency() >= 1);
+        }
+        assert_eq!(pacer.concurrency(), 1);
+        for _ in 0..1_000_000 {
+            let in_flight = pacer.concurrency();
+            pacer.full(in_flight, now);
+            let sent_at = now;
+            now += millis(10);
+            for _ in 0..in_flight {
+                pacer.landed(Feedback::Answer, RateHint::default(), sent_at, now);
+            }
+            if pacer.concurrency() == 32 {
+                return;
+            }
+        }
+        panic!("still at {}", pacer.concurrency());
+    }
+
+    #[test]
+    fn what_holds_is_said() {
+        let now = Instant::now();
+        let mut pacer = Pacer::new(Some(5.0), 2, now);
+        assert_eq!(pacer.full(1, now), None);
+        assert_eq!(pacer.full(2, now), Some(Bottleneck::Concurrency));
+        pacer.permit(now).unwrap();
+        pacer.permit(now).unwrap();
+        assert_eq!(pacer.permit(now).unwrap_err().1, Bottleneck::Rate);
+        pacer.landed(Feedback::Overload, RateHint::default(), now, now + millis(1));
+        assert_eq!(pacer.full(1, now + millis(1)), Some(Bottleneck::Server));
+        pacer.landed(Feedback::Throttled, RateHint::default(), now, now + millis(1));
+        assert_eq!(pacer.permit(now + millis(1)).unwrap_err().1, Bottleneck::Server);
+    }
+}

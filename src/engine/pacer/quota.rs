@@ -1,0 +1,252 @@
+//! How many calls the server lets through in a window of time.
+//!
+//! The servers in question count calls in fixed windows (contract sections 9 and 11): the first N of a
+//! window are let through, the others are refused. Nobody says when a window begins, and often nobody
+//! says what N is. `Pace` keeps within N; this file hears of it.
+//!
+//! *Told.* Where `X-Bkapi-RateLimit-Limit` says N, that is all. `Remaining: 0` holds calls until the
+//! window's end, where it comes early: then others share the quota.
+//!
+//! *Learnt.* Else refusals teach it. A refusal pauses the whole pool once, for as long as it says, else
+//! for a window. After that one call goes alone, and the others follow once it is let through, so that a
+//! pause that was too short costs one call; where nobody says how long, the next one is twice as long.
+//! A refusal that comes before a handful of calls was let through is waited for and teaches nothing the
+//! first time: it says more of the calls before ours than of N.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Feedback;
+use super::pace::{Count, Lesson, Pace, WINDOW, Way};
+use crate::cmdb::wire::RateHint;
+
+/// No pause that a server asks for is longer: after that, one call asks again.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// No window that a server tells of is longer: it means a moment, or would hold the run up for ever.
+const LONGEST_WINDOW: Duration = Duration::from_hours(1);
+/// So many calls must have been let through for a first refusal to say what N is.
+const HANDFUL: u32 = 5;
+/// A quota that is used up in a smaller share of its window than this is shared with others.
+const EARLY: f64 = 0.75;
+
+/// The machine.
+#[derive(Debug)]
+pub(super) struct Quota {
+    /// `None` as long as nobody refused a call or told a limit.
+    pace: Option<Pace>,
+    paused_until: Option<Instant>,
+    trial: Trial,
+    /// How long to pause after a refusal that names no time.
+    patience: Duration,
+    /// Calls that were let through lately.
+    count: Count,
+    /// What the refusal that led to the present pause teaches.
+    lesson: Option<Lesson>,
+    /// Whether a refusal was waited for and nothing learnt from it.
+    forgave: bool,
+    /// Calls sent before then say nothing about the present pace.
+    fresh: Instant,
+    way: Way,
+    said: ServerMessage,
+}
+
+/// The one call after a pause.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Trial {
+    None,
+    Due,
+    Out(Instant),
+}
+
+/// What headers say.
+#[derive(Clone, Copy, Debug, Default)]
+struct ServerMessage {
+    limit: Option<u64>,
+    remaining: u64,
+    /// When the first call of the present window was sent.
+    began: Option<Instant>,
+    full_until: Option<Instant>,
+}
+
+impl Quota {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            pace: None,
+            paused_until: None,
+            trial: Trial::None,
+            patience: WINDOW,
+            count: Count::new(now),
+            lesson: None,
+            forgave: false,
+            fresh: now,
+            way: Way::default(),
+            said: ServerMessage::default(),
+        }
+    }
+
+    /// Whether a call may go now, else when to ask again.
+    pub(super) fn check(&mut self, now: Instant) -> Result<(), Instant> {
+        if let Some(until) = self.paused_until {
+            if now < until {
+                return Err(until);
+            }
+            self.resume(now);
+        }
+        if let Trial::Out(_) = self.trial {
+            return Err(now + WINDOW);
+        }
+        if let Some(until) = self.said.full_until {
+            if now < until {
+                return Err(until);
+            }
+            self.said.full_until = None;
+        }
+        match &mut self.pace {
+            Some(pace) => pace.check(&self.count, self.way, self.said.limit, now),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// A call goes.
+    pub(super) fn took(&mut self, now: Instant) {
+        if self.trial == Trial::Due {
+            self.trial = Trial::Out(now);
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.took(&mut self.count, now);
+        }
+    }
+
+    /// A call has ended.
+    pub(super) fn landed(
+        &mut self,
+        said: Feedback,
+        hint: RateHint,
+        sent_at: Instant,
+        now: Instant,
+    ) {
+        let on_trial = matches!(self.trial, Trial::Out(at) if sent_at >= at);
+        if on_trial {
+            self.trial = Trial::None;
+        }
+        self.listen(hint, sent_at, now);
+        match said {
+            Feedback::Answer => {
+                if on_trial {
+                    self.patience = WINDOW;
+                }
+                self.let_through(sent_at, now);
+            }
+            Feedback::Throttled => self.refused(hint, on_trial, sent_at, now),
+            Feedback::Overload | Feedback::Nothing => {}
+        }
+    }
+
+    fn let_through(&mut self, sent_at: Instant, now: Instant) {
+        self.way.add(now - sent_at);
+        match &mut self.lesson {
+            // Nothing is sent in a pause: it was on its way when the refusal came, and counts.
+            Some(lesson) => lesson.let_through += 1,
+            None => self.count.add(sent_at),
+        }
+    }
+
+    fn refused(&mut self, hint: RateHint, on_trial: bool, sent_at: Instant, now: Instant) {
+        if on_trial {
+            // The window is longer than thought, or others use it up.
+            self.patience = (self.patience * 2).min(LONGEST_PAUSE);
+        }
+        // Less than a window would only mean to be refused again in the same one.
+        let said = hint.retry_after.or(hint.reset).map(|wait| wait.max(WINDOW));
+        let until = now + said.unwrap_or(self.patience).min(LONGEST_PAUSE);
+        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+        if on_trial || sent_at < self.fresh || self.lesson.is_some() {
+            return;
+        }
+        self.fresh = now;
+        let lesson = self.count.lesson(sent_at, now);
+        self.lesson = Some(lesson);
+        self.paused_until = Some(until + Pace::shift(self.pace.as_ref(), lesson.took));
+    }
+
+    /// The pause is over: what was learnt becomes the pace.
+    fn resume(&mut self, now: Instant) {
+        self.paused_until = None;
+        self.trial = Trial::Due;
+        self.said.full_until = None;
+        self.count = Count::new(now);
+        match (self.lesson.take(), &mut self.pace) {
+            (Some(lesson), Some(pace)) => pace.learn(lesson, self.way, now),
+            (Some(lesson), None) if lesson.let_through < HANDFUL && !self.forgave => {
+                self.forgave = true;
+            }
+            (Some(lesson), None) => self.pace = Some(Pace::learnt(lesson, now)),
+            (None, _) => {}
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.resume(self.way, now);
+        }
+    }
+
+    /// Takes in what the headers say.
+    fn listen(&mut self, hint: RateHint, sent_at: Instant, now: Instant) {
+        let Some(limit) = hint.limit else {
+            return;
+        };
+        let reset =
+            hint.reset.filter(|reset| *reset <= LONGEST_WINDOW).unwrap_or(WINDOW).max(WINDOW);
+        let known = self.pace.take().filter(|_| self.said.limit == Some(limit));
+        let mut pace = match known {
+            // A window is as long as the longest time to its end.
+            Some(pace) if pace.window() >= reset => pace,
+            known => {
+                if known.is_none() {
+                    self.said = ServerMessage { limit: Some(limit), ..ServerMessage::default() };
+                    self.fresh = now;
+                }
+                let mut pace = Pace::said(limit as f64, reset, now);
+                pace.keep_away_from(sent_at, self.way);
+                pace
+            }
+        };
+        if let Some(remaining) = hint.remaining {
+            if self.said.begins(remaining, limit, sent_at, pace.window()) {
+                pace.begin_window(self.way);
+            }
+            self.said.use_up(remaining, now + reset, sent_at, &pace);
+        }
+        self.pace = Some(pace);
+    }
+}
+
+impl ServerMessage {
+    /// Whether an answer that says this shows that a window has begun.
+    fn begins(&mut self, remaining: u64, limit: u64, sent_at: Instant, window: Duration) -> bool {
+        let begins = match self.began {
+            // Answers overtake each other: a few more than before shows nothing.
+            Some(began) => {
+                remaining > self.remaining + limit.div_ceil(10) && sent_at >= began + window / 2
+            }
+            None => remaining + 1 == limit || remaining > self.remaining + limit.div_ceil(10),
+        };
+        if begins {
+            self.began = Some(sent_at);
+        }
+        begins
+    }
+
+    /// Takes in what remains of a window that ends at `reset_at` at the latest.
+    fn use_up(&mut self, remaining: u64, reset_at: Instant, sent_at: Instant, pace: &Pace) {
+        self.remaining = remaining;
+        let early = |began| sent_at >= began && sent_at < began + pace.window().mul_f64(EARLY);
+        if remaining == 0 && self.began.is_none_or(early) {
+            let ends = self.began.map_or(reset_at, |began| began + pace.length());
+            self.full_until = Some(ends.min(reset_at));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Counts of calls, and how long they took: the only home of hdrhistogram.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::engine::pacer::Bottleneck;
+
+/// What a call was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallKind {
+    /// To create one row.
+    Create,
+    /// To look rows up.
+    Find,
+    /// To ask for model associations.
+    Models,
+    /// To create many rows.
+    Batch,
+    /// To delete an association.
+    Delete,
+    /// To see whether the server is back.
+    Probe,
+}
+
+impl CallKind {
+    /// All of them, in the order in which a summary shows them.
+    pub const ALL: [Self; 6] =
+        [Self::Create, Self::Batch, Self::Delete, Self::Find, Self::Models, Self::Probe];
+
+    /// The word that summaries show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Find => "find",
+            Self::Models => "models",
+            Self::Batch => "batch",
+            Self::Delete => "delete",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+/// What the calls of this process were, and how they went.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    counts: [u64; CallKind::ALL.len()],
+    latency: Histogram<u64>,
+    /// What held the pace back.
+    pub holds: BottleneckTimes,
+    /// Calls made again: for a row that had one, or for a question that got no answer.
+    pub retries: u64,
+    /// Answers by which a server refused for its limit.
+    pub throttled: u64,
+}
+
+/// Latencies are kept to three digits, from a microsecond to ten minutes.
+const LONGEST_MICROS: u64 = 600_000_000;
+
+impl Default for Calls {
+    fn default() -> Self {
+        let latency =
+            Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("constant bounds are in order");
+        Self {
+            counts: [0; CallKind::ALL.len()],
+            latency,
+            holds: BottleneckTimes::default(),
+            retries: 0,
+            throttled: 0,
+        }
+    }
+}
+
+impl Calls {
+    /// Counts a call as it is sent.
+    pub const fn sent(&mut self, kind: CallKind) {
+        self.counts[kind as usize] += 1;
+    }
+
+    /// Counts an answer by how long it took.
+    pub fn answered(&mut self, latency: Duration) {
+        self.latency.saturating_record(latency.as_micros() as u64);
+    }
+
+    /// Counts time in which the pace was held back.
+    pub fn held(&mut self, hold: Bottleneck, time: Duration) {
+        self.holds.add(hold, time);
+    }
+
+    /// Calls of that kind.
+    pub const fn count(&self, kind: CallKind) -> u64 {
+        self.counts[kind as usize]
+    }
+
+    /// All calls.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The time in which that share of the answers arrived, in milliseconds; `None` before any did.
+    pub fn latency_ms(&self, share: f64) -> Option<f64> {
+        let micros = self.latency.value_at_quantile(share);
+        (!self.latency.is_empty()).then_some(micros as f64 / 1_000.0)
+    }
+}
+
+/// For how long what held the pace back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BottleneckTimes([Duration; Bottleneck::ALL.len()]);
+
+impl BottleneckTimes {
+    /// Adds time in which this held the pace back.
+    pub fn add(&mut self, hold: Bottleneck, time: Duration) {
+        self.0[hold as usize] += time;
+    }
+
+    /// What came since an earlier moment.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = *self;
+        for (time, before) in since.0.iter_mut().zip(earlier.0) {
+            *time = time.saturating_sub(before);
+        }
+        since
+    }
+
+    /// What held the pace back most of the time, and for which share of it.
+    pub fn most(&self) -> Option<(Bottleneck, f64)> {
+        let most = Bottleneck::ALL.into_iter().max_by_key(|hold| self.0[*hold as usize])?;
+        Some((most, self.share_of(most))).filter(|(_, share)| *share > 0.0)
+    }
+
+    /// The share of time for which this held the pace back.
+    pub fn share_of(&self, hold: Bottleneck) -> f64 {
+        let total: Duration = self.0.iter().sum();
+        if total.is_zero() {
+            return 0.0;
+        }
+        self.0[hold as usize].as_secs_f64() / total.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_told_in_milliseconds_once_there_are_any() {
+        let mut calls = Calls::default();
+        assert_eq!(calls.latency_ms(0.5), None);
+        for millis in 1..=100 {
+            calls.answered(Duration::from_millis(millis));
+        }
+        calls.answered(Duration::from_hours(1));
+        let near = |share: f64, ms: f64| (calls.latency_ms(share).unwrap() - ms).abs() < ms / 500.0;
+        assert!(near(0.5, 51.0) && near(0.9, 91.0), "{:?}", calls.latency_ms(0.5));
+    }
+
+    #[test]
+    fn what_held_most_of_the_time_is_named_with_its_share() {
+        let mut held = BottleneckTimes::default();
+        assert_eq!(held.most(), None);
+        held.add(Bottleneck::Rate, Duration::from_secs(3));
+        held.add(Bottleneck::Outage, Duration::from_secs(1));
+        assert_eq!(held.most(), Some((Bottleneck::Rate, 0.75)));
+        assert!((held.share_of(Bottleneck::Outage) - 0.25).abs() < 1e-9);
+        let earlier = held;
+        held.add(Bottleneck::Outage, Duration::from_secs(1));
+        assert_eq!(held.since(&earlier).most(), Some((Bottleneck::Outage, 1.0)));
+        assert_eq!(held.since(&held).most(), None);
+    }
+}

@@ -1,0 +1,257 @@
+//! Reads rows from files and standard input, whatever their format, compression and encoding.
+//!
+//! Owns what input may look like (section 3 of the design). Knows nothing of what becomes of a row.
+//! Memory does not grow with the number of rows, and a row is given as soon as it has arrived.
+
+pub mod digest;
+mod error;
+mod source;
+mod encoding;
+mod text;
+mod columns;
+mod row;
+mod csv;
+mod jsonl;
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::path::Path;
+
+pub(crate) use encoding::Decoder;
+pub use encoding::{Encoding, UnknownEncoding};
+pub use error::InputError;
+pub use row::RowParser;
+pub use source::{Source, about_how_many, digest_of};
+
+use crate::association::{Column, InstId, Row};
+use crate::input::digest::Digest;
+use crate::options::Format;
+use columns::Columns;
+use csv::Table;
+use jsonl::Objects;
+use source::Raw;
+use text::Text;
+
+/// What is said about all inputs of a run. Nothing said means: find out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputOptions {
+    /// Which column (or key) holds a field, where it has another name.
+    pub map: Vec<(Column, String)>,
+    /// `--input-format`
+    pub format: Option<Format>,
+    /// `--delimiter`, an ASCII character.
+    pub delimiter: Option<u8>,
+    /// `--encoding`
+    pub encoding: Option<Encoding>,
+    /// `--biz-id`, for rows that have none.
+    pub default_biz_id: Option<InstId>,
+    /// Whether a row needs a business id.
+    pub require_biz_id: bool,
+}
+
+/// Gives the rows of all inputs, in order. A row that is none comes with its
+/// [`RowError`](crate::association::RowError); an [`InputError`] ends everything.
+pub struct Reader {
+    waiting: VecDeque<Waiting>,
+    current: Option<Lines>,
+    options: InputOptions,
+    columns: Columns,
+    rows: RowParser,
+    digests: Vec<Digest>,
+}
+
+/// An input whose turn has not come.
+enum Waiting {
+    /// It can be opened again, so that many inputs need neither many descriptors nor many buffers.
+    Closed(Source),
+    /// It gives its bytes only once.
+    Open(Box<Lines>),
+}
+
+impl Reader {
+    /// Opens every input and reads its header, so that what is wrong with the last one is known
+    /// before the first row is used.
+    pub fn open(sources: &[Source], options: &InputOptions) -> Result<Self, InputError> {
+        if sources.iter().filter(|&source| *source == Source::Stdin).count() > 1 {
+            return Err(InputError::StdinTwice);
+        }
+        let columns = Columns::new(&options.map)?;
+        let mut waiting = VecDeque::with_capacity(sources.len());
+        for source in sources {
+            let lines = Lines::open(source, options, &columns)?;
+            waiting.push_back(if source.is_regular_file() {
+                Waiting::Closed(source.clone())
+            } else {
+                Waiting::Open(Box::new(lines))
+            });
+        }
+        Ok(Self::new(waiting, columns, options))
+    }
+
+    /// Reads one input that is no [`Source`], and its header. Messages call it `name`.
+    pub fn from_read(
+        name: &str,
+        from: impl Read + Send + 'static,
+        options: &InputOptions,
+    ) -> Result<Self, InputError> {
+        let columns = Columns::new(&options.map)?;
+        let text = Text::new(Raw::new(name.to_owned(), Box::new(from)), options.encoding, false)
+            .map_err(|error| InputError::Unreadable { file: name.to_owned(), error })?;
+        let lines = Lines::new(text, false, options, &columns)?;
+        Ok(Self::new([Waiting::Open(Box::new(lines))].into(), columns, options))
+    }
+
+    fn new(waiting: VecDeque<Waiting>, columns: Columns, options: &InputOptions) -> Self {
+        Self {
+            digests: Vec::with_capacity(waiting.len()),
+            waiting,
+            current: None,
+            columns,
+            rows: RowParser::new(options.default_biz_id, options.require_biz_id),
+            options: options.clone(),
+        }
+    }
+
+    /// The digests of the inputs that were read to their end: all of them, once iteration has
+    /// ended without an error.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    fn next_row(&mut self) -> Result<Option<Row>, InputError> {
+        loop {
+            if let Some(lines) = &mut self.current
+                && let Some(row) = lines.next(&self.columns, &mut self.rows)?
+            {
+                return Ok(Some(row));
+            }
+            if let Some(lines) = self.current.take() {
+                self.digests.push(lines.into_text().finish()?);
+                self.rows.next_file();
+            }
+            self.current = Some(match self.waiting.pop_front() {
+                None => return Ok(None),
+                Some(Waiting::Open(lines)) => *lines,
+                Some(Waiting::Closed(source)) => Lines::open(&source, &self.options, &self.columns)
+                    .map_err(|error| InputError::Changed { error: Box::new(error) })?,
+            });
+        }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Row, InputError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.next_row();
+        if row.is_err() {
+            self.waiting.clear();
+            self.current = None;
+        }
+        row.transpose()
+    }
+}
+
+/// One input, its header read.
+enum Lines {
+    Table(Table),
+    Objects(Objects),
+}
+
+impl Lines {
+    fn open(
+        source: &Source,
+        options: &InputOptions,
+        columns: &Columns,
+    ) -> Result<Self, InputError> {
+        let text = Text::open(source, options.encoding)?;
+        Self::new(text, is_named_jsonl(source), options, columns)
+    }
+
+    fn new(
+        mut text: Text,
+        named_jsonl: bool,
+        options: &InputOptions,
+        columns: &Columns,
+    ) -> Result<Self, InputError> {
+        let format = match options.format {
+            Some(format) => format,
+            None if is_jsonl(&mut text, named_jsonl, columns)? => Format::Jsonl,
+            None => Format::Csv,
+        };
+        if format == Format::Jsonl {
+            return Ok(Self::Objects(Objects::open(text)?));
+        }
+        let separator = skip_separator_line(&mut text)?;
+        let delimiter = match options.delimiter.or(separator) {
+            Some(delimiter) => delimiter,
+            None if format == Format::Tsv => b'\t',
+            None => csv::detect_delimiter(&first_line(&mut text)?, columns).0,
+        };
+        let biz_id_needed = options.require_biz_id && options.default_biz_id.is_none();
+        Table::open(text, delimiter, columns, biz_id_needed).map(Self::Table)
+    }
+
+    fn next(&mut self, columns: &Columns, rows: &mut RowParser) -> Result<Option<Row>, InputError> {
+        match self {
+            Self::Table(table) => table.next(rows),
+            Self::Objects(objects) => objects.next(columns, rows),
+        }
+    }
+
+    fn into_text(self) -> Text {
+        match self {
+            Self::Table(table) => table.into_text(),
+            Self::Objects(objects) => objects.into_text(),
+        }
+    }
+}
+
+/// Whether these are JSON objects: an object begins with a brace. Where the first line is neither
+/// that nor a header of ours, the source's name decides.
+fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<bool, InputError> {
+    let first = text.find(|byte| !byte.is_ascii_whitespace())?;
+    match first.map(|at| text.pending()[at]) {
+        Some(b'{') => return Ok(true),
+        Some(b'[') if named_jsonl => {
+            return Err(InputError::JsonArray { file: text.file().to_owned() });
+        }
+        _ => {}
+    }
+    Ok(named_jsonl && csv::detect_delimiter(&first_line(text)?, columns).1 == 0)
+}
+
+/// Steps over Excel's `sep=;`, which may stand above the header, and says what it says.
+fn skip_separator_line(text: &mut Text) -> Result<Option<u8>, InputError> {
+    let line = first_line(text)?;
+    let separator = match line.split_at_checked(4) {
+        Some((key, value)) if key.eq_ignore_ascii_case("sep=") => value.as_bytes(),
+        _ => return Ok(None),
+    };
+    let &[separator] = separator else { return Ok(None) };
+    text.consume(line.len());
+    Ok(Some(separator))
+}
+
+/// The first line that is not empty, left in its place.
+fn first_line(text: &mut Text) -> Result<String, InputError> {
+    text.skip_empty_lines()?;
+    let end = text.find(|byte| matches!(byte, b'\r' | b'\n'))?;
+    let line = &text.pending()[..end.unwrap_or(text.pending().len())];
+    Ok(String::from_utf8_lossy(line).into_owned())
+}
+
+fn is_named_jsonl(source: &Source) -> bool {
+    let Source::Path(path) = source else {
+        return false;
+    };
+    let extension = |path: &Path| Some(path.extension()?.to_str()?.to_ascii_lowercase());
+    let plain = match extension(path).as_deref() {
+        Some("gz" | "zst") => path.with_extension(""),
+        _ => path.clone(),
+    };
+    matches!(extension(&plain).as_deref(), Some("jsonl" | "ndjson" | "json"))
+}
+
+#[cfg(test)]
+mod tests;

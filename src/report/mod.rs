@@ -1,0 +1,7 @@
+//! What a person sees of a run: progress while it is under way, logs, and the summary at its end.
+//!
+//! Makes texts from counts. Decides nothing.
+
+pub mod summary;
+pub mod progress;
+pub mod log;

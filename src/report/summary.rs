@@ -1,0 +1,363 @@
+//! The end of a run in words: for a person, and for a script.
+//!
+//! Owns the summary's text, the JSON of design section 7, and the command to go on with. Knows
+//! nothing of how the numbers came about.
+
+mod checked;
+mod json;
+mod next;
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use crate::engine::stats::{Bottleneck, CallKind, ReasonStats, RunStats};
+use crate::exit::Exit;
+use crate::options::brief_duration;
+use crate::outcome::{Reason, Status};
+use crate::storage::manifest::Work;
+use crate::target::Target;
+
+pub use checked::{Checked, Forecast, Scope};
+pub use json::json_line;
+pub use next::{next_step, shell_quoted};
+
+/// How many characters of a server's message a summary shows.
+const MESSAGE_LENGTH: usize = 100;
+
+/// What kind of run it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `bkassoc import`
+    Import,
+    /// `bkassoc check`
+    Check,
+    /// `bkassoc rerun`
+    Rerun,
+    /// `bkassoc undo`
+    Undo,
+}
+
+impl From<Work> for Kind {
+    fn from(work: Work) -> Self {
+        match work {
+            Work::Import => Self::Import,
+            Work::Rerun => Self::Rerun,
+            Work::Undo => Self::Undo,
+        }
+    }
+}
+
+impl Kind {
+    /// The command's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Check => "check",
+            Self::Rerun => "rerun",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// Everything that is said at the end of a run.
+#[derive(Clone, Debug)]
+pub struct Summary<'a> {
+    /// Of which kind it was.
+    pub kind: Kind,
+    /// Where it went; `None` where no server was called or none was found out yet.
+    pub target: Option<&'a Target>,
+    /// The numbers.
+    pub stats: &'a RunStats,
+    /// The inputs' names, which stand before line numbers where there are several.
+    pub inputs: &'a [String],
+    /// Where the results are, if they are in a file.
+    pub results: Option<&'a Path>,
+    /// Where they are to be, if the run is not finished.
+    pub unfinished: Option<&'a Path>,
+    /// How it ended.
+    pub exit: Exit,
+    /// Why it ended so, where it did not come to its own end.
+    pub error: Option<&'a str>,
+    /// What a check has to say besides.
+    pub checked: Option<&'a Checked>,
+    /// The command to go on with, from [`next_step`].
+    pub next: Option<Vec<String>>,
+}
+
+impl Summary<'_> {
+    /// What goes to stdout: JSON if asked for; else the text, which `-q` makes nothing (on exit 0) or
+    /// one line.
+    pub fn render(&self, quiet: bool, json: bool) -> Option<String> {
+        match (json, quiet) {
+            (true, _) => Some(self.json()),
+            (false, false) => Some(self.text()),
+            (false, true) => (self.exit != Exit::Ok).then(|| self.line()),
+        }
+    }
+
+    /// The summary for a person.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    /// The summary in one line.
+    pub fn line(&self) -> String {
+        let mut line = format!("bkassoc {}: {}", self.kind.as_str(), self.ending());
+        if let Some(error) = self.error {
+            let _ = write!(line, ": {}", one_line(error, usize::MAX));
+        }
+        let stats = self.stats;
+        let _ = write!(line, "; {} rows", grouped(stats.rows()));
+        for status in Status::ALL {
+            if stats.count(status) > 0 {
+                let _ = write!(line, ", {} {}", grouped(stats.count(status)), self.word(status));
+            }
+        }
+        if let Some(next) = &self.next {
+            let _ = write!(line, "; next: {}", shell_quoted(next));
+        }
+        line.push('\n');
+        line
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        write!(text, "bkassoc {}", self.kind.as_str())?;
+        if let Some(target) = self.target {
+            write!(text, ", {target}")?;
+        }
+        writeln!(text, ": {}.", self.ending())?;
+        if let Some(error) = self.error {
+            writeln!(text, "{error}")?;
+        }
+        if !self.is_of_contact() {
+            self.write_rows(text)?;
+        }
+        self.write_calls(text)?;
+        if let Some(checked) = self.checked {
+            checked.write(text)?;
+        }
+        if let Some(results) = self.results {
+            writeln!(text, "\nResults: {}", results.display())?;
+        }
+        if let Some(results) = self.unfinished {
+            let results = [results.display().to_string()];
+            let results = shell_quoted(&results);
+            writeln!(text, "\nWhat is known so far: bkassoc results {results} -o FILE")?;
+        }
+        self.write_next(text)
+    }
+
+    /// How it ended, for people.
+    fn ending(&self) -> &'static str {
+        let empty = self.stats.rows() == 0;
+        match (self.kind, self.exit) {
+            (Kind::Check, Exit::Ok) if self.is_of_contact() => "the contact works",
+            (Kind::Check, Exit::Ok) => "nothing was found amiss, and nothing was created",
+            (Kind::Check, Exit::SomeFailed) => "some rows would fail; nothing was created",
+            (Kind::Undo, Exit::Ok) if empty => "finished, there was nothing to delete",
+            (Kind::Undo, Exit::Ok) => "finished, every row is gone",
+            (_, Exit::Ok) if empty => "finished, but the input has no rows",
+            (_, Exit::Ok) => "finished, every row is there",
+            (_, Exit::Bug) => "stopped by an error of its own; please report it",
+            (_, Exit::Usage) => "not started",
+            (_, Exit::SomeFailed) => "finished, some rows failed",
+            (_, Exit::AllRetryable) => "finished, some rows failed that may well succeed later",
+            (_, Exit::MaxFailures) => "stopped, --max-failures is reached",
+            (_, Exit::Outage) => "stopped, the server does not answer",
+            (_, Exit::Input) => "stopped, the input can't be read or has changed",
+            (_, Exit::Target) => "stopped, the server can't be used like this",
+            (_, Exit::MaxDuration) => "stopped, --max-duration is over",
+            (_, Exit::Held) => "not started, another process is at this run",
+            (_, Exit::Unwritable) => "stopped, results can't be written",
+            (_, Exit::Hangup | Exit::Interrupted | Exit::Terminated) => "stopped as asked",
+        }
+    }
+
+    const fn is_of_contact(&self) -> bool {
+        matches!(self.checked, Some(Checked { scope: Scope::Contact, .. }))
+    }
+
+    /// What a status is called here.
+    fn word(&self, status: Status) -> Cow<'static, str> {
+        match (self.kind, status) {
+            (Kind::Check, Status::NotAttempted) => "to be sent".into(),
+            _ => status.as_str().replace('_', " ").into(),
+        }
+    }
+
+    fn write_rows(&self, text: &mut String) -> fmt::Result {
+        let stats = self.stats;
+        writeln!(text, "\n{:>13}  rows", grouped(stats.rows()))?;
+        let mut reasons = stats.reasons();
+        for status in Status::ALL {
+            let count = stats.count(status);
+            if count == 0 {
+                continue;
+            }
+            writeln!(text, "{:>13}  {}", grouped(count), self.word(status))?;
+            let of_status = |reason: &Reason| match status {
+                Status::Invalid => is_invalid(*reason),
+                Status::Failed => !is_invalid(*reason),
+                _ => false,
+            };
+            let here: Vec<_> = reasons.extract_if(.., |(reason, _)| of_status(reason)).collect();
+            for (reason, of_reason) in here {
+                self.write_reason(text, reason, of_reason)?;
+            }
+        }
+        if let Some(checked) = self.checked
+            && checked.repeats.count > 0
+        {
+            let count = grouped(checked.repeats.count);
+            let lines = self.first_lines(&checked.repeats);
+            writeln!(
+                text,
+                "{count:>13}  of them repeat an earlier row and would end as existed: {lines}"
+            )?;
+        }
+        if stats.unsettled > 0 {
+            let left = grouped(stats.unsettled);
+            writeln!(text, "{left:>13}  outstanding: read, but not settled")?;
+        }
+        if !stats.input_ended && !matches!(self.exit, Exit::Usage | Exit::Held) {
+            writeln!(text, "{:>13}  the input was not read to its end", "")?;
+        }
+        Ok(())
+    }
+
+    fn write_reason(&self, text: &mut String, reason: Reason, stats: &ReasonStats) -> fmt::Result {
+        let count = grouped(stats.count);
+        let (reason, lines) = (reason.as_str(), self.first_lines(stats));
+        writeln!(text, "{count:>19}  {reason}: {lines}")?;
+        match &stats.example {
+            Some(example) if !example.message.is_empty() => {
+                let code = example.code.map(|code| format!("{code} ")).unwrap_or_default();
+                let message = one_line(&example.message, MESSAGE_LENGTH);
+                writeln!(text, "{:>21}{code}{message}", "")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `lines 5, 6, 7, …`
+    fn first_lines(&self, stats: &ReasonStats) -> String {
+        let word = if stats.first.len() == 1 { "line" } else { "lines" };
+        let lines: Vec<_> = (stats.first.iter())
+            .map(|place| match self.inputs.get(place.file as usize) {
+                Some(input) if self.inputs.len() > 1 => format!("{input}:{}", place.line),
+                _ => place.line.to_string(),
+            })
+            .collect();
+        let more = if stats.count > stats.first.len() as u64 { ", …" } else { "" };
+        format!("{word} {}{more}", lines.join(", "))
+    }
+
+    fn write_calls(&self, text: &mut String) -> fmt::Result {
+        let stats = self.stats;
+        let calls = &stats.calls;
+        if calls.total() == 0 {
+            return Ok(());
+        }
+        let kinds: Vec<_> = (CallKind::ALL.into_iter())
+            .filter(|kind| calls.count(*kind) > 0)
+            .map(|kind| format!("{} {}", grouped(calls.count(kind)), kind.as_str()))
+            .collect();
+        writeln!(text, "\nCalls: {} ({})", grouped(calls.total()), kinds.join(", "))?;
+        writeln!(
+            text,
+            "Retries: {}, throttled answers: {}",
+            grouped(calls.retries),
+            grouped(calls.throttled)
+        )?;
+        if let (Some(p50), Some(p90), Some(p99)) =
+            (calls.latency_ms(0.5), calls.latency_ms(0.9), calls.latency_ms(0.99))
+        {
+            writeln!(text, "Latency: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms")?;
+        }
+        write!(text, "Took {}", brief_duration(stats.elapsed))?;
+        if stats.rows() > 0 {
+            write!(text, ", {:.1} rows/s", stats.rows_per_second())?;
+        }
+        match calls.holds.most() {
+            Some((hold, share)) => {
+                let share = share * 100.0;
+                writeln!(text, "; {} for {share:.0} % of the time", hold_text(hold))
+            }
+            None => writeln!(text),
+        }
+    }
+
+    fn write_next(&self, text: &mut String) -> fmt::Result {
+        let Some(next) = &self.next else {
+            return Ok(());
+        };
+        let because = match (self.exit, self.stats.retryable()) {
+            (Exit::Ok, _) => "To create the rows:".to_owned(),
+            (Exit::SomeFailed, _) if self.kind == Kind::Check => {
+                "Mend these rows first, or import the others as they are:".to_owned()
+            }
+            (Exit::SomeFailed | Exit::AllRetryable, 0) => {
+                "No row will succeed as it is. Mend the cause, or the rows in the results, then:"
+                    .to_owned()
+            }
+            (Exit::SomeFailed | Exit::AllRetryable, rows) => {
+                format!("{} of the rows may well succeed now:", grouped(rows))
+            }
+            (Exit::MaxFailures, _) => "To go on, with more failures allowed:".to_owned(),
+            (Exit::Outage, _) => "To go on, once the server is well again:".to_owned(),
+            (Exit::Input | Exit::Target, _) => "To go on, once that is mended:".to_owned(),
+            (Exit::Unwritable, _) => "To go on, once there is room:".to_owned(),
+            _ => "To go on where it stopped:".to_owned(),
+        };
+        writeln!(text, "\n{because}\n  {}", shell_quoted(next))
+    }
+}
+
+/// A number with its thousands kept apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What holds the pace back, in words.
+pub const fn hold_text(hold: Bottleneck) -> &'static str {
+    match hold {
+        Bottleneck::Rate => "held back by --rate",
+        Bottleneck::Server => "held back by the server's limit",
+        Bottleneck::Concurrency => "waiting for answers",
+        Bottleneck::Collisions => "held back by rows that collide",
+        Bottleneck::Outage => "waiting for the server to come back",
+        Bottleneck::Pauses => "waiting to try rows again",
+        Bottleneck::Input => "waiting for input",
+        Bottleneck::Nothing => "held back by nothing",
+    }
+}
+
+/// A text without line breaks and other control characters, cut where it is too long.
+fn one_line(text: &str, length: usize) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let text = text.trim_end();
+    let mut line: String = text.chars().take(length).map(clean).collect();
+    if text.chars().nth(length).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+const fn is_invalid(reason: Reason) -> bool {
+    matches!(reason, Reason::InvalidRow | Reason::MissingBizId)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! What a check says besides what every command says: what the import will take, and what nobody has
+//! tested.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::grouped;
+use crate::engine::stats::{CallKind, ReasonStats};
+use crate::options::{Rate, brief_duration};
+
+/// What a check looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The contact with the server alone.
+    Contact,
+    /// The rows and the contact.
+    Rows,
+    /// The rows alone.
+    Offline,
+}
+
+impl Scope {
+    /// What no check of this scope can tell.
+    pub const fn not_tested(self) -> &'static [&'static str] {
+        match self {
+            Self::Contact => &["write permission", "any row"],
+            Self::Rows => &[
+                "write permission",
+                "whether the instances exist",
+                "what is on the server already",
+            ],
+            Self::Offline => &[
+                "the contact with the server",
+                "the model associations, and the mappings of those not given with --model",
+                "write permission",
+                "whether the instances exist",
+                "what is on the server already",
+            ],
+        }
+    }
+}
+
+/// The end of a check.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What it looked at.
+    pub scope: Scope,
+    /// Rows that say again what an earlier row says: an import ends them as `existed`.
+    pub repeats: ReasonStats,
+    /// What the import will take, where rows would be sent.
+    pub forecast: Option<Forecast>,
+}
+
+/// What an import will take if nothing goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// Questions for model associations.
+    pub models: u64,
+    /// Calls that create.
+    pub creates: u64,
+    /// Look-ups of rows that the server refuses as taken.
+    pub finds: u64,
+    /// At which rate.
+    pub rate: Rate,
+    /// How many calls at once.
+    pub concurrency: usize,
+    /// How long the server took to answer, where it did.
+    pub latency: Option<Duration>,
+}
+
+impl Forecast {
+    /// All calls.
+    pub const fn calls(&self) -> u64 {
+        self.models + self.creates + self.finds
+    }
+
+    /// How long they take: as the rate allows, or as answers come where that is slower. `None` where
+    /// neither is known.
+    pub fn duration(&self) -> Option<Duration> {
+        let calls = self.calls() as f64;
+        let paced = match self.rate {
+            Rate::Unlimited => None,
+            Rate::PerSecond(rate) => Some(calls / rate),
+        };
+        let answered = (self.latency)
+            .map(|latency| calls * latency.as_secs_f64() / self.concurrency.max(1) as f64);
+        let seconds = match (paced, answered) {
+            (Some(paced), Some(answered)) => paced.max(answered),
+            (paced, answered) => paced.or(answered)?,
+        };
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+impl Checked {
+    pub(super) fn write(&self, text: &mut String) -> fmt::Result {
+        if let Some(forecast) = self.forecast {
+            let calls = grouped(forecast.calls());
+            let (rate, at_once) = (forecast.rate, forecast.concurrency);
+            write!(text, "\nThe import will make about {calls} calls")?;
+            if let Some(duration) = forecast.duration() {
+                write!(text, " and take about {}", brief_duration(duration))?;
+            }
+            writeln!(text, ", at rate {rate} and {at_once} at once.")?;
+        }
+        writeln!(text, "\nNot tested: {}.", self.scope.not_tested().join("; "))
+    }
+}
+
+/// The key `check` of a summary's JSON.
+impl Serialize for Checked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("repeats", &self.repeats.count)?;
+        map.serialize_entry("first_repeats", &self.repeats.first)?;
+        map.serialize_entry("forecast", &self.forecast)?;
+        map.serialize_entry("not_tested", self.scope.not_tested())?;
+        map.end()
+    }
+}
+
+impl Serialize for Forecast {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(CallKind::Create.as_str(), &self.creates)?;
+        map.serialize_entry(CallKind::Find.as_str(), &self.finds)?;
+        map.serialize_entry(CallKind::Models.as_str(), &self.models)?;
+        map.serialize_entry("calls", &self.calls())?;
+        map.serialize_entry("duration_ms", &self.duration().map(|took| took.as_millis() as u64))?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forecast(rate: Rate, latency: Option<u64>) -> Forecast {
+        let latency = latency.map(Duration::from_millis);
+        Forecast { models: 1, creates: 12_000, finds: 99, rate, concurrency: 20, latency }
+    }
+
+    #[test]
+    fn an_import_takes_as_long_as_the_rate_or_the_answers_make_it() {
+        let rate = Rate::PerSecond(100.0);
+        for (rate, latency, seconds) in [
+            (rate, None, Some(121.0)),
+            (rate, Some(50), Some(121.0)),
+            (rate, Some(500), Some(302.5)),
+            (Rate::Unlimited, Some(50), Some(30.25)),
+            (Rate::Unlimited, None, None),
+        ] {
+            let took = forecast(rate, latency).duration().map(|took| took.as_secs_f64());
+            assert_eq!(took, seconds, "{rate} {latency:?}");
+        }
+    }
+
+    #[test]
+    fn a_check_says_what_the_import_takes_and_what_it_did_not_test() {
+        let repeats = ReasonStats::default();
+        let mut checked = Checked {
+            scope: Scope::Rows,
+            repeats,
+            forecast: Some(forecast(Rate::PerSecond(100.0), None)),
+        };
+        let said = |checked: &Checked| {
+            let mut text = String::new();
+            checked.write(&mut text).unwrap();
+            text
+        };
+        assert_eq!(
+            said(&checked),
+            "
+The import will make about 12,100 calls and take about 2m 1s, at rate 100/s and 20 at once.
+
+Not tested: write permission; whether the instances exist; what is on the server already.
+"
+        );
+        assert_eq!(
+            serde_json::to_string(&checked).unwrap(),
+            concat!(
+                r#"{"repeats":0,"first_repeats":[],"forecast":{"create":12000,"find":99,"models":1,"#,
+                r#""calls":12100,"duration_ms":121000},"not_tested":["write permission","#,
+                r#""whether the instances exist","what is on the server already"]}"#
+            )
+        );
+        (checked.scope, checked.forecast) = (Scope::Contact, None);
+        assert_eq!(said(&checked), "\nNot tested: write permission; any row.\n");
+    }
+}

@@ -1,0 +1,97 @@
+//! The summary for a script.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Checked, Kind, Summary};
+use crate::engine::stats::CallKind;
+use crate::outcome::Status;
+use crate::target::Target;
+
+impl Summary<'_> {
+    /// The summary for a script: one line with the keys of design section 7, in that order. An undo
+    /// has `deleted` besides, a check `check`.
+    pub fn json(&self) -> String {
+        let stats = self.stats;
+        let calls = &stats.calls;
+        let latency = |share| calls.latency_ms(share).map(tenths);
+        let json = Json {
+            schema: 1,
+            target: self.target,
+            rows: stats.rows(),
+            created: stats.count(Status::Created),
+            existed: stats.count(Status::Existed),
+            recovered: stats.count(Status::Recovered),
+            deleted: (self.kind == Kind::Undo).then(|| stats.count(Status::Deleted)),
+            failed: stats.count(Status::Failed),
+            invalid: stats.count(Status::Invalid),
+            outstanding: stats.outstanding(),
+            reasons: (stats.reasons().into_iter())
+                .map(|(reason, stats)| (reason.as_str(), stats.count))
+                .collect(),
+            calls: (CallKind::ALL.into_iter())
+                .map(|kind| (kind.as_str(), calls.count(kind)))
+                .collect(),
+            retries: calls.retries,
+            throttled: calls.throttled,
+            latency_ms: Latency { p50: latency(0.5), p90: latency(0.9), p99: latency(0.99) },
+            elapsed_ms: stats.elapsed.as_millis() as u64,
+            rows_per_s: tenths(stats.rows_per_second()),
+            exit: self.exit.code(),
+            results: self.results.map(Path::to_string_lossy),
+            next: self.next.as_deref(),
+            error: self.error,
+            check: self.checked,
+        };
+        json_line(&json)
+    }
+}
+
+/// A value as one line.
+pub fn json_line(value: &impl Serialize) -> String {
+    let mut line = serde_json::to_string(value).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    target: Option<&'a Target>,
+    rows: u64,
+    created: u64,
+    existed: u64,
+    recovered: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<u64>,
+    failed: u64,
+    invalid: u64,
+    outstanding: u64,
+    reasons: BTreeMap<&'static str, u64>,
+    calls: BTreeMap<&'static str, u64>,
+    retries: u64,
+    throttled: u64,
+    latency_ms: Latency,
+    elapsed_ms: u64,
+    rows_per_s: f64,
+    exit: u8,
+    results: Option<Cow<'a, str>>,
+    next: Option<&'a [String]>,
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<&'a Checked>,
+}
+
+#[derive(Serialize)]
+struct Latency {
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}

@@ -1,0 +1,225 @@
+//! The exact command to go on with, and how it is put into a shell's words.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use crate::engine::stats::RunStats;
+use crate::exit::Exit;
+
+use super::Kind;
+
+/// The command to go on with, if there is one. Without results there is no journal, so that a run
+/// can't go on. `again` is the command as it was typed; `identity` what of it another command needs to
+/// reach the same server as the same user.
+pub fn next_step(
+    kind: Kind,
+    exit: Exit,
+    stats: &RunStats,
+    results: Option<&Path>,
+    again: &[String],
+    identity: &[String],
+) -> Option<Vec<String>> {
+    match exit {
+        Exit::Ok | Exit::SomeFailed if kind == Kind::Check => import_instead(again),
+        // A rerun creates: an undo's rows are for another undo of the same results.
+        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, Kind::Check | Kind::Undo) => None,
+        Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
+        // A rerun creates: a check's rows are mended where they stand, and an undo's are for another
+        // undo of the same results.
+        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, Kind::Check | Kind::Undo) => None,
+        Exit::SomeFailed | Exit::AllRetryable => {
+            let mut next = vec!["bkassoc".to_owned(), "rerun".to_owned()];
+            next.push(as_operand(results?));
+            if stats.retryable() == 0 {
+                next.push("--all-failed".to_owned());
+            }
+            next.extend_from_slice(identity);
+            Some(next)
+        }
+        Exit::MaxFailures
+        | Exit::Outage
+        | Exit::Input
+        | Exit::Target
+        | Exit::MaxDuration
+        | Exit::Unwritable
+        | Exit::Hangup
+        | Exit::Interrupted
+        | Exit::Terminated => {
+            (results.is_some() || kind == Kind::Check).then(|| going_on(again, results))
+        }
+    }
+}
+
+/// The same command, which goes on. With `--fresh` it would start anew instead, and a `{date}` would be
+/// another one tomorrow.
+fn going_on(again: &[String], results: Option<&Path>) -> Vec<String> {
+    let mut words: Vec<_> = again.iter().filter(|word| *word != "--fresh").cloned().collect();
+    let dated = |word: &String| word.contains("{date}");
+    if let (Some(results), Some(at)) = (results, words.iter().position(dated)) {
+        let flag = match &words[..=at] {
+            [.., flag, _] if matches!(flag.as_str(), "-o" | "--output") => "",
+            [.., word] if word.starts_with("--output=") => "--output=",
+            [.., word] if word.starts_with("-o") => "-o",
+            _ => return words,
+        };
+        words[at] = format!("{flag}{}", results.display());
+    }
+    words
+}
+
+/// The import that a check was for: the same words, less those that made it a check. One of standard
+/// input needs a place for its results, which a check does not.
+fn import_instead(check: &[String]) -> Option<Vec<String>> {
+    let is_check = |word: &str| matches!(word, "--offline" | "-n" | "--dry-run");
+    let (program, words) = check.split_first()?;
+    let (command, words) = words.split_first()?;
+    let names_results = |word: &String| word.starts_with("-o") || word.starts_with("--output");
+    if words.iter().any(|word| word == "-" || (command == "check" && names_results(word))) {
+        return None;
+    }
+    let rest: Vec<_> = words.iter().filter(|word| !is_check(word)).cloned().collect();
+    if rest.is_empty() || (command == "import" && rest.len() == words.len()) {
+        return None;
+    }
+    Some([vec![program.clone(), "import".to_owned()], rest].concat())
+}
+
+/// A path as a command takes it, even one that looks like a flag.
+fn as_operand(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.starts_with('-') { format!("./{text}") } else { text.into_owned() }
+}
+
+/// Words as a shell takes them.
+pub fn shell_quoted(words: &[String]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+    quoted.join(" ")
+}
+
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        Cow::Borrowed(word)
+    } else if word.chars().any(char::is_control) {
+        // `escape_default` would also write what is no control character in Rust's way.
+        let escape = |c: char| match c {
+            '\\' | '\'' => format!("\\{c}"),
+            c if c.is_ascii_control() => format!("\\x{:02x}", c as u32),
+            c if c.is_control() => format!("\\u{:04x}", c as u32),
+            c => c.to_string(),
+        };
+        format!("$'{}'", word.chars().map(escape).collect::<String>()).into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''")).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::Cells;
+    use crate::outcome::{Outcome, Reason, Record};
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    fn stats(reasons: &[Reason]) -> RunStats {
+        let mut stats = RunStats::default();
+        for reason in reasons {
+            stats.add(&Record {
+                ordinal: 0,
+                file: 0,
+                line: 2,
+                cells: Cells::default(),
+                outcome: Outcome::bad(*reason, String::new(), 1, 0),
+            });
+        }
+        stats
+    }
+
+    #[test]
+    fn the_command_to_go_on_with_follows_from_how_the_run_ended() {
+        let none = RunStats::default();
+        let retryable = stats(&[Reason::Throttled, Reason::Rejected]);
+        let hopeless = stats(&[Reason::Rejected]);
+        for (kind, exit, stats, typed, next) in [
+            (Kind::Import, Exit::Ok, &none, "b import a.csv", None),
+            (
+                Kind::Import,
+                Exit::SomeFailed,
+                &retryable,
+                "b import a.csv",
+                Some("bkassoc rerun r.csv --profile p"),
+            ),
+            (
+                Kind::Rerun,
+                Exit::SomeFailed,
+                &hopeless,
+                "b rerun a.csv",
+                Some("bkassoc rerun r.csv --all-failed --profile p"),
+            ),
+            (Kind::Import, Exit::Interrupted, &none, "b import a.csv", Some("b import a.csv")),
+            (Kind::Import, Exit::Held, &none, "b import a.csv", None),
+            (Kind::Undo, Exit::SomeFailed, &hopeless, "b undo a.csv", None),
+            (Kind::Undo, Exit::AllRetryable, &retryable, "b undo a.csv", None),
+            (Kind::Check, Exit::Ok, &none, "b check a.csv --offline -v", Some("b import a.csv -v")),
+            (Kind::Check, Exit::Ok, &none, "b import a.csv -n", Some("b import a.csv")),
+            (Kind::Check, Exit::Ok, &none, "b import a.csv -nv", None),
+            (Kind::Check, Exit::Ok, &none, "b check a.csv -o x.csv", None),
+            (Kind::Check, Exit::Ok, &none, "b check", None),
+            (Kind::Check, Exit::SomeFailed, &hopeless, "b check a.csv", Some("b import a.csv")),
+            (
+                Kind::Check,
+                Exit::Ok,
+                &none,
+                "b import a.csv -n -o r.csv",
+                Some("b import a.csv -o r.csv"),
+            ),
+            (Kind::Check, Exit::Ok, &none, "b check -", None),
+        ] {
+            let step = next_step(
+                kind,
+                exit,
+                stats,
+                Some(Path::new("r.csv")),
+                &words(typed),
+                &words("--profile p"),
+            );
+            assert_eq!(step, next.map(words), "{kind:?} {exit:?} {typed}");
+        }
+        let results = Some(Path::new("-r.csv"));
+        let step = next_step(Kind::Import, Exit::AllRetryable, &retryable, results, &[], &[]);
+        assert_eq!(step, Some(words("bkassoc rerun ./-r.csv")));
+        let step =
+            next_step(Kind::Import, Exit::Outage, &none, None, &words("b import a.csv"), &[]);
+        assert_eq!(step, None, "there is no journal to go on with");
+        let results = Some(Path::new("r-2026-11-24.csv"));
+        for (typed, next) in [
+            ("b import a.csv -o r-{date}.csv -v", "b import a.csv -o r-2026-11-24.csv -v"),
+            ("b import a.csv -or-{date}.csv", "b import a.csv -or-2026-11-24.csv"),
+            ("b import a.csv --output=r-{date}.csv", "b import a.csv --output=r-2026-11-24.csv"),
+        ] {
+            let step = next_step(Kind::Import, Exit::Outage, &none, results, &words(typed), &[]);
+            assert_eq!(step, Some(words(next)), "another day the date would be another");
+        }
+    }
+
+    #[test]
+    fn the_next_command_can_be_pasted_into_a_shell_whatever_its_paths_are() {
+        for (word, shown) in [
+            ("a.csv", "a.csv"),
+            ("--map=inst_id", "--map=inst_id"),
+            ("", "''"),
+            ("my results.csv", "'my results.csv'"),
+            ("it's", r"'it'\''s'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("~/a", "'~/a'"),
+            ("名.csv", "'名.csv'"),
+            ("a\nb'\\", r"$'a\x0ab\'\\'"),
+            ("\u{85}", r"$'\u0085'"),
+        ] {
+            assert_eq!(shell_quoted(&[word.to_owned()]), shown, "{word:?}");
+        }
+    }
+}

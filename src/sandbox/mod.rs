@@ -1,0 +1,289 @@
+//! A CMDB in memory, with its rules, races, limits and faults: to try things on, and to test against.
+//!
+//! Owns the store and its set-up. In process it is a [`Cmdb`] without sockets, on tokio's clock;
+//! [`server`] puts the same store behind HTTP. What it does is held against the captures of real
+//! servers.
+
+pub mod faults;
+pub mod models;
+pub mod server;
+
+mod call;
+mod dialect;
+mod exchange;
+mod filter;
+mod log;
+mod lookup;
+mod refusal;
+mod rows;
+mod rules;
+mod setup;
+
+#[cfg(test)]
+mod captures;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+use tokio::time::Instant;
+
+pub use call::Endpoint;
+pub use log::LogError;
+pub use setup::{Quota, Setup, Version};
+
+use call::Call;
+use dialect::{Dialect, Written};
+use faults::{Faults, scramble};
+use log::Log;
+use models::{Models, TableId};
+use rows::{Row, Store};
+
+use crate::cmdb::Cmdb;
+use crate::cmdb::wire::{Answer, Envelope, Reply, Request};
+use crate::options::Language;
+use crate::target::Entrance;
+
+/// A row as tests see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    /// The association's id.
+    pub id: i64,
+    /// Of which model association.
+    pub obj_asst_id: Arc<str>,
+    /// The source.
+    pub source: i64,
+    /// The target.
+    pub target: i64,
+}
+
+/// A CMDB in memory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Sandbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    models: Models,
+    version: Version,
+    entrance: Entrance,
+    language: Language,
+    supplier_account: String,
+    latency: Duration,
+    quota: Option<Quota>,
+    rate_headers: bool,
+    old_esb: bool,
+    seed: u64,
+    start: Instant,
+    /// Counts the ids given to calls.
+    ids: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rows: Store,
+    log: Option<Log>,
+    locks: FxHashSet<(TableId, i64)>,
+    faults: Faults,
+    /// Calls that came through the entrance, by endpoint.
+    calls: [u64; Endpoint::ALL.len()],
+    /// The number of the quota's window, and the calls in it.
+    window: (u128, u64),
+}
+
+impl State {
+    fn insert(&mut self, row: Row, models: &Models) -> io::Result<u32> {
+        if let Some(log) = &mut self.log {
+            log.created(self.rows.next_id(), row, models)?;
+        }
+        let id = self.rows.insert(row);
+        self.rows.born(id, Instant::now(), self.faults.lag_by);
+        Ok(id)
+    }
+
+    fn remove(&mut self, id: i64) -> io::Result<()> {
+        if let Some(log) = &mut self.log {
+            log.deleted(id)?;
+        }
+        self.rows.remove(id);
+        Ok(())
+    }
+}
+
+/// Who calls, and how that is answered.
+#[derive(Clone, Debug)]
+struct Caller {
+    entrance: Entrance,
+    supplier_account: String,
+    language: Language,
+    /// What a native caller brought along.
+    request_id: Option<String>,
+}
+
+impl Sandbox {
+    /// Sets a sandbox up: with the rows of its data file, or with those that the models say exist.
+    pub fn new(setup: Setup) -> Result<Self, LogError> {
+        let mappings = setup.models.all().map(|(_, known)| known.model.mapping);
+        let mut rows = Store::new(mappings);
+        let opened = setup.data.as_deref();
+        let opened = opened.map(|path| Log::open(path, &setup.models, &mut rows));
+        let (log, new) = opened.transpose()?.map_or((None, true), |(log, new)| (Some(log), new));
+        let mut state = State {
+            rows,
+            log,
+            locks: FxHashSet::default(),
+            faults: setup.faults,
+            calls: [0; Endpoint::ALL.len()],
+            window: (0, 0),
+        };
+        if new {
+            preload(&mut state, &setup.models)
+                .map_err(|source| LogError::Io { path: setup.data.unwrap_or_default(), source })?;
+        }
+        Ok(Self(Arc::new(Inner {
+            models: setup.models,
+            version: setup.version,
+            entrance: setup.entrance,
+            language: setup.language,
+            supplier_account: setup.supplier_account,
+            latency: setup.latency,
+            quota: setup.quota,
+            rate_headers: setup.rate_headers,
+            old_esb: setup.old_esb || setup.version == Version::V3_5,
+            seed: setup.fault_seed,
+            start: Instant::now(),
+            ids: AtomicU64::new(0),
+            state: Mutex::new(state),
+        })))
+    }
+
+    /// Everything that is stored, ids ascending.
+    pub fn rows(&self) -> Vec<StoredRow> {
+        let state = self.state();
+        let stored = |(id, row): (i64, Row)| StoredRow {
+            id,
+            obj_asst_id: Arc::clone(&self.0.models.get(row.table).model.obj_asst_id),
+            source: row.source,
+            target: row.target,
+        };
+        state.rows.iter().map(stored).collect()
+    }
+
+    /// How many rows are stored.
+    pub fn len(&self) -> usize {
+        self.state().rows.len()
+    }
+
+    /// Whether nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Stores a row past all checks; `None` where there is no such model association.
+    pub fn insert(&self, obj_asst_id: &str, source: i64, target: i64) -> Option<i64> {
+        let table = self.0.models.table(obj_asst_id)?;
+        let row = Row { source, target, table };
+        let stored = self.state().insert(row, &self.0.models);
+        stored.ok().map(i64::from)
+    }
+
+    /// How many calls an endpoint has had, refused and lost ones included; not those that the
+    /// entrance itself turned away.
+    pub fn calls(&self, endpoint: Endpoint) -> u64 {
+        self.state().calls[endpoint as usize]
+    }
+
+    /// Changes what goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state().faults = faults;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How this caller is answered, under a fresh id unless the caller brought one along.
+    fn dialect(&self, caller: &Caller) -> Dialect {
+        let number = self.0.ids.fetch_add(1, Ordering::Relaxed);
+        let high = scramble(self.0.seed ^ scramble(number));
+        let hex = format!("{high:016x}{:016x}", scramble(high));
+        let fresh = match caller.entrance {
+            Entrance::Native => format!("cc0000{}", &hex[..20]),
+            Entrance::Esb | Entrance::Gateway => hex,
+        };
+        Dialect {
+            entrance: caller.entrance,
+            version: self.0.version,
+            language: caller.language,
+            request_id: caller.request_id.clone().unwrap_or(fresh),
+        }
+    }
+}
+
+fn preload(state: &mut State, models: &Models) -> io::Result<()> {
+    for (table, known) in models.all() {
+        for &(source, target) in &known.existing {
+            let row = Row { source, target, table };
+            state.insert(row, models)?;
+        }
+    }
+    Ok(())
+}
+
+impl Cmdb for Sandbox {
+    async fn call(&self, request: Request) -> Reply {
+        let caller = Caller {
+            entrance: self.0.entrance,
+            supplier_account: self.0.supplier_account.clone(),
+            language: self.0.language,
+            request_id: None,
+        };
+        let call = Call::from(request);
+        let endpoint = call.endpoint();
+        let written = match self.missing(endpoint, &caller) {
+            Some(written) => Some(written),
+            None => self.answer(endpoint, Ok(call), &caller).await,
+        };
+        match written {
+            Some(written) => Reply::Answered(answer(&written)),
+            None => Reply::Lost("the sandbox closed the connection".to_owned()),
+        }
+    }
+}
+
+impl Sandbox {
+    /// What an entrance says that has no such endpoint.
+    fn missing(&self, endpoint: Endpoint, caller: &Caller) -> Option<Written> {
+        let entrance = caller.entrance;
+        let dialect = self.dialect(caller);
+        let old_cmdb = self.0.version == Version::V3_5;
+        let old = old_cmdb || (self.0.old_esb && entrance == Entrance::Esb);
+        match endpoint {
+            Endpoint::Delete if old && !old_cmdb => Some(dialect.not_json("404: Page Not Found")),
+            _ if old && endpoint.is_new() => Some(dialect.not_found()),
+            _ => None,
+        }
+    }
+}
+
+fn answer(written: &Written) -> Answer {
+    let envelope = Envelope::parse(written.body.as_bytes());
+    let is_id =
+        |(name, _): &&(&str, String)| name.ends_with("equest_id") || name.ends_with("equest-Id");
+    let header = written.headers.iter().find(is_id).map(|(_, id)| id.clone());
+    let in_body = envelope.as_ref().and_then(|envelope| envelope.request_id.clone());
+    Answer {
+        status: written.status,
+        excerpt: match &envelope {
+            Some(_) => String::new(),
+            None => written.body.chars().take(200).collect(),
+        },
+        envelope,
+        rate: written.rate,
+        request_id: in_body.or(header),
+    }
+}

@@ -1,0 +1,366 @@
+//! Reading a journal back: what is settled, what is marked, where the file may go on.
+//!
+//! A torn end is cut off; damage before the last sync record is an error that names the line.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
+
+use memchr::memmem;
+
+use super::{EndEntry, Entry, Holder, JournalError};
+use rustc_hash::FxHashSet;
+
+use crate::outcome::{Record, Status};
+use crate::storage::manifest::{Head, Undone};
+
+/// What a journal says.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// What the run is. `None` where the file ends before its first line does.
+    pub head: Option<Head>,
+    /// Rows that have an outcome.
+    pub settled: Settled,
+    /// Rows below this may have been sent.
+    pub marked_through: u64,
+    /// For each mark: rows below `.0` that no earlier mark covers have the floor `.1`.
+    pub id_watermarks: Vec<(u64, i64)>,
+    /// The largest association id seen.
+    pub largest_id: i64,
+    /// Where the last process ended in order: the rows without an outcome that may have been sent.
+    /// Else every marked row may have been.
+    pub sent: Option<FxHashSet<u64>>,
+    /// Rows without an outcome whose association was seen before a delete went out.
+    pub deleting: FxHashSet<u64>,
+    /// By what the run is undone.
+    pub undone: Option<Undone>,
+    /// What was written when all rows were settled.
+    pub end: Option<EndEntry>,
+    /// Where good lines end; what follows is torn.
+    pub good_bytes: u64,
+}
+
+impl Replay {
+    /// Whether a row without an outcome may have been sent.
+    pub fn may_have_been_sent(&self, ordinal: u64) -> bool {
+        ordinal < self.marked_through
+            && self.sent.as_ref().is_none_or(|sent| sent.contains(&ordinal))
+    }
+
+    /// The rows from `start` on that may have been sent and have no outcome.
+    pub fn in_doubt_from(&self, start: u64) -> Vec<u64> {
+        let open = |row: &u64| *row >= start && !self.settled.contains(*row);
+        match &self.sent {
+            Some(sent) => sent.iter().copied().filter(open).collect(),
+            None => (start..self.marked_through).filter(open).collect(),
+        }
+    }
+
+    /// The largest id that had been seen when this row was marked.
+    pub fn id_watermark_of(&self, ordinal: u64) -> i64 {
+        let after = self.id_watermarks.partition_point(|(through, _)| *through <= ordinal);
+        self.id_watermarks.get(after).map_or(self.largest_id, |(_, id_watermark)| *id_watermark)
+    }
+}
+
+/// A set of ordinals, kept as ranges: it is as large as the number of its gaps.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// start -> end (exclusive); neither touching nor overlapping.
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl Settled {
+    /// Puts an ordinal in; false where it was in already.
+    pub fn insert(&mut self, ordinal: u64) -> bool {
+        let before = self.ranges.range(..=ordinal).next_back().map(|(s, e)| (*s, *e));
+        if before.is_some_and(|(_, end)| ordinal < end) {
+            return false;
+        }
+        let start = match before {
+            Some((start, end)) if end == ordinal => start,
+            _ => ordinal,
+        };
+        let end = self.ranges.remove(&(ordinal + 1)).unwrap_or(ordinal + 1);
+        self.ranges.insert(start, end);
+        true
+    }
+
+    /// Whether it is in.
+    pub fn contains(&self, ordinal: u64) -> bool {
+        self.ranges.range(..=ordinal).next_back().is_some_and(|(_, end)| ordinal < *end)
+    }
+
+    /// How many are in.
+    pub fn len(&self) -> u64 {
+        self.ranges.iter().map(|(start, end)| end - start).sum()
+    }
+
+    /// Whether none is in.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+}
+
+/// Reads the whole file, giving each outcome to `each`.
+pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, JournalError> {
+    let mut lines = Lines::open(path)?;
+    let mut replay = Replay::default();
+    while let Some(entry) = lines.next_good()? {
+        match entry {
+            Entry::Head(head) if replay.head.is_none() => {
+                if let Some(what) = head.foreign() {
+                    return Err(lines.foreign(what));
+                }
+                replay.head = Some(*head);
+            }
+            Entry::Head(_) => return Err(lines.damaged()),
+            _ if replay.head.is_none() => {
+                return Err(lines.foreign("it has no header".to_owned()));
+            }
+            // From here on a process may have sent what is marked.
+            Entry::Opened(_) => replay.sent = None,
+            Entry::Closed(sent) => replay.sent = Some(sent.into_iter().collect()),
+            // Whole lines are missing before this one.
+            Entry::Synced(bytes) if bytes > lines.start() => return Err(lines.damaged()),
+            Entry::Synced(_) => {}
+            Entry::Mark(mark) => {
+                let rows = mark.rows.len() as u64 / 8;
+                if mark.through != replay.marked_through + rows
+                    || !mark.rows.len().is_multiple_of(8)
+                {
+                    return Err(lines.damaged());
+                }
+                replay.marked_through = mark.through;
+                replay.largest_id = replay.largest_id.max(mark.id_watermark);
+                replay.id_watermarks.push((mark.through, mark.id_watermark));
+            }
+            Entry::Outcome(outcome) => {
+                if outcome.row >= replay.marked_through || !replay.settled.insert(outcome.row) {
+                    return Err(lines.damaged());
+                }
+                replay.deleting.remove(&outcome.row);
+                let record = Record::from(outcome);
+                replay.largest_id =
+                    replay.largest_id.max(record.outcome.association_id.unwrap_or(0));
+                each(record);
+            }
+            Entry::Deleting(row) => {
+                replay.deleting.insert(row);
+            }
+            Entry::Undone(undone) => replay.undone = undone,
+            Entry::End(end) => replay.end = Some(end),
+        }
+    }
+    replay.good_bytes = lines.good_bytes;
+    lines.refuse_damage_before_a_sync()?;
+    if replay.head.is_none() {
+        lines.refuse_foreign_bytes()?;
+    }
+    Ok(replay)
+}
+
+/// Who last opened the journal.
+pub fn holder(path: &Path) -> Option<Holder> {
+    let mut lines = Lines::open(path).ok()?;
+    let mut holder = None;
+    while let Ok(Some(body)) = lines.next_body() {
+        if body.starts_with(br#"{"opened""#)
+            && let Some(Entry::Opened(found)) = entry(body)
+        {
+            holder = Some(found);
+        }
+    }
+    holder
+}
+
+/// The fingerprints of marked rows, in order: what going on compares the input with.
+pub struct Fingerprints {
+    lines: Lines,
+    of_mark: std::vec::IntoIter<u32>,
+}
+
+impl Fingerprints {
+    /// Of a journal that was read back, and so is known to be good as far as its marks go.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        Ok(Self { lines: Lines::open(path)?, of_mark: Vec::new().into_iter() })
+    }
+
+    /// The next marked row's. Where the file ends before, it is no longer what it was.
+    pub fn read(&mut self) -> Result<u32, JournalError> {
+        loop {
+            if let Some(fingerprint) = self.of_mark.next() {
+                return Ok(fingerprint);
+            }
+            self.of_mark = self.next_mark()?.into_iter();
+        }
+    }
+
+    fn next_mark(&mut self) -> Result<Vec<u32>, JournalError> {
+        loop {
+            let body = self.lines.next_body()?;
+            if body.is_some_and(|body| !body.starts_with(br#"{"mark""#)) {
+                continue;
+            }
+            let Some(Entry::Mark(mark)) = body.and_then(entry) else {
+                return Err(self.lines.damaged());
+            };
+            let of_row = |hex: &[u8]| u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok();
+            let of_mark: Option<Vec<_>> = mark.rows.as_bytes().chunks(8).map(of_row).collect();
+            return of_mark.ok_or_else(|| self.lines.damaged());
+        }
+    }
+}
+
+/// The file's lines, up to the first that is damaged.
+struct Lines {
+    path: std::path::PathBuf,
+    reader: BufReader<File>,
+    line: Vec<u8>,
+    /// Of the line read last, from 1.
+    number: u64,
+    good_bytes: u64,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, JournalError> {
+        let file = File::open(path)
+            .map_err(|error| JournalError::Unreadable { path: path.to_owned(), error })?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: BufReader::with_capacity(64 * 1024, file),
+            line: Vec::new(),
+            number: 0,
+            good_bytes: 0,
+        })
+    }
+
+    /// The next line's entry; `None` at the end and for a damaged line alike. A line that is as it was
+    /// written is no damage, even if this version can't read it.
+    fn next_good(&mut self) -> Result<Option<Entry>, JournalError> {
+        let Some(body) = self.next_body()? else {
+            return Ok(None);
+        };
+        let Some(entry) = entry(body) else {
+            return Err(self.foreign(format!("line {} is of no known kind", self.number)));
+        };
+        self.good_bytes += self.line.len() as u64;
+        Ok(Some(entry))
+    }
+
+    /// Where the good line read last begins.
+    fn start(&self) -> u64 {
+        self.good_bytes - self.line.len() as u64
+    }
+
+    /// The next line's body, whatever it says; `None` at the end and for a damaged line alike.
+    fn next_body(&mut self) -> Result<Option<&[u8]>, JournalError> {
+        self.number += 1;
+        self.line.clear();
+        self.reader.read_until(b'\n', &mut self.line).map_err(|error| self.unreadable(error))?;
+        Ok(body(&self.line))
+    }
+
+    /// Looks behind the good lines for a sync record that vouches for more than them.
+    fn refuse_damage_before_a_sync(&mut self) -> Result<(), JournalError> {
+        let damaged_line = self.number;
+        self.reader
+            .seek(SeekFrom::Start(self.good_bytes))
+            .map_err(|error| self.unreadable(error))?;
+        loop {
+            self.next_body()?;
+            if self.line.is_empty() {
+                return Ok(());
+            }
+            if synced_at_the_end(&self.line).is_some_and(|bytes| bytes > self.good_bytes) {
+                return Err(JournalError::Damaged { path: self.path.clone(), line: damaged_line });
+            }
+        }
+    }
+
+    /// Without a good first line the file must be empty or the beginning of one.
+    fn refuse_foreign_bytes(&mut self) -> Result<(), JournalError> {
+        const BEGINNING: &[u8] = br#" {"head":"#;
+        self.reader.seek(SeekFrom::Start(0)).map_err(|error| self.unreadable(error))?;
+        self.next_body()?;
+        let body = self.line.get(8..).unwrap_or_default();
+        let length = body.len().min(BEGINNING.len());
+        if self.line.ends_with(b"\n") || body[..length] != BEGINNING[..length] {
+            let what = "it does not begin like one, and is left as it is";
+            return Err(self.foreign(what.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn damaged(&self) -> JournalError {
+        JournalError::Damaged { path: self.path.clone(), line: self.number }
+    }
+
+    fn foreign(&self, what: String) -> JournalError {
+        JournalError::Foreign { path: self.path.clone(), what }
+    }
+
+    fn unreadable(&self, error: io::Error) -> JournalError {
+        JournalError::Unreadable { path: self.path.clone(), error }
+    }
+}
+
+/// A line's body, if its checksum is right.
+fn body(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_suffix(b"\n")?;
+    let (checksum, rest) = line.split_at_checked(8)?;
+    let body = rest.strip_prefix(b" ")?;
+    (checksum == super::checksum(body)).then_some(body)
+}
+
+/// What a sync record at the end of a line vouches for, also where the line break before it is gone.
+fn synced_at_the_end(line: &[u8]) -> Option<u64> {
+    const BEGINNING: &[u8] = br#" {"synced":"#;
+    let at = line.windows(BEGINNING.len()).rposition(|window| window == BEGINNING)?;
+    match body(&line[at.checked_sub(8)?..]).and_then(entry) {
+        Some(Entry::Synced(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// Of a text: checking that the whole is UTF-8 costs less than checking each of its strings.
+fn entry(body: &[u8]) -> Option<Entry> {
+    serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
+}
+
+/// Gives each outcome's place and its line's body, as they stand in the file, to `each`.
+pub fn outcomes(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), JournalError> {
+    let mut lines = Lines::open(path)?;
+    while let Some(body) = lines.next_body()? {
+        if let Some(row) = outcome_row(body) {
+            each(row, body);
+        }
+    }
+    Ok(())
+}
+
+/// The row of an outcome's line; `None` for other lines.
+fn outcome_row(body: &[u8]) -> Option<u64> {
+    let digits = body.strip_prefix(br#"{"outcome":{"row":"#)?;
+    let end = digits.iter().position(|b| !b.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// The id that an outcome's line claims with one of these statuses.
+pub fn claim(body: &[u8], statuses: &[Status]) -> Option<i64> {
+    // Most lines are told without parsing them.
+    if !statuses.iter().any(|status| memmem::find(body, status.as_str().as_bytes()).is_some()) {
+        return None;
+    }
+    let outcome = record(body)?.outcome;
+    outcome.association_id.filter(|_| statuses.contains(&outcome.status))
+}
+
+/// The record of an outcome's line; `None` where another version wrote what this one can't read.
+pub fn record(body: &[u8]) -> Option<Record> {
+    match entry(body)? {
+        Entry::Outcome(outcome) => Some(outcome.into()),
+        _ => None,
+    }
+}

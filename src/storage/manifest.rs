@@ -1,0 +1,273 @@
+//! What a run is: its head, which opens the journal, and `RESULTS.run.json`, the audit record of a
+//! finished run.
+//!
+//! Owns which differences between two heads make them different runs. Holds no secret.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::association::Row;
+use crate::input::digest::Digest;
+use crate::target::Target;
+
+/// The version of journal and `run.json`.
+pub const FORMAT: u32 = 1;
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// Creates what the rows say.
+    Import,
+    /// Settles chosen rows of a results file again.
+    Rerun,
+    /// Deletes what a results file says was created.
+    Undo,
+}
+
+impl Work {
+    /// The command's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Rerun => "rerun",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// What is known of a run before its first row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// [`FORMAT`]
+    pub format: u32,
+    /// The tool's version.
+    pub tool: String,
+    /// What is done.
+    pub work: Work,
+    /// Where.
+    pub target: Target,
+    /// As which app.
+    pub app_code: Option<String>,
+    /// As which user.
+    pub username: Option<String>,
+    /// The options that decide what a row means, by flag name, as text.
+    pub options: BTreeMap<String, String>,
+    /// All options that a rerun takes over, by flag name.
+    #[serde(default)]
+    pub settings: BTreeMap<String, Vec<String>>,
+    /// The inputs, as they were named.
+    pub inputs: Vec<String>,
+    /// The files that lines are lines of, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// RFC 3339.
+    pub started_at: String,
+    /// Of which run this one settles rows again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The run whose results are this run's input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its results' path, as it was named.
+    pub results: String,
+    /// When it started.
+    pub started_at: Option<String>,
+}
+
+/// An undo that began to delete what a run created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undone {
+    /// Its results' path, as it was named.
+    pub by: String,
+    /// When it began, RFC 3339.
+    pub at: String,
+}
+
+impl std::fmt::Display for Undone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "undone by {} since {}", self.by, self.at)
+    }
+}
+
+impl Head {
+    /// Why this version can't go by what stands under this head, if it can't.
+    pub fn foreign(&self) -> Option<String> {
+        (self.format != FORMAT).then(|| {
+            format!("bkassoc {} wrote it in format {}, not {FORMAT}", self.tool, self.format)
+        })
+    }
+
+    /// Where a row of this run's input stands. A row of results stands at the line of the file that it
+    /// first came from.
+    pub fn place_of(&self, row: &Row) -> String {
+        let at = |names: &[String]| match names.get(row.file as usize) {
+            Some(name) => format!("{name}, line {}", row.line),
+            None => format!("line {}", row.line),
+        };
+        match self.work {
+            Work::Import => at(&self.inputs),
+            Work::Rerun | Work::Undo => {
+                format!("{}, the row of {}", self.inputs.join(", "), at(&self.files))
+            }
+        }
+    }
+
+    /// Why the same results path can't go on under `other`: the first thing that differs, or
+    /// nothing. Who asks, when, and how fast do not matter.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let said = |name: &str, was: &str, is: &str| Some(format!("{name} was {was}, and is {is}"));
+        if self.work != other.work {
+            return said("the command", self.work.as_str(), other.work.as_str());
+        }
+        if self.target != other.target {
+            return said("the target", &self.target.to_string(), &other.target.to_string());
+        }
+        let names: std::collections::BTreeSet<_> =
+            self.options.keys().chain(other.options.keys()).collect();
+        for name in names {
+            let (was, is) = (self.options.get(name), other.options.get(name));
+            if was != is {
+                let text = |v: Option<&String>| v.map_or("not given".to_owned(), Clone::clone);
+                return said(&format!("--{name}"), &text(was), &text(is));
+            }
+        }
+        if self.inputs.len() != other.inputs.len() {
+            return said("the input", &self.inputs.join(" "), &other.inputs.join(" "));
+        }
+        None
+    }
+}
+
+/// `RESULTS.run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// What was known before the first row.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The inputs with their digests.
+    pub digests: Vec<Digest>,
+    /// RFC 3339.
+    pub finished_at: String,
+    /// Rows by status, as written.
+    pub counts: BTreeMap<String, u64>,
+    /// Failed rows by reason, as written.
+    pub reasons: BTreeMap<String, u64>,
+    /// How the process ended.
+    pub exit: u8,
+    /// Of the results file, lower-case hex.
+    pub results_sha256: String,
+    /// By what it is undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<Undone>,
+}
+
+/// The manifest's path beside results.
+pub fn path_for(results: &Path) -> PathBuf {
+    results.with_added_extension("run.json")
+}
+
+/// What goes wrong with a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Can't be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Is no manifest.
+    #[error("{}: not a run.json of this version of bkassoc: {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// The results beside it are not all that was written, or more.
+    #[error(
+        "{} has {rows} rows, and its run.json says that {written} were written: restore it. (Cells may \
+         be mended; rows may not be taken away or added)",
+        results.display()
+    )]
+    OtherRows {
+        /// The results.
+        results: PathBuf,
+        /// How many rows they have.
+        rows: u64,
+        /// How many the run wrote.
+        written: u64,
+    },
+}
+
+impl Manifest {
+    /// Reads the manifest beside results; `None` where there is none.
+    pub fn read(results: &Path) -> Result<Option<Self>, ManifestError> {
+        let path = path_for(results);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ManifestError::Unreadable { path, error }),
+        };
+        let read = serde_json::from_slice(&text).map_err(|error| error.to_string());
+        let known = read.and_then(|read: Self| read.head.foreign().map_or(Ok(read), Err));
+        known.map(Some).map_err(|what| ManifestError::Foreign { path, what })
+    }
+
+    /// This run, which wrote `results`, the run whose rows it settled again, and so on back to the
+    /// import, as far as each is to be found: where its results are, and its manifest.
+    pub fn lineage(self, results: &Path) -> Vec<(PathBuf, Self)> {
+        let next = |(path, run): &(PathBuf, Self)| run.settled_again(path);
+        std::iter::successors(Some((results.to_owned(), self)), next).collect()
+    }
+
+    /// By what a run of a lineage was undone: what it created is gone, and later ones carry it over.
+    pub fn undone_in(lineage: &[(PathBuf, Self)]) -> Option<String> {
+        lineage.iter().find_map(|(path, run)| {
+            Some(format!("{} was {}", path.display(), run.undone.as_ref()?))
+        })
+    }
+
+    /// Where this one is a rerun: the run whose rows it settled again, unless another stands there by
+    /// now.
+    fn settled_again(&self, results: &Path) -> Option<(PathBuf, Self)> {
+        let parent = self.head.parent.as_ref().filter(|_| self.head.work == Work::Rerun)?;
+        let named = PathBuf::from(&parent.results);
+        let beside = results.with_file_name(named.file_name().unwrap_or_default());
+        let is_it = |found: &Self| parent.started_at.as_ref() == Some(&found.head.started_at);
+        [named, beside].into_iter().find_map(|path| {
+            let found = Self::read(&path).ok().flatten().filter(is_it)?;
+            Some((path, found))
+        })
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("a manifest is plain data");
+        text.push('\n');
+        text
+    }
+
+    /// Refuses results with more or fewer rows than were written: cells may be mended, but what a row
+    /// came to is known of all of them or of none.
+    pub fn refuse_other_than(&self, rows: u64, results: &Path) -> Result<(), ManifestError> {
+        let written = self.counts.values().sum();
+        if rows == written {
+            return Ok(());
+        }
+        Err(ManifestError::OtherRows { results: results.to_owned(), rows, written })
+    }
+
+    /// Whether a finished run had the same inputs, by their bytes.
+    pub fn has_inputs(&self, digests: &[Digest]) -> bool {
+        self.digests.len() == digests.len()
+            && self.digests.iter().zip(digests).all(|(a, b)| a.sha256 == b.sha256)
+    }
+}

@@ -1,0 +1,308 @@
+//! The file a person reads: one line for each row of input, in input order.
+//!
+//! Owns columns and formats, and the way from a journal to results. What is written here is what
+//! counts: the summary is taken from it, and rows in are compared with rows out.
+
+pub mod reader;
+pub mod writer;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHashMap;
+
+use crate::options::Format;
+use crate::outcome::{Record, Status};
+use crate::storage::journal::disk::{folder_of, sync_folder_of};
+use crate::storage::journal::{JournalError, replay};
+use crate::storage::sort::{Sorted, Sorter};
+use writer::Writer;
+
+/// The columns, in order. `file` follows where there are several inputs.
+pub const COLUMNS: [&str; 14] = [
+    "line",
+    "obj_asst_id",
+    "inst_id",
+    "asst_inst_id",
+    "biz_id",
+    "status",
+    "association_id",
+    "reason",
+    "retryable",
+    "code",
+    "message",
+    "attempts",
+    "request_id",
+    "finished_at",
+];
+
+/// What goes wrong with results.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// Can't be written.
+    #[error("{}: {error}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The journal they are made from.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A row in is no line out, or two. A bug.
+    #[error(
+        "row {expected} of the input is not the next line of the results, row {found} is: this is a bug; the journal is kept"
+    )]
+    NotConserved {
+        /// The next row of the input, from 0.
+        expected: u64,
+        /// The next row of the results.
+        found: u64,
+    },
+    /// Can't be read, or no results file.
+    #[error("{}{}: {what}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where, if at a line.
+        line: Option<u64>,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+}
+
+impl ResultsError {
+    /// Whether a line is at fault, so that the lines after it can still be read.
+    pub const fn is_of_a_line(&self) -> bool {
+        matches!(self, Self::Unreadable { line: Some(_), .. })
+    }
+}
+
+/// How well a line claims an id, best first: an answer that named it (0) before one that was lost (1),
+/// then the place in the input.
+type Claim = (u8, u64);
+
+/// The outcomes of a journal, in input order.
+pub struct Outcomes {
+    sorted: Sorted,
+    /// For each id that a `recovered` line claims: the line whose claim counts.
+    claims: FxHashMap<i64, Claim>,
+    journal: PathBuf,
+    folder: PathBuf,
+}
+
+impl Outcomes {
+    /// Sorts the outcomes of a journal by their place in the input.
+    pub fn of_journal(journal: &Path) -> Result<Self, ResultsError> {
+        let folder = folder_of(journal).to_owned();
+        let unwritable = |error| ResultsError::Unwritable { path: folder.clone(), error };
+        let mut sorter = Sorter::new(&folder).map_err(unwritable)?;
+        let mut failed = None;
+        let mut claims = FxHashMap::default();
+        replay::outcomes(journal, |row, body| {
+            if let Err(error) = sorter.push(row, body) {
+                failed.get_or_insert(error);
+            }
+            if let Some(id) = replay::claim(body, &[Status::Recovered]) {
+                claims.insert(id, (u8::MAX, u64::MAX));
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(unwritable(error));
+        }
+        if !claims.is_empty() {
+            replay::outcomes(journal, |row, body| {
+                for (rank, status) in (0..).zip([Status::Created, Status::Recovered]) {
+                    if let Some(id) = replay::claim(body, &[status])
+                        && let Some(best) = claims.get_mut(&id)
+                    {
+                        *best = (rank, row).min(*best);
+                    }
+                }
+            })?;
+        }
+        let sorted = sorter.sorted().map_err(unwritable)?;
+        Ok(Self { sorted, claims, journal: journal.to_owned(), folder })
+    }
+
+    /// Within a run an id is `created` or `recovered` on one line only: two lines of the same triple
+    /// may both have been found after a crash, and what a rerun finds may be what another line of the
+    /// parent run created. Who knows that it created it keeps the claim, else the first.
+    fn demote(&self, record: &mut Record) {
+        let outcome = &mut record.outcome;
+        if let (Status::Created | Status::Recovered, Some(id)) =
+            (outcome.status, outcome.association_id)
+            && self.claims.get(&id).is_some_and(|(_, row)| *row != record.ordinal)
+        {
+            outcome.status = Status::Existed;
+        }
+    }
+}
+
+impl Iterator for Outcomes {
+    type Item = Result<Record, ResultsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (row, body) = match self.sorted.next()? {
+            Ok(item) => item,
+            Err(error) => {
+                return Some(Err(ResultsError::Unwritable { path: self.folder.clone(), error }));
+            }
+        };
+        let Some(mut record) = replay::record(&body) else {
+            let what = format!("the outcome of row {row} can't be read");
+            return Some(Err(JournalError::Foreign { path: self.journal.clone(), what }.into()));
+        };
+        self.demote(&mut record);
+        Some(Ok(record))
+    }
+}
+
+/// Writes records to a file that replaces `path` when it is whole and on disk, and says its SHA-256
+/// as lower-case hex. `files` are the inputs' names where there are several; `each` sees every record
+/// that was written. After an error there is no draft, and `path` is as it was.
+pub fn write(
+    path: &Path,
+    format: Format,
+    files: &[String],
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+    each: impl FnMut(&Record),
+) -> Result<String, ResultsError> {
+    replace(path, |draft| write_to(draft, path, format, files, records, each))
+}
+
+/// Writes records to `out`, which `path` names, and says the SHA-256 of what was written.
+pub fn write_to(
+    out: impl Write,
+    path: &Path,
+    format: Format,
+    files: &[String],
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+    mut each: impl FnMut(&Record),
+) -> Result<String, ResultsError> {
+    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
+    let mut writer = Writer::new(out, format, files).map_err(unwritable)?;
+    for record in records {
+        let record = record?;
+        writer.write(&record).map_err(unwritable)?;
+        each(&record);
+    }
+    let (_, sha256) = writer.finish().map_err(unwritable)?;
+    Ok(sha256)
+}
+
+/// Rows in are rows out, each once: lets records through in the order of the input, and ends with an
+/// error where one is missing, twice there, or one too many.
+pub fn conserved(
+    records: impl IntoIterator<Item = Result<Record, ResultsError>>,
+    rows: u64,
+) -> impl Iterator<Item = Result<Record, ResultsError>> {
+    let mut expected = 0;
+    let mut records = records.into_iter().fuse();
+    std::iter::from_fn(move || {
+        let next = records.next();
+        let found = match &next {
+            None if expected == rows => return None,
+            None => u64::MAX,
+            Some(Ok(record)) => record.ordinal,
+            Some(Err(_)) => return next,
+        };
+        if found != expected || expected == rows {
+            // Nothing more comes after an error.
+            expected = rows;
+            records.by_ref().for_each(drop);
+            return Some(Err(ResultsError::NotConserved { expected, found }));
+        }
+        expected += 1;
+        next
+    })
+}
+
+/// Writes a small file whole, as [`write()`] does results.
+pub fn write_whole(path: &Path, text: &str) -> Result<(), ResultsError> {
+    replace(path, |mut draft| {
+        draft
+            .write_all(text.as_bytes())
+            .map_err(|error| ResultsError::Unwritable { path: path.to_owned(), error })
+    })
+}
+
+/// Lets a draft be filled beside `path`, syncs it, and puts it in the place of what is there.
+fn replace<T>(
+    path: &Path,
+    fill: impl FnOnce(&File) -> Result<T, ResultsError>,
+) -> Result<T, ResultsError> {
+    let draft = path.with_added_extension("draft");
+    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
+    let file = File::create(&draft)
+        .map_err(|error| ResultsError::Unwritable { path: draft.clone(), error })?;
+    let replaced = fill(&file).and_then(|filled| {
+        file.sync_all().map_err(unwritable)?;
+        std::fs::rename(&draft, path).map_err(unwritable)?;
+        sync_folder_of(path).map_err(unwritable)?;
+        Ok(filled)
+    });
+    if replaced.is_err() {
+        // Where it can't be removed, the error that is told is the one that counts.
+        let _ = std::fs::remove_file(&draft);
+    }
+    replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::Cells;
+    use crate::outcome::Outcome;
+    use crate::storage::journal::Journal;
+
+    fn record(ordinal: u64) -> Record {
+        let outcome = Outcome::open(Status::NotAttempted, String::new());
+        Record { ordinal, file: 0, line: ordinal + 2, cells: Cells::default(), outcome }
+    }
+
+    #[test]
+    fn an_id_is_claimed_by_the_line_that_created_it_else_by_the_first_that_found_it() {
+        use Status::{Created, Existed, Recovered};
+        for (found, written) in [
+            ([Recovered, Recovered, Existed], [Recovered, Existed, Existed]),
+            ([Created, Recovered, Existed], [Created, Existed, Existed]),
+            ([Recovered, Created, Recovered], [Existed, Created, Existed]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("r.csv.journal");
+            let file = std::sync::Arc::new(File::create(&path).unwrap());
+            let mut journal = Journal::new(path.clone(), Box::new(file), 0, 0);
+            for (ordinal, status) in (0..).zip(found) {
+                let outcome = Outcome::good(status, 7, 1, 1);
+                journal.outcome(&Record { outcome, ..record(ordinal) });
+            }
+            journal.flush().unwrap();
+            let outcomes = Outcomes::of_journal(&path).unwrap();
+            let statuses: Vec<_> = outcomes.map(|record| record.unwrap().outcome.status).collect();
+            assert_eq!(statuses, written);
+        }
+    }
+
+    #[test]
+    fn what_can_t_be_written_whole_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        std::fs::write(&path, "before").unwrap();
+        for last in [
+            Ok(record(5)),
+            Err(ResultsError::Unwritable { path: path.clone(), error: io::Error::other("full") }),
+        ] {
+            let records = [Ok(record(0)), last];
+            write(&path, Format::Csv, &[], conserved(records, 2), |_| {}).unwrap_err();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft");
+        }
+        let in_the_way = folder.path().join("folder");
+        std::fs::create_dir(&in_the_way).unwrap();
+        write_whole(&in_the_way, "{}").unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no draft");
+    }
+}

@@ -1,0 +1,172 @@
+//! What results say that the server has, gathered into questions.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::places::Places;
+use super::{Finding, Kind, Spot};
+use crate::association::{Association, NewAssociation};
+use crate::engine::look_up_size::TRIPLES;
+use crate::engine::stats::Place;
+use crate::input;
+use crate::outcome::Status;
+use crate::storage::results::ResultsError;
+use crate::storage::results::reader::Reader;
+
+/// Rows that wait until a call is full of rows of their model association.
+const MOST_WAITING: usize = 16 * TRIPLES;
+
+/// A line that says what the server has.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub(super) place: Place,
+    pub(super) status: Status,
+    pub(super) id: i64,
+    pub(super) association: Association,
+}
+
+impl Claim {
+    /// What is off, if these are all ids under which the server has the association.
+    pub(super) fn contradicted_by(&self, ids: &[i64]) -> Option<(Kind, String)> {
+        let here = ids.contains(&self.id);
+        match (self.status, ids) {
+            (Status::Deleted, _) => {
+                here.then(|| (Kind::NotDeleted, format!("{self}, and the server has it")))
+            }
+            _ if here => None,
+            (_, []) => Some((Kind::Missing, format!("{self}, and the server does not have it"))),
+            (_, [id, ..]) => {
+                Some((Kind::Different, format!("{self}, and the server has it as {id}")))
+            }
+        }
+    }
+
+    pub(super) fn finding(&self, (kind, what): (Kind, String)) -> Finding {
+        Finding { kind, spot: Spot::Row(self.place), what }
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (status, id) = (self.status.as_str(), self.id);
+        write!(f, "{}: {status} as {id}", self.association)
+    }
+}
+
+/// The claims of a results file, gathered by model association into calls.
+pub struct Claims {
+    reader: Reader,
+    places: Places,
+    files: Vec<String>,
+    cells: input::RowParser,
+    waiting: FxHashMap<Arc<str>, Vec<Claim>>,
+    count: usize,
+}
+
+impl Claims {
+    /// Of a file whose lines were all looked at before; `files` are the inputs it names.
+    pub fn new(reader: Reader, files: Vec<String>) -> Self {
+        Self {
+            reader,
+            places: Places::new(true),
+            files,
+            cells: input::RowParser::new(None, false),
+            waiting: FxHashMap::default(),
+            count: 0,
+        }
+    }
+
+    /// The next claim. Lines that claim nothing, or can't be read, were told before.
+    fn next_claim(&mut self) -> Option<Result<Claim, ResultsError>> {
+        loop {
+            let record = match self.reader.next()? {
+                Ok(record) => record,
+                Err(error) if error.is_of_a_line() => continue,
+                Err(error) => return Some(Err(error)),
+            };
+            let name = self.reader.files().get(record.file as usize).map(String::as_str);
+            let (place, _) = self.places.next(&mut self.files, name, record.line);
+            let status = record.outcome.status;
+            let id = record.outcome.association_id.filter(|id| *id > 0 && status.is_good());
+            if let (Some(id), Ok(NewAssociation { association, .. })) =
+                (id, self.cells.read(record.cells.all()).1)
+            {
+                return Some(Ok(Claim { place, status, id, association }));
+            }
+        }
+    }
+
+    fn release(&mut self, name: &Arc<str>) -> Option<Vec<Claim>> {
+        let claims = self.waiting.remove(name)?;
+        self.count -= claims.len();
+        Some(claims)
+    }
+
+    fn release_most(&mut self) -> Option<Vec<Claim>> {
+        let (name, _) = self.waiting.iter().max_by_key(|(_, claims)| claims.len())?;
+        let name = Arc::clone(name);
+        self.release(&name)
+    }
+}
+
+/// Claims of one model association, as many as go into a call.
+impl Iterator for Claims {
+    type Item = Result<Vec<Claim>, ResultsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let claim = match self.next_claim() {
+                None => return self.release_most().map(Ok),
+                Some(Err(error)) => return Some(Err(error)),
+                Some(Ok(claim)) => claim,
+            };
+            let name = Arc::clone(&claim.association.obj_asst_id);
+            let claims = self.waiting.entry(Arc::clone(&name)).or_default();
+            claims.push(claim);
+            let is_full = claims.len() == TRIPLES;
+            self.count += 1;
+            if is_full {
+                return self.release(&name).map(Ok);
+            }
+            if self.count >= MOST_WAITING {
+                return self.release_most().map(Ok);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::Cells;
+    use crate::options::Format;
+    use crate::outcome::{Outcome, Record};
+    use crate::storage::results;
+
+    #[test]
+    fn rows_of_many_model_associations_are_gathered_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.results.csv");
+        let records = (0..20_000u64).map(|ordinal| {
+            let (name, target) = (format!("m{}", ordinal % 200), (ordinal + 1).to_string());
+            Ok(Record {
+                ordinal,
+                file: 0,
+                line: ordinal + 2,
+                cells: Cells::new([&name, "1", &target, ""]),
+                outcome: Outcome::good(Status::Existed, 1, 1, 0),
+            })
+        });
+        results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
+        let mut claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new());
+        let mut asked = 0;
+        while let Some(batch) = claims.next() {
+            asked += batch.unwrap().len();
+            assert!(claims.count < MOST_WAITING);
+            assert_eq!(claims.count, claims.waiting.values().map(Vec::len).sum::<usize>());
+        }
+        assert_eq!(asked, 20_000);
+    }
+}

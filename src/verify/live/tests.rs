@@ -1,0 +1,383 @@
+//! Audits against a server of a few lines, in virtual time.
+
+use std::path::PathBuf;
+
+use serde_json::value::{RawValue, to_raw_value};
+use tempfile::TempDir;
+
+use super::*;
+use crate::cmdb::wire::{Answer, Found};
+use crate::engine::look_up_size::TRIPLES;
+use crate::options::Format;
+use crate::outcome::Status;
+use crate::storage::results;
+use crate::storage::results::reader::Reader;
+
+/// What a server does with one call, given the number of calls before it.
+type Behaviour = Box<dyn Fn(&Request, usize) -> Reply>;
+
+struct Server {
+    behaviour: Behaviour,
+    requests: RefCell<Vec<Request>>,
+    in_flight: Cell<usize>,
+    most_in_flight: Cell<usize>,
+}
+
+impl Server {
+    fn new(behaviour: impl Fn(&Request, usize) -> Reply + 'static) -> Self {
+        Self {
+            behaviour: Box::new(behaviour),
+            requests: RefCell::default(),
+            in_flight: Cell::new(0),
+            most_in_flight: Cell::new(0),
+        }
+    }
+
+    fn finds(&self) -> Vec<usize> {
+        (self.requests.borrow().iter())
+            .filter_map(|request| match request {
+                Request::Find(find) => Some(find.any_of.len()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+impl Cmdb for Server {
+    async fn call(&self, request: Request) -> Reply {
+        self.in_flight.update(|calls| calls + 1);
+        self.most_in_flight.set(self.most_in_flight.get().max(self.in_flight.get()));
+        sleep(Duration::from_millis(50)).await;
+        self.in_flight.update(|calls| calls - 1);
+        let before = self.requests.borrow().len();
+        let reply = (self.behaviour)(&request, before);
+        self.requests.borrow_mut().push(request);
+        reply
+    }
+}
+
+fn answer(result: bool, code: i64, message: &str, data: Box<RawValue>) -> Reply {
+    let envelope = Some(Envelope::new(result, code, message, data));
+    Reply::Answered(Answer { status: 200, envelope, ..Answer::default() })
+}
+
+fn refusal(code: i64, message: &str) -> Reply {
+    answer(false, code, message, RawValue::NULL.to_owned())
+}
+
+/// The answer of a server that has the pairs that `id_of` gives an id.
+fn holding(request: &Request, id_of: impl Fn(u64, u64) -> Option<i64>) -> Reply {
+    let data = match request {
+        Request::Models(names) => {
+            let models: Vec<_> = (names.iter())
+                .filter(|name| ***name != *"unknown")
+                .map(|name| {
+                    serde_json::json!({
+                        "bk_obj_asst_id": **name, "bk_obj_id": "s", "bk_asst_obj_id": "t",
+                        "bk_asst_id": "x",
+                        "mapping": if **name == *"strange" { "2:2" } else { "n:n" },
+                    })
+                })
+                .collect();
+            to_raw_value(&models)
+        }
+        Request::Find(find) => {
+            let found: Vec<_> = (find.any_of.iter())
+                .filter_map(|pattern| match pattern {
+                    Pattern::Pair(source, target) => Some(Found {
+                        id: id_of(source.get(), target.get())?,
+                        bk_obj_asst_id: find.obj_asst_id.to_string(),
+                        bk_inst_id: source.get(),
+                        bk_asst_inst_id: target.get(),
+                    }),
+                    other => panic!("asked for {other:?}"),
+                })
+                .collect();
+            to_raw_value(&found)
+        }
+        other => panic!("asked for {other:?}"),
+    };
+    answer(true, 0, "success", data.unwrap())
+}
+
+fn good(line: u64, name: &str, target: u64, status: Status, id: i64) -> Record {
+    let cells = Cells::new([name, "1", &target.to_string(), ""]);
+    let outcome = Outcome::good(status, id, 1, 0);
+    Record { ordinal: line - 2, file: 0, line, cells, outcome }
+}
+
+/// Rows created under an id that is 1000 more than their target.
+fn created(name: &str, targets: std::ops::RangeInclusive<u64>) -> Vec<Record> {
+    targets.map(|t| good(t + 1, name, t, Status::Created, t.cast_signed() + 1000)).collect()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "other servers lack some")]
+fn as_created(_source: u64, target: u64) -> Option<i64> {
+    Some(target.cast_signed() + 1000)
+}
+
+struct Audit {
+    stats: RunStats,
+    halt: Option<Halt>,
+    findings: Findings,
+}
+
+impl Audit {
+    fn lines(&self, kind: Kind) -> Vec<u64> {
+        let group = self.findings.groups().find(|(other, _)| *other == kind);
+        let first = group.map(|(_, group)| group.first.as_slice()).unwrap_or_default();
+        first.iter().filter_map(|(spot, _)| crate::verify::line_of(*spot)).collect()
+    }
+
+    fn halted(&self) -> (Exit, &str) {
+        let halt = self.halt.as_ref().expect("it did not come to its end");
+        (halt.exit, &halt.message)
+    }
+}
+
+fn written(records: Vec<Record>) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.results.csv");
+    results::write(&path, Format::Csv, &[], records.into_iter().map(Ok), |_| {}).unwrap();
+    (folder, path)
+}
+
+async fn audit_until(
+    server: &Server,
+    records: Vec<Record>,
+    options: EngineOptions,
+    stop: impl Future<Output = Halt>,
+) -> Audit {
+    let (_folder, path) = written(records);
+    let target = Target {
+        entrance: crate::target::Entrance::Esb,
+        endpoint: "http://cmdb".to_owned(),
+        supplier_account: "0".to_owned(),
+    };
+    let setting =
+        Setting { cmdb: server, target: &target, options: &options, expected: 0, seed: 1 };
+    let claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new());
+    let mut findings = Findings::default();
+    let (stats, halt) = compare(setting, claims, &mut findings, stop, &mut |_| {}).await.unwrap();
+    Audit { stats, halt, findings }
+}
+
+async fn audit(server: &Server, records: Vec<Record>) -> Audit {
+    audit_until(server, records, EngineOptions::default(), std::future::pending()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_rows_go_into_a_call_and_few_calls_are_in_flight() {
+    let server = Server::new(|request, _| holding(request, as_created));
+    let audit = audit(&server, created("a", 1..=5_200)).await;
+    assert!(audit.findings.is_empty() && audit.halt.is_none());
+    let mut finds = server.finds();
+    finds.sort_unstable();
+    assert_eq!(finds, [vec![200], vec![TRIPLES; 10]].concat());
+    assert_eq!(audit.stats.calls.count(CallKind::Models), 1);
+    assert_eq!(server.most_in_flight.get(), IN_FLIGHT);
+    assert_eq!(audit.stats.count(Status::Created), 5_200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_lacks_has_under_another_id_or_still_has_is_told() {
+    let server = Server::new(|request, _| {
+        holding(request, |_, target| match target {
+            1 | 4 => None,
+            2 => Some(7),
+            _ => Some(target.cast_signed() + 1000),
+        })
+    });
+    let mut records = created("a", 1..=3);
+    records.push(good(5, "a", 4, Status::Deleted, 1004));
+    records.push(good(6, "a", 5, Status::Deleted, 1005));
+    records.push(good(7, "a", 6, Status::Deleted, 9));
+    let audit = audit(&server, records).await;
+    assert_eq!(audit.lines(Kind::Missing), [2]);
+    assert_eq!(audit.lines(Kind::Different), [3]);
+    assert_eq!(audit.lines(Kind::NotDeleted), [6], "and not the one that came after it");
+    assert_eq!(server.finds(), [6, 3], "only what is off is asked for again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_lags_is_no_finding() {
+    let server = Server::new(|request, before| {
+        holding(
+            request,
+            |source, target| {
+                if before < 2 { None } else { as_created(source, target) }
+            },
+        )
+    });
+    let start = Instant::now();
+    let audit = audit(&server, created("a", 1..=3)).await;
+    assert!(audit.findings.is_empty());
+    assert!(start.elapsed() >= LAG);
+    assert_eq!(server.finds(), [3, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_is_made_again() {
+    let server = Server::new(|request, before| match before % 3 {
+        0 => Reply::Lost("reset".to_owned()),
+        1 => refusal(1_199_997, "too many requests"),
+        _ => holding(request, as_created),
+    });
+    let audit = audit(&server, created("a", 1..=1)).await;
+    assert!(audit.findings.is_empty() && audit.halt.is_none());
+    assert_eq!((audit.stats.calls.retries, audit.stats.calls.throttled), (4, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_or_stops_answering_ends_it_with_exit_6() {
+    let options = EngineOptions::default();
+    let start = Instant::now();
+    let silent = Server::new(|_, _| Reply::NotSent("connection refused".to_owned()));
+    let never = audit(&silent, created("a", 1..=3)).await;
+    let (exit, message) = never.halted();
+    assert_eq!(exit, Exit::Outage);
+    assert!(message.contains("no answer ever") && message.contains("refused"), "{message}");
+    assert!(start.elapsed() < options.connect_timeout + Duration::from_secs(1));
+
+    let start = Instant::now();
+    let dying = Server::new(|request, before| match before {
+        0 => holding(request, as_created),
+        _ => Reply::Lost("reset".to_owned()),
+    });
+    let gone = audit(&dying, created("a", 1..=3)).await;
+    let (exit, message) = gone.halted();
+    assert_eq!(exit, Exit::Outage);
+    assert!(message.contains("15m") && message.contains("reset"), "{message}");
+    assert!(start.elapsed() < options.max_outage + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_can_read_end_it_with_exit_6_too() {
+    let garbled = RawValue::from_string("[7]".to_owned()).unwrap();
+    for readable in [0, 1] {
+        let garbled = garbled.clone();
+        let server = Server::new(move |request, before| match before {
+            _ if before < readable => holding(request, as_created),
+            _ => answer(true, 0, "success", garbled.clone()),
+        });
+        let start = Instant::now();
+        let audit = audit(&server, created("a", 1..=3)).await;
+        assert_eq!(audit.halted().0, Exit::Outage);
+        assert!(start.elapsed() < EngineOptions::default().max_outage + Duration::from_mins(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_the_caller_ends_it_with_exit_8_and_advice() {
+    let forbidding = Server::new(|request, _| match request {
+        Request::Find(_) => refusal(9_900_403, "no permission"),
+        _ => holding(request, as_created),
+    });
+    let forbidden = audit(&forbidding, created("a", 1..=3)).await;
+    let (exit, message) = forbidden.halted();
+    assert_eq!(exit, Exit::Target);
+    assert!(message.contains("permission to find instances of s"), "{message}");
+
+    let silent = Server::new(|_, _| refusal(9_900_403, "no permission"));
+    let unasked = audit(&silent, created("a", 1..=3)).await;
+    let (exit, message) = unasked.halted();
+    assert_eq!(exit, Exit::Target);
+    assert!(message.contains("--model a="), "{message}");
+
+    let strict = Server::new(|_, _| refusal(1_306_000, "Invalid APP Code [x]"));
+    let refused = audit(&strict, created("a", 1..=3)).await;
+    let (exit, message) = refused.halted();
+    assert_eq!(exit, Exit::Target);
+    assert!(message.contains("--app-code"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_association_that_is_given_is_not_asked_for() {
+    let server = Server::new(|request, _| match request {
+        Request::Models(_) => refusal(9_900_403, "no permission"),
+        _ => holding(request, as_created),
+    });
+    let options = EngineOptions {
+        models: vec![crate::options::model("a=s,t").unwrap()],
+        ..EngineOptions::default()
+    };
+    let audit = audit_until(&server, created("a", 1..=3), options, std::future::pending()).await;
+    assert!(audit.findings.is_empty() && audit.halt.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_too_long_is_asked_in_parts() {
+    let server = Server::new(|request, _| match request {
+        Request::Find(find) if find.any_of.len() > 100 => refusal(1_641_301, "too large"),
+        _ => holding(request, as_created),
+    });
+    let audit = audit(&server, created("a", 1..=500)).await;
+    assert!(audit.findings.is_empty() && audit.halt.is_none());
+    let finds = server.finds();
+    assert_eq!(finds[..4], [500, 250, 125, 62]);
+    assert!(finds.len() < 16, "{finds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_takes_too_long_is_asked_in_parts_that_grow_again() {
+    let server = Server::new(|request, before| match request {
+        Request::Find(find) if find.any_of.len() > 100 && before < 20 => {
+            Reply::Lost("no answer within 30s".to_owned())
+        }
+        _ => holding(request, as_created),
+    });
+    let audit = audit(&server, created("a", 1..=20_000)).await;
+    assert!(audit.findings.is_empty() && audit.halt.is_none());
+    assert_eq!(audit.stats.count(Status::Created), 20_000);
+    let finds = server.finds();
+    assert_eq!(finds.last(), Some(&TRIPLES), "{finds:?}");
+    assert!(finds.len() < 100, "{finds:?}");
+}
+
+/// The one that the server refuses is found, however many others are answered meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_may_not_be_asked_for_is_singled_out_while_others_are_answered() {
+    let server = Server::new(|request, _| match request {
+        Request::Find(find) if find.any_of.contains(&pair(700)) => refusal(1_199_011, "no"),
+        _ => holding(request, as_created),
+    });
+    let audit = audit(&server, created("a", 1..=20_000)).await;
+    assert_eq!((audit.lines(Kind::NotAsked), audit.halt), (vec![701], None));
+    assert!(server.finds().len() < 200, "{:?}", server.finds());
+}
+
+fn pair(target: u64) -> Pattern {
+    let id = |value| crate::association::InstId::new(value).unwrap();
+    Pattern::Pair(id(1), id(target))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_asked_for_is_told() {
+    let server = Server::new(|request, _| match request {
+        Request::Find(find) if find.any_of.contains(&pair(2)) => refusal(1_199_011, "no"),
+        _ => holding(request, as_created),
+    });
+    let mut records = created("a", 1..=4);
+    records.push(good(6, "unknown", 5, Status::Existed, 1005));
+    records.push(good(7, "strange", 6, Status::Existed, 1006));
+    let audit = audit(&server, records).await;
+    assert_eq!(audit.lines(Kind::NotAsked), [3, 6, 7]);
+    assert_eq!(audit.findings.groups().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_when_it_is_told_to_and_when_its_time_is_over() {
+    let server = || Server::new(|_, _| Reply::Lost("reset".to_owned()));
+    let stop = async {
+        sleep(Duration::from_secs(5)).await;
+        Halt { exit: Exit::Terminated, message: "interrupted".to_owned() }
+    };
+    let options = EngineOptions::default();
+    let stopped = audit_until(&server(), created("a", 1..=3), options, stop).await;
+    assert_eq!(stopped.halted(), (Exit::Terminated, "interrupted"));
+
+    let options =
+        EngineOptions { max_duration: Some(Duration::from_secs(9)), ..EngineOptions::default() };
+    let late = audit_until(&server(), created("a", 1..=3), options, std::future::pending()).await;
+    assert_eq!(late.halted(), (Exit::MaxDuration, "--max-duration 9s is over"));
+}

@@ -1,0 +1,226 @@
+//! Results held against what they claim: their own rules, `run.json`, the input, the server.
+//!
+//! Owns the closed list of what can be off, and the collecting of it: a count for each kind, and the
+//! first lines. Memory does not grow with the rows. Knows nothing of flags.
+
+pub mod against;
+pub mod claims;
+mod ids;
+pub mod live;
+mod places;
+pub mod report;
+pub mod rows;
+
+use std::collections::BTreeMap;
+
+use crate::engine::stats::Place;
+
+/// How many findings of each kind are shown by name.
+pub const SHOWN: usize = 20;
+/// How many characters of a text from a file a finding shows.
+const TEXT_LENGTH: usize = 60;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal, $meaning:literal;)*) => {
+        /// What can be off: a closed list.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Kind {
+            /// The whole list, in the order in which a report shows it.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word for scripts.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+
+            /// What it means, for a person.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// `run.json` is lost or can't be read.
+    NoRunJson = "no-run-json", "whether the file is as the run wrote it can't be told";
+    /// The SHA-256 is not the one in `run.json`.
+    Changed = "changed", "the file is not as the run wrote it";
+    /// Counts or exit code are not those in `run.json`.
+    Counts = "counts", "the rows are not those that run.json counts";
+    /// An undo deleted what it, or a run before it, created.
+    Undone = "undone", "what the run created was deleted by an undo";
+    /// A line that is no line of results.
+    Unreadable = "unreadable", "lines that can't be read";
+    /// A line that does not come after the one before it.
+    Order = "order", "lines that are out of order, or there twice";
+    /// A status that no row of such a finished run has.
+    Status = "status", "statuses that a finished run does not leave";
+    /// An id where none belongs, or none where one belongs.
+    Id = "id", "association ids that don't fit their status";
+    /// A reason where none belongs, or none or another where one belongs.
+    Reason = "reason", "reasons that don't fit their status";
+    /// `retryable` is not what the reason says.
+    Retryable = "retryable", "`retryable` says other than the reason";
+    /// Cells that name no association, in a row that was sent.
+    Cells = "cells", "rows that name no association, and yet were sent";
+    /// One id created, recovered or deleted on more than one line.
+    Claimed = "claimed-twice", "ids that more than one line has created, recovered or deleted";
+    /// One id on lines of different associations.
+    Shared = "shared-id", "ids that stand for different associations";
+    /// One association under two ids.
+    Doubled = "two-ids", "associations with two ids: one was deleted meanwhile, or the server holds two";
+    /// The input's SHA-256 is not the one in `run.json`.
+    InputChanged = "input-changed", "the input is not the one that was read";
+    /// A row of the input that has no line.
+    RowMissing = "row-missing", "rows of the input that have no line";
+    /// A line that no row of the input has.
+    RowExtra = "row-extra", "lines that no row of the input has";
+    /// A line with other texts than its row.
+    RowDifferent = "row-different", "lines with other values than the input's";
+    /// The server does not have it.
+    Missing = "missing", "associations that the server does not have";
+    /// The server has it under another id.
+    Different = "different", "associations that the server has under another id";
+    /// Deleted, and there.
+    NotDeleted = "not-deleted", "deleted associations that the server has";
+    /// The server can't be asked for it.
+    NotAsked = "not-asked", "associations that the server gives no answer for";
+}
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Spot {
+    /// The whole file.
+    Whole,
+    /// A row, by its place in the input.
+    Row(Place),
+    /// A line of the results file itself.
+    Line(u64),
+}
+
+/// One thing that is off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Of which kind.
+    pub kind: Kind,
+    /// Where.
+    pub spot: Spot,
+    /// What, in words.
+    pub what: String,
+}
+
+/// All findings of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many.
+    pub count: u64,
+    /// The first of them by their spot, at most [`SHOWN`].
+    pub first: Vec<(Spot, String)>,
+}
+
+/// All that is off.
+#[derive(Debug, Default)]
+pub struct Findings {
+    groups: BTreeMap<Kind, Group>,
+    /// The inputs that [`Place`]s count, where there are several.
+    pub files: Vec<String>,
+}
+
+impl Findings {
+    /// Nothing yet. `files` are the run's inputs where there are several, as far as they are known.
+    pub fn new(files: Vec<String>) -> Self {
+        Self { groups: BTreeMap::new(), files }
+    }
+
+    /// Takes one. All of them are logged, since only the first are kept.
+    pub fn add(&mut self, finding: Finding) {
+        let Finding { kind, spot, what } = finding;
+        let file = self.file_of(spot);
+        let line = line_of(spot);
+        tracing::debug!(kind = kind.as_str(), file, line, "{what}");
+        let group = self.groups.entry(kind).or_default();
+        group.count += 1;
+        let at = group.first.partition_point(|(other, _)| *other <= spot);
+        if at < SHOWN {
+            group.first.truncate(SHOWN - 1);
+            group.first.insert(at, (spot, what));
+        }
+    }
+
+    /// Takes one from its parts.
+    pub fn say(&mut self, kind: Kind, spot: Spot, what: impl Into<String>) {
+        self.add(Finding { kind, spot, what: what.into() });
+    }
+
+    /// What was found, by kind.
+    pub fn groups(&self) -> impl Iterator<Item = (Kind, &Group)> {
+        self.groups.iter().map(|(kind, group)| (*kind, group))
+    }
+
+    /// Whether nothing is off.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// How many there are of a kind.
+    pub fn count(&self, kind: Kind) -> u64 {
+        self.groups.get(&kind).map_or(0, |group| group.count)
+    }
+
+    /// The input that a spot is in, where there are several.
+    pub fn file_of(&self, spot: Spot) -> Option<&str> {
+        match spot {
+            Spot::Row(place) if self.files.len() > 1 => {
+                self.files.get(place.file as usize).map(String::as_str)
+            }
+            Spot::Row(_) | Spot::Whole | Spot::Line(_) => None,
+        }
+    }
+}
+
+/// The number of a spot's line.
+const fn line_of(spot: Spot) -> Option<u64> {
+    match spot {
+        Spot::Whole => None,
+        Spot::Row(place) => Some(place.line),
+        Spot::Line(line) => Some(line),
+    }
+}
+
+/// A text from a file, quoted, and cut where it is long.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(TEXT_LENGTH) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_kind_are_kept_in_order_whatever_order_they_come_in() {
+        let mut findings = Findings::default();
+        let place = |line| Spot::Row(Place { file: 0, line });
+        for line in (1..=100).rev() {
+            findings.say(Kind::Missing, place(line), line.to_string());
+        }
+        let (kind, group) = findings.groups().next().unwrap();
+        assert_eq!((kind, group.count), (Kind::Missing, 100));
+        let lines: Vec<_> = group.first.iter().map(|(spot, _)| *spot).collect();
+        assert_eq!(lines, (1..=SHOWN as u64).map(place).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own() {
+        let words: std::collections::HashSet<_> =
+            Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(words.len(), Kind::ALL.len());
+    }
+}

@@ -1,0 +1,316 @@
+//! The end of an audit in words: for a person, and for a script.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Findings, Spot, line_of};
+use crate::engine::stats::{CallKind, Calls};
+use crate::exit::Exit;
+use crate::report::summary::{grouped, json_line};
+
+/// What the results were held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Their own rules.
+    File,
+    /// `run.json`.
+    RunJson,
+    /// These inputs.
+    Input(Vec<String>),
+    /// This server, by that many claims.
+    Server(String, u64),
+}
+
+impl Checked {
+    /// The word for scripts.
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::RunJson => "run.json",
+            Self::Input(_) => "input",
+            Self::Server(..) => "server",
+        }
+    }
+}
+
+/// What was looked at, as a sentence's subject: what is off about it is told elsewhere.
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => f.write_str(
+                "the file: that each row is there once, and its status, id and reason fit together",
+            ),
+            Self::RunJson => {
+                f.write_str("run.json: that the file has the SHA-256 and the counts of its run")
+            }
+            Self::Input(names) => write!(
+                f,
+                "the input ({}): that the file has the same rows, in the same order",
+                names.join(", ")
+            ),
+            Self::Server(target, claims) => {
+                write!(f, "the server {target}: that {} rows are true there", grouped(*claims))
+            }
+        }
+    }
+}
+
+/// Everything that is said at the end of an audit.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// The results.
+    pub results: &'a Path,
+    /// Lines that could be read.
+    pub rows: u64,
+    /// What they were held against, to the end.
+    pub checked: &'a [Checked],
+    /// What is off.
+    pub findings: &'a Findings,
+    /// Calls that were made.
+    pub calls: &'a Calls,
+    /// How it ended.
+    pub exit: Exit,
+    /// Why it ended early, if it did.
+    pub error: Option<&'a str>,
+}
+
+impl Report<'_> {
+    /// What goes to stdout: JSON if asked for; else the text, which `-q` makes nothing (on exit 0) or
+    /// one line.
+    pub fn render(&self, quiet: bool, json: bool) -> Option<String> {
+        match (json, quiet) {
+            (true, _) => Some(self.json()),
+            (false, false) => Some(self.text()),
+            (false, true) => (self.exit != Exit::Ok).then(|| self.line()),
+        }
+    }
+
+    const fn ending(&self) -> &'static str {
+        match (self.exit, self.error) {
+            (_, Some(_)) => "did not come to its end",
+            (Exit::Ok, None) => "nothing is off",
+            (_, None) => "something is off",
+        }
+    }
+
+    fn line(&self) -> String {
+        let mut line = format!("bkassoc verify {}: {}", self.results.display(), self.ending());
+        // Writing to a String can't fail.
+        if let Some(error) = self.error {
+            let _ = write!(line, ": {error}");
+        }
+        let _ = write!(line, "; {} rows", grouped(self.rows));
+        for (kind, group) in self.findings.groups() {
+            let _ = write!(line, ", {} {}", grouped(group.count), kind.as_str());
+        }
+        line.push('\n');
+        line
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        writeln!(text, "bkassoc verify {}: {}.", self.results.display(), self.ending())?;
+        if let Some(error) = self.error {
+            writeln!(text, "{error}")?;
+        }
+        writeln!(text, "\n{:>13}  rows", grouped(self.rows))?;
+        writeln!(text, "\nLooked at:")?;
+        for checked in self.checked {
+            writeln!(text, "  {checked}")?;
+        }
+        if !self.findings.is_empty() {
+            writeln!(text, "\nOff (lines are those of the input):")?;
+        }
+        for (kind, group) in self.findings.groups() {
+            let count = grouped(group.count);
+            writeln!(text, "{count:>13}  {}: {}", kind.as_str(), kind.meaning())?;
+            for (spot, what) in &group.first {
+                writeln!(text, "{:>17}{}{what}", "", self.place(*spot))?;
+            }
+            let more = group.count - group.first.len() as u64;
+            if more > 0 {
+                let more = grouped(more);
+                writeln!(text, "{:>17}and {more} more, which -v shows on stderr", "")?;
+            }
+        }
+        if self.calls.total() > 0 {
+            let kinds: Vec<_> = (self.call_counts().into_iter())
+                .map(|(kind, count)| format!("{} {kind}", grouped(count)))
+                .collect();
+            let total = grouped(self.calls.total());
+            writeln!(text, "\nCalls: {total} ({})", kinds.join(", "))?;
+        }
+        Ok(())
+    }
+
+    /// A spot before what is said of it.
+    fn place(&self, spot: Spot) -> String {
+        match (spot, self.findings.file_of(spot)) {
+            (Spot::Whole, _) => String::new(),
+            (Spot::Row(place), Some(file)) => format!("{file}:{}: ", place.line),
+            (Spot::Row(place), None) => format!("line {}: ", place.line),
+            (Spot::Line(line), _) => format!("{}:{line}: ", self.results.display()),
+        }
+    }
+
+    fn call_counts(&self) -> BTreeMap<&'static str, u64> {
+        (CallKind::ALL.into_iter())
+            .map(|kind| (kind.as_str(), self.calls.count(kind)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> String {
+        let results = self.results.to_string_lossy();
+        let first = |spot: &Spot, what| {
+            let file = match spot {
+                Spot::Line(_) => Some(&*results),
+                Spot::Row(_) | Spot::Whole => self.findings.file_of(*spot),
+            };
+            First { file, line: line_of(*spot), what }
+        };
+        let json = Json {
+            schema: 1,
+            results: results.clone(),
+            rows: self.rows,
+            checked: self.checked.iter().map(Checked::as_str).collect(),
+            findings: (self.findings.groups())
+                .map(|(kind, group)| Finding {
+                    kind: kind.as_str(),
+                    count: group.count,
+                    first: group.first.iter().map(|(spot, what)| first(spot, what)).collect(),
+                })
+                .collect(),
+            calls: self.call_counts(),
+            exit: self.exit.code(),
+            error: self.error,
+        };
+        json_line(&json)
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    results: Cow<'a, str>,
+    rows: u64,
+    checked: Vec<&'static str>,
+    findings: Vec<Finding<'a>>,
+    calls: BTreeMap<&'static str, u64>,
+    exit: u8,
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Finding<'a> {
+    kind: &'static str,
+    count: u64,
+    first: Vec<First<'a>>,
+}
+
+/// `file` is an input where there are several, or the results themselves for a line of theirs.
+#[derive(Serialize)]
+struct First<'a> {
+    file: Option<&'a str>,
+    line: Option<u64>,
+    what: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::stats::Place;
+    use crate::verify::Kind;
+
+    fn findings() -> Findings {
+        let mut findings = Findings::new(vec!["a.csv".to_owned(), "b.csv".to_owned()]);
+        findings.say(Kind::Changed, Spot::Whole, "its SHA-256 is 1, and was 2");
+        findings.say(Kind::Unreadable, Spot::Line(7), "no results line");
+        for line in 2..30 {
+            findings.say(Kind::Missing, Spot::Row(Place { file: 1, line }), "is not there");
+        }
+        findings
+    }
+
+    fn report<'a>(findings: &'a Findings, calls: &'a Calls, error: Option<&'a str>) -> Report<'a> {
+        let exit = match (findings.is_empty(), error) {
+            (_, Some(_)) => Exit::Outage,
+            (true, None) => Exit::Ok,
+            (false, None) => Exit::SomeFailed,
+        };
+        let results = Path::new("a.results.csv");
+        let checked = &[Checked::File, Checked::RunJson];
+        Report { results, rows: 1_234, checked, findings, calls, exit, error }
+    }
+
+    #[test]
+    fn a_sound_file_is_said_to_be_so_and_how_that_is_known() {
+        let (findings, calls) = (Findings::default(), Calls::default());
+        let report = report(&findings, &calls, None);
+        assert_eq!(
+            report.text(),
+            "bkassoc verify a.results.csv: nothing is off.\n\n        1,234  rows\n\nLooked at:\n  \
+             the file: that each row is there once, and its status, id and reason fit together\n  \
+             run.json: that the file has the SHA-256 and the counts of its run\n"
+        );
+        assert_eq!(report.render(true, false), None);
+    }
+
+    #[test]
+    fn what_is_off_is_grouped_with_its_first_lines() {
+        let (findings, mut calls) = (findings(), Calls::default());
+        calls.sent(CallKind::Find);
+        let text = report(&findings, &calls, None).text();
+        for part in [
+            "            1  changed: the file is not as the run wrote it\n                 its SHA-256",
+            "                 a.results.csv:7: no results line\n",
+            "           28  missing: associations that the server does not have\n                 \
+             b.csv:2: is not there\n",
+            "b.csv:21: is not there\n                 and 8 more, which -v shows on stderr\n",
+            "Calls: 1 (1 find)\n",
+        ] {
+            assert!(text.contains(part), "{part:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn one_line_has_all_counts_and_the_reason_of_an_early_end() {
+        let (findings, calls) = (findings(), Calls::default());
+        let line = report(&findings, &calls, Some("no answer")).render(true, false).unwrap();
+        assert_eq!(
+            line,
+            "bkassoc verify a.results.csv: did not come to its end: no answer; 1,234 rows, 1 \
+             changed, 1 unreadable, 28 missing\n"
+        );
+    }
+
+    #[test]
+    fn a_script_gets_one_object() {
+        let (findings, calls) = (findings(), Calls::default());
+        let json = report(&findings, &calls, None).render(false, true).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["schema"], 1);
+        assert_eq!(json["rows"], 1_234);
+        assert_eq!(json["exit"], 3);
+        assert_eq!(json["error"], serde_json::Value::Null);
+        assert_eq!(json["checked"], serde_json::json!(["file", "run.json"]));
+        let missing = &json["findings"][2];
+        assert_eq!((&missing["kind"], &missing["count"]), (&"missing".into(), &28.into()));
+        assert_eq!(missing["first"].as_array().unwrap().len(), super::super::SHOWN);
+        assert_eq!(
+            missing["first"][0],
+            serde_json::json!({"file": "b.csv", "line": 2, "what": "is not there"})
+        );
+        assert_eq!(json["findings"][1]["first"][0]["file"], "a.results.csv");
+    }
+}

@@ -1,0 +1,363 @@
+//! Results held against their own rules and against `run.json`: no server, no input.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use super::ids::Ids;
+use super::places::Places;
+use super::{Findings, Kind, Spot, shown};
+use crate::association::NewAssociation;
+use crate::engine::stats::{Place, RunStats, exit_of};
+use crate::input;
+use crate::outcome::{Outcome, Reason, Record, Status};
+use crate::storage::manifest::{Manifest, Work};
+
+/// Follows the lines of a results file.
+pub struct RowAudit {
+    work: Option<Work>,
+    places: Places,
+    cells: input::RowParser,
+    ids: Ids,
+    stats: RunStats,
+}
+
+impl RowAudit {
+    /// At the beginning of a file that a run of this kind wrote, as far as that is known. What does
+    /// not fit into memory goes to the disk of `folder`.
+    pub fn new(work: Option<Work>, folder: &Path) -> io::Result<Self> {
+        Ok(Self {
+            work,
+            places: Places::new(work.is_some()),
+            cells: input::RowParser::new(None, false),
+            ids: Ids::new(folder)?,
+            stats: RunStats::default(),
+        })
+    }
+
+    /// Counts so far.
+    pub fn stats(&mut self) -> &mut RunStats {
+        &mut self.stats
+    }
+
+    /// Takes the next line, which says that it is a line of `file`, and tells its place in the
+    /// inputs.
+    pub fn take(
+        &mut self,
+        record: &Record,
+        file: Option<&str>,
+        findings: &mut Findings,
+    ) -> io::Result<Place> {
+        self.stats.add(record);
+        let (place, wrong) = self.places.next(&mut findings.files, file, record.line);
+        let spot = Spot::Row(place);
+        if let Some(what) = wrong {
+            findings.say(Kind::Order, spot, what);
+        }
+        for (kind, what) in unfit(&record.outcome, self.work) {
+            findings.say(kind, spot, what);
+        }
+        let status = record.outcome.status;
+        if status == Status::Invalid {
+            return Ok(place);
+        }
+        match self.cells.read(record.cells.all()).1 {
+            Ok(NewAssociation { association, .. }) => {
+                if let Some(id) = record.outcome.association_id.filter(|id| *id > 0)
+                    && status.is_good()
+                {
+                    self.ids.take(id, status, place, &association)?;
+                }
+            }
+            Err(error) => findings.say(Kind::Cells, spot, format!("{}: {error}", status.as_str())),
+        }
+        Ok(place)
+    }
+
+    /// The file has ended: compares what needs all lines, and the counts with `run.json`.
+    pub fn finish(
+        self,
+        manifest: Option<&Manifest>,
+        findings: &mut Findings,
+    ) -> io::Result<RunStats> {
+        self.ids.finish(findings)?;
+        if let Some(manifest) = manifest {
+            count(&self.stats, manifest, findings);
+        }
+        Ok(self.stats)
+    }
+}
+
+/// What in an outcome does not fit together.
+fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(Kind, String)> {
+    let mut unfit = Vec::new();
+    let Outcome { status, association_id, reason, retryable, .. } = outcome;
+    let ended = status.as_str();
+    match (status, work) {
+        (Status::NotAttempted | Status::InDoubt, _) => {
+            unfit.push((Kind::Status, format!("{ended}: the row was not settled")));
+        }
+        (Status::Deleted, Some(Work::Import | Work::Rerun))
+        | (Status::Created | Status::Existed | Status::Recovered, Some(Work::Undo)) => {
+            let work = work.map_or("", Work::as_str);
+            unfit.push((Kind::Status, format!("{ended}: no row of an {work} ends so")));
+        }
+        _ => {}
+    }
+    match association_id {
+        Some(id) if !status.is_good() => {
+            unfit.push((Kind::Id, format!("{ended}, and has association_id {id}")));
+        }
+        Some(id) if *id <= 0 => {
+            unfit.push((Kind::Id, format!("{ended} with association_id {id}, which is no id")));
+        }
+        None if status.is_good() => {
+            unfit.push((Kind::Id, format!("{ended}, and has no association_id")));
+        }
+        Some(_) | None => {}
+    }
+    let needed = matches!(status, Status::Failed | Status::Invalid);
+    match reason {
+        None if needed => unfit.push((Kind::Reason, format!("{ended}, and no reason is given"))),
+        Some(reason) if !fits(*reason, *status, work) => {
+            unfit.push((Kind::Reason, format!("{ended} for {}", reason.as_str())));
+        }
+        Some(_) | None => {}
+    }
+    let expected = reason.is_some_and(Reason::retryable);
+    let is_open = matches!(status, Status::NotAttempted | Status::InDoubt);
+    if *retryable != expected && !is_open {
+        let reason = reason.map_or(String::new(), |reason| format!(" for {}", reason.as_str()));
+        unfit.push((Kind::Retryable, format!("{ended}{reason}, and retryable is {retryable}")));
+    }
+    unfit
+}
+
+/// Whether a row of this status can have this reason.
+fn fits(reason: Reason, status: Status, work: Option<Work>) -> bool {
+    let of_undo = !matches!(work, Some(Work::Import | Work::Rerun));
+    match reason {
+        Reason::InvalidRow | Reason::MissingBizId => status == Status::Invalid,
+        Reason::NotFound | Reason::NotTheSame => status == Status::Failed && of_undo,
+        _ => status == Status::Failed,
+    }
+}
+
+/// Compares the rows with what `run.json` counts.
+fn count(stats: &RunStats, manifest: &Manifest, findings: &mut Findings) {
+    let statuses = Status::ALL.map(|status| (status.as_str(), stats.count(status)));
+    let reasons =
+        Reason::ALL.iter().map(|&reason| (reason.as_str(), stats.of_reason(reason).count));
+    let mut compare = |said: &BTreeMap<String, u64>, found: BTreeMap<&str, u64>| {
+        let names: std::collections::BTreeSet<&str> =
+            said.keys().map(String::as_str).chain(found.keys().copied()).collect();
+        for name in names {
+            let was = said.get(name).copied().unwrap_or(0);
+            let is = found.get(name).copied().unwrap_or(0);
+            if was != is {
+                let what = format!("run.json counts {was} rows {}, the file has {is}", shown(name));
+                findings.say(Kind::Counts, Spot::Whole, what);
+            }
+        }
+    };
+    compare(&manifest.counts, statuses.into_iter().collect());
+    compare(&manifest.reasons, reasons.collect());
+    let exit = exit_of(stats).code();
+    if exit != manifest.exit {
+        let what = format!(
+            "run.json says that the run ended with exit code {}, these rows make it {exit}",
+            manifest.exit
+        );
+        findings.say(Kind::Counts, Spot::Whole, what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::Cells;
+    use crate::exit::Exit;
+    use crate::storage::manifest::{FORMAT, Head};
+    use crate::target::{Entrance, Target};
+
+    fn record(line: u64, target: &str, outcome: Outcome) -> Record {
+        Record { ordinal: 0, file: 0, line, cells: Cells::new(["a", "1", target, ""]), outcome }
+    }
+
+    fn good(line: u64, target: &str, status: Status, id: i64) -> Record {
+        record(line, target, Outcome::good(status, id, 1, 0))
+    }
+
+    fn bad(line: u64, reason: Reason) -> Record {
+        record(line, &line.to_string(), Outcome::bad(reason, String::new(), 1, 0))
+    }
+
+    /// Four sound rows, one of each good end that an import has, and one that failed.
+    fn sound() -> Vec<Record> {
+        vec![
+            good(2, "2", Status::Created, 7),
+            good(3, "3", Status::Existed, 5),
+            good(4, "4", Status::Recovered, 8),
+            bad(5, Reason::Throttled),
+        ]
+    }
+
+    fn manifest(counts: &[(&str, u64)], reasons: &[(&str, u64)], exit: Exit) -> Manifest {
+        let owned = |pairs: &[(&str, u64)]| {
+            pairs.iter().map(|&(name, count)| (name.to_owned(), count)).collect()
+        };
+        Manifest {
+            head: Head {
+                format: FORMAT,
+                tool: String::new(),
+                work: Work::Import,
+                target: Target::new(Entrance::Esb, "http://h", "0").unwrap(),
+                app_code: None,
+                username: None,
+                options: BTreeMap::new(),
+                settings: BTreeMap::new(),
+                inputs: Vec::new(),
+                files: Vec::new(),
+                started_at: String::new(),
+                parent: None,
+            },
+            digests: Vec::new(),
+            finished_at: String::new(),
+            counts: owned(counts),
+            reasons: owned(reasons),
+            exit: exit.code(),
+            results_sha256: String::new(),
+            undone: None,
+        }
+    }
+
+    fn found(records: &[Record], work: Work, manifest: Option<&Manifest>) -> Vec<(Kind, Spot)> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut findings = Findings::default();
+        let mut rows = RowAudit::new(Some(work), folder.path()).unwrap();
+        for record in records {
+            rows.take(record, None, &mut findings).unwrap();
+        }
+        rows.finish(manifest, &mut findings).unwrap();
+        (findings.groups())
+            .flat_map(|(kind, group)| group.first.iter().map(move |(spot, _)| (kind, *spot)))
+            .collect()
+    }
+
+    fn row(line: u64) -> Spot {
+        Spot::Row(Place { file: 0, line })
+    }
+
+    /// What is off about a file with one more row.
+    fn with(last: Record) -> Vec<(Kind, Spot)> {
+        let mut records = sound();
+        records.push(last);
+        found(&records, Work::Import, None)
+    }
+
+    #[test]
+    fn sound_results_have_no_findings() {
+        let said = manifest(
+            &[("created", 1), ("existed", 1), ("recovered", 1), ("failed", 1)],
+            &[("throttled", 1)],
+            Exit::AllRetryable,
+        );
+        assert_eq!(found(&sound(), Work::Import, Some(&said)), []);
+        let undone = [good(2, "2", Status::Deleted, 7), bad(4, Reason::NotFound)];
+        assert_eq!(found(&undone, Work::Undo, None), []);
+        assert_eq!(with(bad(6, Reason::InvalidRow)), []);
+        assert_eq!(with(good(6, "2", Status::Existed, 7)), [], "a second row of the same");
+    }
+
+    #[test]
+    fn a_line_that_does_not_follow_is_told() {
+        assert_eq!(with(bad(5, Reason::Rejected)), [(Kind::Order, row(5))]);
+        assert_eq!(with(bad(3, Reason::Rejected)), [(Kind::Order, row(3))]);
+    }
+
+    #[test]
+    fn a_status_that_a_finished_run_does_not_leave_is_told() {
+        for status in [Status::NotAttempted, Status::InDoubt] {
+            assert_eq!(
+                with(record(6, "6", Outcome::open(status, String::new()))),
+                [(Kind::Status, row(6))]
+            );
+        }
+        assert_eq!(with(good(6, "6", Status::Deleted, 9)), [(Kind::Status, row(6))]);
+        let created = [good(2, "2", Status::Created, 7)];
+        assert_eq!(found(&created, Work::Undo, None), [(Kind::Status, row(2))]);
+    }
+
+    #[test]
+    fn an_id_that_does_not_fit_the_status_is_told() {
+        assert_eq!(with(good(6, "6", Status::Existed, 0)), [(Kind::Id, row(6))]);
+        let mut none = good(6, "6", Status::Existed, 9);
+        none.outcome.association_id = None;
+        assert_eq!(with(none), [(Kind::Id, row(6))]);
+        let mut some = bad(6, Reason::Rejected);
+        some.outcome.association_id = Some(9);
+        assert_eq!(with(some), [(Kind::Id, row(6))]);
+    }
+
+    #[test]
+    fn a_reason_that_does_not_fit_the_status_is_told() {
+        let with_reason = |status, reason| {
+            let mut record = bad(6, Reason::Rejected);
+            record.outcome.status = status;
+            record.outcome.reason = reason;
+            record.outcome.association_id = status.is_good().then_some(9);
+            with(record)
+        };
+        let said = [(Kind::Reason, row(6))];
+        assert_eq!(with_reason(Status::Failed, None), said);
+        assert_eq!(with_reason(Status::Invalid, None), said);
+        assert_eq!(with_reason(Status::Existed, Some(Reason::Rejected)), said);
+        assert_eq!(with_reason(Status::Invalid, Some(Reason::Rejected)), said);
+        assert_eq!(with_reason(Status::Failed, Some(Reason::InvalidRow)), said);
+        assert_eq!(with_reason(Status::Failed, Some(Reason::NotFound)), said, "of an undo");
+    }
+
+    #[test]
+    fn retryable_that_contradicts_the_reason_is_told() {
+        let mut record = bad(6, Reason::Rejected);
+        record.outcome.retryable = true;
+        assert_eq!(with(record), [(Kind::Retryable, row(6))]);
+        let mut record = good(6, "6", Status::Existed, 9);
+        record.outcome.retryable = true;
+        assert_eq!(with(record), [(Kind::Retryable, row(6))]);
+    }
+
+    #[test]
+    fn a_row_that_was_sent_and_names_no_association_is_told() {
+        assert_eq!(with(good(6, "six", Status::Created, 9)), [(Kind::Cells, row(6))]);
+    }
+
+    #[test]
+    fn an_id_that_two_lines_made_is_told_at_the_second() {
+        assert_eq!(with(good(6, "2", Status::Recovered, 7)), [(Kind::Claimed, row(6))]);
+        let undone = [good(2, "2", Status::Deleted, 7), good(3, "2", Status::Deleted, 7)];
+        assert_eq!(found(&undone, Work::Undo, None), [(Kind::Claimed, row(3))]);
+        let older = [good(2, "2", Status::Existed, 7), good(3, "2", Status::Created, 7)];
+        assert_eq!(found(&older, Work::Import, None), [], "one claims it, wherever it stands");
+    }
+
+    #[test]
+    fn an_id_of_two_associations_and_an_association_of_two_ids_are_told() {
+        assert_eq!(with(good(6, "9", Status::Existed, 7)), [(Kind::Shared, row(6))]);
+        assert_eq!(with(good(6, "2", Status::Existed, 9)), [(Kind::Doubled, row(6))]);
+    }
+
+    #[test]
+    fn counts_that_are_not_those_of_run_json_are_told() {
+        let counts = [("created", 1), ("existed", 1), ("recovered", 1), ("failed", 1)];
+        let reasons = [("throttled", 1)];
+        let whole = [(Kind::Counts, Spot::Whole)];
+        for said in [
+            manifest(&counts[1..], &reasons, Exit::AllRetryable),
+            manifest(&counts, &[], Exit::AllRetryable),
+            manifest(&counts, &reasons, Exit::Ok),
+        ] {
+            assert_eq!(found(&sound(), Work::Import, Some(&said)), whole);
+        }
+    }
+}
