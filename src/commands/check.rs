@@ -26,7 +26,7 @@ use crate::cli::layers::Typed;
 use crate::config::{Config, Output};
 use crate::engine::models::{Admission, Models};
 use crate::engine::preflight::{self, Preflight};
-use crate::engine::remaining::Planned;
+use crate::engine::remaining::PendingRow;
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::run::COMPANY;
 use crate::engine::stats::{CallKind, ReasonStats, RunStats};
@@ -230,7 +230,7 @@ impl Job<'_> {
                 models.look(&link.association.obj_asst_id);
             }
             seen.stats.unsettled += staged.len() as u64;
-            for Planned { row, .. } in staged.drain(..) {
+            for PendingRow { row, .. } in staged.drain(..) {
                 let admission = admit(&row, &mut models, contact.as_deref_mut()).await?;
                 take(&mut check, row, admission, seen).map_err(unwritable)?;
             }

@@ -16,7 +16,7 @@ use crate::cli::Results as Args;
 use crate::cli::layers::Typed;
 use crate::config::paths::{dated, refuse_own_input};
 use crate::config::{self, Environment, InputConfig};
-use crate::engine::remaining::{Plan, Planned};
+use crate::engine::remaining::{PendingRow, Remaining};
 use crate::exit::Exit;
 use crate::options::Format;
 use crate::outcome::{Outcome, Record, Status};
@@ -174,7 +174,7 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
     type Item = Result<Record, ResultsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Planned { row, plan } = match self.rows.next() {
+        let PendingRow { row, remaining } = match self.rows.next() {
             None => return self.outcomes.next(),
             Some(Ok(planned)) => planned,
             Some(Err(error)) => {
@@ -192,13 +192,11 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for Filled<O> {
             return Some(next);
         }
         let may_be_sent = self.replay.may_have_been_sent(row.ordinal);
-        let outcome = match plan {
-            Plan::Carry(outcome) => outcome,
-            Plan::Send | Plan::Delete { .. } if !may_be_sent => {
-                Outcome::open(Status::NotAttempted, String::new())
-            }
+        let outcome = match remaining {
+            Remaining::Carry(outcome) => outcome,
+            Remaining::All(_) if !may_be_sent => Outcome::open(Status::NotAttempted, String::new()),
             // A row that the parent run left in doubt is so without a mark, too.
-            Plan::Send | Plan::Delete { .. } | Plan::LookUpFirst { .. } => {
+            Remaining::All(_) | Remaining::InDoubt { .. } => {
                 Outcome::open(Status::InDoubt, String::new())
             }
         };

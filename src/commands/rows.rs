@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::association::{Row, RowError};
 use crate::config::InputConfig;
-use crate::engine::remaining::{Plan, Planned, going_on};
+use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
 use crate::engine::row_queue::{Ended, RowQueueError, RowSink};
 use crate::input::digest::Digest;
 use crate::input::{self, InputOptions, Reader, Source};
@@ -48,7 +48,7 @@ impl ToUndo {
         outcome.association_id.filter(|_| taken)
     }
 
-    fn next(&mut self) -> Option<Result<Planned, ResultsError>> {
+    fn next(&mut self) -> Option<Result<PendingRow, ResultsError>> {
         loop {
             let record = match self.records.next()? {
                 Ok(record) => record,
@@ -60,7 +60,7 @@ impl ToUndo {
             self.count += 1;
             let Record { file, line, .. } = record;
             let row = Row { ordinal, file, line, cells, link };
-            return Some(Ok(Planned { row, plan: Plan::Delete { id, sent: false } }));
+            return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Delete { id }) }));
         }
     }
 }
@@ -107,19 +107,23 @@ impl Choice {
 }
 
 impl OfResults {
-    fn planned(&mut self, record: Record) -> Planned {
+    fn planned(&mut self, record: Record) -> PendingRow {
         let Record { ordinal, file, line, cells, outcome } = record;
         if !self.choice.takes(&outcome) {
             let link = Err(RowError::Broken("carried over".into()));
             let row = Row { ordinal, file, line, cells, link };
-            return Planned { row, plan: Plan::Carry(outcome) };
+            return PendingRow { row, remaining: Remaining::Carry(outcome) };
         }
         let (cells, link) = self.cells.read(cells.all());
         let may_exist =
             outcome.status == Status::InDoubt || outcome.reason == Some(Reason::OutcomeUnknown);
         // The parent run did not say what it had seen before it sent the row.
-        let plan = if may_exist { Plan::LookUpFirst { id_watermark: 0 } } else { Plan::Send };
-        Planned { row: Row { ordinal, file, line, cells, link }, plan }
+        let remaining = if may_exist {
+            Remaining::InDoubt { goal: Goal::Create, id_watermark: 0 }
+        } else {
+            Remaining::All(Goal::Create)
+        };
+        PendingRow { row: Row { ordinal, file, line, cells, link }, remaining }
     }
 }
 
@@ -164,10 +168,10 @@ impl RowSource {
     }
 
     /// The next row.
-    pub(super) fn next(&mut self) -> Option<Result<Planned, RowQueueError>> {
+    pub(super) fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
         match self {
             Self::Input(reader) => Some(match reader.next()? {
-                Ok(row) => Ok(Planned { row, plan: Plan::Send }),
+                Ok(row) => Ok(PendingRow { row, remaining: Remaining::All(Goal::Create) }),
                 Err(error) => Err(RowQueueError::Unreadable(error.to_string())),
             }),
             Self::Results(results) => Some(match results.reader.next()? {
@@ -222,7 +226,7 @@ pub(super) fn feed(
     };
     let mut count = 0;
     while let Some(planned) = rows.next() {
-        let Planned { row, plan } = planned?;
+        let PendingRow { row, remaining } = planned?;
         if !unmarked_too && !is_marked(&row) {
             break;
         }
@@ -232,8 +236,8 @@ pub(super) fn feed(
         {
             return Err(RowQueueError::Changed { row: place_of(&row) });
         }
-        let Some(plan) = going_on(replay, row.ordinal, plan) else { continue };
-        if sink.push(Planned { row, plan }).is_err() {
+        let Some(remaining) = what_remains(replay, row.ordinal, remaining) else { continue };
+        if sink.push(PendingRow { row, remaining }).is_err() {
             return Ok(Ended::default());
         }
     }

@@ -1,59 +1,73 @@
-//! What an earlier process or parent run left to do for a row.
+//! What is left to do for a row, once all that is known of it is taken together: what the command
+//! wants of it, what the run before left, and what an earlier process of this run wrote down.
+//!
+//! One pure function decides. Knows nothing of files or of calls.
 
 use crate::association::Row;
 use crate::outcome::Outcome;
 use crate::storage::journal::replay::Replay;
 
-/// What is to be done for a row.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Plan {
-    /// No call was ever made for it.
-    Send,
-    /// A call may have been made: look before creating. What is found with an id above `id_watermark` may
-    /// be that call's doing.
-    LookUpFirst {
-        /// The largest id that had been seen before the call.
-        id_watermark: i64,
-    },
-    /// It is to be deleted.
+/// What a row is to end as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The association exists.
+    Create,
+    /// The association that has this id is gone.
     Delete {
         /// The id under which it was created.
         id: i64,
-        /// Whether it was seen already, and a delete may have been sent.
-        sent: bool,
     },
-    /// It is settled: the outcome is carried over from the parent run.
+}
+
+/// What is left to do for a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Remaining {
+    /// Everything: no call that writes was made for it.
+    All(Goal),
+    /// A call that writes may have been made for it: it is looked up before anything is sent.
+    InDoubt {
+        /// What it is to end as.
+        goal: Goal,
+        /// The largest association id that had been seen before that call: what is found with a larger
+        /// one may be that call's doing.
+        id_watermark: i64,
+    },
+    /// Nothing: its outcome is carried over from the parent run.
     Carry(Outcome),
 }
 
-impl Plan {
+impl Remaining {
     /// Whether a call that writes may have been sent for the row already.
     pub const fn may_have_been_sent(&self) -> bool {
-        matches!(self, Self::LookUpFirst { .. } | Self::Delete { sent: true, .. })
+        matches!(self, Self::InDoubt { .. })
     }
 }
 
-/// A row with its plan.
+/// A row and what is left to do for it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Planned {
+pub struct PendingRow {
     /// The row.
     pub row: Row,
-    /// What is to be done for it.
-    pub plan: Plan,
+    /// What is left to do.
+    pub remaining: Remaining,
 }
 
-/// What is left to do for a row when a run goes on: nothing where it is settled, a look-up first
-/// where a mark says that it may have been sent.
-pub fn going_on(replay: &Replay, ordinal: u64, plan: Plan) -> Option<Plan> {
-    if replay.settled.contains(ordinal) {
+/// What is left to do for a row of a run that goes on. `asked` is what was left when the run began;
+/// `None` where the row is settled.
+pub fn what_remains(earlier: &Replay, ordinal: u64, asked: Remaining) -> Option<Remaining> {
+    if earlier.settled.contains(ordinal) {
         return None;
     }
-    if !replay.may_have_been_sent(ordinal) {
-        return Some(plan);
+    let Remaining::All(goal) = asked else { return Some(asked) };
+    let sent = match goal {
+        Goal::Create => earlier.may_have_been_sent(ordinal),
+        // A delete goes out only after its own record.
+        Goal::Delete { .. } => {
+            earlier.may_have_been_sent(ordinal) && earlier.deleting.contains(&ordinal)
+        }
+    };
+    if !sent {
+        return Some(asked);
     }
-    Some(match plan {
-        Plan::Send => Plan::LookUpFirst { id_watermark: replay.id_watermark_of(ordinal) },
-        Plan::Delete { id, .. } => Plan::Delete { id, sent: replay.deleting.contains(&ordinal) },
-        Plan::LookUpFirst { .. } | Plan::Carry(_) => plan,
-    })
+    Some(Remaining::InDoubt { goal, id_watermark: earlier.id_watermark_of(ordinal) })
 }

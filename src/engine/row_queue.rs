@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::engine::remaining::Planned;
+use crate::engine::remaining::PendingRow;
 use crate::exit::Exit;
 use crate::input::digest::Digest;
 use crate::storage::journal::JournalError;
@@ -69,7 +69,7 @@ pub struct Ended {
 
 #[derive(Default)]
 struct State {
-    rows: VecDeque<Planned>,
+    rows: VecDeque<PendingRow>,
     end: Option<Result<Ended, RowQueueError>>,
     /// About how many rows there will be.
     expected: Option<u64>,
@@ -106,7 +106,7 @@ pub struct Closed;
 
 impl RowSink {
     /// Puts a row in, waiting for room.
-    pub fn push(&mut self, row: Planned) -> Result<(), Closed> {
+    pub fn push(&mut self, row: PendingRow) -> Result<(), Closed> {
         let mut state = self.shared.lock();
         while state.rows.len() >= CAPACITY && !state.closed {
             state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -154,7 +154,7 @@ impl RowQueue {
     }
 
     /// Rows that are all there, for runs in virtual time.
-    pub fn of(rows: impl IntoIterator<Item = Planned>) -> Self {
+    pub fn of(rows: impl IntoIterator<Item = PendingRow>) -> Self {
         let rows: VecDeque<_> = rows.into_iter().collect();
         let ended = Ended {
             rows: rows.back().map_or(0, |planned| planned.row.ordinal + 1),
@@ -166,7 +166,7 @@ impl RowQueue {
 
     /// The same, of an input that ends only when the second is called.
     #[cfg(test)]
-    pub fn open(rows: impl IntoIterator<Item = Planned>) -> (Self, impl FnOnce()) {
+    pub fn open(rows: impl IntoIterator<Item = PendingRow>) -> (Self, impl FnOnce()) {
         let feed = Self::of(rows);
         let shared = Arc::clone(&feed.shared);
         let end = shared.lock().end.take();
@@ -177,7 +177,7 @@ impl RowQueue {
     }
 
     /// Takes up to `most` rows that are there.
-    pub fn take(&self, most: usize) -> Vec<Planned> {
+    pub fn take(&self, most: usize) -> Vec<PendingRow> {
         let mut state = self.shared.lock();
         let was_full = state.rows.len() >= CAPACITY;
         let most = most.min(state.rows.len());

@@ -31,7 +31,7 @@ use crate::engine::look_up_size::LookUpSize;
 use crate::engine::models::Models;
 use crate::engine::pacer::{Bottleneck, Pacer};
 use crate::engine::preflight::{self, ServerHealth};
-use crate::engine::remaining::Planned;
+use crate::engine::remaining::PendingRow;
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::settle::Policy;
 use crate::engine::stats::RunStats;
@@ -151,7 +151,7 @@ struct Run<'a, C> {
     unseen: Option<io::Error>,
     feed: RowQueue,
     /// Marked rows that are not admitted yet, in input order.
-    staged: VecDeque<Planned>,
+    staged: VecDeque<PendingRow>,
     next_mark: usize,
     /// Through which row (exclusive) the reader was followed.
     taken_through: u64,
@@ -328,7 +328,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
         }
         // A run that only looks leaves rows that it did not read: nothing was sent for them.
         if self.halt.is_some() || !self.may_write {
-            let staged = self.staged.iter().filter(|planned| planned.plan.may_have_been_sent());
+            let staged =
+                self.staged.iter().filter(|pending| pending.remaining.may_have_been_sent());
             let staged = staged.map(|planned| planned.row.ordinal);
             let unread = self.earlier.in_doubt_from(self.taken_through);
             let mut sent: Vec<u64> = self.rows.in_doubt().chain(staged).chain(unread).collect();

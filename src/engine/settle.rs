@@ -13,7 +13,7 @@ use crate::association::{Mapping, ModelAssociation, NewAssociation};
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::{Cause, Taken, Verdict};
 use crate::cmdb::wire::{Found, Pattern};
-use crate::engine::remaining::Plan;
+use crate::engine::remaining::Remaining;
 use crate::engine::retry::{Attempts, Backoff};
 use crate::outcome::{Outcome, Reason, Status};
 
@@ -83,7 +83,7 @@ impl CreateTask {
     pub fn begin(
         link: NewAssociation,
         model: Arc<ModelAssociation>,
-        plan: &Plan,
+        remaining: &Remaining,
         largest_id: i64,
         started: Instant,
     ) -> (Self, Step) {
@@ -103,7 +103,7 @@ impl CreateTask {
             last_look: false,
             said: ServerMessage::default(),
         };
-        if let Plan::LookUpFirst { id_watermark } = plan {
+        if let Remaining::InDoubt { id_watermark, .. } = remaining {
             life.id_watermark = *id_watermark;
             life.doubted = true;
             life.doubt = Some(Doubt { since: started });

@@ -8,7 +8,7 @@ use super::{MARK, MAX_ACTIVE_ROWS, Run};
 use crate::association::Row;
 use crate::cmdb::Cmdb;
 use crate::engine::models::Admission;
-use crate::engine::remaining::{Plan, Planned};
+use crate::engine::remaining::{PendingRow, Remaining};
 use crate::exit::Exit;
 use crate::outcome::{Outcome, Reason, Record, Status};
 
@@ -50,8 +50,8 @@ impl<C: Cmdb> Run<'_, C> {
             self.journal.mark(&fresh, self.largest_id);
         }
         for planned in &rows {
-            if let (Ok(link), Plan::Send | Plan::LookUpFirst { .. } | Plan::Delete { .. }) =
-                (&planned.row.link, &planned.plan)
+            if let (Ok(link), Remaining::All(_) | Remaining::InDoubt { .. }) =
+                (&planned.row.link, &planned.remaining)
             {
                 self.models.look(&link.association.obj_asst_id);
             }
@@ -63,9 +63,9 @@ impl<C: Cmdb> Run<'_, C> {
     /// among the rows under way once their mark is on disk.
     pub(super) fn admit(&mut self, now: Instant) {
         while self.halt.is_none()
-            && let Some(Planned { row, plan }) = self.staged.front()
+            && let Some(PendingRow { row, remaining }) = self.staged.front()
         {
-            if let Plan::Carry(outcome) = plan {
+            if let Remaining::Carry(outcome) = remaining {
                 let outcome = outcome.clone();
                 self.carry_over_staged(outcome);
                 continue;
@@ -75,7 +75,7 @@ impl<C: Cmdb> Run<'_, C> {
                 Admission::Wanted => return,
                 Admission::Refused(reason, message) => {
                     // Without its model association a row can't be looked up.
-                    let (reason, message) = if plan.may_have_been_sent() && row.link.is_ok() {
+                    let (reason, message) = if remaining.may_have_been_sent() && row.link.is_ok() {
                         let message =
                             format!("an earlier call for it may have been executed: {message}");
                         (Reason::OutcomeUnknown, message)
@@ -89,17 +89,17 @@ impl<C: Cmdb> Run<'_, C> {
             if self.rows.len() >= MAX_ACTIVE_ROWS || !self.journal.covers(row.ordinal) {
                 return;
             }
-            let Some(Planned { row, plan }) = self.staged.pop_front() else {
+            let Some(PendingRow { row, remaining }) = self.staged.pop_front() else {
                 return;
             };
-            self.rows.admit(row, &plan, number, model, self.largest_id, self.started, now);
+            self.rows.admit(row, &remaining, number, model, self.largest_id, self.started, now);
         }
     }
 
     /// A row that a parent run settled: it is written down as it stands and says nothing about this
     /// run.
     fn carry_over_staged(&mut self, outcome: Outcome) {
-        let Some(Planned { row, .. }) = self.staged.pop_front() else { return };
+        let Some(PendingRow { row, .. }) = self.staged.pop_front() else { return };
         let record = Record::of(row, outcome);
         self.record(&record);
         self.stats.carry(&record);
@@ -107,7 +107,7 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn write_down_staged(&mut self, outcome: Outcome) {
-        let Some(Planned { row, .. }) = self.staged.pop_front() else {
+        let Some(PendingRow { row, .. }) = self.staged.pop_front() else {
             return;
         };
         self.write_down(&Record::of(row, outcome));

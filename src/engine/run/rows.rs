@@ -16,7 +16,7 @@ use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::wire::{Found, Pattern};
 use crate::engine::conflicts::Conflicts;
 use crate::engine::delete_task::DeleteTask;
-use crate::engine::remaining::Plan;
+use crate::engine::remaining::{Goal, Remaining};
 use crate::engine::settle::{CreateTask, Policy, Step};
 
 /// What a row waits for.
@@ -201,7 +201,7 @@ impl ActiveRows {
     pub(super) fn admit(
         &mut self,
         row: Row,
-        plan: &Plan,
+        remaining: &Remaining,
         number: u32,
         model: Arc<ModelAssociation>,
         largest_id: i64,
@@ -210,11 +210,14 @@ impl ActiveRows {
     ) {
         let Ok(link) = row.link.clone() else { return };
         let mapping = model.mapping;
-        let (life, step) = if let Plan::Delete { id, sent } = *plan {
+        let (life, step) = if let Remaining::All(Goal::Delete { id })
+        | Remaining::InDoubt { goal: Goal::Delete { id }, .. } = *remaining
+        {
+            let sent = remaining.may_have_been_sent();
             let (removal, step) = DeleteTask::begin(link.association, model, id, sent, now);
             (Life::Delete(removal), step)
         } else {
-            let (life, step) = CreateTask::begin(link, model, plan, largest_id, started);
+            let (life, step) = CreateTask::begin(link, model, remaining, largest_id, started);
             (Life::Create(life), step)
         };
         let place = match step {

@@ -1,11 +1,12 @@
 use super::*;
 use crate::association::{Association, InstId};
+use crate::engine::remaining::Goal;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 const POLICY: Policy = Policy { max_attempts: 2, settle_after: Duration::from_secs(35) };
 
-fn life(mapping: Mapping, plan: &Plan, largest_id: i64) -> (CreateTask, Step) {
+fn life(mapping: Mapping, remaining: &Remaining, largest_id: i64) -> (CreateTask, Step) {
     let link = NewAssociation {
         association: Association {
             obj_asst_id: "a".into(),
@@ -22,7 +23,7 @@ fn life(mapping: Mapping, plan: &Plan, largest_id: i64) -> (CreateTask, Step) {
         guessed: false,
         mainline: false,
     };
-    CreateTask::begin(link, Arc::new(model), plan, largest_id, Instant::now())
+    CreateTask::begin(link, Arc::new(model), remaining, largest_id, Instant::now())
 }
 
 fn found(id: i64, source: u64, target: u64) -> Found {
@@ -48,7 +49,7 @@ fn look(life: &mut CreateTask, found: &[Found]) -> Step {
 
 #[tokio::test(start_paused = true)]
 async fn absence_of_a_row_in_doubt_is_believed_only_after_settle_after() {
-    let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+    let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
     let sent = Instant::now();
     assert_eq!(verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer)), Step::LookUp(sent));
     let park = sent + POLICY.settle_after;
@@ -61,23 +62,24 @@ async fn absence_of_a_row_in_doubt_is_believed_only_after_settle_after() {
 #[tokio::test(start_paused = true)]
 async fn what_is_found_after_doubt_is_recovered_unless_it_is_older() {
     for (id, status) in [(11, Status::Recovered), (10, Status::Existed)] {
-        let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 10);
+        let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 10);
         verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer));
         let outcome = settled(look(&mut life, &[found(id, 1, 2)]));
         assert_eq!((outcome.status, outcome.association_id), (status, Some(id)));
     }
-    let (mut life, step) = life(Mapping::OneToOne, &Plan::LookUpFirst { id_watermark: 0 }, 99);
+    let (mut life, step) =
+        life(Mapping::OneToOne, &Remaining::InDoubt { goal: Goal::Create, id_watermark: 0 }, 99);
     assert!(matches!(step, Step::LookUp(_)));
     assert_eq!(settled(look(&mut life, &[found(5, 1, 2)])).status, Status::Recovered);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_mapping_refusal_is_existed_or_a_conflict_as_the_look_up_says() {
-    let (mut one, _) = life(Mapping::OneToOne, &Plan::Send, 0);
+    let (mut one, _) = life(Mapping::OneToOne, &Remaining::All(Goal::Create), 0);
     verdict(&mut one, Verdict::LookUp(Taken::Side));
     assert_eq!(one.patterns().count(), 2);
     assert_eq!(settled(look(&mut one, &[found(5, 1, 2)])).status, Status::Existed);
-    let (mut one, _) = life(Mapping::OneToMany, &Plan::Send, 0);
+    let (mut one, _) = life(Mapping::OneToMany, &Remaining::All(Goal::Create), 0);
     verdict(&mut one, Verdict::LookUp(Taken::Side));
     assert!(matches!(look(&mut one, &[found(6, 1, 9)]), Step::LookUp(_)), "1:n: another target");
     let outcome = settled(look(&mut one, &[found(6, 9, 2)]));
@@ -87,7 +89,7 @@ async fn a_mapping_refusal_is_existed_or_a_conflict_as_the_look_up_says() {
 
 #[tokio::test(start_paused = true)]
 async fn reads_that_lag_are_asked_again_and_then_the_create_is_tried_again() {
-    let (mut life, _) = life(Mapping::OneToOne, &Plan::Send, 0);
+    let (mut life, _) = life(Mapping::OneToOne, &Remaining::All(Goal::Create), 0);
     verdict(&mut life, Verdict::LookUp(Taken::Side));
     for _ in 1..LOOKS_AT_TAKEN {
         assert!(matches!(look(&mut life, &[]), Step::LookUp(_)));
@@ -97,7 +99,7 @@ async fn reads_that_lag_are_asked_again_and_then_the_create_is_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn spent_attempts_end_as_unknown_only_after_a_last_look() {
-    let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+    let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
     for _ in 0..POLICY.max_attempts {
         assert_eq!(life.before_create(&POLICY), None);
         verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer));
@@ -116,7 +118,7 @@ async fn what_was_surely_not_done_ends_as_unavailable_or_locked() {
     for (cause, reason) in
         [(Cause::NoAnswer, Reason::Unavailable), (Cause::Locked, Reason::LockContention)]
     {
-        let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+        let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
         verdict(&mut life, Verdict::Again(cause));
         verdict(&mut life, Verdict::Again(cause));
         let outcome = settled(life.before_create(&POLICY).unwrap());
@@ -126,7 +128,7 @@ async fn what_was_surely_not_done_ends_as_unavailable_or_locked() {
 
 #[tokio::test(start_paused = true)]
 async fn throttled_and_overloaded_calls_charge_nothing_and_outages_give_back() {
-    let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+    let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
     for _ in 0..100 {
         verdict(&mut life, Verdict::Again(Cause::Throttled));
     }
@@ -141,7 +143,7 @@ async fn throttled_and_overloaded_calls_charge_nothing_and_outages_give_back() {
 #[tokio::test(start_paused = true)]
 async fn under_a_guessed_rule_an_association_of_the_same_source_need_not_be_in_the_way() {
     let taken = || {
-        let (mut life, _) = life(Mapping::OneToOne, &Plan::Send, 0);
+        let (mut life, _) = life(Mapping::OneToOne, &Remaining::All(Goal::Create), 0);
         Arc::make_mut(&mut life.model).guessed = true;
         verdict(&mut life, Verdict::LookUp(Taken::Side));
         life
@@ -164,7 +166,7 @@ async fn under_a_guessed_rule_an_association_of_the_same_source_need_not_be_in_t
 
 #[tokio::test(start_paused = true)]
 async fn a_number_nobody_knows_is_tried_once_more_and_then_rejected() {
-    let (mut life, _) = life(Mapping::ManyToMany, &Plan::Send, 0);
+    let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
     let policy = Policy { max_attempts: 6, ..POLICY };
     for _ in 0..2 {
         assert_eq!(life.before_create(&policy), None);

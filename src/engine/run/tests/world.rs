@@ -12,8 +12,7 @@ use rand::{Rng, RngExt};
 use super::super::*;
 use crate::association::Row;
 use crate::association::{Association, Cells, InstId, Mapping, NewAssociation};
-use crate::engine::remaining::Plan;
-use crate::engine::remaining::going_on;
+use crate::engine::remaining::{Goal, Remaining, what_remains};
 use crate::options::Rate;
 use crate::outcome::Reason;
 use crate::outcome::Status;
@@ -234,8 +233,8 @@ impl World {
         }
         journal.write_holder(&Holder { host: String::new(), pid: 1, since: String::new() });
         let rows = self.rows.iter().filter_map(|row| {
-            let plan = going_on(&back, row.ordinal, Plan::Send)?;
-            Some(Planned { row: row.clone(), plan })
+            let remaining = what_remains(&back, row.ordinal, Remaining::All(Goal::Create))?;
+            Some(PendingRow { row: row.clone(), remaining })
         });
         let setting = Setting {
             cmdb,
