@@ -13,11 +13,14 @@ use crate::outcome::Reason;
 use table::{by_code, by_status};
 use texts::{ESB_NO_SUCH_PATH, NO_SUCH_PATH};
 
-/// What one answer to a create means.
+/// What one answer to a write, a create or a delete, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Created, with the server's id.
     Created(i64),
+    /// A delete: the server says so. It says the same of an id that was gone, or that another model has,
+    /// so that only looking before and after proves it.
+    Accepted,
     /// Refused as taken: a look-up tells by what.
     LookUp(Taken),
     /// It may have been executed: a look-up tells.
@@ -28,6 +31,16 @@ pub enum Verdict {
     Failed(Reason),
     /// The run can't go on.
     Stop(Stop),
+}
+
+impl Verdict {
+    /// Why the write has to be made again, or may have been executed.
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::InDoubt(cause) | Self::Again(cause) => Some(cause),
+            _ => None,
+        }
+    }
 }
 
 /// What the server says is taken.
@@ -119,7 +132,7 @@ impl Query {
 
 /// What the answer to a whole batch means (design section 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Batch {
+pub enum BatchVerdict {
     /// Answered, item by item.
     Answered,
     /// This server has no such call, or not for this app: single calls instead, from now on.
@@ -134,20 +147,14 @@ pub enum Batch {
     Stop(Stop),
 }
 
-/// What the answer to a delete means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    /// The server says so. It says the same of an id that was gone, or that another model has
-    /// (captures-chain), so that only looking before and after proves it.
-    Accepted,
-    /// It may have been executed: a look-up tells.
-    InDoubt(Cause),
-    /// It was not executed, and may be sent again.
-    Again(Cause),
-    /// This row fails.
-    Failed(Reason),
-    /// The run can't go on.
-    Stop(Stop),
+impl BatchVerdict {
+    /// Why the batch has to be sent again, or may have been executed.
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::InDoubt(cause) | Self::Again(cause) => Some(cause),
+            _ => None,
+        }
+    }
 }
 
 /// Judges the answer to a create. `proven` says that some call of this run has succeeded: before
@@ -171,32 +178,37 @@ pub fn judge_query(reply: &Reply, proven: bool) -> Query {
 }
 
 /// Judges the answer to a whole batch.
-pub fn judge_batch(reply: &Reply, proven: bool) -> Batch {
+pub fn judge_batch(reply: &Reply, proven: bool) -> BatchVerdict {
     if let Reply::Answered(answer) = reply
         && lacks_batch(answer, proven)
     {
-        return Batch::NoSuchPath;
+        return BatchVerdict::NoSuchPath;
     }
     let is_object = |envelope: &Envelope| {
         let data = envelope.data.as_ref()?.get();
-        data.starts_with('{').then_some(Batch::Answered)
+        data.starts_with('{').then_some(BatchVerdict::Answered)
     };
     judge_with(reply, proven, is_object)
 }
 
 /// Judges the answer to a delete.
-pub fn judge_delete(reply: &Reply, proven: bool) -> Deletion {
+pub fn judge_delete(reply: &Reply, proven: bool) -> Verdict {
     if let Reply::Answered(answer) = reply
         && (answer.status == 404 && code_of(answer).is_none() || backend_lacks_path(answer))
     {
-        return Deletion::Stop(Stop::Setup);
+        return Verdict::Stop(Stop::Setup);
     }
     if let Reply::Answered(answer) = reply
         && code_of(answer) == Some(code::NOT_FOUND)
     {
-        return Deletion::Failed(Reason::NotFound);
+        return Verdict::Failed(Reason::NotFound);
     }
-    judge_with(reply, proven, |_| Some(Deletion::Accepted))
+    match judge_with(reply, proven, |_| Some(Verdict::Accepted)) {
+        Verdict::Failed(Reason::Forbidden) => Verdict::Failed(Reason::Forbidden),
+        // What refuses a create, as taken or for its values, is no reason that a delete has.
+        Verdict::Failed(_) | Verdict::LookUp(_) => Verdict::Failed(Reason::Rejected),
+        verdict => verdict,
+    }
 }
 
 /// Every judge: transport first, then success, then the table.
@@ -228,7 +240,7 @@ fn judge_with<T: From<Verdict>>(
 impl From<Verdict> for Query {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Created(_) => Self::Answered,
+            Verdict::Created(_) | Verdict::Accepted => Self::Answered,
             Verdict::InDoubt(cause) | Verdict::Again(cause) => Self::Again(cause),
             Verdict::Failed(Reason::Forbidden) => Self::Forbidden,
             Verdict::Failed(_) | Verdict::LookUp(_) => Self::Rejected,
@@ -237,29 +249,16 @@ impl From<Verdict> for Query {
     }
 }
 
-impl From<Verdict> for Batch {
+impl From<Verdict> for BatchVerdict {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Created(_) => Self::Answered,
+            Verdict::Created(_) | Verdict::Accepted => Self::Answered,
             Verdict::InDoubt(cause) => Self::InDoubt(cause),
             // A batch has no transaction: what one item ran into says nothing of those before it.
             Verdict::LookUp(_) => Self::InDoubt(Cause::Unclear),
             Verdict::Again(Cause::Locked) => Self::InDoubt(Cause::Locked),
             Verdict::Again(cause) => Self::Again(cause),
             Verdict::Failed(_) => Self::Refused,
-            Verdict::Stop(stop) => Self::Stop(stop),
-        }
-    }
-}
-
-impl From<Verdict> for Deletion {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Created(_) => Self::Accepted,
-            Verdict::InDoubt(cause) => Self::InDoubt(cause),
-            Verdict::Again(cause) => Self::Again(cause),
-            Verdict::Failed(Reason::Forbidden) => Self::Failed(Reason::Forbidden),
-            Verdict::Failed(_) | Verdict::LookUp(_) => Self::Failed(Reason::Rejected),
             Verdict::Stop(stop) => Self::Stop(stop),
         }
     }

@@ -24,12 +24,13 @@ use crate::check::Check;
 use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::config::{Config, Output};
+use crate::engine::asker::Asker;
 use crate::engine::models::{Admission, Models};
-use crate::engine::preflight::{self, Preflight};
 use crate::engine::remaining::PendingRow;
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::run::COMPANY;
 use crate::engine::stats::{CallKind, ReasonStats, RunStats};
+use crate::engine::time_limits;
 use crate::exit::{Exit, Halt};
 use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
@@ -143,13 +144,14 @@ impl Job<'_> {
             return self.look(None, rows).await;
         };
         let server = Server::of(connection, engine.concurrency)?;
-        self.look(Some(Preflight::new(&server, &connection.target, engine)), rows).await
+        self.look(Some(Asker::new(&server, &connection.target, engine, 1, rand::random())), rows)
+            .await
     }
 
     /// Reads, asks, decides, writes: until the end or the first signal.
     async fn look(
         &self,
-        mut contact: Option<Preflight<'_, Server>>,
+        mut contact: Option<Asker<'_, Server>>,
         rows: Option<RowSource>,
     ) -> Result<End, Failure> {
         let scope = match (&contact, &rows) {
@@ -181,7 +183,7 @@ impl Job<'_> {
         };
         progress.finish();
         if let Some(contact) = contact {
-            seen.stats.calls = contact.calls;
+            seen.stats.calls = contact.stats.into_inner().calls;
         }
         let done = match read {
             Ok(Some(check)) => self.write(check, &mut seen, &mut signals).await,
@@ -200,7 +202,7 @@ impl Job<'_> {
     async fn read(
         &self,
         rows: RowSource,
-        mut contact: Option<&mut Preflight<'_, Server>>,
+        mut contact: Option<&mut Asker<'_, Server>>,
         seen: &mut Seen,
         show: &mut dyn FnMut(&RunStats),
     ) -> Result<Check, Stopped> {
@@ -214,7 +216,7 @@ impl Job<'_> {
             if let Some(most) = self.config.engine.max_duration
                 && started.elapsed() >= most
             {
-                return Err(preflight::duration_over(most).into());
+                return Err(time_limits::duration_over(most).into());
             }
             seen.stats.elapsed = started.elapsed();
             show(&seen.stats);
@@ -382,11 +384,11 @@ fn feed(mut rows: RowSource) -> RowQueue {
 async fn admit(
     row: &Row,
     models: &mut Models,
-    mut contact: Option<&mut Preflight<'_, Server>>,
+    mut contact: Option<&mut Asker<'_, Server>>,
 ) -> Result<Admission, Halt> {
     loop {
         match (models.admit(row), contact.as_deref_mut()) {
-            (Admission::Wanted, Some(contact)) => contact.ask(models).await?,
+            (Admission::Wanted, Some(contact)) => contact.ask_for(models).await?,
             (admission, _) => return Ok(admission),
         }
     }

@@ -4,8 +4,8 @@
 //!
 //! *Closed*: all is well. When three distinct rows in a row get nothing but "no answer", it opens,
 //! and what these rows were charged is given back. *Open*: nothing goes but a probe, at growing
-//! pauses. A probe that is answered leads to *trial*: one call at a time, until a row's call is
-//! answered. A row that fails alone, while the probe answers, stays charged: it is the row.
+//! pauses. A probe that is answered leads to *half-open*: one call at a time, a look-up and a write by
+//! turns, until a row's call is answered. A row that fails alone, while the probe answers, stays charged: it is the row.
 //!
 //! Where fewer rows are under way, three calls in a row without an answer are a suspicion: it opens,
 //! too, and the probe decides whose fault it was, the server's or the rows'.
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::engine::conflicts::Slot;
 
-/// So many distinct rows without an answer make an outage.
+/// So many distinct rows without an answer make an breaker.
 const ROWS: usize = 3;
 /// So many calls without an answer, of however few rows, are worth a probe.
 const CALLS: u32 = 3;
@@ -26,22 +26,25 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum May {
+pub enum Allowed {
     /// Anything.
     All,
-    /// One call, then [`CircuitBreaker::trial_sent`].
+    /// One call.
     One,
-    /// The probe, then [`CircuitBreaker::probe_sent`].
+    /// The probe.
     Probe,
-    /// Nothing before then; `None`: nothing before a call lands.
-    Wait(Option<Instant>),
+    /// Nothing.
+    Nothing {
+        /// Before then; `None`: before a call lands.
+        until: Option<Instant>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed,
     Open { probing: bool },
-    Trial { trying: bool },
+    HalfOpen { trying: bool },
 }
 
 /// The machine.
@@ -54,6 +57,8 @@ pub struct CircuitBreaker {
     silent: u32,
     pause: Duration,
     next: Option<Instant>,
+    /// Whether the last call while half-open was a look-up.
+    looked_last: bool,
 }
 
 impl Default for CircuitBreaker {
@@ -64,43 +69,54 @@ impl Default for CircuitBreaker {
             silent: 0,
             pause: FIRST_PAUSE,
             next: None,
+            looked_last: false,
         }
     }
 }
 
 impl CircuitBreaker {
-    /// Whether calls are held.
-    pub fn is_on(&self) -> bool {
+    /// Whether calls are held: it is open, or half-open.
+    pub fn is_tripped(&self) -> bool {
         self.state != State::Closed
     }
 
+    /// Whether a write is what should be tried next. By turns, since either may be what gets no answer,
+    /// and a look-up sends no new row.
+    pub fn wants_write(&self) -> bool {
+        self.is_tripped() && self.looked_last
+    }
+
     /// What may be sent now.
-    pub fn may(&self, now: Instant) -> May {
+    pub fn allowed(&self, now: Instant) -> Allowed {
         let due = self.next.is_none_or(|next| next <= now);
         match self.state {
-            State::Closed => May::All,
-            State::Open { probing: true } | State::Trial { trying: true } => May::Wait(None),
-            State::Open { .. } if due => May::Probe,
-            State::Trial { .. } if due => May::One,
-            State::Open { .. } | State::Trial { .. } => May::Wait(self.next),
+            State::Closed => Allowed::All,
+            State::Open { probing: true } | State::HalfOpen { trying: true } => {
+                Allowed::Nothing { until: None }
+            }
+            State::Open { .. } if due => Allowed::Probe,
+            State::HalfOpen { .. } if due => Allowed::One,
+            State::Open { .. } | State::HalfOpen { .. } => Allowed::Nothing { until: self.next },
         }
     }
 
-    /// The probe is on its way.
-    pub fn probe_sent(&mut self) {
-        self.state = State::Open { probing: true };
-    }
-
-    /// The one call of a trial is on its way.
-    pub fn trial_sent(&mut self) {
-        self.state = State::Trial { trying: true };
+    /// A call that was allowed is on its way.
+    pub fn sent(&mut self, allowed: Allowed, is_look_up: bool) {
+        match allowed {
+            Allowed::Probe => self.state = State::Open { probing: true },
+            Allowed::One => {
+                self.state = State::HalfOpen { trying: true };
+                self.looked_last = is_look_up;
+            }
+            Allowed::All | Allowed::Nothing { .. } => {}
+        }
     }
 
     /// The probe's end. Returns what is to be given back to whom.
     pub fn probe_landed(&mut self, answered: bool, now: Instant) -> Vec<(Slot, u32)> {
         if answered {
             self.streak.clear();
-            self.state = State::Trial { trying: false };
+            self.state = State::HalfOpen { trying: false };
             self.next = None;
             return Vec::new();
         }
@@ -109,21 +125,21 @@ impl CircuitBreaker {
         self.streak.drain().collect()
     }
 
-    /// A row's call was answered, with whatever: no outage. True where one has just ended.
+    /// A row's call was answered, with whatever: no breaker. True where one has just ended.
     pub fn answered(&mut self) -> bool {
         self.streak.clear();
         self.silent = 0;
-        let ended = matches!(self.state, State::Trial { .. });
+        let ended = matches!(self.state, State::HalfOpen { .. });
         if ended {
             *self = Self::default();
         }
         ended
     }
 
-    /// The one call of a trial has ended, and was none that decides: the next may follow, at once
+    /// The one call of a half-open breaker has ended, and was none that decides: the next may follow, at once
     /// where it was answered.
     pub fn trial_landed(&mut self, answered: bool, now: Instant) {
-        if let State::Trial { trying } = &mut self.state {
+        if let State::HalfOpen { trying } = &mut self.state {
             *trying = false;
             self.next = None;
             if !answered {
@@ -141,7 +157,7 @@ impl CircuitBreaker {
         }
         *self.streak.entry(slot).or_default() += charge;
         self.silent += 1;
-        if let State::Trial { trying } = &mut self.state {
+        if let State::HalfOpen { trying } = &mut self.state {
             *trying = false;
             self.lengthen(now);
         }
@@ -178,60 +194,60 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn three_rows_without_an_answer_are_an_outage_and_get_their_attempts_back() {
-        let mut outage = CircuitBreaker::default();
+        let mut breaker = CircuitBreaker::default();
         let now = Instant::now();
-        assert_eq!(outage.unanswered(7, 1, now), []);
-        assert_eq!(outage.unanswered(7, 1, now), [], "one row alone is no outage");
-        assert_eq!(outage.unanswered(8, 1, now), [], "two rows are a suspicion");
-        let mut back = outage.unanswered(9, 1, now);
+        assert_eq!(breaker.unanswered(7, 1, now), []);
+        assert_eq!(breaker.unanswered(7, 1, now), [], "one row alone is no outage");
+        assert_eq!(breaker.unanswered(8, 1, now), [], "two rows are a suspicion");
+        let mut back = breaker.unanswered(9, 1, now);
         back.sort_unstable();
         assert_eq!(back, [(7, 2), (8, 1), (9, 1)]);
-        assert_eq!(outage.unanswered(10, 1, now), [(10, 1)], "what lands later is given back too");
-        assert_eq!(outage.may(now), May::Wait(Some(now + FIRST_PAUSE)));
+        assert_eq!(breaker.unanswered(10, 1, now), [(10, 1)], "what lands later is given back too");
+        assert_eq!(breaker.allowed(now), Allowed::Nothing { until: Some(now + FIRST_PAUSE) });
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_row_that_fails_alone_gets_its_attempts_back_just_when_the_probe_fails_too() {
         for answered in [true, false] {
-            let mut outage = CircuitBreaker::default();
+            let mut breaker = CircuitBreaker::default();
             let now = Instant::now();
             for _ in 0..CALLS {
-                assert!(!outage.is_on());
-                assert_eq!(outage.unanswered(7, 1, now), []);
+                assert!(!breaker.is_tripped());
+                assert_eq!(breaker.unanswered(7, 1, now), []);
             }
-            assert_eq!(outage.may(now), May::Wait(Some(now + FIRST_PAUSE)));
-            outage.probe_sent();
-            let back = outage.probe_landed(answered, now);
+            assert_eq!(breaker.allowed(now), Allowed::Nothing { until: Some(now + FIRST_PAUSE) });
+            breaker.sent(Allowed::Probe, false);
+            let back = breaker.probe_landed(answered, now);
             assert_eq!(back, if answered { vec![] } else { vec![(7, CALLS)] });
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_in_between_breaks_the_streak() {
-        let mut outage = CircuitBreaker::default();
+        let mut breaker = CircuitBreaker::default();
         for slot in 0..100 {
-            assert_eq!(outage.unanswered(slot, 1, Instant::now()), []);
-            assert!(!outage.answered());
+            assert_eq!(breaker.unanswered(slot, 1, Instant::now()), []);
+            assert!(!breaker.answered());
         }
-        assert!(!outage.is_on());
+        assert!(!breaker.is_tripped());
     }
 
     #[tokio::test(start_paused = true)]
     async fn probes_come_at_most_once_a_second_with_growing_pauses() {
-        let mut outage = CircuitBreaker::default();
+        let mut breaker = CircuitBreaker::default();
         for slot in 0..3 {
-            outage.unanswered(slot, 1, Instant::now());
+            breaker.unanswered(slot, 1, Instant::now());
         }
         let start = Instant::now();
         let mut probes = Vec::new();
         while start.elapsed() < Duration::from_mins(10) {
-            match outage.may(Instant::now()) {
-                May::Probe => {
+            match breaker.allowed(Instant::now()) {
+                Allowed::Probe => {
                     probes.push(Instant::now());
-                    outage.probe_sent();
-                    outage.probe_landed(false, Instant::now());
+                    breaker.sent(Allowed::Probe, false);
+                    breaker.probe_landed(false, Instant::now());
                 }
-                May::Wait(Some(until)) => tokio::time::sleep_until(until).await,
+                Allowed::Nothing { until: Some(until) } => tokio::time::sleep_until(until).await,
                 other => panic!("{other:?}"),
             }
         }
@@ -241,19 +257,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_probe_one_call_at_a_time_until_one_is_answered() {
-        let mut outage = CircuitBreaker::default();
+        let mut breaker = CircuitBreaker::default();
         let now = Instant::now();
         for slot in 0..3 {
-            outage.unanswered(slot, 1, now);
+            breaker.unanswered(slot, 1, now);
         }
-        outage.probe_sent();
-        outage.probe_landed(true, now);
-        assert_eq!(outage.may(now), May::One);
-        outage.trial_sent();
-        assert_eq!(outage.may(now), May::Wait(None));
-        assert_eq!(outage.unanswered(0, 1, now), [], "the row alone is charged");
-        assert!(matches!(outage.may(now), May::Wait(Some(_))));
-        assert!(outage.answered());
-        assert_eq!(outage.may(now), May::All);
+        breaker.sent(Allowed::Probe, false);
+        breaker.probe_landed(true, now);
+        assert_eq!(breaker.allowed(now), Allowed::One);
+        breaker.sent(Allowed::One, false);
+        assert_eq!(breaker.allowed(now), Allowed::Nothing { until: None });
+        assert_eq!(breaker.unanswered(0, 1, now), [], "the row alone is charged");
+        assert!(matches!(breaker.allowed(now), Allowed::Nothing { until: Some(_) }));
+        assert!(breaker.answered());
+        assert_eq!(breaker.allowed(now), Allowed::All);
     }
 }

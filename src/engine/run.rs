@@ -1,19 +1,14 @@
-//! The one loop with concurrency: admit, call, record, stop.
+//! The one loop with concurrency: rows in, calls out, outcomes written down.
 //!
 //! Everything happens on one thread, in one loop whose arms never await: futures of calls are polled
-//! in place, so that no row costs a task or a channel message, and what a call does is its return
-//! value. Owns the order of things: rows are staged behind a mark, admitted when the mark is on disk,
-//! called when nothing collides and the pacer lets them, and written down when they are settled.
-//! Knows nothing of files' formats or of HTTP.
+//! in place, so that no row costs a task of its own, and what a call does is its return value. Owns
+//! the order of things: rows are staged behind a mark, let in when the mark is on disk, sent when
+//! nothing collides and the pacer lets them, and written down when they are settled. Each part of its
+//! state is a module of its own. Knows nothing of files' formats or of HTTP.
 
-mod admission;
-mod batches;
 mod dispatch;
 mod landing;
-mod limits;
-mod rows;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,41 +19,41 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep_until};
 
+use crate::association::Row;
 use crate::cmdb::Cmdb;
-use crate::cmdb::wire::{Reply, Request};
+use crate::cmdb::wire::Request;
+use crate::engine::active_rows::{ActiveRow, ActiveRows, Next};
+use crate::engine::batches::Batches;
+use crate::engine::call_size::CallSize;
+use crate::engine::caller::{Caller, Landed};
 use crate::engine::circuit_breaker::CircuitBreaker;
-use crate::engine::look_up_size::LookUpSize;
-use crate::engine::models::Models;
-use crate::engine::pacer::{Bottleneck, Pacer};
-use crate::engine::preflight::{self, ServerHealth};
-use crate::engine::remaining::PendingRow;
+use crate::engine::conflicts::Slot;
+use crate::engine::intake::Intake;
+use crate::engine::models::Admission;
+use crate::engine::permission::Permission;
+use crate::engine::preflight::Questions;
+use crate::engine::recorder::Recorder;
+use crate::engine::remaining::{PendingRow, Remaining};
 use crate::engine::row_queue::{Ended, RowQueue};
-use crate::engine::settle::Policy;
-use crate::engine::stats::RunStats;
+use crate::engine::stats::{Bottleneck, CallKind, RunStats};
+use crate::engine::task::{Policy, Step, Task};
+use crate::engine::time_limits::TimeLimits;
 use crate::exit::Exit;
 pub use crate::exit::Halt;
 use crate::options::EngineOptions;
-use crate::outcome::{Outcome, Record};
+use crate::outcome::{Outcome, Reason, Record};
 use crate::storage::journal::replay::Replay;
 use crate::storage::journal::{Journal, JournalError};
 use crate::target::Target;
-use batches::Batches;
-use rows::{ActiveRows, Place};
 
-/// Rows under way at most: waiting for a collision, a retry or a parked doubt included.
-pub const MAX_ACTIVE_ROWS: usize = 8192;
-/// Rows a mark, once the run is going. The first marks are small, so that a slow input and the
-/// largest id seen are caught early.
-const MARK: usize = 1024;
-const FIRST_MARK: usize = 16;
 /// Rows that wait to be looked up go together when there are so many of them,
 pub const COMPANY: usize = 100;
 /// or when the first has waited so long.
 const LINGER: Duration = Duration::from_millis(200);
 /// How long calls in flight may take to answer once the run stops.
 const DRAIN: Duration = Duration::from_secs(15);
-/// Rows that are all refused for lack of permission before the run is.
-const FORBIDDEN_ROWS: usize = 20;
+/// How often the display may change.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -95,21 +90,20 @@ pub struct Setting<'a, C> {
 pub async fn run<'a, C: Cmdb>(
     setting: Setting<'a, C>,
     journal: &'a mut Journal,
-    feed: RowQueue,
+    queue: RowQueue,
     stats: &'a mut RunStats,
     stop: impl Future<Output = Halt>,
     show: &mut dyn FnMut(&RunStats),
 ) -> Result<Finish, JournalError> {
-    Run::new(setting, journal, feed, stats).go(stop, show).await
+    Run::new(setting, journal, queue, stats).go(stop, show).await
 }
 
-/// What a call was for.
+/// What a call is for.
 #[derive(Debug)]
 enum Call {
-    Create(usize),
-    Batch(Vec<usize>),
-    Delete(usize),
-    Find(Vec<usize>),
+    Write(Slot),
+    Batch(Vec<Slot>),
+    LookUp(Vec<Slot>),
     Models(Vec<Arc<str>>),
     Probe,
 }
@@ -117,132 +111,72 @@ enum Call {
 /// A sync of the journal, under way.
 type Sync = BoxFuture<'static, io::Result<()>>;
 
-/// A call that has ended.
-struct Landed {
-    call: Call,
-    reply: Reply,
-    sent_at: Instant,
+/// What the loop waits for before the next call can go.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    until: Instant,
+    bottleneck: Bottleneck,
 }
 
-/// Makes a call. `sent_at` is when the pacer let it: calls that land in the same turn of the loop came
-/// after it, whenever it is polled first.
-async fn perform<C: Cmdb>(
-    cmdb: &C,
-    call: Call,
-    request: Request,
-    limit: Duration,
-    sent_at: Instant,
-) -> Landed {
-    let reply = preflight::within(limit, cmdb.call(request)).await;
-    Landed { call, reply, sent_at }
+/// The end of a run, under way.
+#[derive(Debug)]
+struct Stopping {
+    halt: Halt,
+    /// Until when calls in flight may answer.
+    drain_until: Instant,
 }
 
 struct Run<'a, C> {
-    cmdb: &'a C,
     target: &'a Target,
     options: &'a EngineOptions,
-    clock: fn() -> i64,
-    may_write: bool,
-    policy: Policy,
-    journal: &'a mut Journal,
     earlier: &'a Replay,
-    stats: &'a mut RunStats,
-    each: &'a mut dyn FnMut(&Record) -> io::Result<()>,
-    unseen: Option<io::Error>,
-    feed: RowQueue,
-    /// Marked rows that are not admitted yet, in input order.
-    staged: VecDeque<PendingRow>,
-    next_mark: usize,
-    /// Through which row (exclusive) the reader was followed.
-    taken_through: u64,
-    ended: Option<Ended>,
-    models: Models,
-    /// A question is in flight, or waits until then.
-    asking: bool,
-    ask_at: Instant,
-    /// The last question brought no answer.
-    asked_in_vain: bool,
+    may_write: bool,
+    intake: Intake,
+    questions: Questions,
     rows: ActiveRows,
-    batches: Batches,
-    pacer: Pacer,
-    outage: CircuitBreaker,
-    /// Whether the last call of a trial was a look-up.
-    looked_last: bool,
+    policy: Policy,
     rng: StdRng,
-    started: Instant,
-    /// Whether anything waits for the server, and not for more input alone.
-    waits: bool,
-    /// The last time that a row came closer to its end, or that the wait began.
-    progress: Instant,
-    evidence: ServerHealth,
-    /// A create that permission allowed ever.
-    permitted: bool,
-    /// Rows refused for lack of permission while nothing proves that it is theirs alone.
-    forbidden: Vec<(usize, Outcome)>,
-    finds: LookUpSize,
-    largest_id: i64,
-    failed: u64,
-    settled: u64,
-    halt: Option<Halt>,
-    drain_until: Option<Instant>,
-    /// Until when the next call is held, and by what; since when that is so.
-    held: Option<(Instant, Bottleneck)>,
-    held_since: Instant,
+    /// The largest association id seen.
+    id_watermark: i64,
+    batches: Batches,
+    look_up_size: CallSize,
+    breaker: CircuitBreaker,
+    caller: Caller<'a, C>,
+    permission: Permission,
+    limits: TimeLimits<'a>,
+    recorder: Recorder<'a>,
+    stopping: Option<Stopping>,
 }
 
 impl<'a, C: Cmdb> Run<'a, C> {
     fn new(
         Setting { cmdb, target, options, earlier, clock, seed, writes, each }: Setting<'a, C>,
         journal: &'a mut Journal,
-        feed: RowQueue,
+        queue: RowQueue,
         stats: &'a mut RunStats,
     ) -> Self {
-        let rate = options.rate.per_second();
-        let started = Instant::now();
+        let now = Instant::now();
+        let policy =
+            Policy { max_attempts: options.max_attempts, settle_after: options.settle_after };
         Self {
-            cmdb,
             target,
             options,
-            clock,
-            may_write: writes,
-            policy: Policy {
-                max_attempts: options.max_attempts,
-                settle_after: options.settle_after,
-            },
-            journal,
-            stats,
-            each,
-            unseen: None,
-            feed,
-            staged: VecDeque::new(),
-            next_mark: FIRST_MARK,
-            taken_through: 0,
-            ended: None,
-            models: Models::given(&options.models),
-            asking: false,
-            ask_at: started,
-            asked_in_vain: false,
-            rows: ActiveRows::default(),
-            batches: Batches::new(options.batch),
-            pacer: Pacer::new(rate, options.concurrency, started),
-            outage: CircuitBreaker::default(),
-            looked_last: false,
-            rng: StdRng::seed_from_u64(seed),
-            started,
-            waits: false,
-            progress: started,
-            evidence: ServerHealth::default(),
-            permitted: false,
-            forbidden: Vec::new(),
-            finds: LookUpSize::default(),
             earlier,
-            largest_id: earlier.largest_id,
-            failed: 0,
-            settled: 0,
-            halt: None,
-            drain_until: None,
-            held: None,
-            held_since: started,
+            may_write: writes,
+            intake: Intake::new(queue),
+            questions: Questions::new(&options.models, now),
+            rows: ActiveRows::default(),
+            policy,
+            rng: StdRng::seed_from_u64(seed),
+            id_watermark: earlier.largest_id,
+            batches: Batches::new(options.batch),
+            look_up_size: CallSize::default(),
+            breaker: CircuitBreaker::default(),
+            caller: Caller::new(cmdb, options, options.concurrency, now),
+            permission: Permission::default(),
+            limits: TimeLimits::new(options, target, false, now),
+            recorder: Recorder::new(journal, stats, each, clock, options.max_failures),
+            stopping: None,
         }
     }
 
@@ -251,49 +185,48 @@ impl<'a, C: Cmdb> Run<'a, C> {
         stop: impl Future<Output = Halt>,
         show: &mut dyn FnMut(&RunStats),
     ) -> Result<Finish, JournalError> {
-        let cmdb = self.cmdb;
-        let limit = self.options.timeout;
         let mut calls = FuturesUnordered::new();
         let mut sync: Option<Sync> = None;
         let mut stop = std::pin::pin!(stop.fuse());
-        let mut timer = std::pin::pin!(sleep_until(self.started));
-        let mut show_at = self.started;
+        let mut now = self.limits.started();
+        let mut timer = std::pin::pin!(sleep_until(now));
+        let mut show_at = now;
         loop {
-            let now = Instant::now();
-            self.keep_time(now);
             self.check_limits(calls.len(), now);
-            self.stage();
+            self.take_rows();
             self.admit(now);
             self.rows.wake(now);
-            while let Some((call, request)) = self.next_call(calls.len(), now) {
-                calls.push(perform(cmdb, call, request, limit, now));
-            }
-            self.refuse_unseen()?;
+            let wait = loop {
+                match self.next_call(calls.len(), now) {
+                    Ok((call, kind, request)) => calls.push(self.send(call, kind, request, now)),
+                    Err(wait) => break wait,
+                }
+            };
+            self.recorder.refuse_unseen()?;
             if calls.is_empty() {
-                if self.halt.is_some() || self.is_done() {
+                if self.stopping.is_some() || self.is_done() {
                     break;
                 }
                 if self.finish_the_last(now) {
                     continue;
                 }
             }
-            if self.drain_until.is_some_and(|until| until <= now) {
+            if self.stopping.as_ref().is_some_and(|stopping| stopping.drain_until <= now) {
                 break;
             }
-            self.journal.flush()?;
-            if sync.is_none() && self.journal.sync_due().is_some_and(|due| due <= now) {
-                sync = Some(self.journal.start_sync()?);
+            self.recorder.journal.flush()?;
+            if sync.is_none() && self.recorder.journal.sync_due().is_some_and(|due| due <= now) {
+                sync = Some(self.recorder.journal.start_sync()?);
             }
             if show_at <= now {
-                let expected = || self.feed.expected();
-                self.stats.expected = self.ended.as_ref().map(|e| e.rows).or_else(expected);
-                show(self.stats);
-                show_at = now + Duration::from_millis(200);
+                self.show(show);
+                show_at = now + SHOW_EVERY;
             }
-            let wake = self.next_wake(show_at, now);
+            let wake = self.next_wake(wait, show_at, now);
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
+            let wants_rows = self.wants_rows();
             tokio::select! {
                 biased;
                 halt = &mut stop => self.stop(halt),
@@ -308,97 +241,207 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 }
                 result = async { sync.as_mut().expect("guarded").await }, if sync.is_some() => {
                     sync = None;
-                    self.journal.synced(result)?;
+                    self.recorder.journal.synced(result)?;
                 }
-                () = self.feed.news(), if self.wants_rows() => {}
+                () = self.intake.news(), if wants_rows => {}
                 () = &mut timer => {}
             }
+            let waited_since = std::mem::replace(&mut now, Instant::now());
+            self.recorder.stats.calls.held(wait.bottleneck, now - waited_since);
+            self.recorder.stats.elapsed = now - self.limits.started();
         }
         self.close(sync).await?;
-        show(self.stats);
-        Ok(Finish { halt: self.halt, ended: self.ended })
+        show(self.recorder.stats);
+        Ok(Finish {
+            halt: self.stopping.map(|stopping| stopping.halt),
+            ended: self.intake.into_ended(),
+        })
     }
 
-    /// Writes down what this process leaves behind.
-    async fn close(&mut self, sync: Option<Sync>) -> Result<(), JournalError> {
-        self.refuse_unseen()?;
-        if let Some(running) = sync {
-            let result = running.await;
-            self.journal.synced(result)?;
-        }
-        // A run that only looks leaves rows that it did not read: nothing was sent for them.
-        if self.halt.is_some() || !self.may_write {
-            let staged =
-                self.staged.iter().filter(|pending| pending.remaining.may_have_been_sent());
-            let staged = staged.map(|planned| planned.row.ordinal);
-            let unread = self.earlier.in_doubt_from(self.taken_through);
-            let mut sent: Vec<u64> = self.rows.in_doubt().chain(staged).chain(unread).collect();
-            sent.sort_unstable();
-            self.journal.close(&sent);
-        }
-        self.journal.settle().await
-    }
-
-    /// Ends the run where a record could not be shown to who reads them as they come.
-    fn refuse_unseen(&mut self) -> Result<(), JournalError> {
-        match self.unseen.take() {
-            Some(error) => Err(JournalError::Unseen(error)),
-            None => Ok(()),
+    fn check_limits(&mut self, in_flight: usize, now: Instant) {
+        // Rows that are kept for a last look, or for proof that anything is permitted, wait for more
+        // input and not for the server; so do those behind them.
+        let waits = in_flight > 0 || self.rows.is_moving() || self.questions.are_open();
+        self.limits.note_wait(waits, now);
+        if self.stopping.is_none()
+            && let Some(halt) = self.limits.over(&self.caller.health, now)
+        {
+            let is_hopeless = halt.exit == Exit::Outage && !self.caller.health.answered;
+            self.stop(halt);
+            if is_hopeless && let Some(stopping) = &mut self.stopping {
+                stopping.drain_until = now;
+            }
         }
     }
 
-    /// Stops admitting; what is in flight may still answer for a while. The first stop counts.
+    fn wants_rows(&self) -> bool {
+        let ready = self.rows.writes.len();
+        self.stopping.is_none() && self.intake.wants_rows(ready, self.batches.size())
+    }
+
+    /// Takes rows from the reader and writes the mark that covers them.
+    fn take_rows(&mut self) {
+        if !self.wants_rows() {
+            return;
+        }
+        let models = &mut self.questions.models;
+        match self.intake.take(self.recorder.journal, self.id_watermark, models) {
+            Ok(count) => self.recorder.stats.unsettled += count,
+            Err(halt) => self.stop(halt),
+        }
+        self.recorder.stats.input_ended = self.intake.ended().is_some();
+    }
+
+    /// Lets staged rows in, in input order: those that need no call end here, the others get a place
+    /// among the rows under way once their mark is on disk.
+    fn admit(&mut self, now: Instant) {
+        while self.stopping.is_none()
+            && let Some(PendingRow { row, remaining }) = self.intake.front()
+        {
+            if let Remaining::Carry(outcome) = remaining {
+                let outcome = outcome.clone();
+                self.recorder.carry(self.intake.pop().row, outcome);
+                continue;
+            }
+            let (number, model) = match self.questions.models.admit(row) {
+                Admission::Known(number, model) => (number, model),
+                Admission::Wanted => return,
+                Admission::Refused(reason, message) => {
+                    let outcome = refusal(row.link.is_ok(), remaining, reason, message);
+                    let row = self.intake.pop().row;
+                    self.write_down(row, outcome, now);
+                    continue;
+                }
+            };
+            if !self.rows.has_room() || !self.recorder.journal.covers(row.ordinal) {
+                return;
+            }
+            let PendingRow { row, remaining } = self.intake.pop();
+            let new = row.link.clone().expect("rows without an association are refused");
+            let (watermark, started) = (self.id_watermark, self.limits.started());
+            let (task, step) = Task::begin(new, model, &remaining, watermark, started)
+                .expect("rows that are carried over are not let in");
+            self.rows.admit(row, number, task, &step, now);
+        }
+    }
+
+    fn send(
+        &mut self,
+        call: Call,
+        kind: CallKind,
+        request: Request,
+        now: Instant,
+    ) -> impl Future<Output = Landed<Call>> + use<'a, C> {
+        self.caller.send(call, kind, request, now, None, &mut self.recorder.stats.calls)
+    }
+
+    /// Where a row goes after a step of its task.
+    fn take_step(&mut self, slot: Slot, step: Step, now: Instant) {
+        match step {
+            Step::Write(at) => self.rows.put(slot, Next::Write, at, now),
+            Step::LookUp(at) => self.rows.put(slot, Next::LookUp, at, now),
+            Step::LookUpLast => self.rows.last.push(slot),
+            Step::Settle(outcome) => self.settle(slot, outcome, now),
+        }
+    }
+
+    fn settle(&mut self, slot: Slot, outcome: Outcome, now: Instant) {
+        self.breaker.forget(slot);
+        let ActiveRow { row, .. } = self.rows.leave(slot);
+        self.write_down(row, outcome, now);
+    }
+
+    fn write_down(&mut self, row: Row, outcome: Outcome, now: Instant) {
+        let too_many = self.recorder.settle(row, outcome);
+        self.limits.progressed(now);
+        if let Some(halt) = too_many.filter(|_| self.stopping.is_none()) {
+            self.stop(halt);
+        }
+    }
+
+    /// Stops letting rows in; what is in flight may still answer for a while. The first stop counts.
     fn stop(&mut self, halt: Halt) {
         tracing::warn!(exit = halt.exit.code(), "stopping: {}", halt.message);
-        self.drain_until.get_or_insert(Instant::now() + DRAIN);
-        self.halt.get_or_insert(halt);
-    }
-
-    fn stop_with(&mut self, exit: Exit, message: String) {
-        self.stop(Halt { exit, message });
+        let drain_until = Instant::now() + DRAIN;
+        self.stopping.get_or_insert(Stopping { halt, drain_until });
     }
 
     fn is_done(&self) -> bool {
-        self.ended.is_some()
-            && self.staged.is_empty()
-            && self.rows.is_empty()
-            && self.forbidden.is_empty()
+        self.intake.is_done() && self.rows.is_empty() && !self.permission.holds_rows()
     }
 
     /// With nothing in flight and nothing that could be sent now or later: ends the rows that were
     /// kept for this moment. True where that made something happen.
     fn finish_the_last(&mut self, now: Instant) -> bool {
         let stuck = !self.rows.is_moving()
-            && !self.asking
-            && !self.models.has_questions()
-            && (self.rows.len() >= MAX_ACTIVE_ROWS
-                || (self.ended.is_some() && self.staged.is_empty()));
+            && !self.questions.are_open()
+            && (!self.rows.has_room() || self.intake.is_done());
         if !stuck {
             return false;
         }
-        if !self.forbidden.is_empty() {
-            self.settle_forbidden();
+        if self.permission.holds_rows() {
+            self.release_refused(now);
             return true;
         }
         self.rows.look_at_the_last(now)
     }
 
-    fn settle_forbidden(&mut self) {
-        for (slot, outcome) in std::mem::take(&mut self.forbidden) {
-            self.settle(slot, outcome);
+    fn release_refused(&mut self, now: Instant) {
+        for (slot, outcome) in self.permission.release() {
+            self.settle(slot, outcome, now);
         }
     }
 
-    /// Where a row goes after a step of its life.
-    fn take_step(&mut self, slot: usize, step: crate::engine::settle::Step, now: Instant) {
-        use crate::engine::settle::Step;
-        match step {
-            Step::Create(at) => self.rows.put(slot, Place::Write, at, now),
-            Step::LookUp(at) => self.rows.put(slot, Place::Look, at, now),
-            Step::LookUpLast => self.rows.last.push(slot),
-            Step::Settle(outcome) => self.settle(slot, outcome),
-        }
+    fn show(&mut self, show: &mut dyn FnMut(&RunStats)) {
+        self.recorder.stats.expected = self.intake.expected();
+        show(self.recorder.stats);
     }
+
+    /// When the loop has to look again, if nothing happens before.
+    fn next_wake(&self, wait: Wait, show_at: Instant, now: Instant) -> Instant {
+        let journal = self.recorder.journal.sync_due();
+        let always = [Some(show_at), journal, self.rows.next_timer()];
+        let or_now = |due: Option<Instant>| due.filter(|due| *due > now);
+        let while_it_goes_on = [
+            Some(wait.until),
+            or_now(self.rows.look_ups_since.map(|since| since + LINGER)),
+            self.questions.next_due(now),
+            self.limits.deadline(self.caller.health.answered),
+        ];
+        let deadlines = match &self.stopping {
+            Some(stopping) => [Some(stopping.drain_until), None, None, None],
+            None => while_it_goes_on,
+        };
+        always.into_iter().chain(deadlines).flatten().min().unwrap_or(show_at)
+    }
+
+    /// Writes down what this process leaves behind.
+    async fn close(&mut self, sync: Option<Sync>) -> Result<(), JournalError> {
+        self.recorder.refuse_unseen()?;
+        if let Some(running) = sync {
+            let result = running.await;
+            self.recorder.journal.synced(result)?;
+        }
+        // A run that only looks leaves rows that it did not read: nothing was sent for them.
+        if self.stopping.is_some() || !self.may_write {
+            let unread = self.earlier.in_doubt_from(self.intake.taken_through());
+            let mut sent: Vec<u64> =
+                self.rows.in_doubt().chain(self.intake.in_doubt()).chain(unread).collect();
+            sent.sort_unstable();
+            self.recorder.journal.close(&sent);
+        }
+        self.recorder.journal.settle().await
+    }
+}
+
+/// The end of a row that is refused before any call of this process.
+fn refusal(names_one: bool, remaining: &Remaining, reason: Reason, message: String) -> Outcome {
+    // Without its model association a row can't be looked up.
+    if remaining.may_have_been_sent() && names_one {
+        let message = format!("an earlier call for it may have been executed: {message}");
+        return Outcome::bad(Reason::OutcomeUnknown, message, 0, 0);
+    }
+    Outcome::bad(reason, message, 0, 0)
 }
 
 #[cfg(test)]

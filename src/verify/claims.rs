@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::places::Places;
 use super::{Finding, Kind, Spot};
 use crate::association::{Association, NewAssociation};
-use crate::engine::look_up_size::TRIPLES;
+use crate::engine::call_size::LOOK_UP;
 use crate::engine::stats::Place;
 use crate::input;
 use crate::outcome::Status;
@@ -16,7 +16,7 @@ use crate::storage::results::ResultsError;
 use crate::storage::results::reader::Reader;
 
 /// Rows that wait until a call is full of rows of their model association.
-const MOST_WAITING: usize = 16 * TRIPLES;
+const MOST_WAITING: usize = 16 * LOOK_UP;
 
 /// A line that says what the server has.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ impl Iterator for Claims {
             let name = Arc::clone(&claim.association.obj_asst_id);
             let claims = self.waiting.entry(Arc::clone(&name)).or_default();
             claims.push(claim);
-            let is_full = claims.len() == TRIPLES;
+            let is_full = claims.len() == LOOK_UP;
             self.count += 1;
             if is_full {
                 return self.release(&name).map(Ok);

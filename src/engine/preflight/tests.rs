@@ -2,7 +2,7 @@ use std::cell::RefCell;
 
 use super::*;
 use crate::cmdb::wire::{Answer, RateHint};
-use crate::options;
+use crate::options::{self, EngineOptions};
 use crate::target::Entrance;
 
 /// Gives these replies, one a call, and then none any more.
@@ -64,8 +64,8 @@ async fn a_server_that_never_answers_is_asked_once_a_second_until_the_connect_ti
     let options =
         EngineOptions { connect_timeout: Duration::from_secs(5), ..EngineOptions::default() };
     let started = Instant::now();
-    let mut contact = Preflight::new(&script, &target, &options);
-    let halt = contact.ask(&mut wanted(&["a"])).await.unwrap_err();
+    let asker = Asker::new(&script, &target, &options, 1, 1);
+    let halt = asker.ask_for(&mut wanted(&["a"])).await.unwrap_err();
     assert_eq!(halt.exit, Exit::Outage);
     assert!(halt.message.contains("within 5s (connection refused)"), "{}", halt.message);
     assert_eq!(started.elapsed().as_secs(), 5);
@@ -83,8 +83,8 @@ async fn the_connect_timeout_ends_a_call_that_hangs() {
     }
     let (target, options) = (target(), EngineOptions::default());
     let started = Instant::now();
-    let mut contact = Preflight::new(&Hangs, &target, &options);
-    let halt = contact.test().await.unwrap_err();
+    let asker = Asker::new(&Hangs, &target, &options, 1, 1);
+    let halt = asker.test().await.unwrap_err();
     assert_eq!((halt.exit, started.elapsed()), (Exit::Outage, options.connect_timeout));
 }
 
@@ -93,10 +93,10 @@ async fn a_server_that_stops_answering_is_waited_for_as_long_as_an_outage_may_la
     let (script, target) = (Script::new([knows("a")]), target());
     let options = EngineOptions::default();
     let started = Instant::now();
-    let mut contact = Preflight::new(&script, &target, &options);
-    contact.ask(&mut wanted(&["a"])).await.unwrap();
-    assert!(contact.is_proven());
-    let halt = contact.ask(&mut wanted(&["b"])).await.unwrap_err();
+    let asker = Asker::new(&script, &target, &options, 1, 1);
+    asker.ask_for(&mut wanted(&["a"])).await.unwrap();
+    assert!(asker.is_proven());
+    let halt = asker.ask_for(&mut wanted(&["b"])).await.unwrap_err();
     assert_eq!((halt.exit, started.elapsed()), (Exit::Outage, options.max_outage));
     assert!(halt.message.contains("connection refused"), "{}", halt.message);
 }
@@ -106,8 +106,8 @@ async fn the_time_of_a_run_ends_its_questions_too() {
     let (script, target) = (Script::new([]), target());
     let most = Some(Duration::from_secs(2));
     let options = EngineOptions { max_duration: most, ..EngineOptions::default() };
-    let mut contact = Preflight::new(&script, &target, &options);
-    let halt = contact.ask(&mut wanted(&["a"])).await.unwrap_err();
+    let asker = Asker::new(&script, &target, &options, 1, 1);
+    let halt = asker.ask_for(&mut wanted(&["a"])).await.unwrap_err();
     assert_eq!(halt.exit, Exit::MaxDuration);
 }
 
@@ -119,8 +119,8 @@ async fn a_question_that_is_forbidden_names_the_flag_that_answers_it() {
     ] {
         let (script, target) = (Script::new([says(body)]), target());
         let options = EngineOptions::default();
-        let mut contact = Preflight::new(&script, &target, &options);
-        let halt = contact.ask(&mut wanted(&["a_run_b"])).await.unwrap_err();
+        let asker = Asker::new(&script, &target, &options, 1, 1);
+        let halt = asker.ask_for(&mut wanted(&["a_run_b"])).await.unwrap_err();
         assert_eq!(halt.exit, Exit::Target);
         assert!(halt.message.contains("--model a_run_b=SOURCE_MODEL"), "{}", halt.message);
     }
@@ -136,28 +136,10 @@ async fn a_refusal_for_the_limit_is_waited_out() {
     let script = Script::new([Reply::Answered(limit), knows("a")]);
     let (target, options) = (target(), EngineOptions::default());
     let started = Instant::now();
-    let mut contact = Preflight::new(&script, &target, &options);
-    contact.ask(&mut wanted(&["a"])).await.unwrap();
+    let asker = Asker::new(&script, &target, &options, 1, 1);
+    asker.ask_for(&mut wanted(&["a"])).await.unwrap();
     assert_eq!(script.seconds(started), [0, 7]);
-    assert_eq!((contact.calls.throttled, contact.calls.retries), (1, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_long_pause_is_told_when_it_begins_and_not_by_each_answer_that_repeats_it() {
-    let start = Instant::now();
-    let (mut evidence, mut pacer) = (ServerHealth::default(), Pacer::new(None, 64, start));
-    let mut said = |seconds: u64, at: Duration| {
-        let wait = Some(Duration::from_secs(seconds));
-        let hint = RateHint { retry_after: wait, ..RateHint::default() };
-        let now = start + at;
-        pacer.landed(Feedback::Throttled, hint, now, now);
-        evidence.long_pause(&pacer, now).map(|pause| pause.as_secs())
-    };
-    assert_eq!(said(9, Duration::ZERO), None, "it is short");
-    assert_eq!(said(30, Duration::from_secs(10)), Some(30));
-    assert_eq!(said(30, Duration::from_millis(10_200)), None);
-    assert_eq!(said(30, Duration::from_millis(39_900)), None);
-    assert_eq!(said(20, Duration::from_secs(80)), Some(20), "it is another");
+    assert_eq!((asker.stats.borrow().calls.throttled, asker.stats.borrow().calls.retries), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,20 +147,20 @@ async fn a_model_association_that_can_not_be_used_is_not_asked_for_again() {
     let data = r#"[{"bk_obj_asst_id":"a"},{"bk_obj_asst_id":"b","bk_obj_id":"s","bk_asst_obj_id":"t","mapping":"2:2"}]"#;
     let script = Script::new([says(&format!(r#"{{"result":true,"code":0,"data":{data}}}"#))]);
     let (target, options) = (target(), EngineOptions::default());
-    let mut contact = Preflight::new(&script, &target, &options);
-    contact.ask(&mut wanted(&["a", "b"])).await.unwrap();
-    assert_eq!(contact.calls.total(), 1);
+    let asker = Asker::new(&script, &target, &options, 1, 1);
+    asker.ask_for(&mut wanted(&["a", "b"])).await.unwrap();
+    assert_eq!(asker.stats.borrow().calls.total(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_names_travel_together() {
     let script = Script::new([knows("n0"), knows("n200")]);
     let (target, options) = (target(), EngineOptions::default());
-    let mut contact = Preflight::new(&script, &target, &options);
+    let asker = Asker::new(&script, &target, &options, 1, 1);
     let names: Vec<String> = (0..201).map(|number| format!("n{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    contact.ask(&mut wanted(&names)).await.unwrap();
-    assert_eq!(contact.calls.count(CallKind::Models), 2);
+    asker.ask_for(&mut wanted(&names)).await.unwrap();
+    assert_eq!(asker.stats.borrow().calls.count(CallKind::Models), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,9 +170,9 @@ async fn where_models_are_given_the_test_of_the_contact_does_not_ask_for_them() 
         let script = Script::new([nothing()]);
         let models = models.into_iter().map(|text| options::model(text).unwrap()).collect();
         let (target, options) = (target(), EngineOptions { models, ..EngineOptions::default() });
-        let mut contact = Preflight::new(&script, &target, &options);
-        contact.test().await.unwrap();
-        assert!(contact.is_proven());
+        let asker = Asker::new(&script, &target, &options, 1, 1);
+        asker.test().await.unwrap();
+        assert!(asker.is_proven());
         let asked = script.asked.borrow();
         assert_eq!(matches!(asked[..], [(_, Request::Find(_))]), finds);
     }

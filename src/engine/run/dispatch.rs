@@ -1,59 +1,50 @@
 //! Which call goes next: the probe of an outage, the question for model associations, look-ups,
-//! creates, in this order, each only when the pacer lets it.
+//! writes, in this order, each only when the pacer lets it.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::rows::Life;
-use super::{COMPANY, Call, DRAIN, LINGER, MAX_ACTIVE_ROWS, Run};
+use super::{COMPANY, Call, DRAIN, LINGER, Run, Wait};
 use crate::cmdb::Cmdb;
 use crate::cmdb::wire::{Find, Request};
-use crate::engine::circuit_breaker::May;
-use crate::engine::pacer::Bottleneck;
+use crate::engine::circuit_breaker::Allowed;
+use crate::engine::conflicts::Slot;
 use crate::engine::preflight;
-use crate::engine::stats::CallKind;
+use crate::engine::remaining::Goal;
+use crate::engine::stats::{Bottleneck, CallKind};
+
+/// A call, what it is counted as, and its request.
+type Next = (Call, CallKind, Request);
 
 impl<C: Cmdb> Run<'_, C> {
-    /// The next call that may go now, if there is one.
-    pub(super) fn next_call(&mut self, in_flight: usize, now: Instant) -> Option<(Call, Request)> {
-        self.held = None;
-        if self.halt.is_some() {
-            self.held = Some((now + DRAIN, Bottleneck::Concurrency));
-            return None;
+    /// The next call that may go now; else what it waits for.
+    pub(super) fn next_call(&mut self, in_flight: usize, now: Instant) -> Result<Next, Wait> {
+        // What a call's end changes is looked at then: this is only how long nothing else may happen.
+        let wait_for = |bottleneck| Wait { until: now + DRAIN, bottleneck };
+        if self.stopping.is_some() {
+            return Err(wait_for(Bottleneck::Concurrency));
         }
-        if let Some(hold) = self.pacer.full(in_flight, now) {
-            self.held = Some((now + DRAIN, hold));
-            return None;
+        if let Some(bottleneck) = self.caller.full(in_flight, now) {
+            return Err(wait_for(bottleneck));
         }
-        let may = self.outage.may(now);
-        if let May::Wait(until) = may {
-            self.held = Some((until.unwrap_or(now + DRAIN), Bottleneck::Outage));
-            return None;
+        let allowed = self.breaker.allowed(now);
+        if let Allowed::Nothing { until } = allowed {
+            let until = until.unwrap_or(now + DRAIN);
+            return Err(Wait { until, bottleneck: Bottleneck::Outage });
         }
-        if !self.has_call(may, now) {
-            self.held = Some((now + DRAIN, self.idle_for(in_flight)));
-            return None;
+        if !self.has_call(allowed, now) {
+            return Err(wait_for(self.idle_for(in_flight)));
         }
-        if let Err((until, hold)) = self.pacer.permit(now) {
-            self.held = Some((until, hold));
-            return None;
-        }
-        let next = match may {
-            May::Probe => self.probe(),
-            _ if self.may_ask(now) => self.question(),
-            _ if self.looks_due(now) => self.find(),
+        self.caller.permit(now).map_err(|(until, bottleneck)| Wait { until, bottleneck })?;
+        let next = match allowed {
+            Allowed::Probe => self.probe(),
+            _ if self.questions.are_due(now) => self.question(),
+            _ if self.look_ups_due(now) => self.look_up(),
             _ => self.write(),
         };
-        match may {
-            May::Probe => self.outage.probe_sent(),
-            May::One => {
-                self.looked_last = matches!(next.0, Call::Find(_));
-                self.outage.trial_sent();
-            }
-            May::All | May::Wait(_) => {}
-        }
-        Some(next)
+        self.breaker.sent(allowed, matches!(next.0, Call::LookUp(_)));
+        Ok(next)
     }
 
     /// What is waited for while there is no call to make.
@@ -62,10 +53,10 @@ impl<C: Cmdb> Run<'_, C> {
             Bottleneck::Collisions
         } else if in_flight > 0 {
             Bottleneck::Concurrency
-        } else if self.models.has_questions() {
+        } else if self.questions.wait() {
             // The question got no answer, and is asked again in a while.
             Bottleneck::Outage
-        } else if self.rows.next_timer().is_some() && self.ended.is_some() {
+        } else if self.rows.next_timer().is_some() && self.intake.ended().is_some() {
             Bottleneck::Pauses
         } else {
             Bottleneck::Input
@@ -73,132 +64,118 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     /// Whether there is a call to make. Rows that have no attempt left end here.
-    fn has_call(&mut self, may: May, now: Instant) -> bool {
-        if may == May::Probe || self.may_ask(now) || self.looks_due(now) {
+    fn has_call(&mut self, allowed: Allowed, now: Instant) -> bool {
+        if allowed == Allowed::Probe || self.questions.are_due(now) || self.look_ups_due(now) {
             return true;
         }
         while let Some(&slot) = self.rows.writes.front() {
             if !self.may_write {
                 self.rows.writes.pop_front();
-                self.outage.forget(slot);
+                self.breaker.forget(slot);
                 self.rows.leave(slot);
                 continue;
             }
-            let Some(step) = self.rows.life(slot).before_write(&self.policy) else {
+            let Some(step) = self.rows.task(slot).before_write(&self.policy) else {
                 return !self.awaits_company();
             };
             self.rows.writes.pop_front();
             self.take_step(slot, step, now);
         }
-        self.looks_due(now)
+        self.look_ups_due(now)
     }
 
-    fn may_ask(&self, now: Instant) -> bool {
-        !self.asking && self.models.has_questions() && self.ask_at <= now
+    fn look_ups_due(&self, now: Instant) -> bool {
+        let (look_ups, writes) = (&self.rows.look_ups, &self.rows.writes);
+        let writes_first = self.breaker.wants_write() && !writes.is_empty();
+        !look_ups.is_empty()
+            && !writes_first
+            && (look_ups.len() >= COMPANY
+                || writes.is_empty()
+                || self.rows.look_ups_since.is_some_and(|since| since + LINGER <= now))
     }
 
-    fn looks_due(&self, now: Instant) -> bool {
-        let looks = &self.rows.looks;
-        // In a trial by turns: either may be what gets no answer, and a look-up sends no new row.
-        let creates_first = self.outage.is_on() && self.looked_last && !self.rows.writes.is_empty();
-        !looks.is_empty()
-            && !creates_first
-            && (looks.len() >= COMPANY
-                || self.rows.writes.is_empty()
-                || self.rows.looks_since.is_some_and(|since| since + LINGER <= now))
+    /// Whether a batch should wait for rows that are about to be let in.
+    fn awaits_company(&self) -> bool {
+        self.batches.size().is_some_and(|size| self.rows.writes.len() < size)
+            && self.intake.has_staged()
+            && self.rows.has_room()
     }
 
-    fn question(&mut self) -> (Call, Request) {
-        self.asking = true;
-        let names = self.models.question();
-        self.stats.calls.sent(CallKind::Models);
-        self.stats.calls.retries += u64::from(std::mem::take(&mut self.asked_in_vain));
-        (Call::Models(names.clone()), Request::Models(names))
+    fn question(&mut self) -> Next {
+        let (names, again) = self.questions.take_next();
+        self.recorder.stats.calls.retries += u64::from(again);
+        (Call::Models(names.clone()), CallKind::Models, Request::Models(names))
     }
 
     /// Asks something harmless of a model association that is known.
-    fn probe(&mut self) -> (Call, Request) {
-        self.stats.calls.sent(CallKind::Probe);
+    fn probe(&self) -> Next {
         let given = |name: &str| self.options.models.iter().any(|m| *m.obj_asst_id == *name);
-        let model = self.models.any_known().expect("rows were sent, so their model is known");
+        let model = self.questions.models.any_known();
+        let model = model.expect("rows were sent, so their model is known");
         let request = if given(&model.obj_asst_id) {
             preflight::harmless(model)
         } else {
             Request::Models(vec![Arc::clone(&model.obj_asst_id)])
         };
-        (Call::Probe, request)
+        (Call::Probe, CallKind::Probe, request)
     }
 
-    fn find(&mut self) -> (Call, Request) {
-        let slots = self.rows.take_looks(self.finds.size());
-        let model = Arc::clone(self.rows.life(slots[0]).model());
-        let any_of = slots.iter().flat_map(|&slot| self.rows.life(slot).patterns()).collect();
-        self.stats.calls.sent(CallKind::Find);
+    fn look_up(&mut self) -> Next {
+        let slots = self.rows.take_look_ups(self.look_up_size.get());
+        let model = &self.rows.task(slots[0]).model;
+        let any_of = slots.iter().flat_map(|&slot| self.rows.task(slot).patterns()).collect();
         let request = Request::Find(Find {
             obj_id: Arc::clone(&model.source),
             obj_asst_id: Arc::clone(&model.obj_asst_id),
             any_of,
         });
-        (Call::Find(slots), request)
+        (Call::LookUp(slots), CallKind::Find, request)
     }
 
-    fn write(&mut self) -> (Call, Request) {
+    fn write(&mut self) -> Next {
         // What tells whether the server is back is a row of its own: the batches' path may be what fails.
-        let size = self.batches.size().filter(|_| !self.outage.is_on());
+        let size = self.batches.size().filter(|_| !self.breaker.is_tripped());
         let slots = match size {
             Some(size) => self.rows.take_batch(size),
             None => self.rows.writes.pop_front().into_iter().collect(),
         };
-        let largest_id = self.largest_id;
         let mut again = false;
         for &slot in &slots {
             again |= self.rows.note_sent(slot);
-            if let Life::Create(life) = self.rows.life_mut(slot) {
-                life.about_to_create(largest_id);
-            }
+            self.rows.task_mut(slot).about_to_write(self.id_watermark);
         }
-        self.stats.calls.retries += u64::from(again);
+        self.recorder.stats.calls.retries += u64::from(again);
         match slots[..] {
             [slot] => self.write_one(slot),
             _ => self.write_many(slots),
         }
     }
 
-    fn write_one(&mut self, slot: usize) -> (Call, Request) {
-        match self.rows.life(slot) {
-            Life::Create(life) => {
-                let mut link = life.link.clone();
+    fn write_one(&mut self, slot: Slot) -> Next {
+        let task = self.rows.task(slot);
+        match task.goal {
+            Goal::Create => {
+                let mut new = task.new.clone();
                 if !self.options.send_biz_id {
-                    link.biz_id = None;
+                    new.biz_id = None;
                 }
-                self.stats.calls.sent(CallKind::Create);
-                (Call::Create(slot), Request::Create(link))
+                (Call::Write(slot), CallKind::Create, Request::Create(new))
             }
-            Life::Delete(removal) => {
-                let obj_id = Arc::clone(&removal.model.source);
-                let id = removal.id;
-                self.stats.calls.sent(CallKind::Delete);
-                self.journal.deleting(self.rows.ordinal(slot));
-                (Call::Delete(slot), Request::Delete { obj_id, id })
+            Goal::Delete { id } => {
+                let obj_id = Arc::clone(&task.model.source);
+                self.recorder.journal.deleting(self.rows.ordinal(slot));
+                (Call::Write(slot), CallKind::Delete, Request::Delete { obj_id, id })
             }
         }
     }
 
-    fn write_many(&mut self, slots: Vec<usize>) -> (Call, Request) {
-        let model = Arc::clone(self.rows.life(slots[0]).model());
-        let pair = |slot: &usize| {
-            let association = self.rows.life(*slot).association();
+    fn write_many(&self, slots: Vec<Slot>) -> Next {
+        let model = Arc::clone(&self.rows.task(slots[0]).model);
+        let pair = |slot: &Slot| {
+            let association = &self.rows.task(*slot).new.association;
             (association.inst_id, association.asst_inst_id)
         };
         let pairs = slots.iter().map(pair).collect();
-        self.stats.calls.sent(CallKind::Batch);
-        (Call::Batch(slots), Request::CreateMany { model, pairs })
-    }
-
-    /// Whether a batch should wait for rows that are about to be let in.
-    fn awaits_company(&self) -> bool {
-        self.batches.size().is_some_and(|size| self.rows.writes.len() < size)
-            && !self.staged.is_empty()
-            && self.rows.len() < MAX_ACTIVE_ROWS
+        (Call::Batch(slots), CallKind::Batch, Request::CreateMany { model, pairs })
     }
 }

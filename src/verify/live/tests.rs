@@ -1,13 +1,16 @@
 //! Audits against a server of a few lines, in virtual time.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use serde_json::value::{RawValue, to_raw_value};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::*;
-use crate::cmdb::wire::{Answer, Found};
-use crate::engine::look_up_size::TRIPLES;
+use crate::cmdb::wire::{Answer, Reply};
+use crate::engine::call_size::LOOK_UP;
+use crate::exit::Exit;
 use crate::options::Format;
 use crate::outcome::Status;
 use crate::storage::results;
@@ -173,7 +176,7 @@ async fn many_rows_go_into_a_call_and_few_calls_are_in_flight() {
     assert!(audit.findings.is_empty() && audit.halt.is_none());
     let mut finds = server.finds();
     finds.sort_unstable();
-    assert_eq!(finds, [vec![200], vec![TRIPLES; 10]].concat());
+    assert_eq!(finds, [vec![200], vec![LOOK_UP; 10]].concat());
     assert_eq!(audit.stats.calls.count(CallKind::Models), 1);
     assert_eq!(server.most_in_flight.get(), IN_FLIGHT);
     assert_eq!(audit.stats.count(Status::Created), 5_200);
@@ -330,7 +333,7 @@ async fn a_question_that_takes_too_long_is_asked_in_parts_that_grow_again() {
     assert!(audit.findings.is_empty() && audit.halt.is_none());
     assert_eq!(audit.stats.count(Status::Created), 20_000);
     let finds = server.finds();
-    assert_eq!(finds.last(), Some(&TRIPLES), "{finds:?}");
+    assert_eq!(finds.last(), Some(&LOOK_UP), "{finds:?}");
     assert!(finds.len() < 100, "{finds:?}");
 }
 

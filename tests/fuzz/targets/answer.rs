@@ -4,7 +4,7 @@
 
 use bkassoc::target::Entrance;
 use bkassoc::cmdb::verdict::{
-    Batch, Deletion, Query, Verdict, judge, judge_batch, judge_delete, judge_query,
+    BatchVerdict, Query, Verdict, judge, judge_batch, judge_delete, judge_query,
 };
 use bkassoc::cmdb::wire::{Answer, Envelope, Reply};
 use libfuzzer_sys::fuzz_target;
@@ -92,11 +92,11 @@ fuzz_target!(|data: &[u8]| {
         let data = success.expect("answered, though the answer says no success");
         assert!(data.is_array() || data.is_null());
     }
-    if judge_batch(&reply, proven) == Batch::Answered {
+    if judge_batch(&reply, proven) == BatchVerdict::Answered {
         let data = success.expect("answered, though the answer says no success");
         assert!(data.is_object());
     }
-    if judge_delete(&reply, proven) == Deletion::Accepted {
+    if judge_delete(&reply, proven) == Verdict::Accepted {
         assert!(success.is_some(), "accepted, though the answer says no success");
     }
 });

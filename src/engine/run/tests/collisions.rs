@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::super::*;
 use super::world::{World, name_of, row};
 use crate::association::Mapping;
+use crate::cmdb::wire::Reply;
 use crate::options::Batch;
 use crate::sandbox::Sandbox;
 use crate::sandbox::faults::Faults;

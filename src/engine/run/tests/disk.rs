@@ -6,6 +6,7 @@ use super::super::*;
 use super::world::{Platter, World, name_of, row, rows};
 use crate::association::Mapping;
 use crate::association::Row;
+use crate::cmdb::wire::Reply;
 use crate::options::{self, Batch};
 use crate::outcome::Status;
 use crate::sandbox::Sandbox;

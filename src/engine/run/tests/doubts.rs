@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::*;
 use super::world::{World, name_of, row};
 use crate::association::{Mapping, Row};
+use crate::cmdb::wire::Reply;
 use crate::cmdb::wire::{Answer, Envelope};
 use crate::outcome::Reason;
 use crate::outcome::Status;

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::super::*;
 use super::world::{World, name_of, row};
 use crate::association::{InstId, Mapping, Row};
+use crate::cmdb::wire::Reply;
 use crate::cmdb::wire::{Answer, Envelope, Pattern, code};
 use crate::options::Batch;
 use crate::options::Rate;

@@ -1,7 +1,8 @@
-//! How many rows travel in one call.
+//! Whether rows travel in batches, and how many in one.
 //!
 //! Owns `--batch` and what the server teaches about it. Knows nothing of rows.
 
+use crate::engine::call_size::CallSize;
 use crate::options::Batch;
 
 /// Batches that fail while single rows are answered, before the rest goes singly.
@@ -9,9 +10,9 @@ const STRIKES: u32 = 3;
 
 /// The size of the next batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Batches {
-    most: usize,
-    size: usize,
+pub struct Batches {
+    /// `None` where each row goes singly.
+    size: Option<CallSize>,
     /// A row that went singly was answered since the last batch that failed.
     singles_work: bool,
     /// Batches that failed in a row, while single rows were answered in between.
@@ -19,49 +20,54 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    pub(super) fn new(option: Batch) -> Self {
+    /// As asked for.
+    pub fn new(option: Batch) -> Self {
         let most = match option {
             Batch::Off => 1,
             Batch::Auto => Batch::MAX.into(),
             Batch::Size(size) => size.into(),
         };
-        Self { most, size: most, singles_work: false, strikes: 0 }
+        let size = (most > 1).then(|| CallSize::new(2, most));
+        Self { size, singles_work: false, strikes: 0 }
     }
 
     /// How many rows may travel together now; `None` where each goes singly.
-    pub(super) fn size(&self) -> Option<usize> {
-        (self.size > 1).then_some(self.size)
+    pub fn size(&self) -> Option<usize> {
+        self.size.map(CallSize::get)
     }
 
     /// Batches lead nowhere on this server.
-    pub(super) fn give_up(&mut self, why: &str) {
-        // Others may be under way.
-        if self.most > 1 {
+    pub fn give_up(&mut self, why: &str) {
+        // Other batches may be under way, and fail the same way.
+        if self.size.take().is_some() {
             tracing::warn!("{why}: rows go singly");
         }
-        (self.most, self.size) = (1, 1);
     }
 
-    /// A batch got no answer in time, or was too large.
-    pub(super) fn shrink(&mut self, rows: usize) {
-        self.size = (rows / 2).clamp(2, self.size.max(2)).min(self.most);
+    /// A batch of so many got no answer in time, or was too large.
+    pub fn shrink(&mut self, rows: usize) {
+        if let Some(size) = &mut self.size {
+            size.shrink(rows);
+        }
     }
 
     /// A row that went singly was answered.
-    pub(super) fn single_answered(&mut self) {
+    pub fn single_answered(&mut self) {
         self.singles_work = true;
     }
 
     /// A batch failed, other than by the server's limit. True where it is time to give batches up: it
     /// is their path that fails, and not the server.
-    pub(super) fn failed(&mut self) -> bool {
+    pub fn failed(&mut self) -> bool {
         self.strikes += u32::from(std::mem::take(&mut self.singles_work));
         self.strikes >= STRIKES
     }
 
     /// A batch was answered.
-    pub(super) fn grow(&mut self) {
+    pub fn grow(&mut self) {
         self.strikes = 0;
-        self.size = (self.size + self.size.div_ceil(8)).min(self.most);
+        if let Some(size) = &mut self.size {
+            size.grow();
+        }
     }
 }

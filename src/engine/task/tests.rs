@@ -1,12 +1,14 @@
+use super::create::LOOKS_AT_TAKEN;
+use super::delete::LOOKS;
 use super::*;
-use crate::association::{Association, InstId};
+use crate::association::{Association, InstId, Mapping};
 use crate::engine::remaining::Goal;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 const POLICY: Policy = Policy { max_attempts: 2, settle_after: Duration::from_secs(35) };
 
-fn life(mapping: Mapping, remaining: &Remaining, largest_id: i64) -> (CreateTask, Step) {
+fn life(mapping: Mapping, remaining: &Remaining, largest_id: i64) -> (Task, Step) {
     let link = NewAssociation {
         association: Association {
             obj_asst_id: "a".into(),
@@ -23,7 +25,7 @@ fn life(mapping: Mapping, remaining: &Remaining, largest_id: i64) -> (CreateTask
         guessed: false,
         mainline: false,
     };
-    CreateTask::begin(link, Arc::new(model), remaining, largest_id, Instant::now())
+    Task::begin(link, Arc::new(model), remaining, largest_id, Instant::now()).unwrap()
 }
 
 fn found(id: i64, source: u64, target: u64) -> Found {
@@ -37,12 +39,12 @@ fn settled(step: Step) -> Outcome {
     }
 }
 
-fn verdict(life: &mut CreateTask, verdict: Verdict) -> Step {
+fn verdict(life: &mut Task, verdict: Verdict) -> Step {
     let now = Instant::now();
     life.on_verdict(verdict, ServerMessage::default(), now, &mut StdRng::seed_from_u64(1))
 }
 
-fn look(life: &mut CreateTask, found: &[Found]) -> Step {
+fn look(life: &mut Task, found: &[Found]) -> Step {
     let now = Instant::now();
     life.on_found(found, now, now, &POLICY, &mut StdRng::seed_from_u64(1))
 }
@@ -55,8 +57,8 @@ async fn absence_of_a_row_in_doubt_is_believed_only_after_settle_after() {
     let park = sent + POLICY.settle_after;
     assert_eq!(look(&mut life, &[]), Step::LookUp(park));
     tokio::time::advance(POLICY.settle_after).await;
-    assert!(matches!(look(&mut life, &[]), Step::Create(at) if at >= park));
-    assert_eq!(life.before_create(&POLICY), None);
+    assert!(matches!(look(&mut life, &[]), Step::Write(at) if at >= park));
+    assert_eq!(life.before_write(&POLICY), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,19 +96,19 @@ async fn reads_that_lag_are_asked_again_and_then_the_create_is_tried_again() {
     for _ in 1..LOOKS_AT_TAKEN {
         assert!(matches!(look(&mut life, &[]), Step::LookUp(_)));
     }
-    assert!(matches!(look(&mut life, &[]), Step::Create(_)));
+    assert!(matches!(look(&mut life, &[]), Step::Write(_)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn spent_attempts_end_as_unknown_only_after_a_last_look() {
     let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
     for _ in 0..POLICY.max_attempts {
-        assert_eq!(life.before_create(&POLICY), None);
+        assert_eq!(life.before_write(&POLICY), None);
         verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer));
         tokio::time::advance(POLICY.settle_after).await;
-        assert!(matches!(look(&mut life, &[]), Step::Create(_)));
+        assert!(matches!(look(&mut life, &[]), Step::Write(_)));
     }
-    assert_eq!(life.before_create(&POLICY), Some(Step::LookUpLast));
+    assert_eq!(life.before_write(&POLICY), Some(Step::LookUpLast));
     life.look_last();
     let outcome = settled(look(&mut life, &[]));
     assert_eq!((outcome.reason, outcome.retryable), (Some(Reason::OutcomeUnknown), true));
@@ -121,7 +123,7 @@ async fn what_was_surely_not_done_ends_as_unavailable_or_locked() {
         let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
         verdict(&mut life, Verdict::Again(cause));
         verdict(&mut life, Verdict::Again(cause));
-        let outcome = settled(life.before_create(&POLICY).unwrap());
+        let outcome = settled(life.before_write(&POLICY).unwrap());
         assert_eq!(outcome.reason, Some(reason));
     }
 }
@@ -132,12 +134,12 @@ async fn throttled_and_overloaded_calls_charge_nothing_and_outages_give_back() {
     for _ in 0..100 {
         verdict(&mut life, Verdict::Again(Cause::Throttled));
     }
-    assert_eq!(life.before_create(&POLICY), None);
+    assert_eq!(life.before_write(&POLICY), None);
     verdict(&mut life, Verdict::Again(Cause::NoAnswer));
     verdict(&mut life, Verdict::Again(Cause::NoAnswer));
-    assert!(life.before_create(&POLICY).is_some());
+    assert!(life.before_write(&POLICY).is_some());
     life.give_back(2);
-    assert_eq!(life.before_create(&POLICY), None);
+    assert_eq!(life.before_write(&POLICY), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,12 +171,112 @@ async fn a_number_nobody_knows_is_tried_once_more_and_then_rejected() {
     let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
     let policy = Policy { max_attempts: 6, ..POLICY };
     for _ in 0..2 {
-        assert_eq!(life.before_create(&policy), None);
+        assert_eq!(life.before_write(&policy), None);
         verdict(&mut life, Verdict::InDoubt(Cause::UnknownCode));
         tokio::time::advance(POLICY.settle_after).await;
         look(&mut life, &[]);
     }
-    assert_eq!(life.before_create(&policy), Some(Step::LookUpLast));
+    assert_eq!(life.before_write(&policy), Some(Step::LookUpLast));
     life.look_last();
     assert_eq!(settled(look(&mut life, &[])).reason, Some(Reason::Rejected));
+}
+
+fn removal(sent: bool) -> Task {
+    let goal = Goal::Delete { id: 7 };
+    let remaining = if sent {
+        Remaining::InDoubt { goal, id_watermark: 0 }
+    } else {
+        Remaining::All(goal)
+    };
+    life(Mapping::ManyToMany, &remaining, 0).0
+}
+
+fn deleted(step: Step) -> (Status, Option<Reason>) {
+    let outcome = settled(step);
+    (outcome.status, outcome.reason)
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_means_seen_deleted_and_gone() {
+    let mut one = removal(false);
+    assert!(matches!(look(&mut one, &[found(7, 1, 2)]), Step::Write(_)));
+    assert_eq!(one.before_write(&POLICY), None);
+    assert!(matches!(verdict(&mut one, Verdict::Accepted), Step::LookUp(_)));
+    assert_eq!(deleted(look(&mut one, &[])), (Status::Deleted, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_or_not_the_same_is_left_alone() {
+    let mut one = removal(false);
+    for _ in 1..LOOKS {
+        assert!(matches!(look(&mut one, &[]), Step::LookUp(_)));
+    }
+    assert_eq!(deleted(look(&mut one, &[])), (Status::Failed, Some(Reason::NotFound)));
+    for other in [found(9, 1, 2), found(7, 3, 4)] {
+        let outcome = deleted(look(&mut removal(false), &[other]));
+        assert_eq!(outcome, (Status::Failed, Some(Reason::NotTheSame)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_deleted_nothing_is_no_success() {
+    let mut one = removal(false);
+    let here = [found(7, 1, 2)];
+    look(&mut one, &here);
+    for _ in 0..POLICY.max_attempts {
+        assert_eq!(one.before_write(&POLICY), None);
+        verdict(&mut one, Verdict::Accepted);
+        for _ in 1..LOOKS {
+            assert!(matches!(look(&mut one, &here), Step::LookUp(_)));
+        }
+        assert!(matches!(look(&mut one, &here), Step::Write(_)));
+    }
+    assert_eq!(one.before_write(&POLICY), Some(Step::LookUpLast));
+    one.look_last();
+    for _ in 1..LOOKS {
+        look(&mut one, &here);
+    }
+    assert_eq!(deleted(look(&mut one, &here)), (Status::Failed, Some(Reason::OutcomeUnknown)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_saw_and_is_gone_for_good_is_deleted() {
+    for left in [&[][..], &[found(9, 1, 2)]] {
+        let mut removal = removal(true);
+        for _ in 1..LOOKS {
+            assert!(matches!(look(&mut removal, left), Step::LookUp(_)), "a read may lag");
+        }
+        assert_eq!(deleted(look(&mut removal, left)), (Status::Deleted, None));
+    }
+    let never_ours = deleted(look(&mut removal(true), &[found(7, 3, 4)]));
+    assert_eq!(never_ours, (Status::Failed, Some(Reason::NotTheSame)));
+}
+
+#[test]
+fn a_delete_that_always_overloads_the_server_ends_as_its_own_fault() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut removal = removal(false);
+    look(&mut removal, &[found(7, 1, 2)]);
+    let mut calls = 0;
+    while removal.before_write(&POLICY).is_none() {
+        calls += 1;
+        assert!(calls < 20, "it never ends");
+        let verdict = Verdict::Again(Cause::Overload);
+        removal.on_verdict(verdict, ServerMessage::default(), Instant::now(), &mut rng);
+    }
+    assert_eq!((calls, removal.charged()), (8, 2));
+    let Some(Step::Settle(outcome)) = removal.before_write(&POLICY) else { panic!() };
+    assert_eq!(outcome.reason, Some(Reason::Unavailable));
+}
+
+#[test]
+fn locks_that_never_open_are_told_as_such() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut removal = removal(false);
+    for _ in 0..2 {
+        let verdict = Verdict::Again(Cause::Locked);
+        removal.on_verdict(verdict, ServerMessage::default(), Instant::now(), &mut rng);
+    }
+    let Some(Step::Settle(outcome)) = removal.before_write(&POLICY) else { panic!() };
+    assert_eq!(outcome.reason, Some(Reason::LockContention));
 }

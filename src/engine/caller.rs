@@ -1,0 +1,165 @@
+//! The one way to a server: every call passes the pacer, is counted, has a time limit, and teaches the
+//! pacer by its end.
+//!
+//! The loop of a run uses it as it is; the questions of other commands go through
+//! [`Asker`](crate::engine::asker::Asker). Knows nothing of rows or of what an answer means to them.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::{Instant, timeout};
+
+use crate::cmdb::Cmdb;
+use crate::cmdb::server_message::ServerMessage;
+use crate::cmdb::verdict::Cause;
+use crate::cmdb::wire::{Reply, Request};
+use crate::engine::pacer::{Bottleneck, Feedback, Pacer};
+use crate::engine::server_health::ServerHealth;
+use crate::engine::stats::{CallKind, Calls};
+use crate::options::{EngineOptions, brief_duration};
+
+/// A pause that is logged when it begins: a reader of the log would else think that nothing happens.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
+
+/// Makes calls to one server.
+#[derive(Debug)]
+pub struct Caller<'a, C> {
+    cmdb: &'a C,
+    timeout: Duration,
+    pacer: Pacer,
+    /// What calls have shown of the server.
+    pub health: ServerHealth,
+    /// The end of the last long pause that was logged.
+    paused_until: Option<Instant>,
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+pub struct Landed<T> {
+    /// What it was for.
+    pub call: T,
+    /// What came of it.
+    pub reply: Reply,
+    /// When the pacer let it through, however late it was polled first.
+    pub sent_at: Instant,
+}
+
+impl<'a, C: Cmdb> Caller<'a, C> {
+    /// No call is made yet. At most `concurrency` go at once.
+    pub fn new(cmdb: &'a C, options: &EngineOptions, concurrency: usize, now: Instant) -> Self {
+        Self {
+            cmdb,
+            timeout: options.timeout,
+            pacer: Pacer::new(options.rate.per_second(), concurrency, now),
+            health: ServerHealth::default(),
+            paused_until: None,
+        }
+    }
+
+    /// Whether `in_flight` calls are all that may be, and if so, what says that.
+    pub fn full(&mut self, in_flight: usize, now: Instant) -> Option<Bottleneck> {
+        self.pacer.full(in_flight, now)
+    }
+
+    /// Lets one call through, or says when to ask again and what holds it.
+    pub fn permit(&mut self, now: Instant) -> Result<(), (Instant, Bottleneck)> {
+        self.pacer.permit(now)
+    }
+
+    /// Makes a call that was let through at `now`. It is lost when `deadline` or the time limit of a
+    /// call comes first.
+    pub fn send<T>(
+        &self,
+        call: T,
+        kind: CallKind,
+        request: Request,
+        now: Instant,
+        deadline: Option<Instant>,
+        calls: &mut Calls,
+    ) -> impl Future<Output = Landed<T>> + use<'a, T, C> {
+        calls.sent(kind);
+        let left = deadline.map(|deadline| deadline - now);
+        let limit = left.map_or(self.timeout, |left| left.min(self.timeout));
+        let reply = within(limit, self.cmdb.call(request));
+        reply.map(move |reply| Landed { call, reply, sent_at: now })
+    }
+
+    /// Takes note of a call's end. `judge` says what the reply means, and why the call has to be made
+    /// again, if it has.
+    pub fn landed<V>(
+        &mut self,
+        reply: &Reply,
+        sent_at: Instant,
+        now: Instant,
+        calls: &mut Calls,
+        judge: impl FnOnce(&mut ServerHealth, &Reply) -> (V, Option<Cause>),
+    ) -> V {
+        calls.answered(now - sent_at);
+        self.health.heard(reply);
+        let (verdict, cause) = judge(&mut self.health, reply);
+        if cause.is_some() {
+            self.health.note_trouble(reply);
+        }
+        calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
+        self.pacer.landed(Feedback::of(cause), reply.rate(), sent_at, now);
+        if cause == Some(Cause::Throttled)
+            && let Some(pause) = self.long_pause(now)
+        {
+            let (said, pause) = (ServerMessage::of(reply), brief_duration(pause));
+            tracing::info!("the server's limit is reached ({said}): no call goes for {pause}");
+        }
+        verdict
+    }
+
+    /// How long no call goes after one was refused, where that is long. Answers that come in the same
+    /// pause only repeat it.
+    fn long_pause(&mut self, now: Instant) -> Option<Duration> {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let until = self.pacer.paused_until().filter(|until| *until >= now + LONG_PAUSE)?;
+        self.paused_until = Some(until);
+        Some(until - now)
+    }
+}
+
+/// Waits for a call, but no longer than that; then it is lost.
+fn within(limit: Duration, call: impl Future<Output = Reply>) -> impl Future<Output = Reply> {
+    // What is left of a deadline is shown as the time that it was.
+    let shown =
+        if limit < Duration::from_secs(1) { limit } else { limit + Duration::from_millis(500) };
+    let lost = move || Reply::Lost(format!("no answer within {}", brief_duration(shown)));
+    timeout(limit, call).map(move |answered| answered.unwrap_or_else(|_| lost()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmdb::wire::RateHint;
+
+    struct Nobody;
+
+    impl Cmdb for Nobody {
+        async fn call(&self, _: Request) -> Reply {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_pause_is_logged_when_it_begins_and_not_by_each_answer_that_repeats_it() {
+        let start = Instant::now();
+        let mut caller = Caller::new(&Nobody, &EngineOptions::default(), 64, start);
+        let mut pause = |seconds: u64, at: Duration| {
+            let wait = Some(Duration::from_secs(seconds));
+            let hint = RateHint { retry_after: wait, ..RateHint::default() };
+            let now = start + at;
+            caller.pacer.landed(Feedback::Throttled, hint, now, now);
+            caller.long_pause(now).map(|pause| pause.as_secs())
+        };
+        assert_eq!(pause(9, Duration::ZERO), None, "it is short");
+        assert_eq!(pause(30, Duration::from_secs(10)), Some(30));
+        assert_eq!(pause(30, Duration::from_millis(10_200)), None);
+        assert_eq!(pause(30, Duration::from_millis(39_900)), None);
+        assert_eq!(pause(20, Duration::from_secs(80)), Some(20), "it is another");
+    }
+}

@@ -1,0 +1,64 @@
+//! What calls have shown of the server so far, and what ends a run at the server's word.
+//!
+//! Knows nothing of rows, of time limits or of how calls are made.
+
+use crate::association::ModelAssociation;
+use crate::cmdb::server_message::ServerMessage;
+use crate::cmdb::verdict::{Cause, Query, Stop, judge_query};
+use crate::cmdb::wire::Reply;
+use crate::exit::{Exit, Halt};
+use crate::target::Target;
+
+/// What calls have shown so far.
+#[derive(Debug)]
+pub struct ServerHealth {
+    /// Any answer ever came.
+    pub answered: bool,
+    /// A call has succeeded: URL, certificate and credentials are right.
+    pub proven: bool,
+    /// What the last call said that brought nothing forward.
+    pub trouble: String,
+}
+
+impl Default for ServerHealth {
+    fn default() -> Self {
+        Self { answered: false, proven: false, trouble: "nothing yet".to_owned() }
+    }
+}
+
+impl ServerHealth {
+    /// Adds what any reply shows.
+    pub fn heard(&mut self, reply: &Reply) {
+        self.answered |= matches!(reply, Reply::Answered(_) | Reply::Oversized(_));
+    }
+
+    /// Judges the reply to a question, and adds what that shows.
+    pub fn judge_query(&mut self, reply: &Reply) -> (Query, Option<Cause>) {
+        let query = judge_query(reply, self.proven);
+        self.proven |= query == Query::Answered;
+        (query, query.cause())
+    }
+
+    /// A reply brought nothing forward.
+    pub fn note_trouble(&mut self, reply: &Reply) {
+        self.trouble = ServerMessage::of(reply).to_string();
+    }
+}
+
+/// The end of a run that the server, or something before it, does not let go on.
+pub fn refused(stop: Stop, reply: &Reply, target: &Target) -> Halt {
+    let advice = stop.advice(reply, target.entrance);
+    Halt { exit: Exit::Target, message: format!("{}: {advice}", ServerMessage::of(reply)) }
+}
+
+/// The end of a run that may not look rows of a model association up.
+pub fn look_ups_refused(reply: &Reply, model: &ModelAssociation) -> Halt {
+    let (said, source) = (ServerMessage::of(reply), &model.source);
+    Halt {
+        exit: Exit::Target,
+        message: format!(
+            "look-ups are refused ({said}): give the user permission to find instances of \
+             {source}, then give the same command"
+        ),
+    }
+}

@@ -1,0 +1,301 @@
+//! The task of one row: what each verdict and each look-up makes of it, until it has an outcome.
+//!
+//! A pure machine with a goal; time and chance come in as arguments. Owns attempts, doubt, and the rule
+//! of when absence is believed. Knows nothing of other rows, of pacing or of how calls are made.
+//! `create` and `delete` have what differs by the goal.
+
+mod create;
+mod delete;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::association::{ModelAssociation, NewAssociation};
+use crate::cmdb::server_message::ServerMessage;
+use crate::cmdb::verdict::{Cause, Taken, Verdict};
+use crate::cmdb::wire::{Found, Pattern};
+use crate::engine::remaining::{Goal, Remaining};
+use crate::engine::retry::Attempts;
+use crate::outcome::{Outcome, Reason, Status};
+
+/// What a run grants each row.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Writes charged to one row.
+    pub max_attempts: u32,
+    /// How long after a call went in doubt its absence on the server is believed.
+    pub settle_after: Duration,
+}
+
+/// What is to be done for a row next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Send its write (a create or a delete, as its goal says), not before then.
+    Write(Instant),
+    /// Look it up, not before then.
+    LookUp(Instant),
+    /// Look it up once more when there is nothing else left to do.
+    LookUpLast,
+    /// It is settled.
+    Settle(Outcome),
+}
+
+/// A row that is not settled.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// What the row names.
+    pub new: NewAssociation,
+    /// Of which model association.
+    pub model: Arc<ModelAssociation>,
+    /// What it is to end as.
+    pub goal: Goal,
+    attempts: Attempts,
+    /// Whether a write of ours may have been executed without an answer that proves it.
+    doubted: bool,
+    /// When the last such write was given up, while the row's absence is not believed. Not when it was
+    /// sent: a stalled network may have held it back until then.
+    doubt_since: Option<Instant>,
+    /// The largest association id seen before the row could first be sent.
+    id_watermark: i64,
+    /// What the server said was taken.
+    taken: Option<Taken>,
+    /// Look-ups in a row that showed something else than expected.
+    looks: u32,
+    unknown_codes: u32,
+    batching: Batching,
+    /// Whether this very process sent a delete for it.
+    deleted_here: bool,
+    last_look: bool,
+    said: ServerMessage,
+}
+
+/// How the row fared in batches.
+#[derive(Clone, Copy, Debug, Default)]
+struct Batching {
+    /// Batches with the row in them that failed, the server's limit apart.
+    lost: u32,
+    /// A batch refused the row without a number.
+    refused: bool,
+    /// The row goes singly from now on.
+    single: bool,
+}
+
+impl Task {
+    /// A row that is about to be under way, and its first step. `largest_id` is the largest
+    /// association id seen so far, `started` when this process began. `None` where nothing is left to
+    /// do.
+    pub fn begin(
+        new: NewAssociation,
+        model: Arc<ModelAssociation>,
+        remaining: &Remaining,
+        largest_id: i64,
+        started: Instant,
+    ) -> Option<(Self, Step)> {
+        let (goal, watermark) = match *remaining {
+            Remaining::All(goal) => (goal, None),
+            Remaining::InDoubt { goal, id_watermark } => (goal, Some(id_watermark)),
+            Remaining::Carry(_) => return None,
+        };
+        let task = Self {
+            new,
+            model,
+            goal,
+            attempts: Attempts::default(),
+            doubted: watermark.is_some(),
+            doubt_since: watermark.map(|_| started),
+            id_watermark: watermark.unwrap_or(largest_id),
+            taken: None,
+            looks: 0,
+            unknown_codes: 0,
+            batching: Batching::default(),
+            deleted_here: false,
+            last_look: false,
+            said: ServerMessage::default(),
+        };
+        // What is to be deleted has to be seen first.
+        let step = match goal {
+            Goal::Create if !task.doubted => Step::Write(started),
+            Goal::Create | Goal::Delete { .. } => Step::LookUp(started),
+        };
+        Some((task, step))
+    }
+
+    /// Writes that were charged to the row.
+    pub fn charged(&self) -> u32 {
+        self.attempts.charged()
+    }
+
+    /// Takes back what an outage cost the row.
+    pub fn give_back(&mut self, charge: u32) {
+        self.attempts.give_back(charge);
+    }
+
+    /// Whether a write for the row may have been executed without anybody having heard so.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted
+    }
+
+    /// The row is looked up for the last time.
+    pub fn look_last(&mut self) {
+        self.last_look = true;
+    }
+
+    /// Whether the row may travel with others.
+    pub fn may_batch(&self) -> bool {
+        self.goal == Goal::Create && !self.batching.single
+    }
+
+    /// What to look for.
+    pub fn patterns(&self) -> impl Iterator<Item = Pattern> + use<> {
+        let patterns = match self.goal {
+            Goal::Create => self.patterns_to_create(),
+            Goal::Delete { id } => self.patterns_to_delete(id),
+        };
+        patterns.into_iter().flatten()
+    }
+
+    /// Whether the row ends here instead of being sent once more. Asked when its wait is over, not when
+    /// its last attempt failed: an outage found meanwhile gives attempts back.
+    pub fn before_write(&self, policy: &Policy) -> Option<Step> {
+        let spent = self.charged() >= policy.max_attempts || self.unknown_codes >= 2;
+        if !spent {
+            return None;
+        }
+        if self.doubted && !self.last_look {
+            return Some(Step::LookUpLast);
+        }
+        Some(Step::Settle(self.gave_up()))
+    }
+
+    /// The row's write is about to be sent. Before the first create, whatever has been seen is older.
+    pub fn about_to_write(&mut self, largest_id: i64) {
+        if !self.doubted && self.attempts.is_first() {
+            self.id_watermark = self.id_watermark.max(largest_id);
+        }
+    }
+
+    /// A write of the row alone got its verdict.
+    pub fn on_verdict(
+        &mut self,
+        verdict: Verdict,
+        said: ServerMessage,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Step {
+        self.said = said;
+        if let Goal::Delete { .. } = self.goal {
+            self.looks = 0;
+        }
+        match verdict {
+            Verdict::Created(id) => {
+                self.attempts.count();
+                self.end_well(Status::Created, id)
+            }
+            Verdict::Accepted => {
+                self.attempts.count();
+                self.delete_was_sent(now)
+            }
+            Verdict::LookUp(taken) => {
+                self.attempts.count();
+                self.taken = Some(taken);
+                self.looks = 0;
+                Step::LookUp(now)
+            }
+            Verdict::InDoubt(cause) => {
+                self.attempts.charge(cause);
+                match self.goal {
+                    Goal::Create => {
+                        self.unknown_codes += u32::from(cause == Cause::UnknownCode);
+                        self.taken = None;
+                        self.doubt(now)
+                    }
+                    Goal::Delete { .. } => self.delete_was_sent(now),
+                }
+            }
+            Verdict::Again(cause) => {
+                self.attempts.charge(cause);
+                Step::Write(now + self.attempts.wait(rng))
+            }
+            // What another took away between the look and the delete is gone all the same.
+            Verdict::Failed(Reason::NotFound) if matches!(self.goal, Goal::Delete { .. }) => {
+                self.attempts.count();
+                self.delete_was_sent(now)
+            }
+            Verdict::Failed(reason) => {
+                self.attempts.count();
+                self.end_badly(reason)
+            }
+            // The run stops; the row stays as it is, marked and without an outcome.
+            Verdict::Stop(_) => Step::Write(now),
+        }
+    }
+
+    /// A look-up that was sent at `asked_at` found these (and perhaps others).
+    pub fn on_found(
+        &mut self,
+        found: &[Found],
+        asked_at: Instant,
+        now: Instant,
+        policy: &Policy,
+        rng: &mut impl Rng,
+    ) -> Step {
+        match self.goal {
+            Goal::Create => self.found_to_create(found, asked_at, now, policy, rng),
+            Goal::Delete { id } => self.found_to_delete(id, found, now, rng),
+        }
+    }
+
+    /// Nobody can look the row up: it ends with what is known. Without a look nothing is deleted, or
+    /// believed to be.
+    pub fn on_unfindable(&mut self, said: ServerMessage) -> Step {
+        self.said = said;
+        let unsent = matches!(self.goal, Goal::Delete { .. }) && !self.doubted;
+        self.end_badly(if unsent { Reason::Rejected } else { Reason::OutcomeUnknown })
+    }
+
+    fn doubt(&mut self, now: Instant) -> Step {
+        self.doubt_since = Some(now);
+        self.doubted = true;
+        Step::LookUp(now)
+    }
+
+    /// Whether this is the row's own association.
+    fn is_this(&self, found: &Found) -> bool {
+        let association = &self.new.association;
+        found.id > 0
+            && found.bk_inst_id == association.inst_id.get()
+            && found.bk_asst_inst_id == association.asst_inst_id.get()
+            && *found.bk_obj_asst_id == *association.obj_asst_id
+    }
+
+    fn end_well(&self, status: Status, id: i64) -> Step {
+        let mut outcome = Outcome::good(status, id, self.charged(), 0);
+        outcome.request_id.clone_from(&self.said.request_id);
+        Step::Settle(outcome)
+    }
+
+    fn end_badly(&self, reason: Reason) -> Step {
+        Step::Settle(self.failed(reason, self.said.message.clone()))
+    }
+
+    fn failed(&self, reason: Reason, message: String) -> Outcome {
+        let mut outcome = Outcome::bad(reason, message, self.charged(), 0);
+        outcome.code = self.said.code;
+        outcome.request_id.clone_from(&self.said.request_id);
+        outcome
+    }
+
+    /// The end of a row whose attempts are used up.
+    fn gave_up(&self) -> Outcome {
+        match self.goal {
+            Goal::Create => self.gave_up_creating(),
+            Goal::Delete { id } => self.gave_up_deleting(id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
