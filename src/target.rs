@@ -34,11 +34,15 @@ impl Entrance {
 pub struct Target {
     /// How it is reached.
     pub entrance: Entrance,
-    /// Base URL without a trailing slash, or `sandbox`.
+    /// Base URL without a trailing slash, or `sandbox`. What stands behind [`API_ROOT`] in it is part of
+    /// every call's path.
     pub endpoint: String,
     /// The supplier account.
     pub supplier_account: String,
 }
+
+/// Under which path the gateway and the apiserver have their calls.
+pub const API_ROOT: &str = "/api/v3";
 
 /// Why a text is no endpoint. Its message completes a sentence that names flag and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +81,50 @@ impl Target {
             supplier_account: supplier_account.into(),
         })
     }
+
+    /// Whether this is where a run went that wrote down `earlier`. Version 0.1.0 cut an endpoint at
+    /// [`API_ROOT`], so that its runs have less of the same endpoint.
+    pub fn continues(&self, earlier: &Self) -> bool {
+        let cut = behind_api_root(&self.endpoint).map(|at| &self.endpoint[..at - API_ROOT.len()]);
+        let endpoint = match cut {
+            Some(cut) if cut == earlier.endpoint => earlier.endpoint.clone(),
+            _ => self.endpoint.clone(),
+        };
+        Self { endpoint, ..self.clone() } == *earlier
+    }
+}
+
+/// Where the path begins that stands behind [`API_ROOT`], if the root is there.
+pub fn behind_api_root(path: &str) -> Option<usize> {
+    segments_end(path, API_ROOT)
+}
+
+/// Where the first `segments` of a path end.
+fn segments_end(path: &str, segments: &str) -> Option<usize> {
+    let mut ends = path.match_indices(segments).map(|(at, _)| at + segments.len());
+    ends.find(|end| matches!(path.as_bytes().get(*end), None | Some(b'/')))
+}
+
+/// A path less the call's own part, which an address has that was pasted from a call.
+fn without_call(entrance: Entrance, path: &str) -> &str {
+    const ESB_ROOT: &str = "/api/c/compapi";
+    const CALLS: [&str; 5] = [
+        "/create/instassociation",
+        "/createmany/instassociation",
+        "/find/instassociation",
+        "/find/objectassociation",
+        "/delete/instassociation",
+    ];
+    let root = if entrance == Entrance::Esb { ESB_ROOT } else { API_ROOT };
+    let Some(behind) = segments_end(path, root) else {
+        return path;
+    };
+    if entrance == Entrance::Esb {
+        return &path[..behind - root.len()];
+    }
+    let call = CALLS.iter().filter_map(|call| path[behind..].find(call)).min();
+    let kept = path[..call.map_or(path.len(), |at| behind + at)].trim_end_matches('/');
+    kept.strip_suffix(root).unwrap_or(kept)
 }
 
 fn normalize(entrance: Entrance, endpoint: &str) -> Result<String, EndpointError> {
@@ -104,17 +152,9 @@ fn normalize(entrance: Entrance, endpoint: &str) -> Result<String, EndpointError
     if authority.is_empty() || authority.starts_with(':') {
         return Err(EndpointError::NoHost);
     }
-    let tail = match entrance {
-        Entrance::Esb => "/api/c/compapi",
-        Entrance::Gateway | Entrance::Native => "/api/v3",
-    };
-    let ends_tail = |at: &usize| matches!(path.as_bytes().get(at + tail.len()), None | Some(b'/'));
-    let base = match path.rfind(tail).filter(ends_tail) {
-        Some(at) => &path[..at],
-        None => path,
-    };
     let authority = authority.to_ascii_lowercase();
-    Ok(format!("{scheme}://{authority}{}", base.trim_end_matches('/')))
+    let base = without_call(entrance, path).trim_end_matches('/');
+    Ok(format!("{scheme}://{authority}{base}"))
 }
 
 impl fmt::Display for Target {
@@ -196,11 +236,38 @@ mod tests {
                 "https://bkapi.example.com/api/bk-cmdb/prod/api/v3/create/instassociation",
                 "https://bkapi.example.com/api/bk-cmdb/prod",
             ),
+            (
+                Gateway,
+                "https://bkapi.example.com/api/bk-cmdb/prod/api/v3/open/",
+                "https://bkapi.example.com/api/bk-cmdb/prod/api/v3/open",
+            ),
+            (
+                Gateway,
+                "https://h/prod/api/v3/open/find/instassociation",
+                "https://h/prod/api/v3/open",
+            ),
+            (
+                Gateway,
+                "https://h/prod/api/v3/open/delete/instassociation/bk_host/7",
+                "https://h/prod/api/v3/open",
+            ),
             (Native, "http://[::1]:8080/api/v3/", "http://[::1]:8080"),
+            (Native, "http://h/api/v3x", "http://h/api/v3x"),
             (Native, "sandbox", "sandbox"),
         ] {
             assert_eq!(normalize(entrance, pasted).as_deref(), Ok(endpoint), "{pasted}");
+            assert_eq!(normalize(entrance, endpoint).as_deref(), Ok(endpoint), "{endpoint}");
         }
+    }
+
+    #[test]
+    fn a_run_of_an_endpoint_that_0_1_0_cut_is_gone_on_with() {
+        let at = |endpoint| Target::new(Entrance::Gateway, endpoint, "0").unwrap();
+        let (open, cut) = (at("https://h/prod/api/v3/open"), at("https://h/prod"));
+        assert!(open.continues(&open) && open.continues(&cut));
+        assert!(!cut.continues(&open) && !open.continues(&at("https://h/stag")));
+        assert!(!open.continues(&Target { supplier_account: "1".to_owned(), ..cut.clone() }));
+        assert!(!open.continues(&Target { entrance: Entrance::Native, ..cut }));
     }
 
     #[test]

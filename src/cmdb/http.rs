@@ -17,7 +17,7 @@ use reqwest::{Client, Method, Response, Url};
 use crate::cmdb::Cmdb;
 use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request};
 use crate::options::{Language, Proxy};
-use crate::target::{Entrance, Identity, Target};
+use crate::target::{Entrance, Identity, Target, behind_api_root};
 use headers::Credentials;
 use text::Cleaner;
 
@@ -249,7 +249,11 @@ impl Routes {
                 }
             }
             Entrance::Gateway | Entrance::Native => {
-                let resource = |verb, noun| append(endpoint, &["api", "v3", verb, noun]);
+                let root = match behind_api_root(endpoint.path()) {
+                    Some(_) => endpoint.clone(),
+                    None => append(endpoint, &["api", "v3"]),
+                };
+                let resource = |verb, noun| append(&root, &[verb, noun]);
                 Self {
                     create: resource("create", "instassociation"),
                     create_many: resource("createmany", "instassociation"),

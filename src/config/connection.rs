@@ -149,7 +149,7 @@ pub(super) fn same_target(
     args: Option<&ParentArgs>,
 ) -> Result<(), ConfigError> {
     let allowed = args.is_some_and(|args| args.allow_other_target);
-    if allowed || connection.target == parent.target {
+    if allowed || connection.target.continues(&parent.target) {
         return Ok(());
     }
     Err(ConfigError::OtherTarget {

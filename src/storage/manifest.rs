@@ -125,7 +125,7 @@ impl Head {
         if self.work != other.work {
             return said("the command", self.work.as_str(), other.work.as_str());
         }
-        if self.target != other.target {
+        if !other.target.continues(&self.target) {
             return said("the target", &self.target.to_string(), &other.target.to_string());
         }
         let names: std::collections::BTreeSet<_> =

@@ -429,6 +429,25 @@ async fn gateway_and_native_requests_go_to_cmdbs_own_paths() {
 }
 
 #[tokio::test]
+async fn what_stands_behind_the_api_root_in_the_endpoint_is_in_every_path() {
+    for entrance in [Entrance::Gateway, Entrance::Native] {
+        let starts = requests_at(entrance, "/prod/api/v3/open/").await;
+        let starts: Vec<_> = starts.iter().map(|(start, _)| start.as_str()).collect();
+        assert_eq!(
+            starts,
+            [
+                "POST /prod/api/v3/open/create/instassociation HTTP/1.1",
+                "POST /prod/api/v3/open/createmany/instassociation HTTP/1.1",
+                "POST /prod/api/v3/open/find/instassociation HTTP/1.1",
+                "POST /prod/api/v3/open/find/objectassociation HTTP/1.1",
+                "POST /prod/api/v3/open/find/objectassociation HTTP/1.1",
+                "DELETE /prod/api/v3/open/delete/instassociation/app_svc/14 HTTP/1.1",
+            ]
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_gateway_gets_the_credentials_in_its_header_and_none_in_the_body() {
     let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
     answered(client(Entrance::Gateway, &stub.url()).call(seed()).await);

@@ -36,7 +36,9 @@ pub(super) fn understand(
     };
     let dialect = sandbox.dialect(&caller);
     let routed = arrived.path.split_once("/api/v3/");
-    let routed = routed.map(|(_, path)| route(arrived.method, path, sandbox.0.version));
+    // Where the calls that apps may apply for are apart, they have a folder of their own.
+    let routed = routed.map(|(_, path)| path.strip_prefix("open/").unwrap_or(path));
+    let routed = routed.map(|path| route(arrived.method, path, sandbox.0.version));
     let Some(Route::To(endpoint, parts)) = routed else {
         return Err(Box::new(dialect.not_found()));
     };
