@@ -7,6 +7,7 @@ pub mod association;
 pub mod target;
 pub mod outcome;
 pub mod options;
+pub mod gzip;
 pub mod cmdb;
 pub mod sandbox;
 pub mod input;

@@ -10,12 +10,14 @@ mod connect;
 mod headers;
 mod text;
 
+use std::io;
 use std::path::PathBuf;
 
 use reqwest::{Client, Method, Response, Url};
 
 use crate::cmdb::Cmdb;
 use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request};
+use crate::gzip;
 use crate::options::{Language, Proxy};
 use crate::target::{Entrance, Identity, Target, behind_api_root};
 use headers::Credentials;
@@ -221,7 +223,8 @@ impl Cmdb for HttpClient {
                 .and_then(|id| self.cleaner.request_id(id)),
             ..Answer::default()
         };
-        match read(response, limit).await {
+        let body = read(response, limit).await;
+        match body.and_then(|body| unpacked(body, limit)) {
             Ok(body) => {
                 self.fill(&mut answer, &body);
                 Reply::Answered(answer)
@@ -230,6 +233,9 @@ impl Cmdb for HttpClient {
                 Reply::Oversized(format!("answer larger than {} MiB", limit >> 20))
             }
             Err(Cut::Broken(error)) => Reply::Lost(self.reason(error)),
+            Err(Cut::Unreadable(error)) => {
+                Reply::Lost(format!("the answer came in gzip that can't be unpacked: {error}"))
+            }
         }
     }
 }
@@ -309,6 +315,16 @@ fn preamble(target: &Target, identity: &Identity) -> Vec<u8> {
 enum Cut {
     TooLarge,
     Broken(reqwest::Error),
+    Unreadable(io::Error),
+}
+
+/// A body, unpacked where it came in gzip, which nobody asks for and some proxies send all the same.
+/// The signature tells: no JSON begins so.
+fn unpacked(body: Vec<u8>, limit: usize) -> Result<Vec<u8>, Cut> {
+    if !body.starts_with(gzip::SIGNATURE) {
+        return Ok(body);
+    }
+    gzip::unpack(&body, limit).map_err(Cut::Unreadable)?.ok_or(Cut::TooLarge)
 }
 
 async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, Cut> {

@@ -7,9 +7,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 use std::path::PathBuf;
 
-use flate2::read::MultiGzDecoder;
-
 use super::error::InputError;
+use crate::gzip::{self, MultiGzDecoder};
 use crate::input::digest::{Digest, Hasher};
 
 /// What bkassoc is told to read.
@@ -133,7 +132,7 @@ impl Read for Raw {
     }
 }
 
-const GZIP: &[u8] = &[0x1f, 0x8b];
+const GZIP: &[u8] = gzip::SIGNATURE;
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const ZIP: &[u8] = b"PK\x03\x04";
 

@@ -4,6 +4,7 @@
 mod captures;
 mod stub;
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use bkassoc::association::{Association, InstId, Mapping, ModelAssociation, NewAssociation};
@@ -13,8 +14,10 @@ use bkassoc::cmdb::wire::{Answer, Envelope, Find, Pattern, RateHint, Reply, Requ
 use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
 use captures::Capture;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
-use stub::{Act, Seen, Stub, chunked, sized};
+use stub::{Act, Seen, Stub, chunked, sized, sized_bytes};
 
 const SUCCESS: &str = r#"{"result":true,"code":0,"message":"","data":{"id":1038}}"#;
 
@@ -593,6 +596,49 @@ async fn a_look_up_may_answer_with_megabytes() {
     let stub = Stub::start(vec![Act::Answer(chunked(200, &[], &body))]).await;
     let answer = answered(client(Entrance::Esb, &stub.url()).call(find()).await);
     assert_eq!(answer.envelope.unwrap().found(), Some(Vec::new()));
+}
+
+fn gzipped(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_in_gzip_or_behind_a_byte_order_mark_is_read() {
+    let marked = format!("\u{feff}{SUCCESS}");
+    let bodies =
+        [gzipped(SUCCESS.as_bytes()), marked.clone().into_bytes(), gzipped(marked.as_bytes())];
+    for body in bodies {
+        for headers in [&["Content-Encoding: gzip"][..], &[]] {
+            let stub = Stub::start(vec![Act::Answer(sized_bytes(200, headers, &body))]).await;
+            let answer = answered(client(Entrance::Esb, &stub.url()).call(seed()).await);
+            assert_eq!(answer.envelope.unwrap().created_id(), Some(1038));
+            assert_eq!(stub.only().header("accept-encoding"), None, "nobody asks for it");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_gzip_that_unpacks_to_more_than_may_be_is_not_read() {
+    for (request, limit) in [(seed(), 1), (find(), 16)] {
+        let bomb = gzipped(&vec![b' '; (limit << 20) + 1]);
+        let stub = Stub::start(vec![Act::Answer(sized_bytes(200, &[], &bomb))]).await;
+        let Reply::Oversized(reason) = client(Entrance::Esb, &stub.url()).call(request).await
+        else {
+            panic!("it was read");
+        };
+        assert_eq!(reason, format!("answer larger than {limit} MiB"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_gzip_that_is_cut_did_not_arrive() {
+    let packed = gzipped(SUCCESS.as_bytes());
+    let cut = sized_bytes(200, &[], &packed[..packed.len() - 9]);
+    let stub = Stub::start(vec![Act::Answer(cut)]).await;
+    let reply = client(Entrance::Esb, &stub.url()).call(seed()).await;
+    assert!(matches!(&reply, Reply::Lost(reason) if reason.contains("gzip")), "{reply:?}");
 }
 
 #[tokio::test]

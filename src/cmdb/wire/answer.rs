@@ -47,8 +47,9 @@ impl Envelope {
         }
     }
 
-    /// Reads a body; `None` where it is no JSON object.
+    /// Reads a body; `None` where it is no JSON object. A byte order mark before it says nothing.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return None;
         }

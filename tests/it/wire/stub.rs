@@ -159,8 +159,13 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
 
 /// An answer with its length.
 pub fn sized(status: u16, headers: &[&str], body: &str) -> Vec<u8> {
+    sized_bytes(status, headers, body.as_bytes())
+}
+
+/// The same of bytes that are no text.
+pub fn sized_bytes(status: u16, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let length = format!("Content-Length: {}", body.len());
-    [head(status, headers, &length).as_bytes(), body.as_bytes()].concat()
+    [head(status, headers, &length).as_bytes(), body].concat()
 }
 
 /// An answer in two chunks.
