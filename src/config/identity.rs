@@ -15,6 +15,8 @@ const APP_CODE: [&str; 2] = ["BK_APP_CODE", "BKPAAS_APP_ID"];
 const APP_SECRET: [&str; 2] = ["BK_APP_SECRET", "BKPAAS_APP_SECRET"];
 const USERNAME: [&str; 1] = ["BK_USERNAME"];
 const TOKEN: [&str; 1] = ["BK_TOKEN"];
+/// Characters that a secret has at least.
+const SHORTEST_SECRET: usize = 4;
 
 /// Why there is nobody to make calls as.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,18 @@ pub enum IdentityError {
         origin: String,
         /// Which file.
         path: PathBuf,
+    },
+    /// A secret of a few letters: it would be found in words of every message.
+    #[error(
+        "{origin}: a secret of {length} {} can't be kept out of messages without garbling them, which would \
+         give it away; check that it is whole",
+        if *length == 1 { "character" } else { "characters" }
+    )]
+    TooShort {
+        /// Who gives it.
+        origin: String,
+        /// How many characters it has.
+        length: usize,
     },
     /// A variable that is no text.
     #[error("{0} is not UTF-8")]
@@ -104,17 +118,17 @@ fn named(
         return Ok(Some((*source, value.to_owned())));
     }
     let value = fallback(fallbacks, environment)?;
-    Ok(value.map(|value| (Source::Fallback, value)))
+    Ok(value.map(|(_, value)| (Source::Fallback, value)))
 }
 
 fn fallback(
     names: &[&'static str],
     environment: &Environment<'_>,
-) -> Result<Option<String>, IdentityError> {
+) -> Result<Option<(&'static str, String)>, IdentityError> {
     for name in names {
         if let Some(value) = environment.get(name) {
-            let text = value.into_string();
-            return text.map(Some).map_err(|_| IdentityError::NotText(name));
+            let text = value.into_string().map_err(|_| IdentityError::NotText(name))?;
+            return Ok(Some((name, text)));
         }
     }
     Ok(None)
@@ -123,7 +137,7 @@ fn fallback(
 /// A secret that was not read yet.
 enum Kept {
     File { path: PathBuf, source: Source, origin: String },
-    Variable(Secret),
+    Variable { name: &'static str, text: Secret },
 }
 
 impl Kept {
@@ -141,20 +155,21 @@ impl Kept {
                 origin: origin.clone(),
             }));
         }
-        Ok(fallback(fallbacks, environment)?.map(|text| Self::Variable(Secret::new(text))))
+        let kept = fallback(fallbacks, environment)?;
+        Ok(kept.map(|(name, text)| Self::Variable { name, text: Secret::new(text) }))
     }
 
     const fn source(&self) -> Source {
         match self {
             Self::File { source, .. } => *source,
-            Self::Variable(_) => Source::Fallback,
+            Self::Variable { .. } => Source::Fallback,
         }
     }
 
     /// The secret, without the line's end that an editor leaves.
     fn read(self, warnings: &mut Vec<String>) -> Result<Secret, IdentityError> {
         let (path, origin) = match self {
-            Self::Variable(secret) => return Ok(secret),
+            Self::Variable { name, text } => return long_enough(text, name),
             Self::File { path, origin, .. } => (path, origin),
         };
         let text = match std::fs::read_to_string(&path) {
@@ -173,8 +188,16 @@ impl Kept {
                 path.display()
             ));
         }
-        Ok(Secret::new(text))
+        long_enough(Secret::new(text), &origin)
     }
+}
+
+fn long_enough(secret: Secret, origin: &str) -> Result<Secret, IdentityError> {
+    let length = secret.expose().chars().count();
+    if length < SHORTEST_SECRET {
+        return Err(IdentityError::TooShort { origin: origin.to_owned(), length });
+    }
+    Ok(secret)
 }
 
 fn is_open_to_all(path: &Path) -> bool {

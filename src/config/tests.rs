@@ -267,9 +267,9 @@ fn the_more_direct_of_username_and_token_is_sent_alone_and_the_username_where_th
 
 #[test]
 fn a_secret_is_read_from_its_file_without_the_end_of_its_line() {
-    let machine = Machine::ready().file("secret", " s p \r\n").file("empty", "\n");
+    let machine = Machine::ready().file("secret", " s3 p \r\n").file("empty", "\n");
     let connection = machine.connection("b import a.csv --app-secret-file /folder/secret");
-    assert_eq!(connection.identity.app_secret, Some(Secret::new(" s p ")));
+    assert_eq!(connection.identity.app_secret, Some(Secret::new(" s3 p ")));
     assert_eq!(
         machine.error("b import a.csv --app-secret-file /folder/empty"),
         "--app-secret-file: the file /folder/empty is empty"
@@ -293,7 +293,7 @@ fn a_token_that_is_not_sent_is_not_even_read() {
 #[test]
 fn a_secret_that_everyone_can_read_is_warned_of() {
     use std::os::unix::fs::PermissionsExt;
-    let machine = Machine::ready().file("secret", "s");
+    let machine = Machine::ready().file("secret", "s3cr3t");
     let warnings = |mode: u32| {
         let permissions = fs::Permissions::from_mode(mode);
         fs::set_permissions(machine.path("secret"), permissions).unwrap();

@@ -157,7 +157,7 @@ fn a_password_in_a_proxy_is_not_told() {
                 .args("--username u --proxy")
                 .arg(proxy)
                 .args(format)
-                .env("BK_APP_SECRET", "s")
+                .env("BK_APP_SECRET", "s3cr3t")
                 .ends(code);
             assert_silent(&work, &done);
         }
@@ -174,10 +174,33 @@ fn a_password_in_the_endpoint_is_not_told() {
                 "import in.csv --connect-timeout 200ms --app-code a --username u -vv --endpoint",
             )
             .arg(endpoint)
-            .env("BK_APP_SECRET", "s")
+            .env("BK_APP_SECRET", "s3cr3t")
             .ends(2);
         assert_silent(&work, &done);
     }
+}
+
+#[test]
+fn a_secret_of_a_few_letters_is_refused_before_anything_is_sent() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(5)).write("short", "abc\n").write("token", "密钥");
+    let refused = |flags: &str, secret: &str, says: &[&str]| {
+        let command =
+            work.bkassoc("import in.csv --app-code sandbox").args(flags).arg("--endpoint");
+        let done = command.arg(server.url()).env("BK_APP_SECRET", secret).ends(2);
+        done.saying(says);
+    };
+    let flags = "--username admin";
+    refused(flags, "x", &["BK_APP_SECRET: a secret of 1 character can't be kept out"]);
+    refused(flags, "***", &["BK_APP_SECRET: a secret of 3 characters"]);
+    let flags = "--username admin --app-secret-file short";
+    refused(flags, "", &["--app-secret-file: a secret of 3 characters"]);
+    refused("--token-file token", "sandbox-secret", &["--token-file: a secret of 2 characters"]);
+    assert_eq!(server.all_calls(), 0);
+    // An apiserver takes no secret, so that none is read.
+    let native = Server::new(Entrance::Native);
+    work.bkassoc("import in.csv").to(&native).env("BK_APP_SECRET", "x").ends(0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ const MASK: &str = "[secret]";
 
 /// Knows the secrets, to keep them out of every text.
 pub(super) struct Cleaner {
-    /// The secrets in every form in which a text may hold them, the longest first.
+    /// The secrets in every form in which a text may hold them.
     needles: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ impl Cleaner {
             .filter(|secret| !secret.is_empty())
             .flat_map(forms)
             .collect();
-        needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        needles.sort_unstable();
         needles.dedup();
         Self { needles }
     }
@@ -56,12 +56,13 @@ impl Cleaner {
         if plain && text.len() <= limit && !self.holds_secret(text) {
             return text.to_owned();
         }
-        let masked = self.mask(text);
-        let mut cleaned: String = masked.chars().filter_map(shown).collect();
-        if cleaned != masked {
+        let clean_piece = |piece: &&str| {
+            let piece: String = piece.chars().filter_map(shown).collect();
             // What was left out may have stood inside a secret.
-            cleaned = self.mask(&cleaned);
-        }
+            self.between_secrets(&piece).join(MASK)
+        };
+        let pieces = self.between_secrets(text);
+        let cleaned = pieces.iter().map(clean_piece).collect::<Vec<_>>().join(MASK);
         let cleaned = cleaned.trim();
         match cleaned.char_indices().nth(limit) {
             Some((end, _)) => format!("{}…", &cleaned[..end]),
@@ -73,14 +74,26 @@ impl Cleaner {
         self.needles.iter().any(|needle| text.contains(needle.as_str()))
     }
 
-    fn mask(&self, text: &str) -> String {
-        let mut masked = text.to_owned();
-        for needle in &self.needles {
-            if masked.contains(needle.as_str()) {
-                masked = masked.replace(needle.as_str(), MASK);
+    /// What stands before, between and behind the secrets of a text. All secrets are looked for in the
+    /// text as it came: what was put in for one is no place to find another.
+    fn between_secrets<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        let mut secrets: Vec<_> = self
+            .needles
+            .iter()
+            .flat_map(|needle| text.match_indices(needle.as_str()))
+            .map(|(at, secret)| (at, at + secret.len()))
+            .collect();
+        secrets.sort_unstable();
+        let (mut pieces, mut from) = (Vec::new(), 0);
+        for (start, end) in secrets {
+            // What overlaps another one is hidden with it.
+            if start >= from {
+                pieces.push(&text[from..start]);
             }
+            from = from.max(end);
         }
-        masked
+        pieces.push(&text[from..]);
+        pieces
     }
 }
 
@@ -198,6 +211,23 @@ mod tests {
         assert_eq!(cleaner.message("hunter2\u{200b}hunter2"), "[secret]");
         let long = format!("{}hunter2hunter2", "x".repeat(495));
         assert_eq!(cleaner.message(&long), format!("{}[secr…", "x".repeat(495)));
+    }
+
+    #[test]
+    fn a_mask_is_no_place_to_find_a_secret() {
+        let cleaner = |secret, token| {
+            Cleaner::new(&Identity {
+                app_secret: Some(Secret::new(secret)),
+                token: Some(Secret::new(token)),
+                ..Identity::default()
+            })
+        };
+        for (secret, token) in [("secret", "cret]"), ("[sec", "secret"), ("hunter2", "secr")] {
+            let cleaned = cleaner(secret, token).message(&format!("no {secret} for {token}\u{7}"));
+            assert_eq!(cleaned, "no [secret] for [secret]", "{secret} {token}");
+        }
+        assert_eq!(cleaner("abcdef", "defghi").message("abcdefghi"), "[secret]");
+        assert_eq!(cleaner("abcd", "efgh").message("abcdefgh"), "[secret][secret]");
     }
 
     #[test]
