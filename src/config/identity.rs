@@ -218,7 +218,7 @@ fn complete(identity: Identity, entrance: Entrance) -> Result<Identity, Identity
         _ if identity.app_secret.is_none() => {
             missing("the app secret", "give --app-secret-file PATH or BK_APP_SECRET")
         }
-        Entrance::Esb if identity.username.is_none() && identity.token.is_none() => {
+        _ if identity.username.is_none() && identity.token.is_none() => {
             missing("a user", "give --username, or --token-file PATH with a user's bk_token")
         }
         Entrance::Esb | Entrance::Gateway => Ok(identity),

@@ -380,7 +380,12 @@ fn what_an_entrance_needs_is_asked_for_before_anything_is_sent() {
     assert!(machine.error("b import a.csv").starts_with("the app secret is missing: "));
     let machine = machine.set("BKPAAS_APP_SECRET", "secret");
     assert!(machine.error("b import a.csv").starts_with("a user is missing: "));
-    machine.connection("b import a.csv --entrance gateway");
+    assert_eq!(
+        machine.error("b import a.csv --entrance gateway"),
+        "a user is missing: give --username, or --token-file PATH with a user's bk_token (needed for \
+         --entrance gateway)"
+    );
+    machine.connection("b import a.csv --entrance gateway --username x");
     assert_eq!(
         machine.error("b import a.csv --entrance native"),
         "the username is missing: give --username or BK_USERNAME (needed for --entrance native)"

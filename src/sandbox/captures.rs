@@ -489,6 +489,7 @@ async fn a_newer_esb_deletes_by_model_and_id_and_says_what_is_missing() {
 #[tokio::test(start_paused = true)]
 async fn the_gateway_has_its_own_refusals_and_renames_keys_from_3_12_4_on() {
     const PATH: &str = "/api/bk-cmdb/prod/api/v3/create/instassociation";
+    const OPEN: &str = "/api/bk-cmdb/prod/api/v3/open/create/instassociation";
     const RIGHT: &str =
         r#"{"bk_app_code":"sandbox","bk_app_secret":"sandbox-secret","bk_username":"admin"}"#;
     const NOBODY: &str = r#"{"bk_app_code":"sandbox","bk_app_secret":"sandbox-secret"}"#;
@@ -496,8 +497,9 @@ async fn the_gateway_has_its_own_refusals_and_renames_keys_from_3_12_4_on() {
     let body = pair("app_svc_run_db_node", 3, 63).to_string();
     for (version, path, authorization, status, key, code) in [
         (Version::V3_14, PATH, RIGHT, 200, "code", 0),
+        (Version::V3_14, OPEN, RIGHT, 200, "code", 0),
         (Version::V3_10_18, PATH, RIGHT, 200, "bk_error_code", 0),
-        (Version::V3_14, PATH, NOBODY, 500, "bk_error_code", 1_199_027),
+        (Version::V3_14, PATH, NOBODY, 200, "bk_error_code", 1_199_998),
         (Version::V3_14, PATH, WRONG, 400, "code", 1_640_001),
         (Version::V3_14, PATH, "{", 400, "code", 1_640_001),
         (Version::V3_14, PATH, "{}", 400, "code", 1_640_001),

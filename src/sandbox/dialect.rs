@@ -54,7 +54,12 @@ impl Dialect {
 
     /// CMDB's own limiter, whose body has no `data` (contract section 3.1).
     pub(super) fn too_many_requests(&self) -> Written {
-        self.cmdb(200, false, code::TOO_MANY_REQUESTS, "too many requests", None)
+        self.filtered(code::TOO_MANY_REQUESTS, "too many requests")
+    }
+
+    /// What the apiserver refuses before it looks at the call.
+    pub(super) fn filtered(&self, number: i64, text: &str) -> Written {
+        self.cmdb(200, false, number, text, None)
     }
 
     fn cmdb(

@@ -10,7 +10,7 @@ use bkassoc::target::Entrance;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::raw::{Raw, ok, refusal};
+use crate::raw::{Raw, http, ok, refusal};
 use crate::server::Server;
 use crate::workdir::{NN, Workdir, assert_conserved, csv_of, links, stats};
 
@@ -214,6 +214,27 @@ fn an_endpoint_that_is_no_cmdb_ends_it_with_8_before_any_create() {
         assert_eq!(done.code, 8, "{text}: {done:?}");
         assert_eq!(raw.creates(), 0);
         assert_eq!(work.names(), ["in.csv"]);
+    }
+}
+
+#[test]
+fn what_cmdb_misses_in_the_gateways_token_ends_it_with_8() {
+    for (text, says) in [
+        ("user is not set", "--username"),
+        ("app is not verified", "--app-secret-file"),
+        ("jwt public key is not set", "public key"),
+    ] {
+        let answer = http(
+            200,
+            "",
+            &format!(r#"{{"result":false,"bk_error_code":1199998,"bk_error_msg":"{text}"}}"#),
+        );
+        let raw = Raw::serve(move |_, stream| stream.write_all(&answer).is_ok());
+        let work = Workdir::new();
+        work.write("in.csv", links(3));
+        let done = work.bkassoc("import in.csv").aim(Entrance::Gateway, &raw.url()).ends(8);
+        let _ = done.saying(&[text, says]);
+        assert_eq!(raw.asked().len(), 1);
     }
 }
 

@@ -9,8 +9,11 @@ impl Stop {
     /// One sentence that says what to change, naming flags and variables. What the server said is
     /// not repeated here.
     pub fn advice(self, reply: &Reply, entrance: Entrance) -> &'static str {
+        if let Some(advice) = advice_of_text(reply) {
+            return advice;
+        }
         match self {
-            Self::Credentials => refused_credential(reply).unwrap_or(match entrance {
+            Self::Credentials => match entrance {
                 Entrance::Esb | Entrance::Gateway => {
                     "check --app-code (or BK_APP_CODE), --app-secret-file (or BK_APP_SECRET) and \
                      --username or --token-file (or BK_TOKEN)"
@@ -19,7 +22,7 @@ impl Stop {
                     "CMDB's apiserver asks for no credentials: something in front of it does; check \
                      --endpoint and --entrance"
                 }
-            }),
+            },
             Self::ApiForbidden => match entrance {
                 Entrance::Esb => {
                     "this app may not call this API: have the ESB's administrator grant it to \
@@ -70,8 +73,8 @@ impl Stop {
     }
 }
 
-/// Which of the credentials the ESB refused, where its message says so.
-fn refused_credential(reply: &Reply) -> Option<&'static str> {
+/// What to change, where the server's message is known to say it.
+fn advice_of_text(reply: &Reply) -> Option<&'static str> {
     let envelope = reply.envelope()?;
     let text = known_text(envelope.code()?, envelope.message())?;
     (!text.advice.is_empty()).then_some(text.advice)

@@ -233,6 +233,20 @@ fn the_advice_names_the_credential_that_the_esb_refused() {
 }
 
 #[test]
+fn the_advice_names_what_cmdb_missed_in_the_gateways_token() {
+    for (message, says) in [
+        ("user is not set", "--username"),
+        ("app is not verified", "--app-secret-file"),
+        ("jwt public key is not set", "administrator"),
+    ] {
+        let reply = refusal(code::UNKNOWN_OR_DRIVER, message);
+        let Verdict::Stop(stop) = judge(&reply, true) else { panic!("{message} stops nothing") };
+        let advice = stop.advice(&reply, Entrance::Gateway);
+        assert!(advice.contains(says), "{message}: {advice}");
+    }
+}
+
+#[test]
 fn every_stop_has_an_advice_that_names_a_flag_or_who_can_help() {
     let silent = Reply::Lost(String::new());
     for stop in

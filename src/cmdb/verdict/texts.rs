@@ -28,13 +28,17 @@ const fn text(number: i64, find: Find, verdict: Verdict) -> Text {
 }
 
 const fn credential(prefix: &'static str, advice: &'static str) -> Text {
-    Text {
-        number: code::ESB_CATCH_ALL,
-        find: Find::Prefix(prefix),
-        verdict: Verdict::Stop(Stop::Credentials),
-        advice,
-    }
+    stop(code::ESB_CATCH_ALL, prefix, Stop::Credentials, advice)
 }
+
+const fn stop(number: i64, prefix: &'static str, stop: Stop, advice: &'static str) -> Text {
+    Text { number, find: Find::Prefix(prefix), verdict: Verdict::Stop(stop), advice }
+}
+
+const NO_USER: &str = "CMDB got no user from the gateway: give --username (or BK_USERNAME), or a user's bk_token with \
+     --token-file (or BK_TOKEN)";
+const NO_APP: &str = "the gateway did not vouch for this app: check --app-code (or BK_APP_CODE) and \
+                      --app-secret-file (or BK_APP_SECRET)";
 
 pub(super) const ESB_NO_SUCH_PATH: &str =
     "Request interface error, the response content is not a json string: 404: Page Not Found";
@@ -95,6 +99,18 @@ pub(super) const TEXTS: &[Text] = {
         text(code::PROXY_FAILED, Part("connect: connection refused"), Again(NoAnswer)),
         text(code::NO_BACKEND, Prefix(NO_SUCH_PATH), Verdict::Stop(Stop::WrongAddress)),
         text(code::UNKNOWN_OR_DRIVER, Part("E11000"), LookUp(Taken::Triple)),
+        // What CMDB makes of the gateway's token before it looks at the call.
+        stop(code::UNKNOWN_OR_DRIVER, "user is not set", Stop::Credentials, NO_USER),
+        stop(code::UNKNOWN_OR_DRIVER, "user info is not set", Stop::Credentials, NO_USER),
+        stop(code::UNKNOWN_OR_DRIVER, "app is not verified", Stop::Credentials, NO_APP),
+        stop(code::UNKNOWN_OR_DRIVER, "app info is not set", Stop::Credentials, NO_APP),
+        stop(
+            code::UNKNOWN_OR_DRIVER,
+            "jwt public key is not set",
+            Stop::Setup,
+            "CMDB does not have the gateway's public key: its administrator has to set it (the \
+             apiserver's configuration, jwt.publicKey), or use --entrance esb or native",
+        ),
         text(
             code::BAD_AUTH_ATTRIBUTES,
             Prefix("model association ["),

@@ -59,11 +59,7 @@ pub(super) fn understand(
 }
 
 /// The account is asked for first (capture 5.4).
-pub(super) fn check_identity(
-    dialect: &Dialect,
-    caller: &Caller,
-    user: &str,
-) -> Result<(), TurnedAway> {
+fn check_identity(dialect: &Dialect, caller: &Caller, user: &str) -> Result<(), TurnedAway> {
     for (name, value) in [("owner_id", caller.supplier_account.as_str()), ("user", user)] {
         if value.is_empty() {
             return Err(Box::new(dialect.refused(&Refusal::of(code::NO_USER, name))));
