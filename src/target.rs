@@ -39,6 +39,9 @@ pub struct Target {
     pub endpoint: String,
     /// The supplier account.
     pub supplier_account: String,
+    /// The tenant (CMDB 3.15 and newer), where one is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
 }
 
 /// Under which path the gateway and the apiserver have their calls.
@@ -68,7 +71,7 @@ impl Target {
     /// The endpoint that stands for the in-process sandbox.
     pub const SANDBOX: &str = "sandbox";
 
-    /// A target, with its endpoint brought into one form: no trailing slash, no pasted tail of the
+    /// A target of no tenant, with its endpoint brought into one form: no trailing slash, no pasted tail of the
     /// API's own path, scheme and host in lower case.
     pub fn new(
         entrance: Entrance,
@@ -79,7 +82,13 @@ impl Target {
             entrance,
             endpoint: normalize(entrance, endpoint)?,
             supplier_account: supplier_account.into(),
+            tenant_id: None,
         })
+    }
+
+    /// Whether the account is another than the one that every installation has.
+    pub fn has_own_account(&self) -> bool {
+        self.supplier_account != "0"
     }
 
     /// Whether this is where a run went that wrote down `earlier`. Version 0.1.0 cut an endpoint at
@@ -160,8 +169,11 @@ fn normalize(entrance: Entrance, endpoint: &str) -> Result<String, EndpointError
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.endpoint, self.entrance.as_str())?;
-        if self.supplier_account != "0" {
+        if self.has_own_account() {
             write!(f, " account {}", self.supplier_account)?;
+        }
+        if let Some(tenant) = &self.tenant_id {
+            write!(f, " tenant {tenant}")?;
         }
         Ok(())
     }
@@ -267,6 +279,7 @@ mod tests {
         assert!(open.continues(&open) && open.continues(&cut));
         assert!(!cut.continues(&open) && !open.continues(&at("https://h/stag")));
         assert!(!open.continues(&Target { supplier_account: "1".to_owned(), ..cut.clone() }));
+        assert!(!open.continues(&Target { tenant_id: Some("a".to_owned()), ..cut.clone() }));
         assert!(!open.continues(&Target { entrance: Entrance::Native, ..cut }));
     }
 

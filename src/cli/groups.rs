@@ -92,9 +92,12 @@ pub struct TargetArgs {
     /// Used only where it is given more directly than a username.
     #[arg(long, value_name = "PATH")]
     pub token_file: Option<PathBuf>,
-    /// Supplier account
+    /// Supplier account, where it is not 0; not for gateway, which puts 0 in its place
     #[arg(long, value_name = "ACCOUNT", default_value = "0", value_parser = NonEmptyStringValueParser::new())]
     pub supplier_account: String,
+    /// Tenant, of a CMDB of 3.15 or newer that has several
+    #[arg(long, value_name = "TENANT", value_parser = NonEmptyStringValueParser::new())]
+    pub tenant_id: Option<String>,
     /// Trust the certificates of this PEM file too
     #[arg(long, value_name = "PATH")]
     pub ca_cert: Option<PathBuf>,

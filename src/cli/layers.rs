@@ -76,6 +76,7 @@ const IDENTITY: &[&str] = &[
     "profile",
     "proxy",
     "supplier-account",
+    "tenant-id",
     "token-file",
     "username",
 ];

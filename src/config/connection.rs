@@ -6,7 +6,7 @@ use crate::cli::layers::Layered;
 use crate::cli::{ParentArgs, TargetArgs};
 use crate::cmdb::http::{self, HttpOptions};
 use crate::options::{Proxy, Rate, without_userinfo};
-use crate::target::{Identity, Secret, Target};
+use crate::target::{Entrance, Identity, Secret, Target};
 
 use super::{ConfigError, Environment, Parent, identity};
 
@@ -63,6 +63,7 @@ pub(super) fn in_process(args: &TargetArgs, parent: Option<&Parent>) -> Connecti
             entrance: args.entrance,
             endpoint: Target::SANDBOX.to_owned(),
             supplier_account: args.supplier_account.clone(),
+            tenant_id: args.tenant_id.clone(),
         },
         origin,
         identity: Identity::default(),
@@ -87,6 +88,12 @@ pub(super) fn connect(
             endpoint: without_userinfo(endpoint).into_owned(),
             error,
         })?;
+    let target = Target { tenant_id: args.tenant_id.clone(), ..target };
+    if target.entrance == Entrance::Gateway && target.has_own_account() {
+        let flag = "--supplier-account".to_owned();
+        let origin = layered.sources.get("supplier-account").map_or(flag, |(_, at)| at.clone());
+        return Err(ConfigError::AccountOfGateway { origin, account: target.supplier_account });
+    }
     let found = identity::find(args, &layered.sources, environment)?;
     warnings.extend(found.warnings);
     if args.insecure {

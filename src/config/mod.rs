@@ -100,6 +100,17 @@ pub enum ConfigError {
         /// What is wrong.
         error: EndpointError,
     },
+    /// An account that would not arrive.
+    #[error(
+        "{origin}: the supplier account {account} has no effect at --entrance gateway, which puts 0 in its place: \
+         leave it out, or use --entrance esb or native. (CMDB 3.15 and newer have tenants instead: --tenant-id)"
+    )]
+    AccountOfGateway {
+        /// Where it was given.
+        origin: String,
+        /// Which.
+        account: String,
+    },
     /// A proxy that is none. It is not shown, since it may hold a password.
     #[error(
         "{origin}: the proxy is no URL of an HTTP proxy, such as http://proxy.example.com:3128; `none` goes without one"
@@ -286,6 +297,7 @@ const REAL_WORLD: &[&str] = &[
     "insecure",
     "proxy",
     "supplier-account",
+    "tenant-id",
     "token-file",
     "username",
 ];
@@ -397,6 +409,9 @@ fn inherited(parent: &Parent, sandbox: bool) -> Layer {
     values.insert("entrance".to_owned(), vec![target.entrance.as_str().into()]);
     let account = target.supplier_account.clone().into();
     values.insert("supplier-account".to_owned(), vec![account]);
+    if let Some(tenant) = &target.tenant_id {
+        values.insert("tenant-id".to_owned(), vec![tenant.into()]);
+    }
     if !sandbox && target.endpoint != Target::SANDBOX {
         values.insert("endpoint".to_owned(), vec![target.endpoint.clone().into()]);
     }

@@ -92,6 +92,7 @@ fn parent(endpoint: &str) -> Parent {
             entrance: Entrance::Esb,
             endpoint: endpoint.to_owned(),
             supplier_account: "0".to_owned(),
+            tenant_id: None,
         },
         options: [("rate".to_owned(), vec!["7".to_owned()])].into(),
     }
@@ -325,9 +326,9 @@ fn the_announcement_says_where_it_goes_and_holds_no_secret() {
     assert_eq!(
         announced(
             "b import a.csv --proxy http://u:canary@p:1 --ca-cert ca.pem --rate unlimited \
-             --supplier-account x --entrance gateway"
+             --supplier-account x --tenant-id t --entrance esb"
         ),
-        "to https://paas.example.com (gateway) account x from BKASSOC_ENDPOINT, app app, user \
+        "to https://paas.example.com (esb) account x tenant t from BKASSOC_ENDPOINT, app app, user \
          admin, proxy http://***@p:1, CA system and ca.pem, rate unlimited"
     );
     assert_eq!(announced("b import a.csv --sandbox"), "to sandbox (esb) from --sandbox");
@@ -392,6 +393,19 @@ fn what_an_entrance_needs_is_asked_for_before_anything_is_sent() {
     );
     let identity = machine.connection("b import a.csv --entrance native --username x").identity;
     assert_eq!(identity.secrets().count(), 0);
+}
+
+#[test]
+fn an_account_that_the_gateway_would_put_another_in_place_of_is_refused() {
+    let machine = Machine::ready().set("BKASSOC_SUPPLIER_ACCOUNT", "tencent");
+    let error = machine.error("b import a.csv --entrance gateway");
+    let says = "BKASSOC_SUPPLIER_ACCOUNT: the supplier account tencent has no effect at --entrance gateway";
+    assert!(error.starts_with(says), "{error}");
+    machine.connection("b import a.csv --entrance gateway --supplier-account 0");
+    for entrance in ["esb", "native"] {
+        let target = machine.connection(&format!("b import a.csv --entrance {entrance}")).target;
+        assert_eq!(target.supplier_account, "tencent");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!
 //! ```toml
 //! supplier_account = "0"                      # the default
+//! tenant_id = "a"                             # the only tenant; left out: there are none
 //!
 //! [credentials]                               # of the ESB and the gateway; these are the defaults
 //! app_code = "sandbox"
@@ -42,6 +43,8 @@ pub struct Models {
     pub credentials: Credentials,
     /// The account that owns the instances.
     pub supplier_account: String,
+    /// The tenant that every call has to name, where there are tenants.
+    pub tenant_id: Option<String>,
     instances: FxHashMap<String, Vec<RangeInclusive<i64>>>,
     known: Vec<Known>,
     by_name: FxHashMap<Arc<str>, TableId>,
@@ -162,6 +165,7 @@ pub enum ModelsError {
 struct File {
     #[serde(default = "default_account")]
     supplier_account: String,
+    tenant_id: Option<String>,
     #[serde(default)]
     credentials: Credentials,
     #[serde(default)]
@@ -195,6 +199,7 @@ impl Models {
         let mut models = Self {
             credentials: file.credentials,
             supplier_account: file.supplier_account,
+            tenant_id: file.tenant_id,
             instances: FxHashMap::default(),
             known: Vec::new(),
             by_name: FxHashMap::default(),

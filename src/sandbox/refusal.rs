@@ -99,6 +99,7 @@ fn template(code: i64) -> (&'static str, &'static str) {
             ("'{}' the parameter is invalid or does not exist", "'{}' 参数无效或不存在")
         }
         code::NOT_FOUND => ("No relevant data found", "未找到相关数据"),
+        code::INVALID_TENANT => ("failed to verify the tenant identity.", "校验租户身份失败"),
         code::NO_USER => ("'{}' authorization information query failed", "[{}]授权信息查询失败"),
         code::OVER_LIMIT => (" {} exceed the limit 200", " {} 超过限制 200"),
         code::EMPTY_DETAILS => ("need data {} is null", "数据 {} 不能为空"),

@@ -24,6 +24,7 @@ use super::call::{Call, Endpoint, PathParts, parse_body};
 use super::dialect::{Dialect, Written, page};
 use super::refusal::{Refusal, language_of};
 use super::{Caller, Sandbox, Version};
+use crate::cmdb::wire::code;
 use crate::target::Entrance;
 
 /// Larger bodies are refused; nginx in front of a real ESB lets 512 MiB through.
@@ -98,9 +99,19 @@ async fn answer(served: &Served, parts: &Parts, body: &Bytes) -> Option<Written>
         Entrance::Native => native::understand(sandbox, &arrived),
     };
     match understood {
+        Ok(Understood { caller, .. }) if !is_tenant(sandbox, &arrived) => {
+            let refusal = Refusal::new(code::INVALID_TENANT);
+            Some(sandbox.dialect(&caller).refused(&refusal))
+        }
         Ok(Understood { endpoint, call, caller }) => sandbox.answer(endpoint, call, &caller).await,
         Err(written) => Some(*written),
     }
+}
+
+/// Whether a call names the tenant, where there are tenants (CMDB 3.15).
+fn is_tenant(sandbox: &Sandbox, arrived: &Arrived<'_>) -> bool {
+    let tenant = sandbox.0.models.tenant_id.as_deref();
+    tenant.is_none() || tenant == arrived.header("X-Bk-Tenant-Id")
 }
 
 /// A call that may go on to CMDB, decodable or not.

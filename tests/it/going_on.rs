@@ -226,6 +226,7 @@ fn another_target_or_meaning_is_refused_while_a_run_is_unfinished() {
         ("--map inst_id=inst_id", "map"),
         ("--encoding gb18030", "encoding"),
         ("--supplier-account 1", "account"),
+        ("--tenant-id a", "tenant a"),
         ("--send-biz-id never", "send-biz-id"),
     ] {
         importing(&work, &server).args(flags).ends(2).saying(&[named, "in.results.csv"]);

@@ -239,6 +239,29 @@ fn what_cmdb_misses_in_the_gateways_token_ends_it_with_8() {
 }
 
 #[test]
+fn a_tenant_that_cmdb_does_not_know_ends_it_with_8_and_a_rerun_names_the_same() {
+    for entrance in [Entrance::Esb, Entrance::Gateway, Entrance::Native] {
+        let server = Server::with(entrance, |setup| setup.models.tenant_id = Some("a".to_owned()));
+        let work = Workdir::new();
+        work.write("in.csv", csv_of([format!("{NN},11,21,1"), format!("{NN},99999,21,1")]));
+        for flags in ["", "--tenant-id b"] {
+            let done = work.bkassoc("import in.csv").args(flags).to(&server).ends(8);
+            let _ = done.saying(&["1100005", "--tenant-id"]);
+        }
+        assert_eq!((server.all_calls(), work.names()), (0, vec!["in.csv".to_owned()]));
+        work.bkassoc("import in.csv --tenant-id a").to(&server).ends(3);
+        assert!(work.read("in.results.csv.run.json").contains(r#""tenant_id": "a""#));
+        work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(3);
+        let other = work.bkassoc("rerun in.results.csv --all-failed --tenant-id b").to(&server);
+        let _ = other.ends(2).saying(&["tenant a", "tenant b"]);
+        let account = "import in.csv -o other.csv --tenant-id a --supplier-account 1";
+        if entrance == Entrance::Gateway {
+            let _ = work.bkassoc(account).to(&server).ends(2).saying(&["--supplier-account"]);
+        }
+    }
+}
+
+#[test]
 fn urls_that_can_not_be_right_end_it_with_2_or_8() {
     let work = Workdir::new();
     work.write("in.csv", links(5));

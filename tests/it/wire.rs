@@ -489,6 +489,25 @@ async fn the_apiserver_gets_user_and_account_under_old_and_new_names_and_no_secr
 }
 
 #[tokio::test]
+async fn a_tenant_is_named_at_every_entrance() {
+    for entrance in [Entrance::Esb, Entrance::Gateway, Entrance::Native] {
+        let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
+        let target = Target::new(entrance, &stub.url(), "0").unwrap();
+        for tenant_id in [None, Some("tencent".to_owned())] {
+            let target = Target { tenant_id, ..target.clone() };
+            let client = HttpClient::new(&target, &identity(), &HttpOptions::default()).unwrap();
+            answered(client.call(seed()).await);
+        }
+        let named: Vec<_> = stub
+            .seen()
+            .iter()
+            .map(|seen| seen.header("x-bk-tenant-id").map(str::to_owned))
+            .collect();
+        assert_eq!(named, [None, Some("tencent".to_owned())]);
+    }
+}
+
+#[tokio::test]
 async fn a_model_name_stays_one_segment_of_the_path() {
     let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
     let request = Request::Delete { obj_id: "../a b/模".into(), id: 7 };

@@ -18,6 +18,10 @@ const MOST_CALLS: u64 = 1_000_000;
 /// The longest wait that a server may ask for and be heeded.
 const LONGEST_WAIT: u64 = 24 * 60 * 60;
 
+/// The first of two names is that of CMDB 3.5 to 3.13, the second that of 3.14 and newer.
+const ACCOUNT: [&str; 2] = ["http_blueking_supplier_id", "x-bkcmdb-supplier-account"];
+const USER: [&str; 2] = ["bk_user", "x-bkcmdb-user"];
+
 /// The credentials, in the order of the seed's example (design section 13). The server prefers a token
 /// to a username (captures-esb 2.9), so a token goes out only where there is no username.
 #[derive(Serialize)]
@@ -38,7 +42,8 @@ pub(super) struct Credentials<'a> {
 impl<'a> Credentials<'a> {
     /// As the ESB takes them. It puts in account 0 by itself (captures-esb "What it means" 9).
     pub(super) fn in_body(target: &'a Target, identity: &'a Identity) -> Self {
-        Self { bk_supplier_account: foreign_account(target), ..Self::in_header(identity) }
+        let account = target.has_own_account().then_some(target.supplier_account.as_str());
+        Self { bk_supplier_account: account, ..Self::in_header(identity) }
     }
 
     /// As the gateway takes them.
@@ -55,11 +60,6 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// The account, where it is not the one that every installation has.
-fn foreign_account(target: &Target) -> Option<&str> {
-    (target.supplier_account != "0").then_some(target.supplier_account.as_str())
-}
-
 /// The headers that every request of a client carries.
 pub(super) fn fixed(
     target: &Target,
@@ -69,30 +69,28 @@ pub(super) fn fixed(
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let tag = HeaderValue::from_static(language.tag());
-    let mut put = |names: [&'static str; 2], value: &str, what| {
+    let mut put = |names: &[&'static str], value: &str, what| {
         let value = HeaderValue::from_str(value).map_err(|_| ClientError::Header { what })?;
         for name in names {
             headers.insert(HeaderName::from_static(name), value.clone());
         }
         Ok(())
     };
-    // The first of two names is that of CMDB 3.5 to 3.13, the second that of 3.14 and newer.
-    let account = ["http_blueking_supplier_id", "x-bkcmdb-supplier-account"];
+    if let Some(tenant) = &target.tenant_id {
+        put(&["x-bk-tenant-id"], tenant, "--tenant-id")?;
+    }
     match target.entrance {
         Entrance::Esb => {
             headers.insert("blueking-language", tag);
             return Ok(headers);
         }
         Entrance::Gateway => {
-            if let Some(id) = foreign_account(target) {
-                put(account, id, "--supplier-account")?;
-            }
             headers.insert("x-bkapi-authorization", authorization(identity));
         }
         Entrance::Native => {
-            put(account, &target.supplier_account, "--supplier-account")?;
+            put(&ACCOUNT, &target.supplier_account, "--supplier-account")?;
             if let Some(user) = &identity.username {
-                put(["bk_user", "x-bkcmdb-user"], user, "--username")?;
+                put(&USER, user, "--username")?;
             }
         }
     }

@@ -2,14 +2,14 @@
 
 use super::Stop;
 use super::texts::known_text;
-use crate::cmdb::wire::Reply;
+use crate::cmdb::wire::{Reply, code};
 use crate::target::Entrance;
 
 impl Stop {
     /// One sentence that says what to change, naming flags and variables. What the server said is
     /// not repeated here.
     pub fn advice(self, reply: &Reply, entrance: Entrance) -> &'static str {
-        if let Some(advice) = advice_of_text(reply) {
+        if let Some(advice) = advice_of_answer(reply) {
             return advice;
         }
         match self {
@@ -62,7 +62,7 @@ impl Stop {
                 }
                 Entrance::Gateway => {
                     "the gateway or the CMDB behind it is not set up for this call: its \
-                     administrator has to look at the resource; check --endpoint and --supplier-account"
+                     administrator has to look at the resource; check --endpoint"
                 }
                 Entrance::Native => {
                     "this CMDB does not take the call as it is: give --username and \
@@ -73,9 +73,15 @@ impl Stop {
     }
 }
 
-/// What to change, where the server's message is known to say it.
-fn advice_of_text(reply: &Reply) -> Option<&'static str> {
+/// What to change, where the server's number or text is known to say it.
+fn advice_of_answer(reply: &Reply) -> Option<&'static str> {
     let envelope = reply.envelope()?;
+    if envelope.code() == Some(code::INVALID_TENANT) {
+        return Some(
+            "this CMDB has tenants, and not this one, or the app does not belong to it: give \
+             --tenant-id as its administrator says",
+        );
+    }
     let text = known_text(envelope.code()?, envelope.message())?;
     (!text.advice.is_empty()).then_some(text.advice)
 }

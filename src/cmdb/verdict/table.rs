@@ -79,10 +79,11 @@ fn stop_of(number: i64) -> Option<Stop> {
         code::ESB_OPERATOR_ERROR | code::ESB_USER_ERROR | code::GATEWAY_INVALID_ARGS => {
             Stop::Credentials
         }
-        1_640_100..=1_640_199 => Stop::Credentials,
+        code::NOT_CERTIFIED | 1_640_100..=1_640_199 => Stop::Credentials,
         code::ESB_NO_PERMISSION | 1_640_300..=1_640_399 => Stop::ApiForbidden,
         code::GATEWAY_NOT_FOUND => Stop::WrongAddress,
         code::NO_USER
+        | code::INVALID_TENANT
         | code::ESB_TLS_TO_BACKEND
         | code::ESB_TEST_HOST
         | code::ESB_BLOCKED

@@ -18,6 +18,7 @@ fn target() -> Target {
         entrance: Entrance::Esb,
         endpoint: "https://paas.example.com".to_owned(),
         supplier_account: "0".to_owned(),
+        tenant_id: None,
     }
 }
 

@@ -156,6 +156,7 @@ async fn audit_until(
         entrance: crate::target::Entrance::Esb,
         endpoint: "http://cmdb".to_owned(),
         supplier_account: "0".to_owned(),
+        tenant_id: None,
     };
     let setting =
         Setting { cmdb: server, target: &target, options: &options, expected: 0, seed: 1 };

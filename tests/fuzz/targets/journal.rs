@@ -74,6 +74,7 @@ fn head() -> Head {
             entrance: Entrance::Esb,
             endpoint: "http://cmdb.example.com".to_owned(),
             supplier_account: "0".to_owned(),
+            tenant_id: None,
         },
         app_code: Some("app".to_owned()),
         username: None,

@@ -189,6 +189,7 @@ impl World {
                 entrance: crate::target::Entrance::Esb,
                 endpoint: Target::SANDBOX.to_owned(),
                 supplier_account: "0".to_owned(),
+                tenant_id: None,
             },
         }
     }
