@@ -10,6 +10,7 @@ mod workdir;
 mod check;
 mod display;
 mod docs;
+mod earlier_version;
 mod every_row;
 mod faults;
 mod first_command;
