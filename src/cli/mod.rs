@@ -6,9 +6,9 @@
 #![allow(clippy::doc_markdown, reason = "comments are the help texts")]
 #![allow(rustdoc::bare_urls, reason = "comments are the help texts")]
 
+mod values;
 mod groups;
 pub mod layers;
-mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

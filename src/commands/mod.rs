@@ -1,19 +1,19 @@
 //! One command a file; what they share: how a command fails, and the surroundings it works in.
 
-pub mod check;
-pub mod completions;
-pub mod import;
-pub mod man;
+mod signals;
+mod server;
+mod rows;
 mod opened;
+mod road;
+pub mod import;
+pub mod check;
 pub mod rerun;
 pub mod results;
-mod road;
-mod rows;
-pub mod sandbox;
-mod server;
-mod signals;
 pub mod undo;
 pub mod verify;
+pub mod sandbox;
+pub mod completions;
+pub mod man;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};

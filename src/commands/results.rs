@@ -9,8 +9,7 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use super::rerun::refuse_undone;
-use super::rows::{Choice, RowSource, sources};
-use super::undo;
+use super::rows::{Choice, RowSource, ToUndo, sources};
 use super::{Failure, input_options};
 use crate::cli::Results as Args;
 use crate::cli::layers::Typed;
@@ -142,7 +141,7 @@ pub(super) fn rows_of(head: &Head) -> Result<RowSource, Failure> {
             Ok(RowSource::of_results(first, &head.files, &reading, Choice::of_head(head))?)
         }
         Work::Undo => {
-            let recovered_too = head.options.contains_key(undo::INCLUDE_RECOVERED);
+            let recovered_too = head.options.contains_key(ToUndo::INCLUDE_RECOVERED);
             Ok(RowSource::to_undo(first, &head.files, recovered_too)?)
         }
     }

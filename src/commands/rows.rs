@@ -41,6 +41,9 @@ pub(super) struct ToUndo {
 }
 
 impl ToUndo {
+    /// The option under which a head keeps that recovered rows are deleted too.
+    pub(super) const INCLUDE_RECOVERED: &str = "include-recovered";
+
     /// Whether an undo deletes it.
     pub(super) fn takes(outcome: &Outcome, include_recovered: bool) -> Option<i64> {
         let taken = outcome.status == Status::Created

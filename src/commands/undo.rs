@@ -20,9 +20,6 @@ use crate::storage::manifest::{self, Head, Manifest, Parent, Undone, Work};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results;
 
-/// The option under which a head keeps that recovered rows are deleted too.
-pub(super) const INCLUDE_RECOVERED: &str = "include-recovered";
-
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
     let made = Made::look(&args.results)?;
@@ -31,7 +28,7 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         return Err(Failure::usage("this is no undo"));
     };
     made.refuse_ids_of_nowhere(args)?;
-    let choice = args.include_recovered.then(|| (INCLUDE_RECOVERED, "true".to_owned()));
+    let choice = args.include_recovered.then(|| (ToUndo::INCLUDE_RECOVERED, "true".to_owned()));
     let road = Road {
         config: &config,
         typed,

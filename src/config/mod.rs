@@ -3,8 +3,8 @@
 //! Owns precedence, profiles, identity and the names of results. Reads configuration and secret
 //! files; everything else of the process comes in as an [`Environment`]. Calls no server.
 
-mod connection;
 mod identity;
+mod connection;
 pub mod paths;
 mod profile;
 mod results;

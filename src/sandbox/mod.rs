@@ -6,18 +6,17 @@
 
 pub mod faults;
 pub mod models;
-pub mod server;
-
-mod call;
-mod dialect;
-mod exchange;
-mod filter;
-mod log;
-mod lookup;
+mod setup;
 mod refusal;
 mod rows;
+mod log;
+mod filter;
+mod call;
+mod dialect;
+mod lookup;
 mod rules;
-mod setup;
+mod exchange;
+pub mod server;
 
 #[cfg(test)]
 mod captures;

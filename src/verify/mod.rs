@@ -3,13 +3,13 @@
 //! Owns the closed list of what can be off, and the collecting of it: a count for each kind, and the
 //! first lines. Memory does not grow with the rows. Knows nothing of flags.
 
-pub mod against;
-pub mod claims;
-mod ids;
-pub mod live;
 mod places;
-pub mod report;
+mod ids;
+pub mod claims;
 pub mod rows;
+pub mod against;
+pub mod live;
+pub mod report;
 
 use std::collections::BTreeMap;
 
