@@ -200,7 +200,7 @@ pub struct Row {
     /// The input's text.
     pub cells: Cells,
     /// What it says, or why it says nothing.
-    pub link: Result<NewAssociation, RowError>,
+    pub parsed: Result<NewAssociation, RowError>,
 }
 
 impl Row {
@@ -208,7 +208,7 @@ impl Row {
     /// run goes on, that a marked row is still the same.
     pub fn fingerprint(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
-        match &self.link {
+        match &self.parsed {
             Ok(NewAssociation { association, biz_id }) => {
                 hasher.update(association.obj_asst_id.as_bytes());
                 hasher.update(&[0]);

@@ -228,7 +228,7 @@ impl Job<'_> {
                     continue;
                 }
             }
-            for link in staged.iter().filter_map(|planned| planned.row.link.as_ref().ok()) {
+            for link in staged.iter().filter_map(|planned| planned.row.parsed.as_ref().ok()) {
                 models.look(&link.association.obj_asst_id);
             }
             seen.stats.unsettled += staged.len() as u64;
@@ -396,7 +396,7 @@ async fn admit(
 
 /// A row goes to where it waits, with what is known of it by itself.
 fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> io::Result<()> {
-    let link = row.link.clone();
+    let link = row.parsed.clone();
     let (outcome, sent) = match admission {
         Admission::Known(number, model) => {
             let mapping = (!model.guessed).then_some(model.mapping);

@@ -58,11 +58,11 @@ impl ToUndo {
                 Err(error) => return Some(Err(error)),
             };
             let Some(id) = Self::takes(&record.outcome, self.include_recovered) else { continue };
-            let (cells, link) = self.cells.read(record.cells.all());
+            let (cells, parsed) = self.cells.read(record.cells.all());
             let ordinal = self.count;
             self.count += 1;
             let Record { file, line, .. } = record;
-            let row = Row { ordinal, file, line, cells, link };
+            let row = Row { ordinal, file, line, cells, parsed };
             return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Delete { id }) }));
         }
     }
@@ -113,11 +113,11 @@ impl OfResults {
     fn planned(&mut self, record: Record) -> PendingRow {
         let Record { ordinal, file, line, cells, outcome } = record;
         if !self.choice.takes(&outcome) {
-            let link = Err(RowError::Broken("carried over".into()));
-            let row = Row { ordinal, file, line, cells, link };
+            let parsed = Err(RowError::Broken("carried over".into()));
+            let row = Row { ordinal, file, line, cells, parsed };
             return PendingRow { row, remaining: Remaining::Carry(outcome) };
         }
-        let (cells, link) = self.cells.read(cells.all());
+        let (cells, parsed) = self.cells.read(cells.all());
         let may_exist =
             outcome.status == Status::InDoubt || outcome.reason == Some(Reason::OutcomeUnknown);
         // The parent run did not say what it had seen before it sent the row.
@@ -126,7 +126,7 @@ impl OfResults {
         } else {
             Remaining::All(Goal::Create)
         };
-        PendingRow { row: Row { ordinal, file, line, cells, link }, remaining }
+        PendingRow { row: Row { ordinal, file, line, cells, parsed }, remaining }
     }
 }
 

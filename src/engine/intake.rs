@@ -81,10 +81,10 @@ impl Intake {
             journal.mark(&fresh, id_watermark);
         }
         for PendingRow { row, remaining } in &rows {
-            if let (Ok(link), Remaining::All(_) | Remaining::InDoubt { .. }) =
-                (&row.link, remaining)
+            if let (Ok(new), Remaining::All(_) | Remaining::InDoubt { .. }) =
+                (&row.parsed, remaining)
             {
-                models.look(&link.association.obj_asst_id);
+                models.look(&new.association.obj_asst_id);
             }
         }
         let count = rows.len() as u64;

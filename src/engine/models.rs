@@ -87,7 +87,7 @@ impl Models {
 
     /// Decides on a row: the one gate of `import` and `check`.
     pub fn admit(&mut self, row: &Row) -> Admission {
-        let name = match &row.link {
+        let name = match &row.parsed {
             Ok(link) => &link.association.obj_asst_id,
             Err(error) => {
                 let (reason, message) = invalidity(row, error);
@@ -212,9 +212,9 @@ mod tests {
     use crate::options;
 
     fn row(texts: [&str; 4]) -> Row {
-        let (cells, link): (Cells, Result<NewAssociation, RowError>) =
+        let (cells, parsed): (Cells, Result<NewAssociation, RowError>) =
             RowParser::new(None, true).read(texts);
-        Row { ordinal: 0, file: 0, line: 7, cells, link }
+        Row { ordinal: 0, file: 0, line: 7, cells, parsed }
     }
 
     #[test]

@@ -307,7 +307,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 Admission::Known(number, model) => (number, model),
                 Admission::Wanted => return,
                 Admission::Refused(reason, message) => {
-                    let outcome = refusal(row.link.is_ok(), remaining, reason, message);
+                    let outcome = refusal(row.parsed.is_ok(), remaining, reason, message);
                     let row = self.intake.pop().row;
                     self.write_down(row, outcome, now);
                     continue;
@@ -317,7 +317,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
                 return;
             }
             let PendingRow { row, remaining } = self.intake.pop();
-            let new = row.link.clone().expect("rows without an association are refused");
+            let new = row.parsed.clone().expect("rows without an association are refused");
             let (watermark, started) = (self.id_watermark, self.limits.started());
             let (task, step) = Task::begin(new, model, &remaining, watermark, started)
                 .expect("rows that are carried over are not let in");

@@ -65,7 +65,7 @@ impl RowParser {
     fn number(&mut self, line: u64, cells: Cells, parsed: Result<NewAssociation, RowError>) -> Row {
         let ordinal = self.ordinal;
         self.ordinal += 1;
-        Row { ordinal, file: self.file, line, cells, link: parsed }
+        Row { ordinal, file: self.file, line, cells, parsed }
     }
 }
 

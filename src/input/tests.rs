@@ -97,7 +97,7 @@ fn link(name: &str, inst_id: u64, asst_inst_id: u64, biz_id: u64) -> NewAssociat
 }
 
 fn invalid(row: &Row) -> String {
-    row.link.as_ref().expect_err("an invalid row").to_string()
+    row.parsed.as_ref().expect_err("an invalid row").to_string()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -129,7 +129,7 @@ mod header {
     #[test]
     fn columns_may_stand_in_any_order_under_either_name_among_others() {
         let rows = rows("note,bk_biz_id, Asst_Inst_ID ,bk_obj_asst_id,inst_id\nx,1,21,a,11\n");
-        assert_eq!(rows[0].link, Ok(link("a", 11, 21, 1)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 11, 21, 1)));
         assert_eq!(rows[0].cells.all(), ["a", "11", "21", "1"]);
     }
 
@@ -153,9 +153,9 @@ mod header {
         assert!(message.contains("--biz-id N; ") && message.ends_with("--send-biz-id never"));
         options.default_biz_id = InstId::new(7).ok();
         let rows = read_with(bytes, &options).unwrap();
-        assert_eq!(rows[0].link, Ok(link("a", 1, 2, 7)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 7)));
         assert_eq!(rows[0].cells.all(), ["a", "1", "2", "7"]);
-        assert_eq!(super::rows(bytes)[0].link, Ok(link("a", 1, 2, 0)));
+        assert_eq!(super::rows(bytes)[0].parsed, Ok(link("a", 1, 2, 0)));
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod header {
             ..Default::default()
         };
         let rows = read_with(bytes, &options).unwrap();
-        assert_eq!(rows[0].link, Ok(link("a", 2, 3, 0)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 2, 3, 0)));
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod header {
         };
         for bytes in [text.as_bytes().to_vec(), gb18030(text), utf16(text, u16::to_le_bytes)] {
             let rows = read_with(bytes, &options).unwrap();
-            assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)));
+            assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)));
         }
     }
 
@@ -229,17 +229,17 @@ mod header {
         for delimiter in [",", ";", "\t", "|"] {
             let bytes = "\"a, b; c\"|inst_id|asst_inst_id|obj_asst_id\nx|1|2|a\n";
             let rows = rows(bytes.replace('|', delimiter));
-            assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)), "{delimiter:?}");
+            assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)), "{delimiter:?}");
         }
         for separator in [";", "\t", ":"] {
             let bytes = format!("SEP={separator}\r\nobj_asst_id|inst_id|asst_inst_id\r\na|1|2\r\n");
             let rows = rows(bytes.replace('|', separator));
-            assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)), "{separator:?}");
+            assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)), "{separator:?}");
             assert_eq!(rows[0].line, 3);
         }
         let options = InputOptions { delimiter: Some(b':'), ..Default::default() };
         let rows = read_with("obj_asst_id:inst_id:asst_inst_id\na:1:2", &options).unwrap();
-        assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)));
     }
 }
 
@@ -250,7 +250,7 @@ mod table_rows {
     fn cells_stay_as_they_stood_and_values_are_trimmed() {
         let rows = rows(format!("{HEADER} a ,\" 11\",21\u{3000},\t1 \n"));
         assert_eq!(rows[0].cells.all(), [" a ", " 11", "21\u{3000}", "\t1 "]);
-        assert_eq!(rows[0].link, Ok(link("a", 11, 21, 1)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 11, 21, 1)));
     }
 
     #[test]
@@ -273,16 +273,16 @@ mod table_rows {
         let bad = |column, value: &str, error| {
             Err(RowError::BadId { column, value: value.into(), error })
         };
-        assert_eq!(rows[0].link, bad(Column::InstId, "1.0", IdError::NotPlain));
-        assert_eq!(rows[1].link, Err(RowError::BadName { value: "".into() }));
-        assert_eq!(rows[2].link, bad(Column::AsstInstId, "", IdError::Empty));
-        assert_eq!(rows[3].link, bad(Column::BizId, "x", IdError::NotPlain));
+        assert_eq!(rows[0].parsed, bad(Column::InstId, "1.0", IdError::NotPlain));
+        assert_eq!(rows[1].parsed, Err(RowError::BadName { value: "".into() }));
+        assert_eq!(rows[2].parsed, bad(Column::AsstInstId, "", IdError::Empty));
+        assert_eq!(rows[3].parsed, bad(Column::BizId, "x", IdError::NotPlain));
         let big = "9223372036854775808";
-        assert_eq!(rows[4].link, bad(Column::AsstInstId, big, IdError::TooLarge));
+        assert_eq!(rows[4].parsed, bad(Column::AsstInstId, big, IdError::TooLarge));
         assert!(invalid(&rows[5]).contains("not the name"));
         let message = invalid(&rows[6]);
         assert!(message.contains(&format!("{}…", "n".repeat(60))), "{message}");
-        assert_eq!(rows[7].link, Ok(link("b", 3, 4, 5)));
+        assert_eq!(rows[7].parsed, Ok(link("b", 3, 4, 5)));
         assert_eq!((rows[7].ordinal, rows[7].line), (7, 9));
     }
 
@@ -291,19 +291,19 @@ mod table_rows {
         let bytes = format!("{HEADER}a,1,2, \na,1,2,3\n");
         let mut options = InputOptions { require_biz_id: true, ..Default::default() };
         let rows = read_with(&bytes, &options).unwrap();
-        assert_eq!(rows[0].link, Err(RowError::MissingBizId));
-        assert_eq!(rows[1].link, Ok(link("a", 1, 2, 3)));
+        assert_eq!(rows[0].parsed, Err(RowError::MissingBizId));
+        assert_eq!(rows[1].parsed, Ok(link("a", 1, 2, 3)));
         options.default_biz_id = InstId::new(9).ok();
         let rows = read_with(&bytes, &options).unwrap();
-        assert_eq!(rows[0].link, Ok(link("a", 1, 2, 9)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 9)));
         assert_eq!(rows[0].cells.get(Column::BizId), "9");
-        assert_eq!(rows[1].link, Ok(link("a", 1, 2, 3)));
+        assert_eq!(rows[1].parsed, Ok(link("a", 1, 2, 3)));
     }
 
     #[test]
     fn a_row_of_another_width_is_invalid_unless_what_is_more_is_empty() {
         let rows = rows(format!("{HEADER}a,1,2,3,,\na,1,2\na,1,2,3,4\n,,,\na\n"));
-        assert_eq!(rows[0].link, Ok(link("a", 1, 2, 3)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 3)));
         assert_eq!(invalid(&rows[1]), "3 cells, but the header has 4");
         assert_eq!(rows[1].cells.all(), ["a", "1", "2", ""]);
         assert!(invalid(&rows[2]).starts_with("5 cells, but the header has 4; a cell"));
@@ -315,7 +315,7 @@ mod table_rows {
     #[test]
     fn rows_share_the_names_of_their_model_associations() {
         let rows = rows(format!("{HEADER}a,1,2,\nb,1,2,\na,3,4,\n"));
-        let name = |index: usize| &rows[index].link.as_ref().unwrap().association.obj_asst_id;
+        let name = |index: usize| &rows[index].parsed.as_ref().unwrap().association.obj_asst_id;
         assert!(Arc::ptr_eq(name(0), name(2)));
         assert!(!Arc::ptr_eq(name(0), name(1)));
     }
@@ -348,8 +348,8 @@ mod objects {
             r#" {"bk_obj_asst_id":"\u540d","bk_inst_id":1,"bk_asst_inst_id":" 2","bk_biz_id":"3","x":{"y":[]}} "#,
         );
         let rows = rows(bytes);
-        assert_eq!(rows[0].link, Ok(link("a", 9_007_199_254_740_993, i64::MAX as u64, 0)));
-        assert_eq!(rows[1].link, Ok(link("名", 1, 2, 3)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 9_007_199_254_740_993, i64::MAX as u64, 0)));
+        assert_eq!(rows[1].parsed, Ok(link("名", 1, 2, 3)));
         assert_eq!(rows[1].cells.all(), ["名", "1", " 2", "3"]);
         assert_eq!((rows[0].line, rows[1].line), (1, 4));
     }
@@ -371,9 +371,9 @@ mod objects {
             let rows = rows(bytes);
             assert_eq!(rows[0].cells.get(Column::InstId), cell);
             assert!(
-                matches!(&rows[0].link, Err(RowError::BadId { column: Column::InstId, value, .. }) if **value == *cell),
+                matches!(&rows[0].parsed, Err(RowError::BadId { column: Column::InstId, value, .. }) if **value == *cell),
                 "{value}: {:?}",
-                rows[0].link
+                rows[0].parsed
             );
         }
     }
@@ -383,7 +383,7 @@ mod objects {
         for value in ["5", "true", "null", "[]", "\"\""] {
             let bytes = format!("{{\"obj_asst_id\":{value},\"inst_id\":1,\"asst_inst_id\":2}}");
             let rows = rows(bytes);
-            assert!(matches!(rows[0].link, Err(RowError::BadName { .. })), "{value}");
+            assert!(matches!(rows[0].parsed, Err(RowError::BadName { .. })), "{value}");
         }
     }
 
@@ -391,11 +391,11 @@ mod objects {
     fn the_apis_own_body_is_a_row() {
         let body = r#"{"bk_app_code":"esb_test","bk_obj_asst_id":"bk_switch_belong_bk_host","bk_inst_id":11,"bk_asst_inst_id":21,"metadata":{"label":{"bk_biz_id":"1"}}}"#;
         let rows = rows(body);
-        assert_eq!(rows[0].link, Ok(link("bk_switch_belong_bk_host", 11, 21, 1)));
+        assert_eq!(rows[0].parsed, Ok(link("bk_switch_belong_bk_host", 11, 21, 1)));
         let options =
             InputOptions { map: vec![(Column::BizId, "biz".to_owned())], ..Default::default() };
         let rows = read_with(body, &options).unwrap();
-        assert_eq!(rows[0].link, Ok(link("bk_switch_belong_bk_host", 11, 21, 0)));
+        assert_eq!(rows[0].parsed, Ok(link("bk_switch_belong_bk_host", 11, 21, 0)));
     }
 
     #[test]
@@ -421,7 +421,7 @@ mod objects {
             assert!(message.contains("(column "), "{message}");
             assert!(message.contains(&format!("{bad:?}")), "{message}");
             assert_eq!(rows[1].cells.all(), [""; 4]);
-            assert_eq!(rows[2].link, Ok(link("a", 1, 2, 0)));
+            assert_eq!(rows[2].parsed, Ok(link("a", 1, 2, 0)));
             assert_eq!(rows[2].line, 3);
         }
         let rows = rows(format!("{good}\n{{{}", "x".repeat(1000)));
@@ -444,7 +444,7 @@ mod objects {
             "[".repeat(200_000)
         );
         let rows = rows(bytes);
-        assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)));
         assert!(invalid(&rows[1]).contains("EOF"));
     }
 
@@ -464,8 +464,8 @@ mod bytes {
         "obj_asst_id,inst_id,asst_inst_id,备注\n属于,1,2,主机一\n运行,3,4,交换机\n";
 
     fn assert_chinese(rows: &[Row]) {
-        assert_eq!(rows[0].link, Ok(link("属于", 1, 2, 0)));
-        assert_eq!(rows[1].link, Ok(link("运行", 3, 4, 0)));
+        assert_eq!(rows[0].parsed, Ok(link("属于", 1, 2, 0)));
+        assert_eq!(rows[1].parsed, Ok(link("运行", 3, 4, 0)));
         assert_eq!(rows.len(), 2);
     }
 
@@ -490,7 +490,7 @@ mod bytes {
         assert_chinese(&read_with(utf16(CHINESE, u16::to_be_bytes), &said("utf-16")).unwrap());
         let (big5, ..) = encoding_rs::BIG5.encode("obj_asst_id,inst_id,asst_inst_id\n屬於,1,2\n");
         let rows = read_with(big5, &said("big5")).unwrap();
-        assert_eq!(rows[0].link, Ok(link("屬於", 1, 2, 0)));
+        assert_eq!(rows[0].parsed, Ok(link("屬於", 1, 2, 0)));
         let unmarked = &utf16(CHINESE, u16::to_le_bytes)[2..];
         assert_chinese(&read_with(unmarked, &said("utf-16le")).unwrap());
         assert!("klingon".parse::<Encoding>().is_err());
@@ -501,16 +501,16 @@ mod bytes {
         let mut bytes = gb18030(CHINESE);
         bytes.extend(b"a,1,2,\xff\n\xd6,1,2,x\na,\xff1,2,x\n");
         let rows = read_with(&bytes, &said("gb18030")).unwrap();
-        assert_eq!(rows[2].link, Ok(link("a", 1, 2, 0)));
+        assert_eq!(rows[2].parsed, Ok(link("a", 1, 2, 0)));
         assert!(invalid(&rows[3]).starts_with("column obj_asst_id: "), "{:?}", rows[3]);
         assert!(invalid(&rows[3]).contains("--encoding"));
         assert!(invalid(&rows[4]).starts_with("column inst_id: "), "{:?}", rows[4]);
 
         let bytes = [CHINESE.as_bytes(), b"a,1,2,\xff\n\xd6,1,2,x\nb,1,2,x\n"].concat();
         let rows = read_with(bytes, &said("utf-8")).unwrap();
-        assert_eq!(rows[2].link, Ok(link("a", 1, 2, 0)));
+        assert_eq!(rows[2].parsed, Ok(link("a", 1, 2, 0)));
         assert!(invalid(&rows[3]).contains("--encoding"));
-        assert_eq!(rows[4].link, Ok(link("b", 1, 2, 0)));
+        assert_eq!(rows[4].parsed, Ok(link("b", 1, 2, 0)));
     }
 
     #[test]
@@ -549,7 +549,7 @@ mod bytes {
             ends: true,
         };
         let rows = Opened::new(pipe, &InputOptions::default()).unwrap().all().unwrap();
-        assert_eq!(rows[2].link, Ok(link("a", 1, 2, 0)));
+        assert_eq!(rows[2].parsed, Ok(link("a", 1, 2, 0)));
         assert!(invalid(&rows[3]).contains("can't be decoded"));
     }
 
@@ -657,7 +657,7 @@ mod pipes {
                     let mut opened = Opened::new(pipe, &InputOptions::default()).unwrap();
                     for _ in 0..rows {
                         let row = opened.next().unwrap().unwrap();
-                        assert!(row.link.is_ok(), "{name}: {row:?}");
+                        assert!(row.parsed.is_ok(), "{name}: {row:?}");
                     }
                     let error = opened.next().unwrap_err().to_string();
                     assert!(error.contains("read without need"), "{name}: {error}");
@@ -672,7 +672,7 @@ mod pipes {
         let pipe =
             Pipe { chunks: chunks.map(|chunk| chunk.as_bytes().to_vec()).into(), ends: true };
         let mut opened = Opened::new(pipe, &said("utf-8")).unwrap();
-        assert_eq!(opened.next().unwrap().unwrap().link, Ok(link("a", 1, 2, 3)));
+        assert_eq!(opened.next().unwrap().unwrap().parsed, Ok(link("a", 1, 2, 3)));
         assert_eq!(opened.next().unwrap(), None);
         assert_eq!(opened.next().unwrap(), None);
     }
@@ -684,7 +684,7 @@ mod pipes {
         let pipe = Pipe { chunks: text.bytes().map(|byte| vec![byte]).collect(), ends: true };
         let rows = Opened::new(pipe, &InputOptions::default()).unwrap().all().unwrap();
         assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].link, Ok(link("a", 1, 2, 0)));
+        assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)));
     }
 }
 
@@ -799,11 +799,11 @@ mod sources {
             ("d.csv", zstd(format!("{HEADER}a,1,2,3").as_bytes()), Ok(link("a", 1, 2, 3))),
         ] {
             let (rows, _) = collect(&[file(&folder, name, bytes)]);
-            assert_eq!(rows[0].link, expected, "{name}");
+            assert_eq!(rows[0].parsed, expected, "{name}");
         }
         let (rows, _) = collect(&[file(&folder, "e.jsonl", format!("oops\n{object}\n"))]);
         assert!(invalid(&rows[0]).contains("\"oops\""));
-        assert_eq!(rows[1].link, Ok(link("a", 1, 2, 0)));
+        assert_eq!(rows[1].parsed, Ok(link("a", 1, 2, 0)));
     }
 
     #[test]
@@ -973,7 +973,7 @@ mod any_input {
             prop_assert_eq!(found, expected);
             for (row, texts) in rows.iter().zip(&table) {
                 let ids = [1, 2, 3].map(|index: usize| InstId::parse(&texts[index]).map(InstId::get));
-                if let Ok(link) = &row.link {
+                if let Ok(link) = &row.parsed {
                     prop_assert_eq!(&*link.association.obj_asst_id, texts[0].trim());
                     prop_assert_eq!(Ok(link.association.inst_id.get()), ids[0]);
                     prop_assert_eq!(Ok(link.association.asst_inst_id.get()), ids[1]);

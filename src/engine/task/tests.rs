@@ -183,11 +183,8 @@ async fn a_number_nobody_knows_is_tried_once_more_and_then_rejected() {
 
 fn removal(sent: bool) -> Task {
     let goal = Goal::Delete { id: 7 };
-    let remaining = if sent {
-        Remaining::InDoubt { goal, id_watermark: 0 }
-    } else {
-        Remaining::All(goal)
-    };
+    let remaining =
+        if sent { Remaining::InDoubt { goal, id_watermark: 0 } } else { Remaining::All(goal) };
     life(Mapping::ManyToMany, &remaining, 0).0
 }
 

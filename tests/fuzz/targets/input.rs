@@ -74,7 +74,7 @@ fn check(rows: &[Row], options: &InputOptions) {
         assert_eq!(row.ordinal, ordinal as u64);
         assert!(row.line > line, "two rows start in line {line}");
         line = row.line;
-        match &row.link {
+        match &row.parsed {
             Err(error) => assert!(error.to_string().len() < 4096, "a message of any length"),
             Ok(link) => {
                 let association = &link.association;

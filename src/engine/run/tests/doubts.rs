@@ -51,7 +51,7 @@ async fn what_a_stop_in_order_leaves_was_there_before_and_is_in_nobodys_doubt() 
     let rows: Vec<Row> = (0..2000).map(|n| row(n, "s_run_t", n + 1, n + 1)).collect();
     let mut world = World::new(rows, Faults::none(), 1);
     for row in &world.rows {
-        world.sandbox.call(Request::Create(row.link.clone().unwrap())).await;
+        world.sandbox.call(Request::Create(row.parsed.clone().unwrap())).await;
     }
     // Twice: the second process reads only a part of what the first had marked.
     for pause in [300, 100] {

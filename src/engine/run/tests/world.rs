@@ -146,8 +146,8 @@ pub(super) fn row(ordinal: u64, name: &str, source: u64, target: u64) -> Row {
     let id = |value| InstId::new(value).unwrap();
     let association =
         Association { obj_asst_id: name.into(), inst_id: id(source), asst_inst_id: id(target) };
-    let link = Ok(NewAssociation { association, biz_id: None });
-    Row { ordinal, file: 0, line: ordinal + 2, cells, link }
+    let parsed = Ok(NewAssociation { association, biz_id: None });
+    Row { ordinal, file: 0, line: ordinal + 2, cells, parsed }
 }
 
 pub(super) struct World {
@@ -336,7 +336,7 @@ impl World {
 }
 
 pub(super) fn triple_of(row: &Row) -> (String, i64, i64) {
-    let link = &row.link.as_ref().unwrap().association;
+    let link = &row.parsed.as_ref().unwrap().association;
     let id = |id: InstId| id.get() as i64;
     (link.obj_asst_id.to_string(), id(link.inst_id), id(link.asst_inst_id))
 }
