@@ -1,10 +1,9 @@
 //! The HTTP client: the only home of reqwest, and of rustls below it.
 //!
-//! Owns how a request travels: path, headers, credentials, proxy, certificates, and what of the way
-//! back is proven. Untrusted texts are cleaned here, at the door. Knows nothing of what an answer
-//! means; the time a call may take is the caller's, who drops the future.
-//! Sources: design section 4, contract section 1, captures 5 and 11, captures-esb "What it means" 7
-//! to 11.
+//! Owns how a request travels: path, headers, credentials, proxy, certificates, and what a failed call
+//! proves. Untrusted texts are cleaned here, at the door. Knows nothing of what an answer means; the
+//! caller limits the time of a call by dropping its future. `docs/cmdb-api.md` says what the servers
+//! expect.
 
 mod connect;
 mod headers;
@@ -32,17 +31,17 @@ const LARGE_ANSWER: usize = 16 << 20;
 /// Everything about the way to the server that is not the target itself.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Of the server's messages.
+    /// Language of the server's messages.
     pub language: Language,
     /// Authorities to trust beside the system's, as PEM.
     pub ca_cert: Option<PathBuf>,
     /// Trusts any certificate.
     pub insecure: bool,
-    /// Through what to go.
+    /// The proxy that calls go through, if any.
     pub proxy: Proxy,
     /// Connections to keep: as many as there are calls in flight.
     pub concurrency: usize,
-    /// What to call ourselves.
+    /// The `User-Agent` header.
     pub user_agent: String,
 }
 

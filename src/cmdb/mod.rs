@@ -1,8 +1,8 @@
-//! What a CMDB is to the rest of the tool: something that takes a request and gives a reply; and what
-//! its replies mean.
+//! A CMDB as the rest of the tool sees it: it takes a request and gives a reply; and what its replies
+//! mean.
 //!
-//! Two implementors of [`Cmdb`]: [`http`], the client, and the sandbox (and the commands' choice
-//! between the two). Knows nothing of rows, files or runs.
+//! [`Cmdb`] has two implementors: [`http`], the client, and the sandbox (and the commands' choice
+//! between the two). Knows nothing of rows, files or runs. `docs/cmdb-api.md` has what real servers do.
 
 pub mod wire;
 pub mod server_message;

@@ -1,7 +1,6 @@
-//! What the server, or the way to it, said: for a person to read.
+//! What the server, or the network on the way to it, said, for a person to read.
 //!
-//! Owns which of an answer's texts are worth telling, and how they stand in a message. Knows nothing
-//! of what an answer means.
+//! Owns which of an answer's texts are shown, and how. Knows nothing of what an answer means.
 
 use std::fmt;
 
@@ -14,12 +13,13 @@ pub struct ServerMessage {
     pub code: Option<i64>,
     /// Its text, or that of the transport.
     pub message: String,
-    /// The id of the call.
+    /// The call's id.
     pub request_id: Option<String>,
 }
 
 impl ServerMessage {
-    /// Of any reply; where the body says nothing, its status and beginning do.
+    /// The message of any reply: code and text where the body has them, else the HTTP status and the
+    /// beginning of the body.
     pub fn of(reply: &Reply) -> Self {
         let answer = match reply {
             Reply::Answered(answer) => answer,
@@ -40,7 +40,7 @@ impl ServerMessage {
     }
 }
 
-/// In one line, for a message.
+/// In one line.
 impl fmt::Display for ServerMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(code) = self.code {

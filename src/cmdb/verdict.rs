@@ -1,8 +1,8 @@
 //! What one answer means for a row: one pure table.
 //!
-//! Owns the classification of contract section 12 and design section 5, for creates and for the calls
-//! around them. Knows nothing of attempts, time or what was sent before. `tests/wire/verdicts.txt`
-//! shows the whole policy as data.
+//! Owns the classification of answers, for creates and for the calls around them. Knows nothing of
+//! attempts, time or what was sent before. `tests/wire/verdicts.txt` shows the whole policy as data;
+//! `docs/cmdb-api.md` says what the server does.
 
 mod advice;
 mod table;
@@ -16,7 +16,7 @@ use texts::{ESB_NO_SUCH_PATH, NO_SUCH_PATH};
 /// What one answer to a write, a create or a delete, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Created, with the server's id.
+    /// The association was created, with this id.
     Created(i64),
     /// A delete: the server says so. It says the same of an id that was gone, or that another model has,
     /// so that only looking before and after proves it.
@@ -48,37 +48,38 @@ impl Verdict {
 pub enum Taken {
     /// This very association.
     Triple,
-    /// A side of a 1:1 or 1:n rule; it may be this very association.
+    /// A side of a 1:1 or 1:n rule, by another association or by this very one.
     Side,
 }
 
 /// Why a call has to be made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// No answer of substance: refused, timed out, 5xx, 1306201, 1306000, 1199998. Many at once are
-    /// an outage.
+    /// No answer of substance: refused, timed out, 5xx, 1306201, 1306000, 1199998. Many in a row are an
+    /// outage.
     NoAnswer,
-    /// The ESB is out of database connections (captures-esb 15): fewer calls at once help.
+    /// The ESB is out of database connections: fewer calls at once help (docs/cmdb-api.md#connections).
     Overload,
-    /// The server's limit: slower calls help.
+    /// The server's limit of calls in a window: slower calls help.
     Throttled,
-    /// The server's limit of calls at once (1642904): fewer at once help.
+    /// The server's limit of calls at once (1642904): fewer calls at once help.
     Crowded,
     /// The server's lock is held.
     Locked,
     /// An answer that says neither yes nor no: `data:null`, audit and transaction failures.
     Unclear,
-    /// A number that nobody has seen yet: tried once more, then the row fails.
+    /// An unknown number: the call is tried once more, then the row fails.
     UnknownCode,
 }
 
 impl Cause {
-    /// Whether there was no answer of substance: the server may be down, or was asked too much at once.
+    /// Whether there was no answer of substance: the server may be down or overloaded.
     pub const fn is_silence(self) -> bool {
         matches!(self, Self::NoAnswer | Self::Overload)
     }
 
-    /// Whether a limit of the server was reached: nothing was done, and nothing is wrong with the row.
+    /// Whether a limit of the server was reached: nothing was executed, and nothing is wrong with the
+    /// row.
     pub const fn is_limit(self) -> bool {
         matches!(self, Self::Throttled | Self::Crowded)
     }
@@ -87,20 +88,20 @@ impl Cause {
 /// Why the run can't go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stop {
-    /// App code, secret, token or username refused.
+    /// App code, secret, token or username are refused.
     Credentials,
     /// This app may not call this API.
     ApiForbidden,
-    /// No such path, a redirect, or something that is no CMDB.
+    /// There is no such path, or a redirect, or something that is no CMDB.
     WrongAddress,
-    /// TLS.
+    /// The certificate can't be trusted, or there is no TLS.
     Certificate,
-    /// Headers or set-up on the server's side.
+    /// Headers are missing, or the server's side is not set up for the call.
     Setup,
 }
 
-/// What an answer to a question (a look-up, a model association) means. Asking twice does no harm, so
-/// that nothing is ever in doubt.
+/// What the answer to a question (a look-up, a model association) means. Asking twice does no harm, so
+/// nothing is ever in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
     /// Answered, with a list of what was found.
@@ -109,19 +110,19 @@ pub enum Query {
     Again(Cause),
     /// The question itself is refused.
     Rejected,
-    /// This user may not ask.
+    /// This user may not ask it.
     Forbidden,
     /// The run can't go on.
     Stop(Stop),
 }
 
 impl Query {
-    /// Whether it got no answer of substance.
+    /// Whether there was no answer of substance.
     pub fn is_silence(self) -> bool {
         self.cause().is_some_and(Cause::is_silence)
     }
 
-    /// Why it has to be asked again, if it has.
+    /// Why the question has to be asked again, if it has to.
     pub const fn cause(self) -> Option<Cause> {
         match self {
             Self::Again(cause) => Some(cause),
@@ -130,14 +131,14 @@ impl Query {
     }
 }
 
-/// What the answer to a whole batch means (design section 8).
+/// What the answer to a whole batch means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchVerdict {
     /// Answered, item by item.
     Answered,
     /// This server has no such call, or not for this app: single calls instead, from now on.
     NoSuchPath,
-    /// Refused as a whole, nothing done: its rows go singly, to get their numbers.
+    /// Refused as a whole, and nothing was executed: its rows go singly, to get a number each.
     Refused,
     /// Rows may have been created: a look-up tells which.
     InDoubt(Cause),
@@ -158,8 +159,8 @@ impl BatchVerdict {
 }
 
 /// Judges the answer to a create. `proven` says that some call of this run has succeeded: before
-/// that, an answer that can't come from a CMDB means that the address is wrong, after it that
-/// something in between is.
+/// that, an answer that can't come from a CMDB means that the address is wrong; after that, that
+/// something between here and the CMDB is.
 pub fn judge(reply: &Reply, proven: bool) -> Verdict {
     judge_with(reply, proven, |envelope| envelope.created_id().map(Verdict::Created))
 }
@@ -167,7 +168,7 @@ pub fn judge(reply: &Reply, proven: bool) -> Verdict {
 /// Judges the answer to a look-up or to the question for model associations.
 pub fn judge_query(reply: &Reply, proven: bool) -> Query {
     if let Reply::Oversized(_) = reply {
-        // Asked for less, it answers.
+        // The server answers when it is asked for less.
         return Query::Rejected;
     }
     let is_list = |envelope: &Envelope| {
@@ -211,7 +212,7 @@ pub fn judge_delete(reply: &Reply, proven: bool) -> Verdict {
     }
 }
 
-/// Every judge: transport first, then success, then the table.
+/// The common part of all judges: transport first, then success, then the table.
 fn judge_with<T: From<Verdict>>(
     reply: &Reply,
     proven: bool,
@@ -254,7 +255,7 @@ impl From<Verdict> for BatchVerdict {
         match verdict {
             Verdict::Created(_) | Verdict::Accepted => Self::Answered,
             Verdict::InDoubt(cause) => Self::InDoubt(cause),
-            // A batch has no transaction: what one item ran into says nothing of those before it.
+            // A batch has no transaction: one item's failure says nothing about the items before it.
             Verdict::LookUp(_) => Self::InDoubt(Cause::Unclear),
             Verdict::Again(Cause::Locked) => Self::InDoubt(Cause::Locked),
             Verdict::Again(cause) => Self::Again(cause),
@@ -268,8 +269,8 @@ fn code_of(answer: &Answer) -> Option<i64> {
     answer.envelope.as_ref()?.code()
 }
 
-/// Whether the server has no batch call: no such path, or none that this app may call although it may
-/// call others.
+/// Whether the server has no batch call for us: the path does not exist, or this app may not call it
+/// although it may call others.
 fn lacks_batch(answer: &Answer, proven: bool) -> bool {
     match code_of(answer) {
         None => answer.status == 404,
@@ -284,7 +285,7 @@ fn lacks_batch(answer: &Answer, proven: bool) -> bool {
     }
 }
 
-/// Whether an entrance says that the CMDB behind it does not know the path.
+/// Whether the entrance says that the CMDB behind it does not know the path.
 fn backend_lacks_path(answer: &Answer) -> bool {
     answer.envelope.as_ref().is_some_and(|envelope| {
         let message = envelope.message();

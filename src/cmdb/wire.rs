@@ -1,7 +1,7 @@
 //! Requests and answers of the API: bodies, both key sets, code numbers.
 //!
 //! Owns what the bytes mean. Knows nothing of how they travel or what an answer means for a row.
-//! Sources: contract sections 1 to 9, captures 1 to 8.
+//! `docs/cmdb-api.md` describes the API; `tests/wire/` has answers of real servers.
 
 mod answer;
 pub mod code;

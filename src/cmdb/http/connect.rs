@@ -1,4 +1,4 @@
-//! How connections come about, and what it proves when they don't: pool, proxy, certificates.
+//! How connections are made, and what it proves when they are not: pool, proxy, certificates.
 
 use std::error::Error as _;
 use std::io;
@@ -12,9 +12,10 @@ use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Url};
 use super::{ClientError, HttpOptions};
 use crate::options::Proxy;
 
-/// How long a connection may take to come about, TLS included.
+/// How long a connection may take to be made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shorter than the 2 s after which a gunicorn without its nginx closes (captures-esb 11).
+/// Shorter than the 2 s after which a gunicorn without nginx in front of it closes idle connections
+/// (docs/cmdb-api.md#connections).
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The client for an endpoint.
@@ -44,8 +45,8 @@ pub(super) fn client(
         let builder = authorities.fold(builder, ClientBuilder::add_root_certificate);
         builder.build().map_err(|error| ClientError::Tls(causes(&error)))
     };
-    // Plain HTTP needs no certificates, and a minimal container has none. Loading them takes time, but
-    // a proxy may need them.
+    // Plain HTTP needs no certificates, loading them takes time, and a minimal container has none. A
+    // proxy may need them all the same.
     if endpoint.scheme() == "https" {
         return attempt(true);
     }
@@ -86,7 +87,7 @@ pub(super) fn proxy_at(text: &str) -> Option<reqwest::Proxy> {
     if url.username().is_empty() || url.password().is_some() {
         return Some(proxy);
     }
-    // A token for a user, and no password: by itself reqwest would send neither.
+    // A URL with a user and no password (a token as the user): reqwest alone would send neither.
     let user = percent_decode_str(url.username()).decode_utf8_lossy();
     Some(proxy.basic_auth(&user, ""))
 }
@@ -127,8 +128,8 @@ pub(super) fn causes(error: &reqwest::Error) -> String {
     line
 }
 
-/// Whether no connection came about for a reason that no waiting mends: a certificate, or a port that
-/// speaks no TLS.
+/// Whether the connection failed for a reason that waiting does not mend: a certificate, or a port
+/// that speaks no TLS.
 pub(super) fn is_hopeless(error: &reqwest::Error) -> bool {
     use rustls::Error;
     let certificate = matches!(

@@ -1,6 +1,5 @@
-//! The headers of both ways, and the credentials, which travel in a header or in the body.
-//!
-//! Sources: contract sections 1 and 9; captures 5.2 to 5.10, 11.4 and 11.5.
+//! Request and response headers, and the credentials, which travel in a header or in the body
+//! (docs/cmdb-api.md#credentials-and-headers).
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -13,17 +12,18 @@ use crate::cmdb::wire::RateHint;
 use crate::options::Language;
 use crate::target::{Entrance, Identity, Secret, Target};
 
-/// More calls a window than any server allows.
+/// More calls in a window than any server allows.
 const MOST_CALLS: u64 = 1_000_000;
-/// The longest wait that a server may ask for and be heeded.
+/// The longest wait, in seconds, that a server is obeyed in.
 const LONGEST_WAIT: u64 = 24 * 60 * 60;
 
 /// The first of two names is that of CMDB 3.5 to 3.13, the second that of 3.14 and newer.
 const ACCOUNT: [&str; 2] = ["http_blueking_supplier_id", "x-bkcmdb-supplier-account"];
 const USER: [&str; 2] = ["bk_user", "x-bkcmdb-user"];
 
-/// The credentials, in the order of the seed's example (design section 13). The server prefers a token
-/// to a username (captures-esb 2.9), so a token goes out only where there is no username.
+/// The credentials, in the order of the API's own example (tests/wire/seed.json#1). The server prefers
+/// a token to a username (tests/wire/esb-2.json#2.9), so a token goes out only where there is no
+/// username.
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "the server's names")]
 pub(super) struct Credentials<'a> {
@@ -40,7 +40,7 @@ pub(super) struct Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// As the ESB takes them. It puts in account 0 by itself (captures-esb "What it means" 9).
+    /// As the ESB takes them. The ESB assumes account 0 where none is given.
     pub(super) fn in_body(target: &'a Target, identity: &'a Identity) -> Self {
         let account = target.has_own_account().then_some(target.supplier_account.as_str());
         Self { bk_supplier_account: account, ..Self::in_header(identity) }
@@ -123,7 +123,7 @@ pub(super) fn ascii_json(json: &str) -> String {
     ascii
 }
 
-/// The call's id, as far as a header tells it.
+/// The call's id, where a header has it.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<&str> {
     const NAMES: [&str; 3] = ["x-bkapi-request-id", "cc_request_id", "x-request-id"];
     headers
@@ -136,7 +136,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<&str> {
         .map(|(_, id)| id)
 }
 
-/// What the headers say of the server's limit. What can't be meant is left out.
+/// What the headers say about the server's limit. Absurd values are left out.
 pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
     let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     let calls = |name| number(name).filter(|calls| *calls <= MOST_CALLS);
@@ -145,7 +145,7 @@ pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
     };
     let mut hint = RateHint::default();
     // An answer has few headers, and seldom one of these: going through the names costs less than
-    // asking for each. Of a header that is there twice, the first counts.
+    // looking each up. Of a repeated header the first value counts.
     for name in headers.keys() {
         match name.as_str() {
             "x-bkapi-ratelimit-limit" => hint.limit = calls(name).filter(|limit| *limit > 0),
@@ -160,14 +160,14 @@ pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
     hint
 }
 
-/// `Retry-After` as a date, less the server's own `Date`: no clock of ours is asked.
+/// `Retry-After` as a date, less the server's own `Date`, so that the local clock does not matter.
 fn retry_date(headers: &HeaderMap) -> Option<u64> {
     let date = |name| http_date(headers.get(name)?.to_str().ok()?);
     date(RETRY_AFTER)?.checked_sub(date(DATE)?)
 }
 
-/// Seconds since 1970 of a date such as `Tue, 24 Nov 2026 02:11:09 GMT`, the one form that may be
-/// sent (RFC 9110 section 5.6.7).
+/// Seconds since 1970 of a date such as `Tue, 24 Nov 2026 02:11:09 GMT`, the one form that servers
+/// may send (RFC 9110, 5.6.7).
 fn http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -181,11 +181,11 @@ fn http_date(text: &str) -> Option<u64> {
     if !(1970..10_000).contains(&year) || !(1..32).contains(&day) {
         return None;
     }
-    // A minute may end with a leap second.
+    // Second 60 is a leap second.
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    // Years begin in March, so that the leap day is the last.
+    // Years are counted from March, so that the leap day comes last.
     let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let since_1970 = days.checked_sub(719_468)?;

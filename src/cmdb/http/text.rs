@@ -1,4 +1,4 @@
-//! Texts that come in: cleaned of secrets, of what moves a terminal, and of length.
+//! Cleans incoming texts: masks secrets, takes out what moves a terminal's cursor, and cuts length.
 
 use super::headers::ascii_json;
 use crate::target::{Identity, Secret};
@@ -9,10 +9,10 @@ const MESSAGE: usize = 500;
 const EXCERPT: usize = 200;
 /// How much of a body its excerpt is made from, in bytes.
 const EXCERPT_WINDOW: usize = 16 << 10;
-/// What stands where a secret stood.
+/// Stands in the place of a secret.
 const MASK: &str = "[secret]";
 
-/// Knows the secrets, to keep them out of every text.
+/// Keeps the secrets out of every text.
 pub(super) struct Cleaner {
     /// The secrets in every form in which a text may hold them.
     needles: Vec<String>,
@@ -97,12 +97,13 @@ impl Cleaner {
     }
 }
 
-/// A secret as it is, inside JSON, inside HTML, and inside a URL (captures-esb 1.17 echoes a token so).
+/// A secret as it is, inside JSON, inside HTML, and inside a URL (the ESB echoes a token in one:
+/// tests/wire/esb-1.json#1.17).
 fn forms(secret: &str) -> Vec<String> {
     let quoted = serde_json::to_string(secret).expect("a text is plain JSON");
     let json = &quoted[1..quoted.len() - 1];
     let mut forms = vec![secret.to_owned(), json.to_owned(), ascii_json(json)];
-    // JSON within JSON, and what Python shows of a text.
+    // JSON within JSON, and Python's `repr` of a text.
     forms.push(json.replace('\\', r"\\").replace('"', "\\\""));
     forms.push(secret.replace('\\', r"\\"));
     forms.push(secret.replace('\\', r"\\").replace('\'', r"\'"));

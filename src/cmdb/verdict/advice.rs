@@ -6,8 +6,8 @@ use crate::cmdb::wire::{Reply, code};
 use crate::target::Entrance;
 
 impl Stop {
-    /// One sentence that says what to change, naming flags and variables. What the server said is
-    /// not repeated here.
+    /// One sentence that says what to change, naming flags and variables. It does not repeat the
+    /// server's message.
     pub fn advice(self, reply: &Reply, entrance: Entrance) -> &'static str {
         if let Some(advice) = advice_of_answer(reply) {
             return advice;

@@ -5,7 +5,7 @@ use super::{Cause, Stop, Taken, Verdict};
 use crate::cmdb::wire::{Answer, code};
 use crate::outcome::Reason;
 
-/// The table of numbers: contract section 12, with design section 5's additions.
+/// The table of numbers (docs/cmdb-api.md; docs/failures.md explains each).
 pub(super) fn by_code(number: i64, message: &str, answer: &Answer, proven: bool) -> Verdict {
     use Cause::{Crowded, Locked, NoAnswer, Throttled, Unclear, UnknownCode};
     use Verdict::{Again, Failed, InDoubt, LookUp};
@@ -43,14 +43,14 @@ pub(super) fn by_code(number: i64, message: &str, answer: &Answer, proven: bool)
         code::LOCKED | code::LOCKED_3_9 => Again(Locked),
         code::GATEWAY_CONCURRENCY => Again(Crowded),
         code::TOO_MANY_REQUESTS | code::ESB_THROTTLED | 1_642_900..=1_642_999 => Again(Throttled),
-        // Refused before anything was begun.
+        // Refused before anything was executed.
         code::AUTH_FAILED
         | code::TRANSACTION_NOT_STARTED
         | code::NO_BACKEND
         | code::GATEWAY_INTERNAL
         | code::GATEWAY_UNAVAILABLE => Again(NoAnswer),
 
-        // On 3.9.27 and older 1109002 stands for any failure of the core (contract section 3.4).
+        // Up to 3.9.27, 1109002 stands for any failure of the core (docs/cmdb-api.md#versions).
         code::AUDIT_SAVE
         | code::AUDIT_SNAPSHOT
         | code::AUDIT_BATCH
@@ -67,13 +67,13 @@ pub(super) fn by_code(number: i64, message: &str, answer: &Answer, proven: bool)
         | code::ESB_RESULT_FORMAT
         | 1_650_000..=1_650_499 => InDoubt(NoAnswer),
 
-        // The number is new to us, the status is not.
+        // The number is unknown, the status is not.
         _ if answer.status == 429 => Again(Throttled),
         _ => stop_of(number).map_or(InDoubt(UnknownCode), Verdict::Stop),
     }
 }
 
-/// The numbers that no other row will fare better with.
+/// The numbers that every other row would get too.
 fn stop_of(number: i64) -> Option<Stop> {
     Some(match number {
         code::ESB_OPERATOR_ERROR | code::ESB_USER_ERROR | code::GATEWAY_INVALID_ARGS => {
@@ -95,7 +95,7 @@ fn stop_of(number: i64) -> Option<Stop> {
     })
 }
 
-/// An answer without a number: its HTTP status is all there is.
+/// The verdict of an answer without a number, by its HTTP status.
 pub(super) fn by_status(answer: &Answer, proven: bool) -> Verdict {
     let json = answer.envelope.is_some();
     match answer.status {
@@ -113,8 +113,8 @@ pub(super) fn by_status(answer: &Answer, proven: bool) -> Verdict {
     }
 }
 
-/// Whether something else than a CMDB spoke: a web page, or a JSON object that says nothing of a
-/// result. An empty body and JSON that was cut are no such signs.
+/// Whether something other than a CMDB answered: a web page, or a JSON object without `result`. An
+/// empty body and cut JSON are no such signs.
 fn is_foreign(answer: &Answer) -> bool {
     if let Some(envelope) = &answer.envelope {
         return envelope.result.is_none();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-use super::texts::{ESB_NO_SUCH_PATH, Find, TEXTS};
+use super::texts::{ESB_NO_SUCH_PATH, Position, TEXTS};
 use super::*;
 use crate::target::Entrance;
 
@@ -97,7 +97,7 @@ fn statuses(table: &mut String) {
 const HEAD: &str = "\
 # The whole policy: what each answer means for a create, for a query (look-up, model association), for
 # a whole batch and for a delete. Written by the test that holds it, when run with
-# UPDATE_SNAPSHOTS=1. Sources: contract section 12, design section 5, the captures.
+# UPDATE_SNAPSHOTS=1. docs/cmdb-api.md says what the server does.
 ";
 
 #[test]
@@ -148,9 +148,9 @@ fn the_table_in_tests_wire_is_the_policy() {
 
     heading(&mut table, "Numbers with several causes, told apart by a text");
     for text in TEXTS {
-        let (message, shown) = match text.find {
-            Find::Prefix(prefix) => (format!("{prefix} and more"), format!("{prefix}…")),
-            Find::Part(part) => (format!("before {part} after"), format!("…{part}…")),
+        let (message, shown) = match text.position {
+            Position::Prefix(prefix) => (format!("{prefix} and more"), format!("{prefix}…")),
+            Position::Part(part) => (format!("before {part} after"), format!("…{part}…")),
         };
         rows(&mut table, &format!("{} {shown}", text.number), &refusal(text.number, &message));
     }
@@ -171,7 +171,7 @@ fn the_table_in_tests_wire_is_the_policy() {
     assert_eq!(table.lines().count(), kept.lines().count(), "{path}");
 }
 
-/// Every number of contract section 12 and of the captures.
+/// Every number of `docs/cmdb-api.md` and of the answers in `tests/wire/`.
 fn numbers() -> impl Iterator<Item = i64> {
     let alone = [
         -1, 1_100_004, 1_100_005, 1_101_046, 1_101_052, 1_101_061, 1_101_062, 1_101_072, 1_101_073,

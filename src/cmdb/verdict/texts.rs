@@ -4,10 +4,10 @@ use super::{Cause, Stop, Taken, Verdict};
 use crate::cmdb::wire::code;
 use crate::outcome::Reason;
 
-/// How a known text is found in a message.
+/// Where a known text stands in a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Find {
-    /// At its beginning.
+pub(super) enum Position {
+    /// At the beginning.
     Prefix(&'static str),
     /// Anywhere.
     Part(&'static str),
@@ -17,14 +17,14 @@ pub(super) enum Find {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
     pub(super) number: i64,
-    pub(super) find: Find,
+    pub(super) position: Position,
     pub(super) verdict: Verdict,
     /// What to change, where a person can.
     pub(super) advice: &'static str,
 }
 
-const fn text(number: i64, find: Find, verdict: Verdict) -> Text {
-    Text { number, find, verdict, advice: "" }
+const fn text(number: i64, position: Position, verdict: Verdict) -> Text {
+    Text { number, position, verdict, advice: "" }
 }
 
 const fn credential(prefix: &'static str, advice: &'static str) -> Text {
@@ -32,7 +32,7 @@ const fn credential(prefix: &'static str, advice: &'static str) -> Text {
 }
 
 const fn stop(number: i64, prefix: &'static str, stop: Stop, advice: &'static str) -> Text {
-    Text { number, find: Find::Prefix(prefix), verdict: Verdict::Stop(stop), advice }
+    Text { number, position: Position::Prefix(prefix), verdict: Verdict::Stop(stop), advice }
 }
 
 const NO_USER: &str = "CMDB got no user from the gateway: give --username (or BK_USERNAME), or a user's bk_token with \
@@ -44,13 +44,12 @@ pub(super) const ESB_NO_SUCH_PATH: &str =
     "Request interface error, the response content is not a json string: 404: Page Not Found";
 pub(super) const NO_SUCH_PATH: &str = "rewrite request failed, unknown requested";
 
-/// The one table of texts: numbers that stand for several causes. The ESB's own messages are English
-/// in every language (captures-chain), those of drivers and Go's network library too. Sources:
-/// captures-esb "What it means" 3 and 4; captures 5.8, 12.0, 12.14; contract sections 3.1, 4 and 8.
-/// The first that fits decides.
+/// The one table of texts, for numbers that stand for several causes; the first that fits decides. The
+/// ESB's own messages are English in every language (tests/wire/esb-5.json#5.3), and so are those of
+/// drivers and of Go's network library. `docs/cmdb-api.md` says where each comes from.
 pub(super) const TEXTS: &[Text] = {
     use Cause::NoAnswer;
-    use Find::{Part, Prefix};
+    use Position::{Part, Prefix};
     use Verdict::{Again, Failed, InDoubt, LookUp};
     &[
         credential(
@@ -116,7 +115,7 @@ pub(super) const TEXTS: &[Text] = {
             Prefix("model association ["),
             Failed(Reason::UnknownAssociation),
         ),
-        // The permission check comes before the create: where it fails, nothing was begun.
+        // The permission check comes before the create: where it fails, nothing was executed.
         text(code::BAD_AUTH_ATTRIBUTES, Prefix("Post "), Again(NoAnswer)),
         text(code::BAD_AUTH_ATTRIBUTES, Prefix("Get "), Again(NoAnswer)),
         text(code::BAD_AUTH_ATTRIBUTES, Part("dial tcp"), Again(NoAnswer)),
@@ -127,9 +126,9 @@ pub(super) const TEXTS: &[Text] = {
 pub(super) fn known_text(number: i64, message: &str) -> Option<&'static Text> {
     TEXTS.iter().find(|text| {
         text.number == number
-            && match text.find {
-                Find::Prefix(prefix) => message.starts_with(prefix),
-                Find::Part(part) => message.contains(part),
+            && match text.position {
+                Position::Prefix(prefix) => message.starts_with(prefix),
+                Position::Part(part) => message.contains(part),
             }
     })
 }

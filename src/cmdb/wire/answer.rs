@@ -1,4 +1,4 @@
-//! What is answered: read leniently where nothing depends on it, strictly where a row's end does.
+//! Answers: read leniently where nothing depends on it, strictly where a row's outcome does.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::association::{Mapping, ModelAssociation};
 /// An answer's body, in either key set: `code`/`message` or `bk_error_code`/`bk_error_msg`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Envelope {
-    /// What it says of itself.
+    /// Whether the server says that the call succeeded.
     #[serde(default, deserialize_with = "lenient_bool")]
     pub result: Option<bool>,
     #[serde(default, deserialize_with = "lenient_code")]
@@ -24,13 +24,13 @@ pub struct Envelope {
     message: Option<String>,
     #[serde(default, deserialize_with = "lenient_text")]
     bk_error_msg: Option<String>,
-    /// What was asked for; its shape depends on the request. JSON's null is `Some("null")`.
+    /// The payload; its shape depends on the request. JSON's null is `Some("null")`.
     #[serde(default, deserialize_with = "present")]
     pub data: Option<Box<RawValue>>,
-    /// What may not be done, with 9900403.
+    /// The missing permissions, with 9900403.
     #[serde(default, deserialize_with = "present")]
     pub permission: Option<Box<RawValue>>,
-    /// The ESB's id of the call.
+    /// The call's id, from the ESB.
     #[serde(default, deserialize_with = "lenient_text")]
     pub request_id: Option<String>,
 }
@@ -53,7 +53,7 @@ impl Envelope {
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return None;
         }
-        // Texts that nobody reads may be in another encoding; a text that is UTF-8 as a whole is read
+        // Strings that nobody reads may be in another encoding. A body that is UTF-8 as a whole is read
         // without checking each string.
         match std::str::from_utf8(bytes) {
             Ok(text) => serde_json::from_str(text).ok(),
@@ -61,7 +61,7 @@ impl Envelope {
         }
     }
 
-    /// Rewrites the texts that a person may get to see: the messages, and the call's id.
+    /// Rewrites the texts that a person may see: the messages, and the call's id.
     pub fn rewrite_texts(&mut self, rewrite: impl Fn(&str) -> String) {
         for text in
             [&mut self.message, &mut self.bk_error_msg, &mut self.request_id].into_iter().flatten()
@@ -80,8 +80,8 @@ impl Envelope {
         self.message.as_deref().or(self.bk_error_msg.as_deref()).unwrap_or_default()
     }
 
-    /// Whether it says success twice. Where result and code disagree, or the codes under both keys,
-    /// it says neither.
+    /// Whether both result and code say success, or both failure. `None` where they disagree, or where
+    /// the codes under the two keys do.
     pub fn succeeded(&self) -> Option<bool> {
         match (self.result, self.code()) {
             (Some(true), Some(0)) if self.bk_error_code.unwrap_or(0) == 0 => Some(true),
@@ -94,7 +94,7 @@ impl Envelope {
         serde_json::from_str(self.data.as_ref()?.get()).ok()
     }
 
-    /// The id of what was created: a positive integer or nothing.
+    /// The id of a created association, if it is a positive integer.
     pub fn created_id(&self) -> Option<i64> {
         #[derive(Deserialize)]
         struct Created {
@@ -103,8 +103,9 @@ impl Envelope {
         self.data_as::<Created>().map(|created| created.id).filter(|id| *id > 0)
     }
 
-    /// What a batch says of its items, by their places in the request. Texts only say that an item was
-    /// refused (contract section 6); an id that is named twice is named for nobody.
+    /// What a batch says about its items, by their places in the request. Texts only say that an item
+    /// was refused (docs/cmdb-api.md#batch-create). An id that is named for two items counts for
+    /// neither.
     pub fn batch(&self) -> Option<BatchAnswer> {
         #[derive(Deserialize)]
         struct Data {
@@ -129,15 +130,16 @@ impl Envelope {
         Some(answer)
     }
 
-    /// What a look-up found, less what has an id below 1. `None` where the answer can't be trusted;
-    /// JSON's null is an empty list (a nil slice in Go).
+    /// What a look-up found; entries with an id below 1 are left out. `None` where the answer can't be
+    /// trusted. JSON's null is an empty list (a nil slice in Go).
     pub fn found(&self) -> Option<Vec<Found>> {
         let found = self.data_as::<Option<Vec<Found>>>()?.unwrap_or_default();
         Some(found.into_iter().filter(|found| found.id > 0).collect())
     }
 
-    /// The model associations of an answer, each read by itself: one that can't be used hides none of
-    /// the others. `None` where the answer can't be trusted: an entry without a name may be any.
+    /// The model associations of an answer. Each is read by itself, so that one that can't be used does
+    /// not hide the others. `None` where the answer can't be trusted: an entry without a name may be
+    /// any of them.
     pub fn models(&self) -> Option<Vec<Result<ModelAssociation, ModelError>>> {
         let entries = self.data_as::<Option<Vec<&RawValue>>>()?.unwrap_or_default();
         let read = |entry: &RawValue| serde_json::from_str(entry.get()).ok().map(Model::read);
@@ -149,7 +151,7 @@ impl Envelope {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct ModelError {
-    /// Of which.
+    /// The model association.
     pub obj_asst_id: Arc<str>,
     fault: ModelFault,
 }
@@ -190,7 +192,7 @@ impl Model {
         let mainline = self.bk_asst_id.as_deref() == Some("bk_mainline");
         let rule = match Mapping::parse(&mapping) {
             Some(rule) => rule,
-            // Its rows are refused under any rule.
+            // Its rows are refused whatever the rule.
             None if mainline => Mapping::OneToOne,
             None => {
                 let shown = mapping.chars().take(MAPPING_SHOWN).collect();
@@ -208,15 +210,15 @@ impl Model {
     }
 }
 
-/// An association as a look-up returns it (capture 6.1).
+/// An association as a look-up returns it (tests/wire/cmdb-06.json#6.1).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Found {
     /// The association's id.
     pub id: i64,
-    /// Of which model association.
+    /// Its model association.
     #[serde(default)]
     pub bk_obj_asst_id: String,
-    /// The source. A server leaves a 0 out (contract section 7); what is no id equals none.
+    /// The source. The server leaves a 0 out; a number that is no id equals none.
     #[serde(default, deserialize_with = "any_integer")]
     pub bk_inst_id: u64,
     /// The target.
@@ -224,7 +226,7 @@ pub struct Found {
     pub bk_asst_inst_id: u64,
 }
 
-/// What a batch says of its items.
+/// What a batch says about its items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchAnswer {
     /// The ids of items that were created.
@@ -233,7 +235,7 @@ pub struct BatchAnswer {
     pub refused: HashSet<usize>,
 }
 
-/// A batch item's place, in the one spelling that a server writes: `+1` and `01` would be the same
+/// A batch item's place in the one spelling that a server writes: `+1` and `01` would be the same
 /// place under a second key.
 fn place_of(text: &str) -> Option<usize> {
     text.parse().ok().filter(|place: &usize| place.to_string() == text)
@@ -243,14 +245,14 @@ fn place_of(text: &str) -> Option<usize> {
 #[derive(Deserialize)]
 struct RawId(#[serde(deserialize_with = "lenient_code")] Option<i64>);
 
-/// What an answer's headers say of the server's limit (contract section 9).
+/// What an answer's headers say about the server's limit (docs/cmdb-api.md#limits-and-quotas).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateHint {
-    /// `X-Bkapi-RateLimit-Limit`: calls a window.
+    /// `X-Bkapi-RateLimit-Limit`: calls in a window.
     pub limit: Option<u64>,
-    /// `X-Bkapi-RateLimit-Remaining`: calls left in it.
+    /// `X-Bkapi-RateLimit-Remaining`: calls left in the window.
     pub remaining: Option<u64>,
-    /// `X-Bkapi-RateLimit-Reset`: until the window ends.
+    /// `X-Bkapi-RateLimit-Reset`: time until the window ends.
     pub reset: Option<Duration>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
@@ -265,9 +267,9 @@ pub struct Answer {
     pub envelope: Option<Envelope>,
     /// The beginning of a body that was no JSON object, for a person to read.
     pub excerpt: String,
-    /// The server's limit.
+    /// What the headers say about the server's limit.
     pub rate: RateHint,
-    /// The id of the call: from the body, else from a header.
+    /// The call's id: from the body, else from a header.
     pub request_id: Option<String>,
 }
 
@@ -288,7 +290,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// What the server said, where that could be read.
+    /// The answer's body, where it could be read.
     pub fn envelope(&self) -> Option<&Envelope> {
         match self {
             Self::Answered(answer) => answer.envelope.as_ref(),
@@ -296,7 +298,7 @@ impl Reply {
         }
     }
 
-    /// What it says of the server's limit.
+    /// What the answer says about the server's limit.
     pub fn rate(&self) -> RateHint {
         match self {
             Self::Answered(answer) => answer.rate,

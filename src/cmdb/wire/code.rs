@@ -1,4 +1,5 @@
-//! The server's numbers (contract sections 3, 8 and 9).
+//! The servers' code numbers. `docs/failures.md` explains each; `docs/cmdb-api.md` says which call
+//! answers with which.
 
 #![allow(missing_docs)]
 

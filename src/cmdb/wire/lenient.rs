@@ -1,11 +1,11 @@
-//! Readers of fields that servers write in several ways. What can't be read counts as absent, so that
-//! no field hides the others.
+//! Readers of fields that servers write in several ways. A field that can't be read counts as absent,
+//! so that it does not hide the others.
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_json::value::RawValue;
 
-/// A number below 0 becomes one above all ids.
+/// A negative number becomes one above all ids, which equals none.
 pub(super) fn any_integer<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
     i64::deserialize(d).map(i64::cast_unsigned)
 }

@@ -1,4 +1,4 @@
-//! What is asked: calls, and their bodies less the credentials.
+//! Requests: the calls, and their bodies without the credentials.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
 use crate::association::{InstId, ModelAssociation, NewAssociation};
 
-/// A call, whatever way it goes.
+/// A call, whatever the entrance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Create one association.
     Create(NewAssociation),
     /// Create up to 200 of one model association.
     CreateMany {
-        /// Of which.
+        /// The model association of all.
         model: Arc<ModelAssociation>,
         /// Source and target of each.
         pairs: Vec<(InstId, InstId)>,
     },
-    /// Which of these exist?
+    /// Look up which of these exist.
     Find(Find),
-    /// What are these model associations?
+    /// Ask for these model associations.
     Models(Vec<Arc<str>>),
     /// Delete one association.
     Delete {
@@ -35,11 +35,11 @@ pub enum Request {
 /// A look-up: everything of one model association that fits any of the patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Find {
-    /// A model whose table is read; from 3.10 on required (capture 6.3).
+    /// The model whose table is read; required from 3.10 on (tests/wire/cmdb-06.json#6.3).
     pub obj_id: Arc<str>,
-    /// Of which model association.
+    /// The model association.
     pub obj_asst_id: Arc<str>,
-    /// Never empty: an empty `$or` is refused with 1199998 (captures-chain).
+    /// Never empty: an empty `$or` is refused with 1199998 (docs/cmdb-api.md#find).
     pub any_of: Vec<Pattern>,
 }
 
@@ -105,7 +105,7 @@ impl Serialize for Names<'_> {
     }
 }
 
-/// A request's body, less the credentials: an object whose entries the client may add to.
+/// A request's body without the credentials: an object to which the client may add entries.
 #[derive(Debug)]
 pub struct Body<'a>(pub &'a Request);
 
@@ -169,7 +169,8 @@ impl Serialize for Body<'_> {
     }
 }
 
-/// `{"label":{"bk_biz_id":"1"}}`: a string, since a number is refused up to 3.8 (contract 2).
+/// `{"label":{"bk_biz_id":"1"}}`: a string, since a number is refused up to 3.8
+/// (docs/cmdb-api.md#business-id).
 #[derive(Debug, Serialize)]
 struct Metadata {
     label: Label,
