@@ -1,5 +1,5 @@
-//! By which names the four fields of a row go: their own, the API's, or what `--map` says. The same
-//! for the columns of a table and the keys of an object.
+//! The names of a row's four fields: their own, the API's, or what `--map` says. They are the same for
+//! the columns of a table and the keys of an object.
 
 use super::error::InputError;
 use crate::association::Column;
@@ -24,7 +24,7 @@ impl Columns {
         Ok(Self { mapped: Column::ALL.map(|column| named(column).map(|(_, name)| name.clone())) })
     }
 
-    /// The name that `--map` gives a field. It then goes by no other.
+    /// The name that `--map` gives a field, which then has no other name.
     pub(super) fn mapped(&self, column: Column) -> Option<&str> {
         self.mapped[column as usize].as_deref()
     }
@@ -45,7 +45,7 @@ fn same(a: &str, b: &str) -> bool {
     a.trim().eq_ignore_ascii_case(b.trim())
 }
 
-/// Beside the four fields, what only a results file has.
+/// The columns that only a results file has.
 const RESULTS: [&str; 3] = ["status", "association_id", "finished_at"];
 
 /// Whether these are the columns of a results file.

@@ -1,5 +1,5 @@
-//! Tables: a header and records, with any delimiter. The only home of `csv_core`, which splits
-//! cells and leaves to us what its reader hides: where a record starts, how long it may get, and
+//! Tables: a header and records, with any delimiter. The only home of `csv_core`, which splits cells
+//! and leaves to its caller what a whole reader would hide: where a record starts, how long it is, and
 //! whether its quotes are closed.
 
 use csv_core::ReadRecordResult;
@@ -10,14 +10,14 @@ use super::row::{RowParser, shown};
 use super::text::{MAX_RECORD, Text};
 use crate::association::{Column, Row, RowError};
 
-/// What may stand between cells where nobody said; where nothing tells them apart, the first.
+/// The delimiters that are detected; in a tie the first wins.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
 
 /// How many names of a header a message lists.
 const LISTED: usize = 30;
 
-/// The delimiter under which a header shows most of our columns (else, most columns), and how many
-/// of ours these are.
+/// The delimiter that splits a header into the most known columns (in a tie, into the most columns),
+/// and the number of known columns.
 pub(super) fn detect_delimiter(header: &str, columns: &Columns) -> (u8, usize) {
     let ours = |delimiter: u8| {
         let names = header.split(char::from(delimiter));
@@ -33,7 +33,7 @@ pub(super) struct Table {
     records: Records,
     /// How many cells the header has.
     width: usize,
-    /// Where each field stands.
+    /// The place of each field's column.
     places: [Option<usize>; 4],
 }
 
@@ -100,7 +100,7 @@ impl Table {
         rows.row(line, texts)
     }
 
-    /// The text it reads from.
+    /// The text that the table is read from.
     pub(super) fn into_text(self) -> Text {
         self.records.text
     }
@@ -153,7 +153,7 @@ fn find_places(
     Err(InputError::MissingColumns { file: file.to_owned(), missing, found: found(header) })
 }
 
-/// What a header has, as a clause.
+/// The header's columns, as a clause of a message.
 fn found(header: &[String]) -> String {
     if header.is_empty() {
         return "the file is empty".to_owned();
@@ -171,7 +171,7 @@ struct Records {
     text: Text,
     core: Box<csv_core::Reader>,
     cells: Vec<u8>,
-    /// Where each cell ends, for those that the record has.
+    /// The end of each cell of the record, in `cells`.
     ends: Vec<usize>,
     count: usize,
 }
@@ -187,7 +187,7 @@ impl Records {
         }
     }
 
-    /// Reads the next record and says at which line it starts; none at the end. Empty lines are no
+    /// Reads the next record and gives the line it starts at; none at the end. Empty lines are no
     /// records.
     fn read(&mut self) -> Result<Option<u64>, InputError> {
         self.count = 0;
@@ -198,11 +198,11 @@ impl Records {
         let (mut written, mut length) = (0, 0);
         let mut at_end = false;
         loop {
-            // The parser takes an empty input for the end, so it is given none before that.
+            // The parser takes an empty input for the end of the file.
             if !at_end && self.text.pending().is_empty() {
                 at_end = !self.text.fill()?;
             }
-            // The last record may lack its line break; within quotes this one changes nothing.
+            // The last record may lack its line break. Within quotes the added one changes nothing.
             let input = if at_end { b"\n" } else { self.text.pending() };
             let (result, read, wrote, ended) = self.core.read_record(
                 input,

@@ -1,22 +1,22 @@
-//! What proves that a file is what it was: its length and its SHA-256. The only home of sha2.
+//! Proof that a file has not changed: its length and its SHA-256. The only home of sha2.
 
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// A file, by its bytes as they stand in it.
+/// A file's length and hash, of its bytes as they are on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
     /// The name as it was given, `-` for standard input.
     pub name: String,
     /// Lower-case hex.
     pub sha256: String,
-    /// How many they are.
+    /// The file's length.
     pub bytes: u64,
 }
 
-/// Takes a file's bytes as they pass.
+/// Hashes bytes as they pass.
 #[derive(Debug, Default)]
 pub struct Hasher {
     hash: Sha256,
@@ -30,13 +30,13 @@ impl Hasher {
         self.bytes += bytes.len() as u64;
     }
 
-    /// What was taken, as a file of this name.
+    /// The digest of the bytes, as a file of this name.
     pub fn digest(self, name: String) -> Digest {
         let bytes = self.bytes;
         Digest { name, sha256: self.sha256(), bytes }
     }
 
-    /// The SHA-256 of what was taken, as lower-case hex.
+    /// The SHA-256 of the bytes, in lower-case hex.
     pub fn sha256(self) -> String {
         let mut hex = String::with_capacity(64);
         for byte in self.hash.finalize() {

@@ -1,8 +1,8 @@
-//! Bytes to UTF-8: the encoding by its mark, by what the bytes are, or as told.
+//! Decodes bytes to UTF-8. The encoding is told, or found by its byte order mark or by the bytes.
 //!
-//! What can't be decoded is never replaced by something that looks like text: UTF-8 is handed on as
-//! it is, and for other encodings the byte 0xFF, which no UTF-8 holds, stands for it. So whoever
-//! uses a cell sees that it is damaged, and damage in a cell that nobody uses harms nothing.
+//! Bytes that can't be decoded are never replaced by something that looks like text: UTF-8 is passed on
+//! as it is, and in other encodings the byte 0xFF, which no UTF-8 holds, stands for them. So whoever
+//! uses a cell sees that it is damaged, and damage in a cell that nobody uses does no harm.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -10,25 +10,24 @@ use std::str::FromStr;
 
 use encoding_rs::{DecoderResult, GB18030, UTF_8, UTF_16BE, UTF_16LE};
 
-/// How many bytes from the first non-ASCII one on are looked at, where they can be had without
-/// waiting.
+/// How many bytes, from the first non-ASCII one on, are judged where they can be had without waiting.
 const WINDOW: usize = 1 << 16;
 
-/// After how many non-ASCII characters UTF-8 is believed for good. Half of GB18030's common
-/// characters can't even begin a UTF-8 sequence.
+/// How many non-ASCII characters of UTF-8 settle that it is UTF-8. Half of GB18030's common characters
+/// can't even begin a UTF-8 sequence.
 const ENOUGH: usize = 8;
 
 /// The byte order marks.
 const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
 
-/// Stands for what can't be decoded.
+/// Stands for bytes that can't be decoded.
 const UNDECODABLE: u8 = 0xff;
 
 /// A text encoding by its usual names (`utf-8`, `utf-16`, `gb18030`, `gbk`, `big5` …).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Encoding(&'static encoding_rs::Encoding);
 
-/// The name is none of an encoding.
+/// The name of no known encoding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no encoding that is known; try utf-8, utf-16 or gb18030")]
 pub struct UnknownEncoding(String);
@@ -55,7 +54,7 @@ impl fmt::Debug for Encoding {
     }
 }
 
-/// Why the text ends here.
+/// Why the text can't be read on.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Undecodable {
     #[error(
@@ -68,25 +67,25 @@ enum Undecodable {
 }
 
 enum Mode {
-    /// No mark and nothing told: ASCII so far, and this many characters of what may be UTF-8.
+    /// No mark, and no encoding was told: ASCII so far, and this many characters that may be UTF-8.
     Undecided { seen: usize },
     /// Bytes pass as they are.
     Utf8,
-    /// Anything else.
+    /// Bytes are decoded.
     Other(encoding_rs::Decoder),
-    /// All was given.
+    /// Everything was read.
     End,
 }
 
 /// Reads text of any encoding as UTF-8.
 pub(crate) struct Decoder<R> {
     from: R,
-    /// Waiting for more costs nothing: the source is a file.
+    /// The source is a file, so that reading more costs no waiting.
     patient: bool,
     mode: Mode,
-    /// Bytes read and not yet passed on.
+    /// Bytes that were read and not yet passed on.
     pending: Vec<u8>,
-    /// How many of them may pass as they are.
+    /// How many of the pending bytes pass as they are.
     ready: usize,
     failed: Option<Undecodable>,
 }
@@ -109,7 +108,7 @@ impl<R: Read> Decoder<R> {
         while may_become_mark(&decoder.pending) && decoder.refill()? {}
         let marked = encoding_rs::Encoding::for_bom(&decoder.pending);
         let encoding = match (said.map(|said| said.0), marked) {
-            // "utf-16" alone does not say which of the two.
+            // "utf-16" alone does not say which byte order.
             (Some(said), Some((mark, _))) if is_utf16(said) && is_utf16(mark) => Some(mark),
             (Some(said), _) => Some(said),
             (None, marked) => marked.map(|(mark, _)| mark),
@@ -151,7 +150,7 @@ impl<R: Read> Decoder<R> {
         length
     }
 
-    /// ASCII passes; what follows it is kept to be judged.
+    /// Passes ASCII on and keeps the bytes after it to be judged.
     fn read_ascii(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(out)?;
         if read == 0 {
@@ -162,7 +161,7 @@ impl<R: Read> Decoder<R> {
         Ok(ascii)
     }
 
-    /// Decides what the pending bytes are, of which the first is not ASCII.
+    /// Decides the encoding of the pending bytes, of which the first is not ASCII.
     fn judge(&mut self, seen: usize) -> io::Result<()> {
         let mut more = true;
         while more
@@ -194,7 +193,7 @@ impl<R: Read> Decoder<R> {
             let Mode::Other(decoder) = &mut self.mode else {
                 return Ok(0);
             };
-            // Room is left for one mark.
+            // One byte is left for `UNDECODABLE`.
             let room = out.len() - 1;
             let (result, read, written) =
                 decoder.decode_to_utf8_without_replacement(&self.pending, &mut out[..room], last);
@@ -257,7 +256,7 @@ fn is_utf16(encoding: &'static encoding_rs::Encoding) -> bool {
     encoding == UTF_16LE || encoding == UTF_16BE
 }
 
-/// The length of a UTF-8 sequence that the bytes end in the middle of.
+/// The length of the UTF-8 sequence that is cut off by the end of the bytes.
 fn cut_off(bytes: &[u8]) -> usize {
     let is_begun = |length: &usize| {
         let tail = &bytes[bytes.len() - length..];
@@ -278,7 +277,7 @@ struct Utf8Share {
     characters: usize,
     /// How many bytes the characters take.
     valid: usize,
-    /// How many bytes belong to none.
+    /// How many bytes belong to no character.
     invalid: usize,
 }
 
@@ -295,7 +294,8 @@ impl Utf8Share {
         share
     }
 
-    /// Too large for chance: of Chinese text in GB18030 about a third passes for UTF-8.
+    /// Whether the share is too large for chance: about a third of Chinese text in GB18030 passes for
+    /// UTF-8.
     fn is_large(&self) -> bool {
         self.valid > 2 * self.invalid
     }

@@ -1,4 +1,4 @@
-//! Why input can't be read at all. A bad row is not among it: that is an
+//! Why input can't be read at all. A bad row is no such error, but an
 //! [`association::RowError`](crate::association::RowError).
 
 use std::{fmt, io};
@@ -11,7 +11,7 @@ pub enum InputError {
     /// The header lacks columns.
     #[error("{file}: no column {}; {found}. {}", names(.missing), advice(.missing))]
     MissingColumns {
-        /// Where.
+        /// The input's name.
         file: String,
         /// The fields without a column; never empty.
         missing: Vec<Column>,
@@ -25,7 +25,7 @@ pub enum InputError {
         field = .column.name()
     )]
     Ambiguous {
-        /// Where.
+        /// The input's name.
         file: String,
         /// The field.
         column: Column,
@@ -37,7 +37,7 @@ pub enum InputError {
     /// `--map` names a column that is not there.
     #[error("{file}: --map {}={name}: there is no such column; {found}", .column.name())]
     UnknownMapped {
-        /// Where.
+        /// The input's name.
         file: String,
         /// The field.
         column: Column,
@@ -55,56 +55,56 @@ pub enum InputError {
     MapTwice {
         /// The two fields, or one twice.
         fields: [Column; 2],
-        /// The name given first.
+        /// The first name.
         first: String,
-        /// The name given then.
+        /// The second name.
         second: String,
     },
     /// A results file was given as input.
     #[error("{file}: is a results file; to settle its rows again use `bkassoc rerun {file}`")]
     Results {
-        /// Where.
+        /// The input's name.
         file: String,
     },
-    /// JSON, but not one object a line.
+    /// JSON, but not one object on each line.
     #[error(
         "{file}: is one JSON array; rows are one object a line, as `jq -c '.[]' {file}` writes them"
     )]
     JsonArray {
-        /// Where.
+        /// The input's name.
         file: String,
     },
     /// `-` is among the inputs twice.
     #[error("standard input (-) can be read only once")]
     StdinTwice,
-    /// A folder.
+    /// The input is a folder.
     #[error("{file}: is a folder; name the files in it")]
     Folder {
-        /// Where.
+        /// The input's name.
         file: String,
     },
-    /// It can't be opened.
+    /// The input can't be opened.
     #[error("{file}: can't be read: {error}")]
     Unreadable {
-        /// Where.
+        /// The input's name.
         file: String,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// Reading broke off: the disk, the compression or the encoding.
     #[error("{file}: line {line}: {error}")]
     Broken {
-        /// Where.
+        /// The input's name.
         file: String,
         /// The line that could not be read whole.
         line: u64,
         /// What is wrong.
         error: io::Error,
     },
-    /// It was fine when all inputs were opened, and is not now that its turn has come.
+    /// The input was fine when all inputs were opened, and no longer is when its turn has come.
     #[error("{error} (it was different when this run opened it)")]
     Changed {
-        /// What is wrong with it now.
+        /// What is wrong now.
         error: Box<Self>,
     },
     /// More than 1 MiB in one row.
@@ -113,28 +113,28 @@ pub enum InputError {
          closed?"
     )]
     TooLong {
-        /// Where.
+        /// The input's name.
         file: String,
-        /// Where the row starts.
+        /// The line where the row starts.
         line: u64,
     },
-    /// The file ends inside quotes, so that nobody can tell which rows were swallowed.
+    /// The file ends inside quotes, which may have swallowed any number of rows.
     #[error(
         "{file}: line {line}: a quote opened in the row that starts here is never closed; close \
          it, or double it if it is part of the text"
     )]
     OpenQuote {
-        /// Where.
+        /// The input's name.
         file: String,
-        /// Where the row starts.
+        /// The line where the row starts.
         line: u64,
     },
 }
 
 impl InputError {
-    /// Whether the user's command or the shape of the input is at fault (exit 2), rather than that
-    /// the input can't be read (exit 7). Only [`Reader::open`](super::Reader::open) gives such
-    /// errors, so nothing was sent yet.
+    /// Whether the command or the shape of the input is at fault (exit 2), and not that the input
+    /// can't be read (exit 7). Only [`Reader::open`](super::Reader::open) gives such errors, so nothing
+    /// was sent yet.
     pub fn is_usage(&self) -> bool {
         match self {
             Self::MissingColumns { .. }

@@ -1,5 +1,5 @@
-//! Lines of JSON objects: our columns as keys, or the API's own body. Numbers are never turned into
-//! floats: a value's own text is what counts.
+//! Lines of JSON objects, whose keys are the columns' names or those of the API's own body. Numbers are
+//! never turned into floats: a value's text counts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,16 +14,16 @@ use super::row::{RowParser, bad_name, cut};
 use super::text::{MAX_RECORD, Text};
 use crate::association::{Column, Row, RowError};
 
-/// How much of a broken line its message shows, in characters.
+/// How much of a broken line a message shows, in characters.
 const SHOWN: usize = 200;
 
-/// Lines of objects, of which the first was looked at.
+/// Lines of objects.
 pub(super) struct Objects {
     text: Text,
 }
 
 impl Objects {
-    /// Refuses results files. Anything else that is wrong is a row's matter.
+    /// Looks at the first line and refuses results files. Any other fault is one of a row.
     pub(super) fn open(mut text: Text) -> Result<Self, InputError> {
         text.skip_empty_lines()?;
         let end = text.find(|byte| byte == b'\n')?;
@@ -58,13 +58,13 @@ impl Objects {
         Ok(None)
     }
 
-    /// The text it reads from.
+    /// The text that the objects are read from.
     pub(super) fn into_text(self) -> Text {
         self.text
     }
 }
 
-/// What only a results file has.
+/// The keys that only a results file has.
 #[derive(Deserialize)]
 struct ResultsLine {
     #[serde(rename = "status")]
@@ -96,7 +96,7 @@ fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut RowParser) 
         }
         Ok(values) => {
             let texts = [0, 1, 2, 3].map(|index: usize| &*values[index].text);
-            // true and 5 are no names, though their texts would do.
+            // true and 5 are no names, although their texts could be.
             if values[Column::ObjAsstId as usize].is_string {
                 rows.row(number, texts)
             } else {
@@ -106,15 +106,15 @@ fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut RowParser) 
     }
 }
 
-/// `serde_json`'s words without the place, which counts lines within our line.
+/// `serde_json`'s message without the place, which would count lines within this line.
 fn describe(error: &serde_json::Error) -> Box<str> {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     cut(text.strip_suffix(&place).unwrap_or(&text), SHOWN)
 }
 
-/// A value's text: a string's content, else what stands there; nothing for null and for what is
-/// missing.
+/// A value's text: a string's content, else the JSON as it stands; empty for null and for a missing
+/// key.
 #[derive(Default)]
 struct Value<'a> {
     text: Cow<'a, str>,
@@ -143,7 +143,7 @@ fn read_object<'a>(line: &'a str, columns: &Columns) -> Result<[Value<'a>; 4], s
     Ok(values)
 }
 
-/// Reads an object, keeping what our fields are called.
+/// Reads an object and keeps the values of the four fields.
 struct Object<'c>(&'c Columns);
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
@@ -190,12 +190,13 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 }
 
-/// An error of a value, said of the line. Its own place would be misread as one in the line.
+/// Turns a value's error into one of the line, without its place, which would be misread as one in the
+/// line.
 fn within<E: serde::de::Error>(key: &str) -> impl Fn(serde_json::Error) -> E {
     move |error| E::custom(format_args!("{key}: {}", describe(&error)))
 }
 
-/// What a key stands for.
+/// The meaning of a key.
 enum Key {
     Field(Column),
     Metadata,
@@ -228,7 +229,8 @@ impl Visitor<'_> for KeyOf<'_> {
     }
 }
 
-/// The business in the API's own body: `metadata.label.bk_biz_id` (contract section 2).
+/// The business id in the API's own body: `metadata.label.bk_biz_id`
+/// (docs/cmdb-api.md#business-id).
 fn biz_id_in(metadata: &RawValue) -> Result<Option<&RawValue>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Metadata<'a> {
@@ -247,7 +249,7 @@ fn biz_id_in(metadata: &RawValue) -> Result<Option<&RawValue>, serde_json::Error
     Ok(label.and_then(|label| label.bk_biz_id))
 }
 
-/// Reads a struct from an object. serde would take it from an array too.
+/// Reads a struct from an object, and only from an object: serde would take an array too.
 fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<Option<T>, serde_json::Error> {
     if !raw.get().starts_with('{') {
         return Ok(None);

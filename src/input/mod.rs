@@ -1,7 +1,7 @@
 //! Reads rows from files and standard input, whatever their format, compression and encoding.
 //!
-//! Owns what input may look like (section 3 of the design). Knows nothing of what becomes of a row.
-//! Memory does not grow with the number of rows, and a row is given as soon as it has arrived.
+//! Owns what input may look like (`docs/reference.md`, "Input"). Knows nothing of what becomes of a
+//! row. Memory does not grow with the number of rows, and a row is given as soon as it has arrived.
 
 pub mod digest;
 mod error;
@@ -32,10 +32,10 @@ use jsonl::Objects;
 use source::Raw;
 use text::Text;
 
-/// What is said about all inputs of a run. Nothing said means: find out.
+/// What the user says about all inputs of a run. What is left open is detected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputOptions {
-    /// Which column (or key) holds a field, where it has another name.
+    /// `--map`: the column (or key) that holds a field, where it has another name.
     pub map: Vec<(Column, String)>,
     /// `--input-format`
     pub format: Option<Format>,
@@ -49,8 +49,8 @@ pub struct InputOptions {
     pub require_biz_id: bool,
 }
 
-/// Gives the rows of all inputs, in order. A row that is none comes with its
-/// [`RowError`](crate::association::RowError); an [`InputError`] ends everything.
+/// Gives the rows of all inputs, in order. An invalid row comes with its
+/// [`RowError`](crate::association::RowError); an [`InputError`] ends the reading.
 pub struct Reader {
     waiting: VecDeque<Waiting>,
     current: Option<Lines>,
@@ -62,15 +62,15 @@ pub struct Reader {
 
 /// An input whose turn has not come.
 enum Waiting {
-    /// It can be opened again, so that many inputs need neither many descriptors nor many buffers.
+    /// A file: it was closed again, so that many inputs need neither many descriptors nor many buffers.
     Closed(Source),
-    /// It gives its bytes only once.
+    /// A pipe or standard input, which gives its bytes only once.
     Open(Box<Lines>),
 }
 
 impl Reader {
-    /// Opens every input and reads its header, so that what is wrong with the last one is known
-    /// before the first row is used.
+    /// Opens every input and reads its header, so that an error in the last one is known before the
+    /// first row is used.
     pub fn open(sources: &[Source], options: &InputOptions) -> Result<Self, InputError> {
         if sources.iter().filter(|&source| *source == Source::Stdin).count() > 1 {
             return Err(InputError::StdinTwice);
@@ -88,7 +88,7 @@ impl Reader {
         Ok(Self::new(waiting, columns, options))
     }
 
-    /// Reads one input that is no [`Source`], and its header. Messages call it `name`.
+    /// Reads the header of an input that is no [`Source`]. Messages call it `name`.
     pub fn from_read(
         name: &str,
         from: impl Read + Send + 'static,
@@ -152,7 +152,7 @@ impl Iterator for Reader {
     }
 }
 
-/// One input, its header read.
+/// One input whose header was read.
 enum Lines {
     Table(Table),
     Objects(Objects),
@@ -207,8 +207,8 @@ impl Lines {
     }
 }
 
-/// Whether these are JSON objects: an object begins with a brace. Where the first line is neither
-/// that nor a header of ours, the source's name decides.
+/// Whether the text is lines of JSON objects, which begin with a brace. Where the first line is neither
+/// an object nor a header with known columns, the source's name decides.
 fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<bool, InputError> {
     let first = text.find(|byte| !byte.is_ascii_whitespace())?;
     match first.map(|at| text.pending()[at]) {
@@ -221,7 +221,7 @@ fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<boo
     Ok(named_jsonl && csv::detect_delimiter(&first_line(text)?, columns).1 == 0)
 }
 
-/// Steps over Excel's `sep=;`, which may stand above the header, and says what it says.
+/// Skips Excel's line `sep=;`, which may stand above the header, and gives its delimiter.
 fn skip_separator_line(text: &mut Text) -> Result<Option<u8>, InputError> {
     let line = first_line(text)?;
     let separator = match line.split_at_checked(4) {
@@ -233,7 +233,7 @@ fn skip_separator_line(text: &mut Text) -> Result<Option<u8>, InputError> {
     Ok(Some(separator))
 }
 
-/// The first line that is not empty, left in its place.
+/// The first line that is not empty. It stays pending.
 fn first_line(text: &mut Text) -> Result<String, InputError> {
     text.skip_empty_lines()?;
     let end = text.find(|byte| matches!(byte, b'\r' | b'\n'))?;

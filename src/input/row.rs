@@ -1,4 +1,4 @@
-//! Four texts to a row: what a cell may hold, and what a row says.
+//! Makes a row of four texts: what each cell may hold, and what the row says.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ const MAX_NAME: usize = 256;
 /// How much of a value a message shows, in characters.
 const SHOWN: usize = 60;
 
-/// How many names of model associations are kept, so that rows share them.
+/// How many names of model associations are kept to be shared by rows.
 const NAMES: usize = 32;
 
 /// Makes rows of texts and counts them, over all inputs.
@@ -23,7 +23,7 @@ pub struct RowParser {
 }
 
 impl RowParser {
-    /// With the business of rows that have none, and whether a row needs one.
+    /// Takes the business id for rows that have none, and whether a row needs one.
     pub fn new(default_biz_id: Option<InstId>, require_biz_id: bool) -> Self {
         Self {
             default_biz_id: default_biz_id.map(|id| id.to_string()),
@@ -34,18 +34,18 @@ impl RowParser {
         }
     }
 
-    /// From here on rows are of the next input.
+    /// Rows from here on belong to the next input.
     pub(super) fn next_file(&mut self) {
         self.file += 1;
     }
 
-    /// A row of four texts, in the order of [`Column::ALL`].
+    /// The row of four texts, in the order of [`Column::ALL`].
     pub(super) fn row(&mut self, line: u64, texts: [&str; 4]) -> Row {
-        let (cells, link) = self.read(texts);
-        self.number(line, cells, link)
+        let (cells, parsed) = self.read(texts);
+        self.number(line, cells, parsed)
     }
 
-    /// What four texts say, in the order of [`Column::ALL`]; the business is filled in.
+    /// Parses four texts, in the order of [`Column::ALL`]. The default business id is filled in.
     pub fn read(&mut self, texts: [&str; 4]) -> (Cells, Result<NewAssociation, RowError>) {
         let [name, inst_id, asst_inst_id, biz_id] = texts;
         let biz_id = match &self.default_biz_id {
@@ -53,11 +53,11 @@ impl RowParser {
             _ => biz_id,
         };
         let texts = [name, inst_id, asst_inst_id, biz_id];
-        let link = parse(&mut self.names, texts, self.require_biz_id);
-        (Cells::new(texts), link)
+        let parsed = parse(&mut self.names, texts, self.require_biz_id);
+        (Cells::new(texts), parsed)
     }
 
-    /// A row that is none, with what is known of its texts.
+    /// An invalid row, with what is known of its texts.
     pub(super) fn bad(&mut self, line: u64, texts: [&str; 4], error: RowError) -> Row {
         self.number(line, Cells::new(texts), Err(error))
     }
@@ -88,7 +88,7 @@ fn parse(
     Ok(NewAssociation { association, biz_id })
 }
 
-/// The names of model associations met last, so that rows share them.
+/// The names of the last model associations, which rows share.
 #[derive(Default)]
 struct Names(Vec<Arc<str>>);
 
@@ -117,12 +117,12 @@ pub(super) fn bad_name(text: &str) -> RowError {
     RowError::BadName { value: shown(text) }
 }
 
-/// A text for a message, cut where it is long.
+/// A text for a message, cut if it is long.
 pub(super) fn shown(text: &str) -> Box<str> {
     cut(text, SHOWN)
 }
 
-/// The first characters of a text, and `…` where that is not all.
+/// The first characters of a text, and `…` if there are more.
 pub(super) fn cut(text: &str, characters: usize) -> Box<str> {
     match text.char_indices().nth(characters) {
         None => text.into(),

@@ -1,4 +1,4 @@
-//! Where bytes come from: a file or standard input, hashed as they stand and then decompressed.
+//! The source of bytes: a file or standard input. Bytes are hashed as they come, then decompressed.
 //!
 //! Knows nothing of text.
 
@@ -11,7 +11,7 @@ use super::error::InputError;
 use crate::gzip::{self, MultiGzDecoder};
 use crate::input::digest::{Digest, Hasher};
 
-/// What bkassoc is told to read.
+/// An input that the user names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file, or anything else that can be opened by its name.
@@ -21,7 +21,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether it can be opened a second time and gives the same again.
+    /// Whether it can be opened a second time and gives the same bytes again.
     pub(super) fn is_regular_file(&self) -> bool {
         match self {
             Self::Path(path) => path.metadata().is_ok_and(|found| found.is_file()),
@@ -52,8 +52,8 @@ pub fn digest_of(source: &Source) -> Result<Digest, InputError> {
     Raw::open(source)?.finish().map_err(|error| InputError::unreadable(source, error))
 }
 
-/// About how many rows these sources hold, by their line breaks; nothing where they are compressed or
-/// no files.
+/// About how many rows the sources hold, by their line breaks. `None` where one is compressed or no
+/// file.
 pub fn about_how_many(sources: &[Source]) -> Option<u64> {
     sources.iter().map(about_how_many_in).sum()
 }
@@ -81,7 +81,7 @@ fn about_how_many_in(source: &Source) -> Option<u64> {
     }
 }
 
-/// The bytes of a source as they stand, hashed on the way.
+/// The bytes of a source as they come, hashed on the way.
 pub(super) struct Raw {
     name: String,
     from: Box<dyn Read + Send>,
@@ -110,7 +110,7 @@ impl Raw {
         &self.name
     }
 
-    /// Reads what is left, for its hash alone.
+    /// Reads the rest, only to hash it.
     pub(super) fn finish(mut self) -> io::Result<Digest> {
         io::copy(&mut BufReader::with_capacity(1 << 16, &mut self), &mut io::sink())?;
         Ok(self.hasher.digest(self.name))
@@ -141,8 +141,8 @@ type Started = Chain<Cursor<Vec<u8>>, Raw>;
 /// The bytes of a source, decompressed if their first bytes say so.
 pub(super) enum Inflate {
     Plain(Started),
-    /// flate2 asks for more input before it gives the rest of what did not fit: of a burst over
-    /// 32 KiB on a slow pipe, the last rows may wait for the next burst.
+    /// flate2 asks for more input before it gives the rest of a large output: the last rows of a burst
+    /// over 32 KiB on a slow pipe may have to wait for the next burst.
     Gzip(MultiGzDecoder<Started>),
     Zstd(zstd::Decoder<'static, BufReader<Started>>),
 }
@@ -189,8 +189,8 @@ impl Read for Inflate {
     }
 }
 
-/// Reads on only while what was read may still become one of the signatures, so that a slow pipe is
-/// never waited on for more than is needed. The bytes are the caller's to put back.
+/// Reads only while the bytes may still become one of the signatures, so that a slow pipe is not waited
+/// for longer than needed. The caller puts the bytes back.
 fn read_signature(from: &mut Raw, signatures: &[&[u8]]) -> io::Result<Vec<u8>> {
     let mut start = Vec::with_capacity(4);
     let mut byte = [0];

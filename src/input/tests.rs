@@ -526,7 +526,7 @@ mod bytes {
         assert!(!encoding_rs::GB18030.decode(&bytes).2);
         let (is_usage, message) = error_of(read(&bytes));
         assert!(!is_usage && message.starts_with("in: line 3: "), "{message}");
-        // Neither the one nor the other.
+        // Neither of the two.
         let bytes = b"obj_asst_id,inst_id,asst_inst_id,x\na,1,2,caf\xe9\n";
         let (is_usage, message) = error_of(read(bytes));
         assert!(!is_usage && message.starts_with("in: line 2: "), "{message}");
@@ -863,7 +863,7 @@ mod any_input {
 
     const ENCODINGS: [&str; 5] = ["utf-8", "bom", "utf-16le", "utf-16be", "gb18030"];
 
-    /// The line of what comes after a text.
+    /// The line after a text.
     fn line_after(text: &str) -> u64 {
         let unix = text.replace("\r\n", "\n").replace('\r', "\n");
         unix.matches('\n').count() as u64 + 1
@@ -954,7 +954,7 @@ mod any_input {
         ) {
             let (text, lines) = write(&table, form, break_with);
             let bytes = pack(&encode(&text, encoding), packing);
-            // Few characters may be valid in both; marks and UTF-8 must be told without help.
+            // A few characters may be valid in both; marks and UTF-8 must be detected without help.
             let mut options = match encoding {
                 "gb18030" => said(encoding),
                 _ => InputOptions::default(),

@@ -1,5 +1,5 @@
-//! A window on a source's text that knows which line it stands at. Never reads more than once for
-//! what it is asked for, so that a row that has arrived on a pipe is not kept waiting for the next.
+//! A window on a source's text that counts lines. It never reads ahead of what it is asked for, so that
+//! a row that has arrived on a pipe does not wait for the next one.
 
 use std::io::{self, Read};
 
@@ -8,10 +8,10 @@ use super::error::InputError;
 use super::source::{Inflate, Raw, Source};
 use crate::input::digest::Digest;
 
-/// How long one row may be, in bytes of UTF-8: what bounds memory.
+/// How long one row may be, in bytes of UTF-8. This bounds memory.
 pub(super) const MAX_RECORD: usize = 1 << 20;
 
-/// How much room a read is given, at least half of it.
+/// The buffer's size, and twice the least room that a read gets.
 const CHUNK: usize = 1 << 16;
 
 pub(super) struct Text {
@@ -22,7 +22,7 @@ pub(super) struct Text {
     end: usize,
     line: u64,
     after_cr: bool,
-    /// A terminal would ask for more input if it were read again.
+    /// The end was seen. Reading again would make a terminal ask for more input.
     ended: bool,
 }
 
@@ -57,12 +57,12 @@ impl Text {
         self.line
     }
 
-    /// What was read and not consumed.
+    /// The bytes that were read and not yet consumed.
     pub(super) fn pending(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Steps over bytes that are pending.
+    /// Consumes pending bytes and counts their lines.
     pub(super) fn consume(&mut self, length: usize) {
         for &byte in &self.buffer[self.start..self.start + length] {
             if byte == b'\r' || (byte == b'\n' && !self.after_cr) {
@@ -73,7 +73,7 @@ impl Text {
         self.start += length;
     }
 
-    /// Reads once, to have more pending; false at the end of the text.
+    /// Reads once, so that more is pending; false at the end of the text.
     pub(super) fn fill(&mut self) -> Result<bool, InputError> {
         if self.pending().len() > MAX_RECORD {
             return Err(self.too_long(self.line));
@@ -81,7 +81,7 @@ impl Text {
         if self.ended {
             return Ok(false);
         }
-        // A long row that comes in small pieces is moved once only.
+        // A long row that comes in small pieces is moved only once.
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -102,7 +102,7 @@ impl Text {
         }
     }
 
-    /// Steps over empty lines; false at the end of the text.
+    /// Consumes empty lines; false at the end of the text.
     pub(super) fn skip_empty_lines(&mut self) -> Result<bool, InputError> {
         loop {
             let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
@@ -117,7 +117,7 @@ impl Text {
         }
     }
 
-    /// Waits until a byte that satisfies `wanted` is pending, and says where; none at the end.
+    /// Reads until a byte that satisfies `wanted` is pending, and gives its place; none at the end.
     pub(super) fn find(
         &mut self,
         wanted: impl Fn(u8) -> bool,
@@ -143,7 +143,7 @@ impl Text {
         InputError::OpenQuote { file: self.file.clone(), line }
     }
 
-    /// Reads what is left of the source and gives the digest of it all.
+    /// Reads the rest of the source and gives the digest of all of it.
     pub(super) fn finish(self) -> Result<Digest, InputError> {
         let Self { file, from, line, .. } = self;
         let raw = from.into_inner().into_raw();
