@@ -373,6 +373,53 @@ fn links_lead_somewhere() {
     }
 }
 
+/// Files of the repository whose comments and texts point at others.
+fn texts() -> Vec<(PathBuf, String)> {
+    let mut folders = ["src", "tests", "docs"].map(|name| repository().join(name)).to_vec();
+    let mut texts = vec![(repository().join("README.md"), page("README.md").text)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if matches!(ending, Some("rs" | "md" | "toml" | "txt" | "py")) {
+                texts.push((path.clone(), fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    texts
+}
+
+#[test]
+fn sections_and_answers_that_texts_point_at_exist() {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_./#".contains(c);
+    let anchors = page("docs/cmdb-api.md").anchors();
+    let (mut sections, mut answers) = (0, 0);
+    for (path, text) in texts() {
+        for word in text.split(|c| !is_part(c)).map(|word| word.trim_end_matches('.')) {
+            let Some((file, place)) = word.split_once('#') else { continue };
+            let name = file.rsplit('/').next().unwrap_or_default();
+            if file == "docs/cmdb-api.md" {
+                assert!(anchors.contains(place), "{}: {word}", path.display());
+                sections += 1;
+            } else if let Some(stem) = name.strip_suffix(".json").filter(|stem| *stem != "NAME") {
+                let wire = repository().join("tests/wire").join(name);
+                let exchanges = fs::read_to_string(wire)
+                    .unwrap_or_else(|error| panic!("{}: {word}: {error}", path.display()));
+                let source = stem.split('-').next().unwrap_or_default();
+                // "esb 6.3" stands for "esb 6.3 call 1" too.
+                let label = format!("\"capture\": \"{source} {place}");
+                let is_there =
+                    ["\"", " "].iter().any(|end| exchanges.contains(&(label.clone() + end)));
+                assert!(is_there, "{}: {word}", path.display());
+                answers += 1;
+            }
+        }
+    }
+    assert!(sections >= 10 && answers > 100, "{sections} sections, {answers} answers");
+}
+
 #[test]
 fn the_house_map_has_every_module_in_the_order_in_which_they_build_on_each_other() {
     let modules_of = |file: &str| -> Vec<String> {

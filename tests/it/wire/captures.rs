@@ -1,4 +1,5 @@
-//! `tests/wire/*.json`: what real servers said, and what each answer was understood to mean.
+//! `tests/wire/*.json`: what real servers said, and what each answer was understood to mean. The answer
+//! `tests/wire/cmdb-01.json#1.2` is the one whose `capture` is `cmdb 1.2`.
 
 use bkassoc::cmdb::verdict::{judge, judge_batch, judge_delete, judge_query};
 use bkassoc::cmdb::wire::Reply;
@@ -7,7 +8,7 @@ use serde::Deserialize;
 /// One exchange.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Capture {
-    /// Which: `cmdb 1.2`.
+    /// Its name, such as `cmdb 1.2`.
     #[serde(rename = "capture")]
     pub id: String,
     pub title: String,
@@ -38,7 +39,7 @@ pub struct Response {
 }
 
 impl Capture {
-    /// All of them.
+    /// Every exchange of every file.
     pub fn all() -> Vec<Self> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire");
         let mut captures = Vec::new();
