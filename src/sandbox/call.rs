@@ -1,7 +1,6 @@
-//! A call as CMDB takes it: leniently, where the importer's own requests can't be wrong.
+//! A call as CMDB takes it, which is more than bkassoc's own requests can say.
 //!
-//! Owns how bodies are decoded (contract sections 2, 3 and 6, captures 4 and 8.10). Knows nothing of
-//! what a call does.
+//! Owns how bodies are decoded (docs/cmdb-api.md#create). Knows nothing of what a call does.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::refusal::Refusal;
 use crate::cmdb::wire::{Request, code};
 use crate::options::Language;
 
-/// What can be called.
+/// The calls that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
     /// Create one association.
@@ -26,7 +25,7 @@ pub enum Endpoint {
     Models,
     /// Delete one association.
     Delete,
-    /// Look up by rules, page by page.
+    /// List by rules, page by page.
     Search,
     /// Count by rules.
     Count,
@@ -44,7 +43,7 @@ impl Endpoint {
         Self::Count,
     ];
 
-    /// What the ESB calls it.
+    /// The ESB's name for it.
     pub const fn component(self) -> &'static str {
         match self {
             Self::Create => "add_instance_association",
@@ -100,7 +99,7 @@ pub(super) enum Call {
     },
 }
 
-/// Which part of what was found is shown, and which fields of it; all of them where none are named.
+/// The part of the found rows that is shown, and their fields; all fields if none is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) start: usize,
@@ -111,23 +110,23 @@ pub(super) struct Page {
 /// On whose behalf a call is executed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    /// Whether the caller's account owns the instances. Model associations are seen by all (capture
-    /// 5.10).
+    /// Whether the caller's account owns the instances. All accounts see the model associations
+    /// (tests/wire/cmdb-05.json#5.10).
     pub(super) own: bool,
-    /// Of the texts in a batch's answer.
+    /// The language of the texts in a batch's answer.
     pub(super) language: Language,
     /// How old a row must be to be seen.
     pub(super) lag: Option<Duration>,
 }
 
-/// What stands in the path of delete, search and count.
+/// The parts of the path of delete, search and count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PathParts {
     pub(super) model: String,
     pub(super) id: String,
 }
 
-/// A body: `None` where it is no JSON. Nothing at all counts as null (capture 4.12).
+/// A body; `None` where it is no JSON. An empty one counts as null (tests/wire/cmdb-04.json#4.12).
 pub(super) fn parse_body(bytes: &[u8]) -> Option<Value> {
     if bytes.is_empty() {
         return Some(Value::Null);
@@ -148,8 +147,8 @@ impl Call {
         }
     }
 
-    /// Decodes a body as the server does: what is missing or null is empty, what has the wrong type
-    /// is refused.
+    /// Decodes a body as the server does: a missing or null field is empty, one of the wrong type is
+    /// refused.
     pub(super) fn decode(
         endpoint: Endpoint,
         path: PathParts,
@@ -265,7 +264,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Up to 3.8 a business is a text of digits (contract section 2).
+    /// Up to 3.8 a business id is a text of digits (docs/cmdb-api.md#business-id).
     fn check_business(&self) -> Result<(), Refusal> {
         let label = self.get("metadata").and_then(|metadata| metadata.get("label"));
         match label.and_then(|label| label.get("bk_biz_id")) {

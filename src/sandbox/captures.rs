@@ -1,4 +1,4 @@
-//! The sandbox held against what real servers answered.
+//! The sandbox, held against what real servers answered.
 
 use serde_json::{Value, json};
 
@@ -11,11 +11,11 @@ use crate::cmdb::wire::{Reply, Request};
 use crate::options::Language;
 use crate::target::Entrance;
 
-/// Answers of a 3.10.18, each with its section's number: request line, headers, `>` body, `=` status,
-/// content type and telling headers, answer.
+/// Answers of a CMDB 3.10.18, numbered as in `tests/wire/cmdb-*.json`: request line, headers, `>` body,
+/// `=` status, content type and telling headers, answer.
 const CMDB: &str = include_str!("captures/cmdb-3.10.18.txt");
 
-/// The models of sections 1 to 9, behind the five that every CMDB has.
+/// The models of answers 1 to 9, behind the five that every CMDB has.
 const MODELS: &str = r#"
     [instances]
     biz = ["2"]
@@ -69,7 +69,7 @@ const MODELS: &str = r#"
     mapping = "1:1"
 "#;
 
-/// What section 10 adds.
+/// The models that answers 10 add.
 const MORE_MODELS: &str = r#"
     [[association]]
     obj_asst_id = "app_svc_run_host"
@@ -128,13 +128,13 @@ fn json_of(written: &Written) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sections_1_to_8_are_answered_as_a_real_cmdb_did() {
+async fn answers_1_to_8_are_those_of_a_real_cmdb() {
     let sandbox = sandbox(MODELS, |_| ());
     assert_eq!(replay(&sandbox, &["1", "2", "3", "4", "5", "6", "7", "8"]).await, 92);
 }
 
 #[tokio::test(start_paused = true)]
-async fn sections_10_and_11_are_answered_as_a_real_cmdb_did() {
+async fn answers_10_and_11_are_those_of_a_real_cmdb() {
     let sandbox = sandbox(&format!("{MODELS}{MORE_MODELS}"), |_| ());
     sandbox.state().rows.skip_to(1976);
     assert_eq!(replay(&sandbox, &["10"]).await, 6);
@@ -143,7 +143,7 @@ async fn sections_10_and_11_are_answered_as_a_real_cmdb_did() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn section_8_8_a_batch_of_201_is_refused_whole() {
+async fn a_batch_of_201_is_refused_whole() {
     let sandbox = sandbox(MODELS, |_| ());
     let detail = json!({"bk_inst_id": 23, "bk_asst_inst_id": 93});
     let body = json!({
@@ -170,8 +170,8 @@ fn pair(name: &str, source: i64, target: i64) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn each_version_has_its_own_codes() {
-    // Contract sections 3.3 and 3.4: what comes of a taken target, a number as business, broken JSON
-    // and a text as id.
+    // The codes of a taken target, a number as business id, broken JSON, and a text as id
+    // (docs/cmdb-api.md#versions).
     for (version, taken, business, broken, text) in [
         (Version::V3_5, 1_101_061, 1_199_000, 1_199_000, 1_199_006),
         (Version::V3_10_18, 1_101_052, 0, 1_199_006, 1_199_006),
@@ -273,7 +273,7 @@ async fn a_batch_of_an_unknown_association_is_refused_whole_by_3_14_and_item_by_
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_owns_nothing_sees_the_models_and_no_rows() {
-    // Capture 5.10, and what follows from it.
+    // tests/wire/cmdb-05.json#5.10, and what follows from it.
     let sandbox = sandbox(MODELS, |_| ());
     let change = json!({"bk_supplier_account": "tencent"});
     let (_, answer) = esb(&sandbox, "add_instance_association", change).await;

@@ -1,7 +1,6 @@
 //! How an entrance writes an answer: keys, statuses, headers, pages.
 //!
-//! Owns the dialects of contract sections 8 and 9 and of the captures. Knows nothing of what is
-//! asked or refused.
+//! Owns the dialects (docs/cmdb-api.md#answers). Knows nothing of what is asked or refused.
 
 use serde_json::{Value, json};
 
@@ -16,7 +15,7 @@ use crate::target::Entrance;
 pub(super) struct Written {
     pub(super) status: u16,
     pub(super) content_type: &'static str,
-    /// Apart from those of `rate`.
+    /// The headers, without those of `rate`.
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
     pub(super) rate: RateHint,
@@ -28,7 +27,7 @@ pub(super) struct Dialect {
     pub(super) entrance: Entrance,
     pub(super) version: Version,
     pub(super) language: Language,
-    /// The call's id: 32 hexadecimal digits, or what a native caller brought along.
+    /// The call's id: 32 hexadecimal digits, or a native caller's own.
     pub(super) request_id: String,
 }
 
@@ -43,8 +42,8 @@ impl Dialect {
         self.cmdb(200, true, 0, "success", Some(data))
     }
 
-    /// A refusal of CMDB's own: HTTP 200, but for what the apiserver itself refuses (captures 5.2 and
-    /// 5.8).
+    /// A refusal of CMDB's own: HTTP 200, except where the apiserver itself refuses
+    /// (tests/wire/cmdb-05.json#5.2, tests/wire/cmdb-05.json#5.8).
     pub(super) fn refused(&self, refusal: &Refusal) -> Written {
         let own = matches!(refusal.code, code::NO_USER | code::NO_BACKEND);
         let status = if own { 500 } else { 200 };
@@ -52,7 +51,7 @@ impl Dialect {
         self.cmdb(status, false, refusal.code, &text, Some("null"))
     }
 
-    /// CMDB's own limiter, whose body has no `data` (contract section 3.1).
+    /// CMDB's own limiter, whose body has no `data`.
     pub(super) fn too_many_requests(&self) -> Written {
         self.filtered(code::TOO_MANY_REQUESTS, "too many requests")
     }
@@ -73,7 +72,7 @@ impl Dialect {
         if self.entrance == Entrance::Esb {
             return self.esb_body(result, number, text, data.unwrap_or("null"));
         }
-        // What the apiserver's filters refuse keeps its keys even behind a gateway (contract 9).
+        // Refusals of the apiserver's filters keep their keys even behind a gateway.
         let proxied = status == 200 && data.is_some();
         let renamed =
             self.entrance == Entrance::Gateway && self.version == Version::V3_14 && proxied;
@@ -88,7 +87,8 @@ impl Dialect {
         self.identified(status, content_type, body)
     }
 
-    /// The ESB's keys; `permission` is dropped, the status always 200 (captures-esb 1).
+    /// A body with the ESB's keys: without `permission`, and always under HTTP 200
+    /// (tests/wire/esb-1.json#1.9).
     fn esb_body(&self, result: bool, number: i64, text: &str, data: &str) -> Written {
         let (text, id) = (Value::from(text), Value::from(self.request_id.as_str()));
         let body = format!(
@@ -102,7 +102,7 @@ impl Dialect {
         self.esb_body(false, number, text, "null")
     }
 
-    /// A refusal of the gateway's own, which its error headers tell from CMDB's (contract section 9).
+    /// A refusal of the gateway's own. Its error headers tell it from CMDB's.
     pub(super) fn gateway_refused(
         &self,
         status: u16,
@@ -128,12 +128,12 @@ impl Dialect {
         self.gateway_refused(status, 1_642_903, "RATE_LIMIT_RESTRICTION", text)
     }
 
-    /// What stands in front of the server refuses by itself: HTTP 429 and a page.
+    /// The refusal of a proxy in front of the server: HTTP 429 and a page.
     pub(super) fn throttled_page() -> Written {
         page(429, "429 Too Many Requests")
     }
 
-    /// The server behind did not answer: a page, which an ESB wraps (captures-esb 1.5).
+    /// The server behind did not answer: a page, which an ESB wraps (tests/wire/esb-1.json#1.5).
     pub(super) fn bad_gateway(&self) -> Written {
         let bad = page(502, "502 Bad Gateway");
         match self.entrance {
@@ -142,7 +142,7 @@ impl Dialect {
         }
     }
 
-    /// The ESB could not read what CMDB answered.
+    /// The ESB could not read CMDB's answer.
     pub(super) fn not_json(&self, answer: &str) -> Written {
         self.esb_refused(code::ESB_CATCH_ALL, &format!("{NOT_JSON}{answer}"))
     }
@@ -158,7 +158,7 @@ impl Dialect {
         }
     }
 
-    /// A path that takes another method (capture 5.5).
+    /// A path that takes another method (tests/wire/cmdb-05.json#5.5).
     pub(super) fn not_allowed(&self, allowed: &str) -> Written {
         let mut written = self.identified(405, TEXT, "405: Method Not Allowed".to_owned());
         written.headers.push(("Allow", allowed.to_owned()));
@@ -176,13 +176,13 @@ impl Dialect {
     }
 }
 
-/// The ESB has no such component: JSON without a code (captures-esb 4.1).
+/// The ESB has no such component: JSON without a code (tests/wire/esb-4.json#4.1).
 pub(super) fn esb_not_found() -> Written {
     let body = r#"{"message":"The content does not exist","data":null,"result":false}"#;
     plain(404, "application/json; charset=utf-8", body.to_owned())
 }
 
-/// A page of nginx's (captures-esb 7.5).
+/// A page of nginx's (tests/wire/esb-7.json#7.5).
 pub(super) fn page(status: u16, title: &str) -> Written {
     let body = format!(
         "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n\

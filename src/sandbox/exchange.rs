@@ -1,6 +1,6 @@
-//! What becomes of one call: the quota, what goes wrong, the answer.
+//! The course of one call: the quota, the faults, the answer.
 //!
-//! Owns the order in which these strike. Knows nothing of how a call travels or what it does.
+//! Owns their order. Knows nothing of how a call travels or what it does.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{Caller, Quota, Sandbox, State};
 use crate::cmdb::wire::{RateHint, code};
 use crate::target::Entrance;
 
-/// What a call meets at the door.
+/// What a call meets when it comes in.
 struct Admission {
     draw: Draw,
     faults: Faults,
@@ -23,7 +23,7 @@ struct Admission {
 }
 
 impl State {
-    /// Counts a call in the quota's window; says whether it is within, and what is left.
+    /// Counts a call in the quota's window. Tells whether it is within the quota, and what is left.
     fn meter(&mut self, quota: Quota, elapsed: Duration) -> (bool, RateHint) {
         let (elapsed, length) = (elapsed.as_nanos(), quota.window.as_nanos().max(1));
         if self.window.0 != elapsed / length {
@@ -94,7 +94,7 @@ impl Sandbox {
         Some(rated(written, hint))
     }
 
-    /// Counts a call, says what it meets, and whether the quota lets it through.
+    /// Counts a call, draws its faults, and asks the quota.
     fn admit(&self, endpoint: Endpoint) -> Admission {
         let mut state = self.state();
         let number = state.calls.iter().sum();
@@ -133,7 +133,7 @@ impl Sandbox {
         }
     }
 
-    /// What a server goes on with once it has the request, whoever waits for it.
+    /// The work that a server does once it has the request, whether or not anybody waits for it.
     fn work(
         &self,
         call: Result<Call, Refusal>,
@@ -149,8 +149,8 @@ impl Sandbox {
         }
     }
 
-    /// Runs work to its end even if the caller leaves. A batch ends with its caller, as a real one
-    /// does (captures-chain: 36 of 200 stored), and work that takes no time is done at once.
+    /// Runs work to its end even if the caller leaves. A batch ends with its caller, as a real one does
+    /// (docs/cmdb-api.md#batch-create), and work that takes no time is done at once.
     async fn run(
         &self,
         endpoint: Endpoint,
@@ -203,7 +203,7 @@ fn refuse(dialect: &Dialect, fault: Fault) -> Option<Written> {
     }
 }
 
-/// Adds what the quota says, where the answer says nothing of its own.
+/// Adds the quota's headers, where the answer has none of its own.
 fn rated(mut written: Written, hint: RateHint) -> Written {
     if written.rate == RateHint::default() {
         written.rate = hint;

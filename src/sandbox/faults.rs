@@ -1,7 +1,7 @@
-//! What goes wrong, how often: faults by kind and rate, drawn from a seed.
+//! Faults by kind and rate, drawn from a seed.
 //!
-//! Owns the dice. Knows nothing of rows or HTTP. A draw depends on the seed, the number of the call
-//! and the kind alone, so the same calls in the same order meet the same faults on every machine.
+//! Owns the dice. Knows nothing of rows or HTTP. A draw depends only on the seed, the call's number and
+//! the kind, so that the same calls in the same order meet the same faults on every machine.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,20 +14,21 @@ pub enum Fault {
     LostRequest,
     /// HTTP 429 with `Retry-After` and an HTML page. Not executed.
     Throttled429,
-    /// A gateway that turned its 429 into HTTP 200: 1642903 with `X-Bkapi-RateLimit-*` headers
-    /// (contract section 9). Not executed.
+    /// A gateway that turned its 429 into HTTP 200: 1642903 with `X-Bkapi-RateLimit-*` headers. Not
+    /// executed.
     ThrottledGateway,
-    /// CMDB's own limiter: 1199997 with HTTP 200 (contract section 11). Not executed.
+    /// CMDB's own limiter: 1199997 with HTTP 200. Not executed.
     ThrottledCmdb,
-    /// An HTML page with HTTP 502, which an ESB wraps as 1306000 "not a json string" (captures-esb
-    /// 1.5 and 7.3). Every other one is executed all the same.
+    /// An HTML page with HTTP 502 (tests/wire/esb-7.json#7.3), which an ESB wraps as 1306000 "not a json
+    /// string" (tests/wire/esb-1.json#1.5). Half of these calls are executed all the same.
     BadGateway,
     /// A create is refused with 1113053: the lock was not obtained. Not executed.
     Locked,
-    /// A create is answered with `result:true` and `data:null` (capture 12.1). Not executed.
+    /// A create is answered with `result:true` and `data:null` (tests/wire/cmdb-12.json#12.1). Not
+    /// executed.
     DataNull,
-    /// The connection closes without an answer, and a write is executed after that (captures-chain:
-    /// a look-up in between finds nothing).
+    /// The connection closes without an answer, and a write is executed after that: a look-up in
+    /// between finds nothing (docs/cmdb-api.md#reads-that-lag).
     LateCommit,
     /// The call is executed, and its answer is lost: the connection closes.
     LostAnswer,
@@ -35,11 +36,12 @@ pub enum Fault {
     Garbled,
     /// The call takes longer.
     Slow,
-    /// A look-up does not see the newest rows: it was answered by a secondary (contract section 4).
+    /// A look-up does not see the newest rows: a secondary answered it
+    /// (docs/cmdb-api.md#reads-that-lag).
     ReadLag,
 }
 
-/// How often each kind strikes, and for how long those that last.
+/// How often each kind strikes, and how long those last that take time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Faults {
     rates: [f64; KINDS],
@@ -76,7 +78,7 @@ pub enum FaultError {
     Rate(&'static str, String),
 }
 
-/// What a call can meet.
+/// The kind of a call, as faults tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prey {
     /// A single create.
@@ -89,7 +91,7 @@ pub(super) enum Prey {
     Ask,
 }
 
-/// What a call meets.
+/// The faults that a call meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Draw {
     pub(super) fault: Option<Fault>,

@@ -1,7 +1,7 @@
-//! What a look-up asks for: the part of Mongo's and of the query builder's language that clients use.
+//! A look-up's condition: the part of Mongo's and of the query builder's language that clients use.
 //!
-//! Owns the two grammars. Knows nothing of rows. Both are brought into one form, a list of
-//! alternatives, each a list of terms that must all hold.
+//! Owns the two grammars, and turns both into one form: a list of alternatives, each a list of terms that
+//! must all hold. Knows nothing of rows.
 
 use serde_json::{Map, Value};
 
@@ -9,11 +9,11 @@ use super::refusal::Refusal;
 use crate::association::InstId;
 use crate::cmdb::wire::{Pattern, code};
 
-/// Any of these.
+/// Any of these alternatives.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Filter(pub(super) Vec<Alternative>);
 
-/// All of these: a field has one of some values.
+/// All of these terms.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub(super) struct Alternative(Vec<Term>);
 
@@ -23,7 +23,7 @@ pub(super) struct Term {
     pub(super) any_of: Vec<Value>,
 }
 
-/// Rules may stand in three layers at most (contract section 7).
+/// How many layers of rules there may be (docs/cmdb-api.md#lists).
 const DEPTH: usize = 3;
 
 impl Alternative {
@@ -31,7 +31,7 @@ impl Alternative {
         &self.0
     }
 
-    /// The integers that a field may have; `None` where nothing is said of it.
+    /// The integers that a field may have; `None` where no term is about it.
     pub(super) fn integers(&self, field: &str) -> Option<Vec<i64>> {
         let term = self.0.iter().find(|term| term.field == field)?;
         Some(term.any_of.iter().filter_map(Value::as_i64).collect())
@@ -48,7 +48,7 @@ impl Filter {
         Self(vec![Alternative::default()])
     }
 
-    /// What the importer's own look-up asks.
+    /// The filter of bkassoc's own look-up.
     pub(super) fn of_patterns(obj_asst_id: &str, patterns: &[Pattern]) -> Self {
         let one = |pattern: &Pattern| {
             let source = |id: InstId| Term::equal("bk_inst_id", id.get().into());
@@ -71,8 +71,8 @@ impl Filter {
         Self(vec![Alternative(vec![term])])
     }
 
-    /// Reads a Mongo condition: equality, `$in`, and `$or` of such. What the driver would refuse is
-    /// 1199998 (captures-chain).
+    /// Reads a Mongo condition: equality, `$in`, and `$or` of those. What the driver would refuse is
+    /// 1199998 (docs/cmdb-api.md#find).
     pub(super) fn of_mongo(condition: &Map<String, Value>) -> Result<Self, Refusal> {
         let mut filter = Self::everything();
         for (key, value) in condition {
@@ -105,8 +105,8 @@ impl Filter {
         Ok(Self(alternatives))
     }
 
-    /// Reads the query builder's rules: `AND` and `OR` of `equal` and `in`. What can't be read is
-    /// 1199006 naming the place.
+    /// Reads the query builder's rules: `AND` and `OR` of `equal` and `in`. Anything else is 1199006,
+    /// which names the place.
     pub(super) fn of_rules(conditions: &Value) -> Result<Self, Refusal> {
         Self::of_rule(conditions, DEPTH)
     }

@@ -1,8 +1,8 @@
 //! The rows on disk: an append-only file that survives the sandbox's restart.
 //!
-//! Owns the file's form: a heading, then `+ ID OBJ_ASST_ID SOURCE TARGET` for each row that came to
-//! be and `- ID` for each that was deleted. A last line without an end was torn off by a crash and is
-//! cut. Lines reach the operating system one by one; a power loss may take some.
+//! Owns the file's format: a heading, then `+ ID OBJ_ASST_ID SOURCE TARGET` for each created row and
+//! `- ID` for each deleted one. A last line without its end was torn by a crash and is cut off. Lines reach
+//! the operating system one by one; a power loss may take some.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -25,7 +25,7 @@ pub enum LogError {
     /// The file can't be opened, read or written.
     #[error("{path}: {source}", path = .path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -33,7 +33,7 @@ pub enum LogError {
     /// Not written by a sandbox, or damaged.
     #[error("{path}: line {line}: {what}", path = .path.display())]
     Line {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Where.
         line: u64,

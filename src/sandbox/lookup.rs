@@ -1,6 +1,6 @@
-//! Reading: look-ups, searches, counts and the question for model associations.
+//! Reading: look-ups, lists, counts and the question for model associations.
 //!
-//! Owns which rows a filter finds and how they are shown (contract section 7, capture 6).
+//! Owns which rows a filter finds and how they are shown.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use super::rows::{Row, Store};
 use super::{Sandbox, Version};
 use crate::cmdb::wire::code;
 
-/// An association as look-ups show it (capture 6.1).
+/// An association as look-ups show it (tests/wire/cmdb-06.json#6.1).
 #[derive(Serialize)]
 struct Shown<'a> {
     id: i64,
@@ -31,7 +31,7 @@ struct Shown<'a> {
     metadata: Option<Value>,
 }
 
-/// A model association as questions show it (capture 6.11).
+/// A model association as the answer to the question shows it (tests/wire/cmdb-06.json#6.11).
 #[derive(Serialize)]
 struct ShownModel<'a> {
     id: usize,
@@ -47,7 +47,8 @@ struct ShownModel<'a> {
 }
 
 impl Sandbox {
-    /// From 3.10 on the tables are per model, so the model must be named (capture 6.3).
+    /// Finds rows by a filter. From 3.10 on tables are per model, so the model must be named
+    /// (tests/wire/cmdb-06.json#6.3).
     pub(super) fn find(
         &self,
         model: &str,
@@ -62,7 +63,7 @@ impl Sandbox {
         Ok(json(&self.show(self.matching(filter, within, terms))))
     }
 
-    /// One page of what a model is an end of.
+    /// One page of the rows that a model is an end of.
     pub(super) fn search(&self, model: &str, filter: &Filter, page: &Page, terms: Terms) -> String {
         let found = self.matching(filter, |known| touches(known, model), terms);
         let rows = found.into_iter().skip(page.start).take(page.limit).collect();
@@ -70,14 +71,14 @@ impl Sandbox {
         format!(r#"{{"info":{info}}}"#)
     }
 
-    /// Counts what a model is the source of, and nothing else (contract section 7).
+    /// Counts only the rows that a model is the source of (docs/cmdb-api.md#lists).
     pub(super) fn count(&self, model: &str, filter: &Filter, terms: Terms) -> String {
         let is_source = |known: &Known| *known.model.source == *model;
         let count = self.matching(filter, is_source, terms).len();
         format!(r#"{{"count":{count}}}"#)
     }
 
-    /// What a filter lets through in the tables of some model associations, ids ascending.
+    /// The rows that a filter lets through, of some model associations, ids ascending.
     fn matching(
         &self,
         filter: &Filter,
@@ -102,7 +103,7 @@ impl Sandbox {
         ids.filter_map(|id| Some((id, state.rows.get(id)?))).collect()
     }
 
-    /// Whether what an alternative says of anything but ids holds for a table's rows.
+    /// Whether those terms of an alternative that are not about ids hold for a table's rows.
     fn table_fits(&self, alternative: &Alternative, known: &Known) -> bool {
         let model = &known.model;
         alternative.terms().iter().all(|term| {
@@ -164,7 +165,7 @@ pub(super) fn touches(known: &Known, model: &str) -> bool {
     *known.model.source == *model || *known.model.target == *model
 }
 
-/// Adds the ids of a table's rows that fit an alternative, by the narrowest index that helps.
+/// Adds the ids of a table's rows that fit an alternative, by the narrowest index.
 fn collect(rows: &Store, table: TableId, alternative: &Alternative, ids: &mut BTreeSet<u32>) {
     let fits = |id: u32| {
         rows.get(i64::from(id)).is_some_and(|row| {
@@ -209,7 +210,7 @@ fn collect(rows: &Store, table: TableId, alternative: &Alternative, ids: &mut BT
     }
 }
 
-/// Keeps some fields; all of them where none are named.
+/// Keeps the named fields, or all if none is named.
 fn project(rows: &[Shown<'_>], fields: &[String]) -> Vec<Value> {
     let one = |row: &Shown<'_>| {
         let mut shown = serde_json::to_value(row).unwrap_or_default();

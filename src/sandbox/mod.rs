@@ -1,8 +1,8 @@
 //! A CMDB in memory, with its rules, races, limits and faults: to try things on, and to test against.
 //!
 //! Owns the store and its set-up. In process it is a [`Cmdb`] without sockets, on tokio's clock;
-//! [`server`] puts the same store behind HTTP. What it does is held against the captures of real
-//! servers.
+//! [`server`] puts the same store behind HTTP. It does what `docs/cmdb-api.md` says, and is held against
+//! the answers of real servers.
 
 pub mod faults;
 pub mod models;
@@ -52,7 +52,7 @@ use crate::target::Entrance;
 pub struct StoredRow {
     /// The association's id.
     pub id: i64,
-    /// Of which model association.
+    /// Its model association.
     pub obj_asst_id: Arc<str>,
     /// The source.
     pub source: i64,
@@ -88,7 +88,7 @@ struct State {
     log: Option<Log>,
     locks: FxHashSet<(TableId, i64)>,
     faults: Faults,
-    /// Calls that came through the entrance, by endpoint.
+    /// How many calls came through the entrance, by endpoint.
     calls: [u64; Endpoint::ALL.len()],
     /// The number of the quota's window, and the calls in it.
     window: (u128, u64),
@@ -113,18 +113,18 @@ impl State {
     }
 }
 
-/// Who calls, and how that is answered.
+/// The caller, and how it is answered.
 #[derive(Clone, Debug)]
 struct Caller {
     entrance: Entrance,
     supplier_account: String,
     language: Language,
-    /// What a native caller brought along.
+    /// A native caller's own id for the call.
     request_id: Option<String>,
 }
 
 impl Sandbox {
-    /// Sets a sandbox up: with the rows of its data file, or with those that the models say exist.
+    /// Sets a sandbox up, with the rows of its data file or with those that the models file lists.
     pub fn new(setup: Setup) -> Result<Self, LogError> {
         let mappings = setup.models.all().map(|(_, known)| known.model.mapping);
         let mut rows = Store::new(mappings);
@@ -190,7 +190,7 @@ impl Sandbox {
         stored.ok().map(i64::from)
     }
 
-    /// How many calls an endpoint has had, refused and lost ones included; not those that the
+    /// How many calls an endpoint has had, with refused and lost ones and without those that the
     /// entrance itself turned away.
     pub fn calls(&self, endpoint: Endpoint) -> u64 {
         self.state().calls[endpoint as usize]
@@ -205,7 +205,7 @@ impl Sandbox {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How this caller is answered, under a fresh id unless the caller brought one along.
+    /// The dialect that this caller is answered in, under the caller's own id or a fresh one.
     fn dialect(&self, caller: &Caller) -> Dialect {
         let number = self.0.ids.fetch_add(1, Ordering::Relaxed);
         let high = scramble(self.0.seed ^ scramble(number));
@@ -255,7 +255,7 @@ impl Cmdb for Sandbox {
 }
 
 impl Sandbox {
-    /// What an entrance says that has no such endpoint.
+    /// The answer of an entrance that does not have an endpoint.
     fn missing(&self, endpoint: Endpoint, caller: &Caller) -> Option<Written> {
         let entrance = caller.entrance;
         let dialect = self.dialect(caller);

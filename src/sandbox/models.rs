@@ -1,4 +1,4 @@
-//! The world a sandbox serves: model associations, instances, what exists already, who may call.
+//! The world of a sandbox: model associations, instances, existing associations, and who may call.
 //!
 //! Owns the shape of a models file. Knows nothing of calls, rules or rows.
 //!
@@ -81,7 +81,7 @@ impl Default for Credentials {
     }
 }
 
-/// Which model association, as a small number.
+/// A model association as a small number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct TableId(NonZeroU16);
 
@@ -96,7 +96,7 @@ impl TableId {
     }
 }
 
-/// A model association with what the importer's own type has no use for.
+/// A model association, with what bkassoc's own type has no use for.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) model: ModelAssociation,
@@ -113,20 +113,20 @@ pub enum ModelsError {
     /// It is no TOML, or not of the shape described at the top of this module.
     #[error("models: {0}")]
     Toml(#[from] toml::de::Error),
-    /// A range that is none.
+    /// A text that is no id and no range.
     #[error("models: [instances] {model}: {text:?} is neither an id nor a range like \"1-200\"")]
     Range {
-        /// Of which model.
+        /// The model.
         model: String,
-        /// What stands there.
+        /// The text in the file.
         text: String,
     },
     /// Not 1:1, 1:n or n:n.
     #[error("models: association {association}: mapping {text:?} is not 1:1, 1:n or n:n")]
     Mapping {
-        /// Which.
+        /// The model association.
         association: String,
-        /// What stands there.
+        /// The text in the file.
         text: String,
     },
     /// Empty, or with white space in it.
@@ -138,7 +138,7 @@ pub enum ModelsError {
     /// A model without a line under `[instances]`.
     #[error("models: association {association}: [instances] has no model {model}")]
     NoModel {
-        /// Which.
+        /// The model association.
         association: String,
         /// The model.
         model: String,
@@ -148,7 +148,7 @@ pub enum ModelsError {
         "models: association {association}: existing pair [{source_id}, {target_id}] names an instance that is not there"
     )]
     NoInstance {
-        /// Which.
+        /// The model association.
         association: String,
         /// The pair's source.
         source_id: i64,
@@ -171,12 +171,12 @@ struct File {
     #[serde(default)]
     instances: FxHashMap<String, Vec<String>>,
     #[serde(default)]
-    association: Vec<Entry>,
+    association: Vec<DeclaredAssociation>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct DeclaredAssociation {
     obj_asst_id: String,
     source: String,
     target: String,
@@ -212,8 +212,8 @@ impl Models {
             let ranges = texts.iter().map(range).collect::<Result<_, _>>()?;
             models.instances.insert(model, ranges);
         }
-        for entry in file.association {
-            models.add(entry)?;
+        for declared in file.association {
+            models.add(declared)?;
         }
         Ok(models)
     }
@@ -224,30 +224,32 @@ impl Models {
             .expect("the sample is tested to be readable")
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), ModelsError> {
-        let association = entry.obj_asst_id;
+    fn add(&mut self, declared: DeclaredAssociation) -> Result<(), ModelsError> {
+        let association = declared.obj_asst_id;
         if association.is_empty() || association.contains(char::is_whitespace) {
             return Err(ModelsError::Name(association));
         }
-        for model in [&entry.source, &entry.target] {
+        for model in [&declared.source, &declared.target] {
             if !self.instances.contains_key(model) {
                 let model = model.clone();
                 return Err(ModelsError::NoModel { association, model });
             }
         }
-        let Some(mapping) = Mapping::parse(&entry.mapping) else {
-            let text = entry.mapping;
+        let Some(mapping) = Mapping::parse(&declared.mapping) else {
+            let text = declared.mapping;
             return Err(ModelsError::Mapping { association, text });
         };
-        for &(source_id, target_id) in &entry.existing {
-            if !self.exists(&entry.source, source_id) || !self.exists(&entry.target, target_id) {
+        for &(source_id, target_id) in &declared.existing {
+            if !self.exists(&declared.source, source_id)
+                || !self.exists(&declared.target, target_id)
+            {
                 return Err(ModelsError::NoInstance { association, source_id, target_id });
             }
         }
-        let kind = entry.kind.unwrap_or_else(|| {
+        let kind = declared.kind.unwrap_or_else(|| {
             let inner = association
-                .strip_prefix(entry.source.as_str())
-                .and_then(|rest| rest.strip_suffix(entry.target.as_str()));
+                .strip_prefix(declared.source.as_str())
+                .and_then(|rest| rest.strip_suffix(declared.target.as_str()));
             inner.unwrap_or("default").trim_matches('_').to_owned()
         });
         let table = TableId::new(self.known.len()).ok_or(ModelsError::TooMany)?;
@@ -258,15 +260,15 @@ impl Models {
         self.known.push(Known {
             model: ModelAssociation {
                 obj_asst_id: name,
-                source: entry.source.into(),
-                target: entry.target.into(),
+                source: declared.source.into(),
+                target: declared.target.into(),
                 mapping,
                 guessed: false,
                 mainline: kind == "bk_mainline",
             },
             kind,
-            name: entry.name,
-            existing: entry.existing,
+            name: declared.name,
+            existing: declared.existing,
         });
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! A refusal of CMDB's own: a number, and its text in two languages.
 //!
-//! Owns the texts (contract section 3, captures 1 to 8; the few that no capture has are those of the
-//! server's message files). Knows nothing of when a call is refused.
+//! Owns the texts: those of `tests/wire/cmdb-*.json`, and a few of the server's message files. Knows
+//! nothing of when a call is refused.
 
 use crate::cmdb::wire::code;
 use crate::options::Language;
 
-/// What a header's value means: only exactly `en` is English (contract section 1).
+/// The language of a header's value: only exactly `en` is English (docs/cmdb-api.md#language).
 pub(super) fn language_of(header: Option<&str>) -> Language {
     if header == Some("en") { Language::En } else { Language::Zh }
 }
@@ -20,15 +20,15 @@ pub(super) struct Refusal {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Text {
-    /// The number's own, with a name put in.
+    /// The number's own text, with a name put in.
     Of(String),
-    /// That of 1199000, under another number.
+    /// The text of 1199000, under another number.
     Undecodable,
-    /// Raw, in no language.
+    /// A text in no language.
     Raw(String),
 }
 
-/// Codes that only the sandbox gives.
+/// Codes that only the sandbox uses: in a batch only their texts are seen.
 pub(super) const ALREADY_EXISTS_IN_BATCH: i64 = 1_101_038;
 pub(super) const UNKNOWN_ASSOCIATION_IN_BATCH: i64 = 1_101_056;
 
@@ -38,19 +38,20 @@ impl Refusal {
         Self { code, text }
     }
 
-    /// With the name that the text speaks of.
+    /// A refusal with the name that its text mentions.
     pub(super) fn of(code: i64, name: impl Into<String>) -> Self {
         let text = Text::Of(name.into());
         Self { code, text }
     }
 
-    /// A body that can't be decoded: the text is that of 1199000 whatever the number (capture 4.4).
+    /// A body that can't be decoded: the text is that of 1199000, whatever the number
+    /// (tests/wire/cmdb-04.json#4.4).
     pub(super) const fn undecodable(code: i64) -> Self {
         let text = Text::Undecodable;
         Self { code, text }
     }
 
-    /// With a text of a driver or of Go itself.
+    /// A refusal with a text of a driver or of Go itself.
     pub(super) fn raw(code: i64, text: impl Into<String>) -> Self {
         let text = Text::Raw(text.into());
         Self { code, text }

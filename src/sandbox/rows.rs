@@ -51,16 +51,16 @@ fn target_key(target: i64, id: u32) -> TargetKey {
 /// All associations.
 #[derive(Debug)]
 pub(super) struct Store {
-    /// At `id - 1`. Ids that were deleted or never came to be are empty.
+    /// The row of an id is at `id - 1`. Places of deleted and unused ids are empty.
     all: Vec<Option<Row>>,
     indexes: Vec<Index>,
     live: usize,
-    /// From which id on rows came to be at which time, for as long as a look-up may lag.
+    /// Since when there are rows from which id on, for as long as a look-up may lag.
     births: VecDeque<(Instant, u32)>,
 }
 
 impl Store {
-    /// None yet, for the tables in their order.
+    /// An empty store, for tables with these mappings.
     pub(super) fn new(mappings: impl Iterator<Item = Mapping>) -> Self {
         let index = |mapping| Index {
             by_pair: BTreeSet::new(),
@@ -74,7 +74,7 @@ impl Store {
         }
     }
 
-    /// The id that the next row gets: one sequence over all associations (captures-chain).
+    /// The id of the next row, from one sequence over all associations (docs/cmdb-api.md#ids).
     pub(super) fn next_id(&self) -> u32 {
         u32::try_from(self.all.len() + 1).expect("fewer than 2^32 rows fit into memory")
     }
@@ -100,7 +100,7 @@ impl Store {
         }
     }
 
-    /// Notes when a row came to be, and forgets what no lag reaches back to.
+    /// Notes when a row was created, and forgets what is older than any lag.
     pub(super) fn born(&mut self, id: u32, now: Instant, lag: Duration) {
         let is_old = |(birth, _): &(Instant, u32)| now.duration_since(*birth) >= lag;
         while self.births.front().is_some_and(is_old) {
@@ -111,7 +111,7 @@ impl Store {
         }
     }
 
-    /// The first id that is younger than the lag, and so hidden from a look-up that lags.
+    /// The first id younger than the lag, from which on rows are hidden from a look-up that lags.
     pub(super) fn horizon(&self, now: Instant, lag: Duration) -> u32 {
         let is_young = |(birth, _): &&(Instant, u32)| now.duration_since(*birth) < lag;
         let youngest = self.births.iter().find(is_young);

@@ -1,8 +1,8 @@
 //! What a call does: the server's checks in the server's order, its locks and its races.
 //!
-//! Owns contract sections 3 to 7. Knows nothing of entrances, faults or bytes. A create looks at the
-//! mapping first, waits, takes the lock, waits, and stores: so two at once may both get past the
-//! check, as they do on a real server (captures 9 and 13).
+//! Owns the rules of creates, batches and deletes. Knows nothing of entrances, faults or bytes. A create
+//! checks the mapping, waits, takes the lock, waits, and stores: so two at once may both pass the check,
+//! as they do on a real server (docs/cmdb-api.md#mapping-rules).
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use super::{Sandbox, Version};
 use crate::association::Mapping;
 use crate::cmdb::wire::code;
 
-/// A pause between two tries for a 1:1 lock, and how many there are (contract section 5).
+/// The pause between two tries for a 1:1 lock, and the number of tries (docs/cmdb-api.md#locks).
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 const LOCK_TRIES: usize = 10;
 
-/// Locks of one create, let go of when it ends or is abandoned.
+/// The locks of one create, released when it ends or is abandoned.
 struct Held<'a> {
     sandbox: &'a Sandbox,
     keys: Vec<(TableId, i64)>,
@@ -38,7 +38,7 @@ impl Drop for Held<'_> {
 }
 
 impl Sandbox {
-    /// Does what a call asks; the data of a success is JSON text.
+    /// Executes a call. The data of a success is JSON text.
     pub(super) async fn execute(&self, call: Call, terms: Terms) -> Result<String, Refusal> {
         let quarters = if matches!(call, Call::Create { .. }) { 1 } else { 4 };
         self.pause(quarters).await;
@@ -51,7 +51,7 @@ impl Sandbox {
                 self.create_many(models, &obj_asst_id, &pairs, terms).await
             }
             Call::Find { model, filter } => self.find(&model, &filter, terms),
-            // The server forgets to put the field's name into its text (capture 6.13).
+            // The server forgets to put the field's name into its text (tests/wire/cmdb-06.json#6.13).
             Call::Models { filter: None } => Err(Refusal::of(code::INVALID_PARAMETER, "%s")),
             Call::Models { filter: Some(filter) } => Ok(self.show_models(&filter)),
             Call::Delete { model, id } => self.delete(&model, id, terms),
@@ -71,7 +71,7 @@ impl Sandbox {
         let table = table.ok_or(Refusal::new(code::UNKNOWN_ASSOCIATION))?;
         let mapping = self.0.models.get(table).model.mapping;
         let row = Row { source, target, table };
-        // A write conflict makes the server start over, and then it sees what was in the way.
+        // A write conflict makes the server start over, and then it sees the row in the way.
         loop {
             self.check(row, terms)?;
             self.window(mapping).await;
@@ -85,7 +85,7 @@ impl Sandbox {
         }
     }
 
-    /// The checks of a single create, in order (contract section 3.2).
+    /// The checks of a single create, in order (docs/cmdb-api.md#create).
     fn check(&self, row: Row, terms: Terms) -> Result<(), Refusal> {
         let model = &self.0.models.get(row.table).model;
         if terms.own {
@@ -117,7 +117,8 @@ impl Sandbox {
             (target_model, target, code::MISSING_TARGET),
         ] {
             if id < 0 {
-                // The server turns it into a uint64, which its driver refuses (capture 3.9).
+                // The server turns it into a uint64, which its driver refuses
+                // (tests/wire/cmdb-03.json#3.9).
                 let text = format!(
                     "cannot transform type mapstr.MapStr to a BSON Document: {} overflows int64",
                     id as u64
@@ -131,8 +132,8 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Takes the locks of a create, with what is odd about them (contract section 5): the keys have
-    /// no side, 1:n tries once, and for 1:1 finding all keys held counts as success.
+    /// Takes the locks of a create, with their oddities (docs/cmdb-api.md#locks): keys have no side, 1:n
+    /// tries once, and for 1:1 it counts as success if all keys are held.
     async fn lock(&self, row: Row, mapping: Mapping) -> Result<Option<Held<'_>>, Refusal> {
         let (table, source, target) = (row.table, row.source, row.target);
         let keys = match mapping {
@@ -178,7 +179,8 @@ impl Sandbox {
         stored.map(Some).map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))
     }
 
-    /// A batch: one after another, each with its own text and no code (contract section 6).
+    /// Creates a batch, one item after another, each refused with a text and no code
+    /// (docs/cmdb-api.md#batch-create).
     async fn create_many(
         &self,
         (source_model, target_model): (&str, &str),
@@ -235,8 +237,8 @@ impl Sandbox {
         stored.ok_or_else(|| Refusal::of(ALREADY_EXISTS_IN_BATCH, names()))
     }
 
-    /// Deletes through a model whose table holds the row; anything else deletes nothing and succeeds
-    /// (captures 7.2 to 7.6). 3.5 knows ids alone.
+    /// Deletes through a model whose table holds the row. Otherwise nothing is deleted, with success
+    /// (docs/cmdb-api.md#deletes). 3.5 knows ids alone.
     fn delete(&self, model: &str, id: i64, terms: Terms) -> Result<String, Refusal> {
         let mut state = self.state();
         let old = self.0.version == Version::V3_5;
@@ -259,7 +261,7 @@ impl Sandbox {
         }
     }
 
-    /// A moment in which others may get in between, even where there is no latency.
+    /// A moment in which other calls may get in between, even without latency.
     async fn window(&self, mapping: Mapping) {
         if self.0.latency.is_zero() && mapping != Mapping::ManyToMany {
             tokio::task::yield_now().await;
@@ -267,8 +269,8 @@ impl Sandbox {
         self.pause(1).await;
     }
 
-    /// A batch's items follow each other faster than calls do: 200 took 0.6 s where a call took 10 to
-    /// 20 ms (captures-chain).
+    /// The time between a batch's items, which is shorter than a call: on a real server 200 items took
+    /// 0.6 s where a call took 10 to 20 ms.
     async fn pause_in_batch(&self) {
         if !self.0.latency.is_zero() {
             sleep(self.0.latency / 8).await;
@@ -276,7 +278,7 @@ impl Sandbox {
     }
 }
 
-/// The whole-call checks of a batch, in order (contract section 6).
+/// The checks of a whole batch, in order (docs/cmdb-api.md#batch-create).
 fn check_batch(
     (source, target): (&str, &str),
     obj_asst_id: &str,
@@ -295,7 +297,7 @@ fn check_batch(
     if items > 200 {
         return Err(Refusal::of(code::OVER_LIMIT, "details"));
     }
-    // A name shorter than a model's makes the server cut beyond its end, and panic.
+    // A name shorter than a model's makes the server slice beyond its end, and panic.
     for (model, key, fits) in [
         (source, "bk_obj_id", obj_asst_id.starts_with(source)),
         (target, "bk_asst_obj_id", obj_asst_id.ends_with(target)),

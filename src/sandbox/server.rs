@@ -1,7 +1,6 @@
 //! Puts a sandbox behind HTTP: paths, methods, credentials and bodies of three entrances.
 //!
-//! The only home of axum. Owns what happens before CMDB has the call (contract sections 1, 8 and 9,
-//! captures 5, captures-esb 2 to 5). Knows nothing of rules or rows.
+//! The only home of axum. Owns what happens before CMDB has the call. Knows nothing of rules or rows.
 
 mod connection;
 mod esb;
@@ -30,7 +29,7 @@ use crate::target::Entrance;
 /// Larger bodies are refused; nginx in front of a real ESB lets 512 MiB through.
 const LARGEST_BODY: usize = 64 << 20;
 
-/// Serves until the signal comes, then lets calls under way answer.
+/// Serves until `shutdown` is ready, then lets calls under way finish.
 pub async fn serve(
     listener: TcpListener,
     sandbox: Sandbox,
@@ -121,7 +120,7 @@ struct Understood {
     caller: Caller,
 }
 
-/// What the entrance itself answers.
+/// The answer of the entrance itself.
 type TurnedAway = Box<Written>;
 
 fn respond(written: Written) -> Response {

@@ -10,11 +10,10 @@ use super::models::Models;
 use crate::options::Language;
 use crate::target::Entrance;
 
-/// Whose rules are followed.
+/// The version whose rules the sandbox follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Version {
-    /// No batch, no search, no locks, no unique index; a look-up needs no model, a delete no model
-    /// either.
+    /// No batch, no list, no locks, no unique index; look-ups and deletes need no model.
     V3_5,
     /// 1101052 for every mapping violation of a single create.
     #[default]
@@ -29,7 +28,7 @@ impl Version {
         [("3.5", Self::V3_5), ("3.10.18", Self::V3_10_18), ("3.14", Self::V3_14)];
 }
 
-/// So many calls in a window of fixed length; windows follow each other from the start on.
+/// A number of calls in a window of fixed length. Windows follow each other from the start on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// How many calls, of all kinds together.
@@ -41,28 +40,28 @@ pub struct Quota {
 /// How a sandbox is set up.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// What there is.
+    /// Models, instances and credentials.
     pub models: Models,
-    /// Whose rules are followed.
+    /// The version whose rules it follows.
     pub version: Version,
-    /// How calls in process are answered, and in which language.
+    /// The entrance as which calls in process are answered.
     pub entrance: Entrance,
-    /// See `entrance`.
+    /// The language of answers in process.
     pub language: Language,
     /// The supplier account of calls in process.
     pub supplier_account: String,
     /// How long a call takes.
     pub latency: Duration,
-    /// How many calls are let through.
+    /// How many calls are let through, if there is a limit.
     pub quota: Option<Quota>,
     /// Whether every entrance tells the quota in `X-Bkapi-RateLimit-*`. A gateway always does.
     pub rate_headers: bool,
-    /// Whether the ESB has its own old list of components: no batch, no search, no count, and a
-    /// delete that only 3.5 understands (captures-chain). With 3.5 it always has.
+    /// Whether the ESB has its own old list of components: no batch, no list, no count, and a delete that
+    /// only 3.5 understands (docs/cmdb-api.md#entrances-and-paths). With 3.5 it always has.
     pub old_esb: bool,
     /// What goes wrong.
     pub faults: Faults,
-    /// What the faults are drawn from.
+    /// The seed that faults are drawn from.
     pub fault_seed: u64,
     /// Where rows are kept over a restart.
     pub data: Option<PathBuf>,

@@ -144,7 +144,7 @@ async fn of_identical_creates_at_once_one_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn different_pairs_at_once_break_a_1_to_1_rule() {
-    // Captures 9 and 13.1: the check comes before the lock.
+    // The check comes before the lock (docs/cmdb-api.md#mapping-rules).
     for sandbox in [sandbox(|_| ()), slow_sandbox()] {
         let codes = at_once(&sandbox, (1..=20).map(|target| create(ONE, 500, target))).await;
         let stored = count(&codes, 0);
@@ -159,7 +159,7 @@ async fn different_pairs_at_once_break_a_1_to_1_rule() {
 
 #[tokio::test(start_paused = true)]
 async fn two_sources_break_a_1_to_n_rule_or_meet_in_the_lock() {
-    // Capture 13.2. The second looks before the first has stored; then it finds the lock free or not.
+    // The second create checks before the first has stored; then it finds the lock free or not.
     for (later, refused) in
         [(5, Some(code::LOCKED)), (15, None), (25, Some(code::MAPPING_ONE_TO_ONE))]
     {
@@ -219,7 +219,7 @@ async fn a_create_goes_on_when_its_caller_leaves_and_a_batch_stops() {
 #[tokio::test(start_paused = true)]
 async fn a_create_that_is_dropped_on_its_way_lets_go_of_its_lock() {
     let sandbox = sandbox(|_| ());
-    // Up to the moment in which others may get in between, with the lock taken.
+    // Polled up to the moment in which others may get in between, with the lock taken.
     let mut call = Box::pin(sandbox.call(create(MANY, 1, 1)));
     assert!(call.as_mut().now_or_never().is_none());
     assert!(call.as_mut().now_or_never().is_none());
@@ -231,7 +231,7 @@ async fn a_create_that_is_dropped_on_its_way_lets_go_of_its_lock() {
 
 #[tokio::test(start_paused = true)]
 async fn every_fault_does_what_its_name_says() {
-    // What comes back (see `code_of`), whether the row is there at once, and after a while.
+    // The code (see `code_of`), whether the row is there at once, and whether it is there later.
     for (fault, code, at_once, later) in [
         (Fault::LostRequest, -2, false, false),
         (Fault::Throttled429, -1, false, false),

@@ -1,7 +1,7 @@
 //! Connections that can be closed without an answer.
 //!
-//! Owns the listener's side of a lost answer. A handler can only answer; so each connection carries a
-//! switch, and once it is thrown nothing more is written and the connection breaks.
+//! Owns the listener's side of a lost answer. A handler can only answer, so each connection has a
+//! switch: once it is thrown, nothing more is written and the connection breaks.
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,7 +53,7 @@ impl Listener for Door {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        // Without this small answers wait for the client's acknowledgement; failing is harmless.
+        // Without this, small answers wait for the client's acknowledgement. A failure is harmless.
         let _ = stream.set_nodelay(true);
         let cut = Cut(Arc::default());
         (Connection { stream, cut }, address)

@@ -1,6 +1,6 @@
-//! The ESB: one path a component, credentials in the body.
+//! The ESB: one path for each component, credentials in the body.
 //!
-//! Owns the order of its checks and their texts (contract section 8, captures-esb 2 to 5).
+//! Owns the order of its checks and their texts (docs/cmdb-api.md#refusals-of-the-esb).
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use crate::sandbox::Version;
 use crate::sandbox::dialect::esb_not_found;
 use crate::sandbox::models::Credentials;
 
-/// What the ESB keeps for itself.
+/// The fields that the ESB does not pass on.
 const OWN_FIELDS: &[&str] = &[
     "bk_app_code",
     "bk_app_secret",
@@ -69,8 +69,8 @@ pub(super) fn understand(
     })
 }
 
-/// Which component a path names: in any case, with or without doubled slashes or one at the end
-/// (captures-esb 4).
+/// The component that a path names. Case, doubled slashes and one at the end do not matter
+/// (docs/cmdb-api.md#entrances-and-paths).
 fn component(sandbox: &Sandbox, arrived: &Arrived<'_>) -> Result<Endpoint, TurnedAway> {
     let path = arrived.path.to_ascii_lowercase();
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -90,8 +90,8 @@ fn component(sandbox: &Sandbox, arrived: &Arrived<'_>) -> Result<Endpoint, Turne
     endpoint.ok_or_else(|| Box::new(esb_not_found()))
 }
 
-/// The call's parameters; `None` where the body looks like JSON and is none. What does not begin with
-/// a brace is a form, in which all values are text (captures-esb 3).
+/// The call's parameters; `None` where the body looks like JSON and is none. A body that does not begin
+/// with a brace is a form, in which all values are texts (docs/cmdb-api.md#credentials-and-headers).
 fn parameters(arrived: &Arrived<'_>) -> Option<Map<String, Value>> {
     if arrived.method.as_str() == "GET" {
         return Some(form(arrived.query.as_bytes()));
@@ -128,13 +128,13 @@ fn decoded(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-/// The first of some fields that holds any text.
+/// The first of some fields that holds a text.
 fn text<'a>(fields: &'a Map<String, Value>, names: &[&str]) -> Option<&'a str> {
     let texts = names.iter().filter_map(|name| fields.get(*name)?.as_str());
     texts.into_iter().find(|text| !text.is_empty())
 }
 
-/// App first, then user, each with the ESB's own text; its messages are English always.
+/// Checks the app, then the user, each with the ESB's own text, which is always English.
 fn authenticate(fields: &Map<String, Value>, known: &Credentials) -> Result<(), String> {
     let secret = text(fields, &["bk_app_secret", "app_secret"]).ok_or(
         "Signature [bk_signature] and APP Secret [bk_app_secret] cannot be empty at the same time",
@@ -168,7 +168,7 @@ fn authenticate(fields: &Map<String, Value>, known: &Credentials) -> Result<(), 
         .to_owned())
 }
 
-/// Takes out of the fields what stands in CMDB's path.
+/// Moves the parts of CMDB's path out of the fields.
 fn path_parts(
     sandbox: &Sandbox,
     endpoint: Endpoint,

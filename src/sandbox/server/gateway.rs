@@ -1,6 +1,7 @@
 //! The API gateway: any prefix and stage, credentials in `X-Bkapi-Authorization`.
 //!
-//! Owns the gateway's own refusals (contract section 9). Behind it stands the apiserver.
+//! Owns the gateway's own refusals (docs/cmdb-api.md#refusals-of-the-gateway). Behind it stands the
+//! apiserver.
 
 use serde::Deserialize;
 
@@ -27,7 +28,7 @@ pub(super) fn understand(
     sandbox: &Sandbox,
     arrived: &Arrived<'_>,
 ) -> Result<Understood, TurnedAway> {
-    // The gateway itself sets the account "0" unless the caller names one (contract section 1).
+    // A call that names no account has account 0.
     let account = arrived.any_header(ACCOUNT).unwrap_or("0").to_owned();
     let caller = Caller {
         entrance: Entrance::Gateway,
@@ -51,7 +52,7 @@ pub(super) fn understand(
     Ok(call(sandbox, endpoint, parts, arrived.body, caller))
 }
 
-/// Checks the app; returns the user, who may be nobody: then it is CMDB that refuses.
+/// Checks the app and gives the user. Where there is none, CMDB refuses the call, not the gateway.
 fn authorize(
     dialect: &Dialect,
     credentials: &Credentials,

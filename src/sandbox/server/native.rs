@@ -1,6 +1,6 @@
 //! CMDB's own apiserver: paths under `/api/v3`, trusted headers, no secret.
 //!
-//! Owns its routes (captures 5 and 7.1), which the gateway's resources share.
+//! Owns its routes (docs/cmdb-api.md#entrances-and-paths), which the gateway's resources share.
 
 use super::{
     Arrived, Call, Caller, Dialect, Endpoint, Entrance, Method, PathParts, Refusal, Sandbox,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cmdb::wire::code;
 
-/// Names of the headers that carry the account, first come first served (contract section 1).
+/// The headers that may carry the account; the first one counts.
 pub(super) const ACCOUNT: &[&str] = &[
     "X-Bkcmdb-Supplier-Account",
     "X-Bkapi-Supplier-Account",
@@ -17,15 +17,16 @@ pub(super) const ACCOUNT: &[&str] = &[
 ];
 const USER: &[&str] = &["X-Bkcmdb-User", "BK_USER"];
 pub(super) const LANGUAGE: &[&str] = &["X-Bkcmdb-Language", "HTTP_BLUEKING_LANGUAGE"];
-/// What the server takes for the call's id instead of making one (captures 5.11 and 11.7).
+/// The headers whose value becomes the call's id (tests/wire/cmdb-05.json#5.11,
+/// tests/wire/cmdb-11.json#11.7).
 const REQUEST_ID: &[&str] = &["Cc_Request_Id", "X-Bkapi-Request-Id"];
 
-/// What a path under `/api/v3` leads to.
+/// Where a path under `/api/v3` leads.
 pub(super) enum Route {
     To(Endpoint, PathParts),
-    /// The path takes this method.
+    /// The path takes another method, this one.
     Not(&'static str),
-    /// The server behind has no such path.
+    /// The server behind it has no such path.
     Nowhere,
     /// There is no server for such a path.
     NoBackend,
@@ -86,7 +87,7 @@ pub(super) fn call(
     }
 }
 
-/// Finds the way for what stands behind `/api/v3/`; a slash at the end is allowed (capture 5.7).
+/// Routes a path behind `/api/v3/`. A slash at the end is allowed (tests/wire/cmdb-05.json#5.7).
 pub(super) fn route(method: &Method, path: &str, version: Version) -> Route {
     let path = path.strip_suffix('/').unwrap_or(path);
     let segments: Vec<_> = path.split('/').collect();
