@@ -3,6 +3,7 @@
 //! on each other: each imports only from those above it, and so do the modules within each.
 
 pub mod exit;
+pub mod clock;
 pub mod association;
 pub mod target;
 pub mod outcome;
@@ -18,4 +19,5 @@ pub mod check;
 pub mod verify;
 pub mod cli;
 pub mod config;
+pub mod session;
 pub mod commands;

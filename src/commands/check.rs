@@ -10,19 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout};
 
-use super::rows::{RowSource, files_of, sources};
-use super::server::Server;
-use super::signals::Signals;
-use super::{Failure, announce, ask, print, runtime};
+use super::{announce, show};
 use crate::association::Row;
 use crate::check::Check;
 use crate::cli::Command;
 use crate::cli::layers::Typed;
+use crate::clock;
 use crate::config::{Config, Output};
 use crate::engine::asker::Asker;
 use crate::engine::models::{Admission, Models};
@@ -36,6 +33,12 @@ use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::report::progress::{Progress, Screen};
 use crate::report::summary::{Checked, Forecast, Kind, Scope, Summary, next_step};
+use crate::session::failure::Failure;
+use crate::session::question::may_start_anew;
+use crate::session::runtime::runtime;
+use crate::session::server::Server;
+use crate::session::signals::Signals;
+use crate::session::source::{RowSource, files_of, sources};
 use crate::storage::journal::disk::folder_of;
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::ResultsError;
@@ -74,7 +77,7 @@ struct Job<'a> {
     config: &'a Config,
     typed: &'a Typed,
     screen: &'a Screen,
-    /// The files that lines are lines of, where there are several.
+    /// Input names, in order; empty for a single input.
     files: Vec<String>,
 }
 
@@ -123,10 +126,7 @@ impl Job<'_> {
             PathState::Free => Ok(()),
             PathState::Stranger if results.replace => Ok(()),
             _ if results.fresh => {
-                let question = format!("move {} aside and start anew?", path.display());
-                if !results.yes && !ask(self.screen, &question)? {
-                    return Err(Failure::usage("nothing was done"));
-                }
+                may_start_anew(path, results.yes, self.screen)?;
                 Ok(path_state::clear(path, true)?)
             }
             PathState::Stranger | PathState::Unfinished | PathState::Finished(_) => {
@@ -258,7 +258,7 @@ impl Job<'_> {
         signals: &mut Signals,
     ) -> Result<(), Stopped> {
         let results = &self.config.results;
-        let (files, now) = (self.files.clone(), Timestamp::now().as_millisecond());
+        let (files, now) = (self.files.clone(), clock::millis());
         let deciding = spawn_blocking(move || check.records(files, now));
         let records = tokio::select! {
             done = deciding => done.map_err(|error| bug(&error))?.map_err(|error| self.unwritable(error))?,
@@ -334,14 +334,7 @@ impl Job<'_> {
             checked: Some(&checked),
             next,
         };
-        let display = &self.config.display;
-        match summary.render(display.quiet, display.json) {
-            Some(text) if *output == Output::Stdout => self.screen.say(text.trim_end()),
-            Some(text) => {
-                print(text.as_bytes());
-            }
-            None => {}
-        }
+        show(&summary, self.config, self.screen);
         exit
     }
 
@@ -406,7 +399,7 @@ fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> i
             (Outcome::open(Status::NotAttempted, String::new()), Some((None, None)))
         }
         Admission::Refused(reason, message) => {
-            (Outcome::bad(reason, message, 0, Timestamp::now().as_millisecond()), None)
+            (Outcome::bad(reason, message, 0, clock::millis()), None)
         }
     };
     let record = Record::of(row, outcome);

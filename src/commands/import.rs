@@ -1,13 +1,14 @@
 //! `bkassoc import`: create what the rows say.
 
-use super::road::Road;
-use super::rows::{RowSource, files_of, sources};
-use super::{Failure, announce};
+use super::{announce, conclude};
 use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::report::progress::Screen;
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::session::source::{RowSource, files_of, sources};
 use crate::storage::manifest::Work;
 
 /// Runs it.
@@ -16,9 +17,8 @@ pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exi
         return Err(Failure::usage("this is no import"));
     };
     let sources = sources(&args.inputs);
-    let road = Road {
+    let session = Session {
         config,
-        typed,
         screen,
         work: Work::Import,
         files: files_of(&sources),
@@ -28,5 +28,6 @@ pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exi
     };
     let options = super::input_options(&config.input)?;
     announce(config, screen);
-    road.go(|| Ok(RowSource::of_input(&sources, &options)?))
+    let ending = session.run(|| Ok(RowSource::of_input(&sources, &options)?))?;
+    Ok(conclude(&session, typed, ending))
 }

@@ -1,10 +1,5 @@
 //! One command a file; what they share: how a command fails, and the surroundings it works in.
 
-mod signals;
-mod server;
-mod rows;
-mod opened;
-mod road;
 pub mod import;
 pub mod check;
 pub mod rerun;
@@ -16,81 +11,24 @@ pub mod completions;
 pub mod man;
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::Command;
 use crate::cli::layers::{Typed, switch};
-use crate::config::{self, Config, ConfigError, Environment, InputConfig};
+use crate::config::{self, Config, Environment, InputConfig, Output};
 use crate::engine::stats::{Calls, RunStats};
 use crate::exit::Exit;
-use crate::input::{InputError, InputOptions, UnknownEncoding};
+use crate::input::{InputOptions, UnknownEncoding};
 use crate::report::log;
 use crate::report::progress::Screen;
-use crate::report::summary::{Kind, Summary};
-use crate::storage::journal::JournalError;
-use crate::storage::manifest::ManifestError;
-use crate::storage::path_state::ClearError;
-use crate::storage::results::ResultsError;
+use crate::report::summary::{Kind, Summary, next_step};
+use crate::session::failure::Failure;
+use crate::session::{Ending, Session};
+use crate::storage::path_state;
 use crate::verify::Findings;
 use crate::verify::report::Report;
-use signals::Signals;
-
-/// Why a command ended without doing its work.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    exit: Exit,
-    message: String,
-}
-
-impl Failure {
-    fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
-    }
-
-    fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, message)
-    }
-}
-
-macro_rules! failures {
-    ($($error:ty => |$it:ident| $exit:expr;)*) => {
-        $(impl From<$error> for Failure {
-            fn from($it: $error) -> Self {
-                Self { exit: $exit, message: $it.to_string() }
-            }
-        })*
-    };
-}
-
-failures! {
-    ConfigError => |_error| Exit::Usage;
-    ManifestError => |error| match error {
-        ManifestError::OtherRows { .. } => Exit::Input,
-        ManifestError::Unreadable { .. } | ManifestError::Foreign { .. } => Exit::Usage,
-    };
-    InputError => |error| if error.is_usage() { Exit::Usage } else { Exit::Input };
-    ClearError => |error| match error {
-        ClearError::Held(_) => Exit::Held,
-        ClearError::Refused { .. } => Exit::Unwritable,
-    };
-    JournalError => |error| match error {
-        JournalError::Held { .. } => Exit::Held,
-        JournalError::Unwritable { .. }
-        | JournalError::Unreadable { .. }
-        | JournalError::Unseen(_)
-        | JournalError::Damaged { .. } => Exit::Unwritable,
-        JournalError::Foreign { .. } => Exit::Usage,
-    };
-    ResultsError => |error| match &error {
-        ResultsError::Unwritable { .. } | ResultsError::Journal(_) => Exit::Unwritable,
-        ResultsError::NotConserved { .. } => Exit::Bug,
-        ResultsError::Unreadable { .. } => Exit::Input,
-    };
-    crate::cmdb::http::ClientError => |_error| Exit::Target;
-}
 
 /// Runs the command line.
 pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -211,6 +149,38 @@ fn resolve_with(typed: &Typed, parent: Option<&config::Parent>) -> Result<Config
     Ok(config::resolve(typed, &Environment::of_process(), parent)?)
 }
 
+/// Says how a run ended: on stdout, unless rows are there.
+fn conclude(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
+    let Ending { stats, exit, results, error } = ending;
+    let results = results.as_deref();
+    let (kind, config) = (session.work.into(), session.config);
+    let next = next_step(kind, exit, &stats, results, &typed.again(), &typed.identity_flags());
+    let summary = Summary {
+        kind,
+        target: Some(session.target()),
+        stats: &stats,
+        inputs: &session.files,
+        results: results.filter(|_| error.is_none()),
+        unfinished: results.filter(|path| path_state::is_unfinished(path)),
+        exit,
+        error: error.as_deref(),
+        checked: None,
+        next,
+    };
+    show(&summary, config, session.screen);
+    exit
+}
+
+/// Shows a summary where the rows are not.
+fn show(summary: &Summary<'_>, config: &Config, screen: &Screen) {
+    let Some(text) = summary.render(config.display.quiet, config.display.json) else { return };
+    if config.results.output == Output::Stdout {
+        screen.say(text.trim_end());
+    } else {
+        print(text.as_bytes());
+    }
+}
+
 /// Starts logging, and says where the calls go before anything is sent.
 fn announce(config: &Config, screen: &Screen) {
     let display = &config.display;
@@ -225,40 +195,11 @@ fn announce(config: &Config, screen: &Screen) {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Bug, format!("no runtime: {error}")))
-}
-
 /// Writes to stdout. A reader that has gone is no failure.
 fn print(bytes: &[u8]) -> Exit {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
     Exit::Ok
-}
-
-/// Asks on the terminal, where there is one.
-fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{question} Give --yes to say so without a terminal")));
-    }
-    screen.say(&format!("bkassoc: {question} [y/N]"));
-    let read = || {
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).map(|_| answer)
-    };
-    // A part of the run may have gone before, and from then on signals are for us to hear.
-    runtime()?.block_on(async {
-        let mut signals = Signals::listen()?;
-        tokio::select! {
-            exit = signals.next() => std::process::exit(exit.code().into()),
-            answer = tokio::task::spawn_blocking(read) => {
-                Ok(matches!(answer, Ok(Ok(answer)) if matches!(answer.trim(), "y" | "Y" | "yes")))
-            }
-        }
-    })
 }
 
 fn input_options(config: &InputConfig) -> Result<InputOptions, Failure> {
@@ -271,9 +212,4 @@ fn input_options(config: &InputConfig) -> Result<InputOptions, Failure> {
         default_biz_id: config.default_biz_id,
         require_biz_id: config.require_biz_id,
     })
-}
-
-/// RFC 3339, local time with its offset.
-fn now() -> String {
-    jiff::ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use super::road::Road;
-use super::rows::{Choice, RowSource};
-use super::{Failure, announce, resolve_with};
+use super::{announce, conclude, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Rerun as Args};
 use crate::config;
@@ -12,6 +10,9 @@ use crate::exit::Exit;
 use crate::input::Source;
 use crate::outcome::Status;
 use crate::report::progress::Screen;
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::session::source::{Choice, RowSource};
 use crate::storage::manifest::{self, Manifest, Parent, Work};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::reader::Reader;
@@ -29,9 +30,8 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         return Err(Failure::usage("this is no rerun"));
     };
     let choice = choice(args);
-    let road = Road {
+    let session = Session {
         config: &config,
-        typed,
         screen,
         work: Work::Rerun,
         sources: vec![Source::Path(args.results.clone())],
@@ -43,7 +43,9 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
         }),
     };
     announce(&config, screen);
-    road.go(|| Ok(RowSource::of_results(&args.results, &road.files, &config.input, choice)?))
+    let rows = || RowSource::of_results(&args.results, &session.files, &config.input, choice);
+    let ending = session.run(|| Ok(rows()?))?;
+    Ok(conclude(&session, typed, ending))
 }
 
 /// A rerun creates what is missing: of an undo's rows, what that deleted.

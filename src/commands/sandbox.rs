@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::signals::Signals;
-use super::{Failure, runtime};
 use crate::cli::Sandbox as Args;
 use crate::exit::Exit;
 use crate::options::Rate;
@@ -14,6 +12,9 @@ use crate::report::log;
 use crate::report::progress::Screen;
 use crate::sandbox::models::Models;
 use crate::sandbox::{Quota, Sandbox, Setup, server};
+use crate::session::failure::Failure;
+use crate::session::runtime::runtime;
+use crate::session::signals::Signals;
 use crate::target::Entrance;
 
 /// Serves until a signal comes.

@@ -2,19 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::opened::open_journal;
 use super::rerun::{files_of, parent_of};
 use super::results::rows_of;
-use super::road::Road;
-use super::rows::{RowSource, ToUndo, records_at};
-use super::{Failure, announce, ask, now, resolve_with, runtime};
+use super::{announce, conclude, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Undo as Args};
+use crate::clock;
 use crate::config::{self, Output, ResultsConfig};
 use crate::exit::Exit;
 use crate::input::Source;
 use crate::report::progress::Screen;
 use crate::report::summary::grouped;
+use crate::session::failure::Failure;
+use crate::session::open_journal::open_journal;
+use crate::session::question::ask;
+use crate::session::runtime::runtime;
+use crate::session::source::{RowSource, ToUndo, records_at};
+use crate::session::{Ending, Session};
 use crate::storage::journal::{self, replay};
 use crate::storage::manifest::{self, Head, Manifest, Parent, Undone, Work};
 use crate::storage::path_state::{self, PathState};
@@ -29,9 +33,8 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     };
     made.refuse_ids_of_nowhere(args)?;
     let choice = args.include_recovered.then(|| (ToUndo::INCLUDE_RECOVERED, "true".to_owned()));
-    let road = Road {
+    let session = Session {
         config: &config,
-        typed,
         screen,
         work: Work::Undo,
         sources: vec![Source::Path(made.path(&args.results))],
@@ -46,37 +49,47 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     let mut begins_to_delete = false;
     if begins(&config.results)? {
         if let Made::Unfinished(head, _) = &made
-            && let Some(exit) = road.settle_doubts(&args.results, rows_of(head)?)?
+            && let Some(ending) = session.settle_doubts(&args.results, rows_of(head)?)?
         {
-            return Ok(exit);
+            return Ok(conclude(&session, typed, ending));
         }
         let count = count(&made.path(&args.results), args.include_recovered)?;
         begins_to_delete = count > 0;
         if begins_to_delete && !config.results.yes {
-            confirm(count, &road)?;
+            confirm(count, &session)?;
         }
     }
-    delete(&made, &road, args, begins_to_delete)
+    let ending = delete(&made, &session, args, begins_to_delete)?;
+    Ok(conclude(&session, typed, ending))
 }
 
-fn confirm(count: u64, road: &Road<'_>) -> Result<(), Failure> {
-    let question = format!("delete {} associations at {}?", grouped(count), road.target());
-    if ask(road.screen, &question)? { Ok(()) } else { Err(Failure::usage("nothing was deleted")) }
+fn confirm(count: u64, session: &Session<'_>) -> Result<(), Failure> {
+    let question = format!("delete {} associations at {}?", grouped(count), session.target());
+    if ask(session.screen, &question)? {
+        Ok(())
+    } else {
+        Err(Failure::usage("nothing was deleted"))
+    }
 }
 
 /// Deletes, once the run knows of it. Where an undo goes on, the run knows already.
-fn delete(made: &Made, road: &Road<'_>, args: &Args, begins: bool) -> Result<Exit, Failure> {
-    let output = &road.config.results.output;
+fn delete(
+    made: &Made,
+    session: &Session<'_>,
+    args: &Args,
+    begins: bool,
+) -> Result<Ending, Failure> {
+    let output = &session.config.results.output;
     let by = match output {
         Output::File(path) => path.display().to_string(),
         Output::Stdout | Output::Nowhere => "-".to_owned(),
     };
-    let exit = road.go(|| {
+    let ending = session.run(|| {
         if begins {
-            made.note(&args.results, Some(&Undone { by, at: now() }))?;
+            made.note(&args.results, Some(&Undone { by, at: clock::now() }))?;
         }
         let path = made.path(&args.results);
-        Ok(RowSource::to_undo(&path, &road.files, args.include_recovered)?)
+        Ok(RowSource::to_undo(&path, &session.files, args.include_recovered)?)
     });
     if let Output::File(output) = output
         && matches!(path_state::look(output)?, PathState::Free)
@@ -84,7 +97,7 @@ fn delete(made: &Made, road: &Road<'_>, args: &Args, begins: bool) -> Result<Exi
         // It never came to a delete.
         made.note(&args.results, None)?;
     }
-    exit
+    ending
 }
 
 /// The run that is undone.

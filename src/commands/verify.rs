@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::rerun::{as_parent, parent_of};
 use super::results::reading_of;
-use super::rows::sources;
-use super::server::Server;
-use super::signals::Signals;
-use super::{Failure, announce, input_options, print, resolve_with, runtime};
+use super::{announce, input_options, print, resolve_with};
 use crate::cli::layers::Typed;
 use crate::cli::{Command, Verify as Args};
 use crate::config::{Config, Connection, InputConfig};
@@ -17,6 +14,11 @@ use crate::exit::Exit;
 use crate::input::{Source, digest_of};
 use crate::outcome::Status;
 use crate::report::progress::{Progress, ProgressMode, Screen};
+use crate::session::failure::Failure;
+use crate::session::runtime::runtime;
+use crate::session::server::Server;
+use crate::session::signals::Signals;
+use crate::session::source::sources;
 use crate::storage::journal::disk::folder_of;
 use crate::storage::manifest::{self, Manifest, ManifestError, Work};
 use crate::storage::path_state;
@@ -105,7 +107,7 @@ struct Offline {
     manifest: Result<Manifest, String>,
     /// By what the run, or one whose rows it carries, was undone.
     undone: Option<String>,
-    /// The inputs that lines are lines of, where there are several.
+    /// Input names, in order; empty for a single input.
     files: Vec<String>,
     against: Option<Against>,
     inputs: Vec<String>,

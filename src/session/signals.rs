@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::engine::run::Halt;
 use crate::exit::Exit;
 
@@ -17,7 +17,7 @@ const SAME: Duration = Duration::from_millis(20);
 
 /// The three signals, less those that the process was started to ignore: `nohup` does that with HUP,
 /// a shell's `&` with INT.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
     hang_up: Option<Signal>,
@@ -25,7 +25,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Listens from now on. Needs a runtime.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(crate) fn listen() -> Result<Self, Failure> {
         Self::heard().map_err(|error| Failure::new(Exit::Bug, error.to_string()))
     }
 
@@ -44,7 +44,7 @@ impl Signals {
     }
 
     /// The next signal.
-    pub(super) async fn next(&mut self) -> Exit {
+    pub(crate) async fn next(&mut self) -> Exit {
         tokio::select! {
             () = next(&mut self.interrupt) => Exit::Interrupted,
             () = next(&mut self.terminate) => Exit::Terminated,
@@ -54,7 +54,7 @@ impl Signals {
 
     /// Waits for the first signal. From then on the next one ends the process at once: what was
     /// recorded is in the journal.
-    pub(super) async fn halt(mut self) -> Halt {
+    pub(crate) async fn halt(mut self) -> Halt {
         let exit = self.next().await;
         let heard = Instant::now();
         tokio::spawn(async move {

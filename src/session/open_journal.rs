@@ -8,7 +8,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Failure, now};
+use super::failure::Failure;
+use crate::clock::now;
 use crate::engine::stats::{CallKind, RunStats};
 use crate::exit::Exit;
 use crate::storage::journal::disk::{self, Disk};
@@ -18,24 +19,34 @@ use crate::storage::manifest::Head;
 use crate::storage::results::ResultsError;
 
 /// A journal that is open, and what it says.
-pub(super) struct Opened {
-    pub(super) journal: Journal,
-    pub(super) replay: Replay,
+pub(crate) struct OpenJournal {
+    pub(crate) journal: Journal,
+    pub(crate) replay: Replay,
     /// Rows settled by earlier processes are counted in.
-    pub(super) stats: RunStats,
-    pub(super) head: Head,
+    pub(crate) stats: RunStats,
+    pub(crate) head: Head,
     /// Whether an earlier process had begun it.
-    pub(super) went_on: bool,
-    /// Whether rows may be created or deleted, and not looked up only.
-    pub(super) writes: bool,
+    pub(crate) resumes: bool,
     /// Held as long as this file is open.
-    pub(super) lock: Option<Arc<File>>,
+    pub(crate) lock: Option<Arc<File>>,
 }
 
-impl Opened {
+impl OpenJournal {
+    /// The journal of a run that keeps none.
+    pub(crate) fn nowhere(head: Head) -> Self {
+        Self {
+            journal: Journal::new("-".into(), Box::new(Nowhere), 0, 0),
+            replay: Replay::default(),
+            stats: RunStats::default(),
+            head,
+            resumes: false,
+            lock: None,
+        }
+    }
+
     /// Writes down that this process goes on from here.
-    pub(super) fn begin(&mut self) -> Result<(), JournalError> {
-        if !self.went_on {
+    pub(crate) fn begin(&mut self) -> Result<(), JournalError> {
+        if !self.resumes {
             self.journal.write_head(&self.head);
         }
         self.journal.write_holder(&holder());
@@ -47,7 +58,7 @@ impl Opened {
 
     /// Counts the rows anew where not all that was settled could be written: what a person is told is
     /// what was written down.
-    pub(super) fn count_what_was_written(&mut self) {
+    pub(crate) fn count_what_was_written(&mut self) {
         if !self.journal.is_broken() {
             return;
         }
@@ -65,15 +76,15 @@ impl Opened {
 
     /// Whether the server may hold anything of this run: else the journal is worth nothing, and
     /// would only bind the next try to a target that may have been wrong.
-    pub(super) fn may_have_written(&self) -> bool {
+    pub(crate) fn may_have_written(&self) -> bool {
         let calls = &self.stats.calls;
         let writes = [CallKind::Create, CallKind::Batch, CallKind::Delete];
-        self.went_on || writes.into_iter().any(|kind| calls.count(kind) > 0)
+        self.resumes || writes.into_iter().any(|kind| calls.count(kind) > 0)
     }
 }
 
 /// Opens and locks a journal. One that is new begins with this head.
-pub(super) fn open_journal(results: &Path, head: &Head) -> Result<Opened, Failure> {
+pub(crate) fn open_journal(results: &Path, head: &Head) -> Result<OpenJournal, Failure> {
     let path = journal::path_for(results);
     let unwritable = |error| JournalError::Unwritable { path: path.clone(), error };
     // Nothing was begun: that the run stops and goes on is not what has to be told.
@@ -91,22 +102,22 @@ pub(super) fn open_journal(results: &Path, head: &Head) -> Result<Opened, Failur
     };
     let mut stats = RunStats::default();
     let replay = replay::replay(&path, |record| stats.carry(&record))?;
-    let went_on = replay.head.is_some();
+    let resumes = replay.head.is_some();
     let head = replay.head.clone().unwrap_or_else(|| head.clone());
     file.set_len(replay.good_bytes).map_err(unwritable)?;
     let file = Arc::new(file);
     let disk = Box::new(Arc::clone(&file));
     let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
-    Ok(Opened { journal, replay, stats, head, went_on, writes: true, lock: Some(file) })
+    Ok(OpenJournal { journal, replay, stats, head, resumes, lock: Some(file) })
 }
 
-pub(super) fn remove(journal: &Path) -> Result<(), ResultsError> {
+pub(crate) fn remove(journal: &Path) -> Result<(), ResultsError> {
     let unwritable = |error| ResultsError::Unwritable { path: journal.to_owned(), error };
     std::fs::remove_file(journal).map_err(unwritable)?;
     disk::sync_folder_of(journal).map_err(unwritable)
 }
 
-pub(super) fn held(path: &Path) -> JournalError {
+pub(crate) fn held(path: &Path) -> JournalError {
     let unknown = || Holder { host: "unknown".to_owned(), pid: 0, since: "unknown".to_owned() };
     let holder = replay::holder(path).unwrap_or_else(unknown);
     JournalError::Held { path: path.to_owned(), holder }
@@ -117,8 +128,7 @@ fn holder() -> Holder {
     Holder { host, pid: std::process::id(), since: now() }
 }
 
-/// The journal of a run that keeps none.
-pub(super) struct Nowhere;
+struct Nowhere;
 
 impl Disk for Nowhere {
     fn append(&mut self, _bytes: &[u8]) -> io::Result<()> {

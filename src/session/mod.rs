@@ -1,76 +1,91 @@
-//! The road that import and rerun share: what stands at the results path, the journal, the run, the
-//! results, the summary.
+//! The life of a run: what stands at its results path, its journal, its rows, its results, its end.
+//!
+//! Owns the order of these steps. Knows nothing of what was typed or of how an end is told.
+
+pub(crate) mod failure;
+pub(crate) mod runtime;
+pub(crate) mod signals;
+pub(crate) mod question;
+pub(crate) mod server;
+pub(crate) mod open_journal;
+pub(crate) mod source;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
-use super::opened::{Nowhere, Opened, held, open_journal, remove};
-use super::rows::{self, RowSource};
-use super::server::Server;
-use super::signals::Signals;
-use super::{Failure, ask, now, print, runtime};
-use crate::cli::layers::Typed;
+use crate::clock;
 use crate::config::{Config, Connection, Output};
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::run::{self, Finish, Setting};
 use crate::engine::stats::{RunStats, exit_of};
-use crate::exit::Exit;
-use crate::input::digest::Digest;
+use crate::exit::{Exit, Halt};
 use crate::input::{Source, about_how_many, digest_of};
 use crate::outcome::{Record, Status};
 use crate::report::progress::{Progress, Screen};
-use crate::report::summary::{Summary, next_step};
-use crate::storage::journal::replay::Replay;
-use crate::storage::journal::{self, EndEntry, Journal, JournalError};
+use crate::storage::journal::{self, EndEntry, JournalError};
 use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Work};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Outcomes, ResultsError};
 use crate::target::Target;
+use failure::Failure;
+use open_journal::{OpenJournal, held, open_journal, remove};
+use question::may_start_anew;
+use runtime::runtime;
+use server::Server;
+use signals::Signals;
+use source::RowSource;
 
-/// A run, decided and not begun.
-pub(super) struct Road<'a> {
-    pub(super) config: &'a Config,
-    pub(super) typed: &'a Typed,
-    pub(super) screen: &'a Screen,
-    pub(super) work: Work,
-    /// What is read, by name.
-    pub(super) sources: Vec<Source>,
-    /// The files that lines are lines of, where there are several.
-    pub(super) files: Vec<String>,
-    /// Options of the command itself that decide what is done.
-    pub(super) choice: Vec<(&'static str, String)>,
-    pub(super) parent: Option<Parent>,
+/// How a run ended.
+pub(crate) struct Ending {
+    pub(crate) stats: RunStats,
+    pub(crate) exit: Exit,
+    /// Where its results are, or are to be; `None` where they are kept nowhere.
+    pub(crate) results: Option<PathBuf>,
+    /// Why it did not come to its own end.
+    pub(crate) error: Option<String>,
 }
 
-impl Road<'_> {
-    /// Goes the road to its end.
-    pub(super) fn go(
+/// A run, decided and not begun.
+pub(crate) struct Session<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) screen: &'a Screen,
+    pub(crate) work: Work,
+    /// What is read, by name.
+    pub(crate) sources: Vec<Source>,
+    /// Input names, in order; empty for a single input.
+    pub(crate) files: Vec<String>,
+    /// Options of the command itself that decide what is done.
+    pub(crate) choice: Vec<(&'static str, String)>,
+    pub(crate) parent: Option<Parent>,
+}
+
+impl Session<'_> {
+    /// Runs it to its end. `open` is asked for the rows once it is known that there is something to do.
+    pub(crate) fn run(
         &self,
         open: impl FnOnce() -> Result<RowSource, Failure>,
-    ) -> Result<Exit, Failure> {
+    ) -> Result<Ending, Failure> {
         let path = match &self.config.results.output {
-            Output::File(path) => path.clone(),
+            Output::File(path) => path,
             Output::Stdout => return self.stream(open()?),
             Output::Nowhere => return Err(Failure::usage("results need a place: give -o")),
         };
-        if let Some(exit) = self.look_at(&path)? {
-            return Ok(exit);
+        if let Some(ending) = self.find(path)? {
+            return Ok(ending);
         }
         let rows = open()?;
-        self.make_room(&path)?;
-        let mut opened = self.open_own_journal(&path)?;
-        if !opened.went_on && path.exists() {
+        self.make_room(path)?;
+        let mut opened = self.open_own_journal(path)?;
+        if !opened.resumes && path.exists() {
             // Another process began and finished since this one looked.
             remove(opened.journal.path())?;
             drop(opened);
-            return self.look_at(&path)?.ok_or_else(|| held(&journal::path_for(&path)).into());
+            return self.find(path)?.ok_or_else(|| held(&journal::path_for(path)).into());
         }
         opened.begin()?;
-        if opened.went_on {
+        if opened.resumes {
             let settled = opened.stats.settled();
             let in_doubt = opened.replay.in_doubt_from(0).len();
             tracing::info!(
@@ -80,46 +95,35 @@ impl Road<'_> {
                 path.display()
             );
         }
-        self.settle(&path, rows, opened)
+        self.settle(path, rows, opened)
     }
 
-    /// Settles what an unfinished run left in doubt, by looking only. Some exit: it could not.
-    pub(super) fn settle_doubts(
+    /// Settles what an unfinished run left in doubt, by looking only. Some ending: it could not.
+    pub(crate) fn settle_doubts(
         &self,
         results: &Path,
         rows: RowSource,
-    ) -> Result<Option<Exit>, Failure> {
+    ) -> Result<Option<Ending>, Failure> {
         let mut opened = open_journal(results, &self.head())?;
         opened.begin()?;
-        opened.writes = false;
-        let runtime = runtime()?;
-        let finish = runtime.block_on(self.run(rows, &mut opened, &mut |_| Ok(())))?;
-        Ok(finish.halt.map(|halt| {
-            self.summarize(&opened.stats, halt.exit, None, Some(&halt.message));
-            halt.exit
+        let finish = runtime()?.block_on(self.call(rows, &mut opened, false, &mut |_| Ok(())))?;
+        let stats = opened.stats;
+        Ok(finish.halt.map(|Halt { exit, message }| Ending {
+            stats,
+            exit,
+            results: None,
+            error: Some(message),
         }))
     }
 
-    /// What stands at the results path decides: an exit where there is nothing left to do.
-    fn look_at(&self, path: &Path) -> Result<Option<Exit>, Failure> {
+    /// What stands at the results path decides: an ending where there is nothing left to do.
+    fn find(&self, path: &Path) -> Result<Option<Ending>, Failure> {
         let results = &self.config.results;
-        let found = path_state::look(path)?;
-        if matches!(found, PathState::Free) {
-            return Ok(None);
-        }
-        if results.replace {
-            return Ok(None);
-        }
-        if results.fresh {
-            if !results.yes
-                && !ask(self.screen, &format!("move {} aside and start anew?", path.display()))?
-            {
-                return Err(Failure::usage("nothing was done"));
-            }
-            return Ok(None);
-        }
-        match found {
-            PathState::Free | PathState::Unfinished => Ok(None),
+        match path_state::look(path)? {
+            PathState::Free => Ok(None),
+            _ if results.replace => Ok(None),
+            _ if results.fresh => may_start_anew(path, results.yes, self.screen).map(|()| None),
+            PathState::Unfinished => Ok(None),
             PathState::Stranger => Err(Failure::usage(format!(
                 "{} is there and was not written by a run (it has no run.json): give another -o, or --fresh \
                  to move it aside",
@@ -143,8 +147,8 @@ impl Road<'_> {
         Ok(())
     }
 
-    /// A finished run of the same input: its summary again, and the exit code it ended with.
-    fn finished(&self, path: &Path, manifest: &Manifest) -> Result<Exit, Failure> {
+    /// A finished run of the same input: how it ended, once more.
+    fn finished(&self, path: &Path, manifest: &Manifest) -> Result<Ending, Failure> {
         let refuse = |what: String| {
             Err(Failure::usage(format!(
                 "{} holds a finished run, and {what}. Give another -o (as -o 'links-{{date}}.csv'), or --fresh to \
@@ -158,7 +162,7 @@ impl Road<'_> {
         if let Some(undone) = &manifest.undone {
             return refuse(format!("it was {undone}"));
         }
-        let digests = self.digests()?;
+        let digests = self.sources.iter().map(digest_of).collect::<Result<Vec<_>, _>>()?;
         if !manifest.has_inputs(&digests) {
             let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
             return refuse(format!("its input was not what {} is now", names.join(", ")));
@@ -181,20 +185,13 @@ impl Road<'_> {
             manifest.finished_at
         );
         let exit = Exit::of_code(manifest.exit).unwrap_or_else(|| exit_of(&stats));
-        self.summarize(&stats, exit, Some(path), None);
-        Ok(exit)
-    }
-
-    fn digests(&self) -> Result<Vec<Digest>, Failure> {
-        Ok(self.sources.iter().map(digest_of).collect::<Result<_, _>>()?)
+        Ok(Ending { stats, exit, results: Some(path.to_owned()), error: None })
     }
 
     fn head(&self) -> Head {
         let config = self.config;
         let mut options = config.meaning.clone();
-        for (name, value) in &self.choice {
-            options.insert((*name).to_owned(), value.clone());
-        }
+        options.extend(self.choice.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let identity = &self.connection().identity;
         Head {
             format: FORMAT,
@@ -207,7 +204,7 @@ impl Road<'_> {
             settings: config.inherited.clone(),
             inputs: self.sources.iter().map(ToString::to_string).collect(),
             files: self.files.clone(),
-            started_at: now(),
+            started_at: clock::now(),
             parent: self.parent.clone(),
         }
     }
@@ -216,12 +213,12 @@ impl Road<'_> {
         self.config.connection.as_ref().expect("this command calls a server")
     }
 
-    pub(super) fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &Target {
         &self.connection().target
     }
 
     /// The journal of this run: new, or one that this very command may go on with.
-    fn open_own_journal(&self, results: &Path) -> Result<Opened, Failure> {
+    fn open_own_journal(&self, results: &Path) -> Result<OpenJournal, Failure> {
         let head = self.head();
         let opened = open_journal(results, &head)?;
         if let Some(what) = opened.head.difference(&head) {
@@ -241,60 +238,65 @@ impl Road<'_> {
     }
 
     /// The run to its end, and how it went, whatever happened.
-    fn settle(&self, path: &Path, rows: RowSource, mut opened: Opened) -> Result<Exit, Failure> {
-        let (stats, exit, error) =
-            match runtime()?.block_on(self.to_the_end(path, rows, &mut opened)) {
-                Ok((stats, exit)) => (stats, exit, None),
-                Err(Failure { exit, message }) => {
-                    opened.count_what_was_written();
-                    (opened.stats, exit, Some(message))
-                }
-            };
-        self.summarize(&stats, exit, Some(path), error.as_deref());
-        Ok(exit)
+    fn settle(
+        &self,
+        path: &Path,
+        rows: RowSource,
+        mut opened: OpenJournal,
+    ) -> Result<Ending, Failure> {
+        let ended = runtime()?.block_on(self.to_the_end(path, rows, &mut opened));
+        let (stats, exit, error) = match ended {
+            Ok((stats, exit)) => (stats, exit, None),
+            Err(Failure { exit, message }) => {
+                opened.count_what_was_written();
+                (opened.stats, exit, Some(message))
+            }
+        };
+        Ok(Ending { stats, exit, results: Some(path.to_owned()), error })
     }
 
     async fn to_the_end(
         &self,
         path: &Path,
         rows: RowSource,
-        opened: &mut Opened,
+        opened: &mut OpenJournal,
     ) -> Result<(RunStats, Exit), Failure> {
         // Where an earlier process settled every row, nothing is left to send; the input is read all
         // the same, since another input would be another run.
         let earlier = opened.replay.end.take();
         // From now on, so that a signal between the run and its results is heard too.
         let signals = Signals::listen()?;
-        let ran = self.run(rows, opened, &mut |_| Ok(())).await.and_then(whole);
-        if ran.is_err() && !opened.may_have_written() {
+        let called = self.call(rows, opened, true, &mut |_| Ok(())).await.and_then(whole);
+        if called.is_err() && !opened.may_have_written() {
             remove(opened.journal.path())?;
         }
-        let ended = ran?;
+        let ended = called?;
         let end = match earlier {
             Some(earlier) if earlier.rows == ended.rows => earlier,
-            _ => EndEntry { rows: ended.rows, inputs: ended.digests, finished_at: now() },
+            _ => EndEntry { rows: ended.rows, inputs: ended.digests, finished_at: clock::now() },
         };
         opened.journal.end_of_run(&end);
         opened.journal.settle().await?;
         self.make_results(path, opened, end, signals).await
     }
 
-    async fn run(
+    /// Makes the calls that the rows need, `writes` or only look-ups.
+    async fn call(
         &self,
         rows: RowSource,
-        opened: &mut Opened,
+        opened: &mut OpenJournal,
+        writes: bool,
         each: &mut dyn FnMut(&Record) -> io::Result<()>,
     ) -> Result<Finish, Failure> {
         let server = Server::of(self.connection(), self.config.engine.concurrency)?;
-        let writes = opened.writes;
-        let Opened { journal, replay, stats, head, .. } = opened;
+        let OpenJournal { journal, replay, stats, head, .. } = opened;
         let earlier = Arc::new(std::mem::take(replay));
         let setting = Setting {
             cmdb: &server,
             target: self.target(),
             options: &self.config.engine,
             earlier: &earlier,
-            clock: || Timestamp::now().as_millisecond(),
+            clock: clock::millis,
             seed: rand::random(),
             writes,
             each,
@@ -302,17 +304,17 @@ impl Road<'_> {
         let head = head.clone();
         let path = journal.path().to_owned();
         let replay = Arc::clone(&earlier);
-        let feed = RowQueue::spawn(move |sink| {
-            rows::feed(rows, &path, &replay, |row| head.place_of(row), writes, sink)
+        let queue = RowQueue::spawn(move |sink| {
+            source::feed(rows, &path, &replay, |row| head.place_of(row), writes, sink)
         });
         if writes {
             let sources = self.sources.clone();
-            feed.expect(move || about_how_many(&sources));
+            queue.expect(move || about_how_many(&sources));
         }
         let signals = Signals::listen()?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
         let mut show = |stats: &RunStats| progress.show(stats);
-        let finish = run::run(setting, journal, feed, stats, signals.halt(), &mut show).await;
+        let finish = run::run(setting, journal, queue, stats, signals.halt(), &mut show).await;
         progress.finish();
         Ok(finish?)
     }
@@ -322,7 +324,7 @@ impl Road<'_> {
     async fn make_results(
         &self,
         path: &Path,
-        opened: &mut Opened,
+        opened: &mut OpenJournal,
         end: EndEntry,
         mut signals: Signals,
     ) -> Result<(RunStats, Exit), Failure> {
@@ -356,65 +358,22 @@ impl Road<'_> {
         }
     }
 
-    fn summarize(&self, stats: &RunStats, exit: Exit, results: Option<&Path>, error: Option<&str>) {
-        let summary = self.summary(stats, exit, results, error);
-        if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
-            print(text.as_bytes());
-        }
-    }
-
-    fn summary<'a>(
-        &'a self,
-        stats: &'a RunStats,
-        exit: Exit,
-        results: Option<&'a Path>,
-        error: Option<&'a str>,
-    ) -> Summary<'a> {
-        let again = self.typed.again();
-        let identity = self.typed.identity_flags();
-        let next = next_step(self.work.into(), exit, stats, results, &again, &identity);
-        Summary {
-            kind: self.work.into(),
-            target: Some(self.target()),
-            stats,
-            inputs: &self.files,
-            results: results.filter(|_| error.is_none()),
-            unfinished: results.filter(|path| path_state::is_unfinished(path)),
-            exit,
-            error,
-            checked: None,
-            next,
-        }
-    }
-
-    /// `-o -`: outcomes in order of completion on stdout, no journal, the summary on stderr.
-    fn stream(&self, rows: RowSource) -> Result<Exit, Failure> {
-        let path = Path::new("-");
+    /// `-o -`: outcomes in order of completion on stdout, and no journal.
+    fn stream(&self, rows: RowSource) -> Result<Ending, Failure> {
         let format = self.config.results.format;
         let mut writer =
             Writer::new(io::stdout().lock(), format, &self.files).map_err(JournalError::Unseen)?;
-        let mut opened = Opened {
-            journal: Journal::new(path.to_owned(), Box::new(Nowhere), 0, 0),
-            replay: Replay::default(),
-            stats: RunStats::default(),
-            head: self.head(),
-            went_on: false,
-            writes: true,
-            lock: None,
-        };
+        let mut opened = OpenJournal::nowhere(self.head());
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
-        let ran = runtime()?.block_on(self.run(rows, &mut opened, &mut each)).and_then(whole);
+        let called =
+            runtime()?.block_on(self.call(rows, &mut opened, true, &mut each)).and_then(whole);
         let flushed = writer.flush().map_err(JournalError::Unseen);
         let stats = opened.stats;
-        let (exit, error) = match ran.and_then(|_| Ok(flushed?)) {
+        let (exit, error) = match called.and_then(|_| Ok(flushed?)) {
             Ok(()) => (exit_of(&stats), None),
             Err(Failure { exit, message }) => (exit, Some(message)),
         };
-        let summary = self.summary(&stats, exit, None, error.as_deref());
-        if let Some(text) = summary.render(self.config.display.quiet, self.config.display.json) {
-            self.screen.say(text.trim_end());
-        }
-        Ok(exit)
+        Ok(Ending { stats, exit, results: None, error })
     }
 }
 

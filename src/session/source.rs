@@ -14,7 +14,7 @@ use crate::storage::manifest::Head;
 use crate::storage::results::{self, Outcomes, ResultsError};
 
 /// What a run reads.
-pub(super) enum RowSource {
+pub(crate) enum RowSource {
     /// Files with rows.
     Input(Box<Reader>),
     /// The results of another run.
@@ -24,7 +24,7 @@ pub(super) enum RowSource {
 }
 
 /// The rows of a results file: those that are chosen are settled again, the others carried over.
-pub(super) struct OfResults {
+pub(crate) struct OfResults {
     path: PathBuf,
     reader: results::reader::Reader,
     cells: input::RowParser,
@@ -32,7 +32,7 @@ pub(super) struct OfResults {
 }
 
 /// The rows of a results file that a run created. The others are no rows of an undo.
-pub(super) struct ToUndo {
+pub(crate) struct ToUndo {
     path: PathBuf,
     records: Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>,
     cells: input::RowParser,
@@ -42,10 +42,10 @@ pub(super) struct ToUndo {
 
 impl ToUndo {
     /// The option under which a head keeps that recovered rows are deleted too.
-    pub(super) const INCLUDE_RECOVERED: &str = "include-recovered";
+    pub(crate) const INCLUDE_RECOVERED: &str = "include-recovered";
 
     /// Whether an undo deletes it.
-    pub(super) fn takes(outcome: &Outcome, include_recovered: bool) -> Option<i64> {
+    pub(crate) fn takes(outcome: &Outcome, include_recovered: bool) -> Option<i64> {
         let taken = outcome.status == Status::Created
             || (include_recovered && outcome.status == Status::Recovered);
         outcome.association_id.filter(|_| taken)
@@ -70,16 +70,16 @@ impl ToUndo {
 
 /// Which rows of a results file are settled again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     /// Rows of these statuses; empty: of any.
-    pub(super) statuses: Vec<Status>,
+    pub(crate) statuses: Vec<Status>,
     /// Rows of these reasons; empty: of any.
-    pub(super) reasons: Vec<Reason>,
+    pub(crate) reasons: Vec<Reason>,
 }
 
 impl Choice {
     /// As it stands in a head's options: with another choice it is another run.
-    pub(super) fn named(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn named(&self) -> Vec<(&'static str, String)> {
         let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
         let reasons: Vec<_> = self.reasons.iter().map(|reason| reason.as_str()).collect();
         [("status", statuses), ("reason", reasons)]
@@ -90,7 +90,7 @@ impl Choice {
     }
 
     /// Read back from a head's options.
-    pub(super) fn of_head(head: &Head) -> Self {
+    pub(crate) fn of_head(head: &Head) -> Self {
         let words = |name| head.options.get(name).map_or("", String::as_str).split(',');
         Self {
             statuses: words("status").filter_map(Status::parse).collect(),
@@ -132,7 +132,7 @@ impl OfResults {
 
 impl RowSource {
     /// Opens inputs: what is wrong with their headers is known before anything is sent.
-    pub(super) fn of_input(
+    pub(crate) fn of_input(
         sources: &[Source],
         options: &InputOptions,
     ) -> Result<Self, crate::input::InputError> {
@@ -140,7 +140,7 @@ impl RowSource {
     }
 
     /// Opens a results file.
-    pub(super) fn of_results(
+    pub(crate) fn of_results(
         path: &Path,
         files: &[String],
         input: &InputConfig,
@@ -156,7 +156,7 @@ impl RowSource {
 
     /// Opens a results file, or the journal of an unfinished run, to delete what it says was
     /// created.
-    pub(super) fn to_undo(
+    pub(crate) fn to_undo(
         path: &Path,
         files: &[String],
         include_recovered: bool,
@@ -171,7 +171,7 @@ impl RowSource {
     }
 
     /// The next row.
-    pub(super) fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
+    pub(crate) fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
         match self {
             Self::Input(reader) => Some(match reader.next()? {
                 Ok(row) => Ok(PendingRow { row, remaining: Remaining::All(Goal::Create) }),
@@ -197,7 +197,7 @@ impl RowSource {
 }
 
 /// The records of a results file, or of a journal as far as it goes.
-pub(super) fn records_at(
+pub(crate) fn records_at(
     path: &Path,
     files: &[String],
 ) -> Result<Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>, ResultsError> {
@@ -214,7 +214,7 @@ fn digests_of(path: &Path) -> Result<Vec<Digest>, RowQueueError> {
 
 /// Feeds the loop: rows that are settled are left out, rows that were marked must be what they were.
 /// Rows that were never marked were never sent.
-pub(super) fn feed(
+pub(crate) fn feed(
     mut rows: RowSource,
     journal: &Path,
     replay: &Replay,
@@ -251,12 +251,12 @@ pub(super) fn feed(
 }
 
 /// The inputs of a command, as sources.
-pub(super) fn sources(inputs: &[PathBuf]) -> Vec<Source> {
+pub(crate) fn sources(inputs: &[PathBuf]) -> Vec<Source> {
     inputs.iter().cloned().map(Source::from).collect()
 }
 
-/// The files that lines are lines of, where there are several.
-pub(super) fn files_of(sources: &[Source]) -> Vec<String> {
+/// Input names, in order; empty for a single input.
+pub(crate) fn files_of(sources: &[Source]) -> Vec<String> {
     if sources.len() > 1 { sources.iter().map(ToString::to_string).collect() } else { Vec::new() }
 }
 

@@ -1,6 +1,6 @@
 //! The server that a command calls: behind HTTP, or a sandbox in this process.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::{HttpClient, HttpOptions};
 use crate::cmdb::wire::{Reply, Request};
@@ -11,14 +11,14 @@ use crate::sandbox::{Sandbox, Setup};
 use crate::target::Target;
 
 /// Where a command's calls go.
-pub(super) enum Server {
+pub(crate) enum Server {
     Near(Sandbox),
     Far(Box<HttpClient>),
 }
 
 impl Server {
     /// The server of a connection. Opens none: nothing is sent.
-    pub(super) fn of(connection: &Connection, concurrency: usize) -> Result<Self, Failure> {
+    pub(crate) fn of(connection: &Connection, concurrency: usize) -> Result<Self, Failure> {
         let Connection { target, identity, http, .. } = connection;
         if target.endpoint == Target::SANDBOX {
             let mut setup = Setup::new(Models::sample());

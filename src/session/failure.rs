@@ -1,0 +1,65 @@
+//! Why a command ends without doing its work, and with which exit code.
+
+use crate::cmdb::http::ClientError;
+use crate::config::ConfigError;
+use crate::exit::Exit;
+use crate::input::InputError;
+use crate::storage::journal::JournalError;
+use crate::storage::manifest::ManifestError;
+use crate::storage::path_state::ClearError;
+use crate::storage::results::ResultsError;
+
+/// Why a command ends without doing its work.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+}
+
+macro_rules! failures {
+    ($($error:ty => |$it:ident| $exit:expr;)*) => {
+        $(impl From<$error> for Failure {
+            fn from($it: $error) -> Self {
+                Self { exit: $exit, message: $it.to_string() }
+            }
+        })*
+    };
+}
+
+failures! {
+    ConfigError => |_error| Exit::Usage;
+    ManifestError => |error| match error {
+        ManifestError::OtherRows { .. } => Exit::Input,
+        ManifestError::Unreadable { .. } | ManifestError::Foreign { .. } => Exit::Usage,
+    };
+    InputError => |error| if error.is_usage() { Exit::Usage } else { Exit::Input };
+    ClearError => |error| match error {
+        ClearError::Held(_) => Exit::Held,
+        ClearError::Refused { .. } => Exit::Unwritable,
+    };
+    JournalError => |error| match error {
+        JournalError::Held { .. } => Exit::Held,
+        JournalError::Unwritable { .. }
+        | JournalError::Unreadable { .. }
+        | JournalError::Unseen(_)
+        | JournalError::Damaged { .. } => Exit::Unwritable,
+        JournalError::Foreign { .. } => Exit::Usage,
+    };
+    ResultsError => |error| match &error {
+        ResultsError::Unwritable { .. } | ResultsError::Journal(_) => Exit::Unwritable,
+        ResultsError::NotConserved { .. } => Exit::Bug,
+        ResultsError::Unreadable { .. } => Exit::Input,
+    };
+    ClientError => |_error| Exit::Target;
+}

@@ -1,0 +1,39 @@
+//! A question to the person at the terminal.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::Path;
+
+use super::failure::Failure;
+use super::runtime::runtime;
+use super::signals::Signals;
+use crate::report::progress::Screen;
+
+/// Asks on the terminal, where there is one.
+pub(crate) fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("{question} Give --yes to say so without a terminal")));
+    }
+    screen.say(&format!("bkassoc: {question} [y/N]"));
+    let read = || {
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    };
+    // A part of the run may have gone before, and from then on signals are for us to hear.
+    runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        tokio::select! {
+            exit = signals.next() => std::process::exit(exit.code().into()),
+            answer = tokio::task::spawn_blocking(read) => {
+                Ok(matches!(answer, Ok(Ok(answer)) if matches!(answer.trim(), "y" | "Y" | "yes")))
+            }
+        }
+    })
+}
+
+/// Asks whether what stands at a results path may be moved aside, unless that was said before.
+pub(crate) fn may_start_anew(path: &Path, yes: bool, screen: &Screen) -> Result<(), Failure> {
+    if yes || ask(screen, &format!("move {} aside and start anew?", path.display()))? {
+        return Ok(());
+    }
+    Err(Failure::usage("nothing was done"))
+}
