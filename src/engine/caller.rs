@@ -94,8 +94,10 @@ impl<'a, C: Cmdb> Caller<'a, C> {
         calls: &mut Calls,
         judge: impl FnOnce(&mut ServerHealth, &Reply) -> (V, Option<Cause>),
     ) -> V {
-        calls.answered(now - sent_at);
-        self.health.heard(reply);
+        if let Reply::Answered(_) | Reply::Oversized(_) = reply {
+            self.health.answered = true;
+            calls.answered(now - sent_at);
+        }
         let (verdict, cause) = judge(&mut self.health, reply);
         if cause.is_some() {
             self.health.note_trouble(reply);

@@ -59,6 +59,10 @@ pub struct CircuitBreaker {
     next: Option<Instant>,
     /// Whether the last call while half-open was a look-up.
     looked_last: bool,
+    /// When it opened, while it is not closed.
+    opened: Option<Instant>,
+    /// It opened for a silence, and nothing has failed.
+    suspicious: bool,
 }
 
 impl Default for CircuitBreaker {
@@ -70,6 +74,8 @@ impl Default for CircuitBreaker {
             pause: FIRST_PAUSE,
             next: None,
             looked_last: false,
+            opened: None,
+            suspicious: false,
         }
     }
 }
@@ -114,6 +120,7 @@ impl CircuitBreaker {
 
     /// The probe's end. Returns what is to be given back to whom.
     pub fn probe_landed(&mut self, answered: bool, now: Instant) -> Vec<(Slot, u32)> {
+        self.suspicious = false;
         if answered {
             self.streak.clear();
             self.state = State::HalfOpen { trying: false };
@@ -125,15 +132,23 @@ impl CircuitBreaker {
         self.streak.drain().collect()
     }
 
-    /// A row's call was answered, with whatever: no breaker. True where one has just ended.
-    pub fn answered(&mut self) -> bool {
+    /// A row's call was answered, with whatever. Where that ends an outage: when it had begun.
+    pub fn answered(&mut self) -> Option<Instant> {
         self.streak.clear();
         self.silent = 0;
-        let ended = matches!(self.state, State::HalfOpen { .. });
-        if ended {
-            *self = Self::default();
+        match self.state {
+            State::HalfOpen { .. } => std::mem::take(self).opened,
+            State::Open { .. } if self.suspicious => {
+                *self = Self::default();
+                None
+            }
+            State::Open { .. } | State::Closed => None,
         }
-        ended
+    }
+
+    /// How long the probe is worth waiting for at least: longer each time that it got no answer.
+    pub fn patience(&self) -> Duration {
+        self.pause * 4
     }
 
     /// The one call of a half-open breaker has ended, and was none that decides: the next may follow, at once
@@ -167,14 +182,29 @@ impl CircuitBreaker {
         }
         if self.streak.len() < ROWS {
             if closed && self.silent >= CALLS {
-                self.state = State::Open { probing: false };
+                self.open(now);
             }
             return Vec::new();
         }
         if !open {
-            self.state = State::Open { probing: false };
+            self.open(now);
         }
         self.streak.drain().collect()
+    }
+
+    /// Nothing is answered any more, though nothing has failed: a suspicion, and the probe decides,
+    /// or an answer that comes after all.
+    pub fn suspect(&mut self, now: Instant) {
+        if self.state == State::Closed {
+            self.next = None;
+            self.suspicious = true;
+            self.open(now);
+        }
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.state = State::Open { probing: false };
+        self.opened.get_or_insert(now);
     }
 
     /// A row is settled; its slot will be another's.
@@ -227,7 +257,7 @@ mod tests {
         let mut breaker = CircuitBreaker::default();
         for slot in 0..100 {
             assert_eq!(breaker.unanswered(slot, 1, Instant::now()), []);
-            assert!(!breaker.answered());
+            assert_eq!(breaker.answered(), None);
         }
         assert!(!breaker.is_tripped());
     }
@@ -269,7 +299,22 @@ mod tests {
         assert_eq!(breaker.allowed(now), Allowed::Nothing { until: None });
         assert_eq!(breaker.unanswered(0, 1, now), [], "the row alone is charged");
         assert!(matches!(breaker.allowed(now), Allowed::Nothing { until: Some(_) }));
-        assert!(breaker.answered());
+        assert_eq!(breaker.answered(), Some(now));
         assert_eq!(breaker.allowed(now), Allowed::All);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silence_opens_it_and_an_answer_closes_it_at_once() {
+        let mut breaker = CircuitBreaker::default();
+        let now = Instant::now();
+        breaker.suspect(now);
+        assert_eq!(breaker.allowed(now), Allowed::Probe);
+        assert_eq!(breaker.answered(), None, "nothing is to be given up");
+        assert_eq!(breaker.allowed(now), Allowed::All);
+        breaker.suspect(now);
+        breaker.sent(Allowed::Probe, false);
+        breaker.probe_landed(false, now);
+        assert_eq!(breaker.answered(), None, "now the probe decides");
+        assert!(breaker.is_tripped());
     }
 }

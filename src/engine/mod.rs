@@ -16,6 +16,7 @@ pub mod stats;
 pub mod server_health;
 pub mod time_limits;
 pub mod caller;
+pub mod in_flight;
 pub mod asker;
 pub mod preflight;
 pub mod permission;

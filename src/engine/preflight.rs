@@ -136,6 +136,14 @@ impl Questions {
         (self.models.question(), std::mem::take(&mut self.in_vain))
     }
 
+    /// The question is not waited for any more.
+    pub fn given_up(&mut self, names: Vec<Arc<str>>, now: Instant) {
+        self.in_flight = false;
+        self.in_vain = true;
+        self.models.ask_again(names);
+        self.ask_at = now;
+    }
+
     /// The question has ended. True where it was answered.
     pub fn landed(
         &mut self,

@@ -28,6 +28,7 @@ use crate::engine::call_size::CallSize;
 use crate::engine::caller::{Caller, Landed};
 use crate::engine::circuit_breaker::CircuitBreaker;
 use crate::engine::conflicts::Slot;
+use crate::engine::in_flight::{self, InFlight, Ticket};
 use crate::engine::intake::Intake;
 use crate::engine::models::Admission;
 use crate::engine::permission::Permission;
@@ -142,6 +143,7 @@ struct Run<'a, C> {
     look_up_size: CallSize,
     breaker: CircuitBreaker,
     caller: Caller<'a, C>,
+    in_flight: InFlight<Call>,
     permission: Permission,
     limits: TimeLimits<'a>,
     recorder: Recorder<'a>,
@@ -173,6 +175,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             look_up_size: CallSize::default(),
             breaker: CircuitBreaker::default(),
             caller: Caller::new(cmdb, options, options.concurrency, now),
+            in_flight: InFlight::new(now),
             permission: Permission::default(),
             limits: TimeLimits::new(options, target, false, now),
             recorder: Recorder::new(journal, stats, each, clock, options.max_failures),
@@ -192,18 +195,19 @@ impl<'a, C: Cmdb> Run<'a, C> {
         let mut timer = std::pin::pin!(sleep_until(now));
         let mut show_at = now;
         loop {
-            self.check_limits(calls.len(), now);
+            self.check_limits(now);
+            self.heed_silence(now);
             self.take_rows();
             self.admit(now);
             self.rows.wake(now);
             let wait = loop {
-                match self.next_call(calls.len(), now) {
+                match self.next_call(now) {
                     Ok((call, kind, request)) => calls.push(self.send(call, kind, request, now)),
                     Err(wait) => break wait,
                 }
             };
             self.recorder.refuse_unseen()?;
-            if calls.is_empty() {
+            if self.in_flight.is_empty() {
                 if self.stopping.is_some() || self.is_done() {
                     break;
                 }
@@ -258,10 +262,11 @@ impl<'a, C: Cmdb> Run<'a, C> {
         })
     }
 
-    fn check_limits(&mut self, in_flight: usize, now: Instant) {
+    fn check_limits(&mut self, now: Instant) {
         // Rows that are kept for a last look, or for proof that anything is permitted, wait for more
         // input and not for the server; so do those behind them.
-        let waits = in_flight > 0 || self.rows.is_moving() || self.questions.are_open();
+        let waits =
+            !self.in_flight.is_empty() || self.rows.is_moving() || self.questions.are_open();
         self.limits.note_wait(waits, now);
         if self.stopping.is_none()
             && let Some(halt) = self.limits.over(&self.caller.health, now)
@@ -271,6 +276,22 @@ impl<'a, C: Cmdb> Run<'a, C> {
             if is_hopeless && let Some(stopping) = &mut self.stopping {
                 stopping.drain_until = now;
             }
+        }
+    }
+
+    /// A server that hangs fills the pool with calls that would be waited for until their time limit,
+    /// and only then could anything else be tried: a silence of all calls is a reason to ask whether it
+    /// is there.
+    fn heed_silence(&mut self, now: Instant) {
+        let usual = || self.recorder.stats.calls.usual_latency();
+        if self.stopping.is_none()
+            && !self.breaker.is_tripped()
+            && self.questions.models.any_known().is_some()
+            && let Some(since) = self.in_flight.silence(usual, now)
+        {
+            let seconds = (now - since).as_secs();
+            tracing::warn!("no answer for {seconds} s: asking whether the server is there");
+            self.breaker.suspect(now);
         }
     }
 
@@ -331,8 +352,16 @@ impl<'a, C: Cmdb> Run<'a, C> {
         kind: CallKind,
         request: Request,
         now: Instant,
-    ) -> impl Future<Output = Landed<Call>> + use<'a, C> {
-        self.caller.send(call, kind, request, now, None, &mut self.recorder.stats.calls)
+    ) -> impl Future<Output = Landed<Ticket>> + use<'a, C> {
+        // A probe that hangs keeps everything waiting, so it has less time than other calls.
+        let usual = |call: &Call| match call {
+            Call::Probe => self.recorder.stats.calls.usual_latency(),
+            _ => None,
+        };
+        let patience = self.breaker.patience();
+        let deadline = usual(&call).map(|usual| now + in_flight::unusual(usual).max(patience));
+        let ticket = self.in_flight.sent(call, now);
+        self.caller.send(ticket, kind, request, now, deadline, &mut self.recorder.stats.calls)
     }
 
     /// Where a row goes after a step of its task.
@@ -407,9 +436,10 @@ impl<'a, C: Cmdb> Run<'a, C> {
             or_now(self.rows.look_ups_since.map(|since| since + LINGER)),
             self.questions.next_due(now),
             self.limits.deadline(self.caller.health.answered),
+            self.in_flight.next_look(now).filter(|_| !self.breaker.is_tripped()),
         ];
         let deadlines = match &self.stopping {
-            Some(stopping) => [Some(stopping.drain_until), None, None, None],
+            Some(stopping) => [Some(stopping.drain_until), None, None, None, None],
             None => while_it_goes_on,
         };
         always.into_iter().chain(deadlines).flatten().min().unwrap_or(show_at)

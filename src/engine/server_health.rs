@@ -27,11 +27,6 @@ impl Default for ServerHealth {
 }
 
 impl ServerHealth {
-    /// Adds what any reply shows.
-    pub fn heard(&mut self, reply: &Reply) {
-        self.answered |= matches!(reply, Reply::Answered(_) | Reply::Oversized(_));
-    }
-
     /// Judges the reply to a question, and adds what that shows.
     pub fn judge_query(&mut self, reply: &Reply) -> (Query, Option<Cause>) {
         let query = judge_query(reply, self.proven);

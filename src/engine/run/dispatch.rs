@@ -19,22 +19,25 @@ type Next = (Call, CallKind, Request);
 
 impl<C: Cmdb> Run<'_, C> {
     /// The next call that may go now; else what it waits for.
-    pub(super) fn next_call(&mut self, in_flight: usize, now: Instant) -> Result<Next, Wait> {
+    pub(super) fn next_call(&mut self, now: Instant) -> Result<Next, Wait> {
         // What a call's end changes is looked at then: this is only how long nothing else may happen.
         let wait_for = |bottleneck| Wait { until: now + DRAIN, bottleneck };
         if self.stopping.is_some() {
             return Err(wait_for(Bottleneck::Concurrency));
         }
-        if let Some(bottleneck) = self.caller.full(in_flight, now) {
+        let allowed = self.breaker.allowed(now);
+        // A pool full of calls that hang must not keep a single one from telling that the server is back.
+        if allowed == Allowed::All
+            && let Some(bottleneck) = self.caller.full(self.in_flight.len(), now)
+        {
             return Err(wait_for(bottleneck));
         }
-        let allowed = self.breaker.allowed(now);
         if let Allowed::Nothing { until } = allowed {
             let until = until.unwrap_or(now + DRAIN);
             return Err(Wait { until, bottleneck: Bottleneck::Outage });
         }
         if !self.has_call(allowed, now) {
-            return Err(wait_for(self.idle_for(in_flight)));
+            return Err(wait_for(self.idle_for()));
         }
         self.caller.permit(now).map_err(|(until, bottleneck)| Wait { until, bottleneck })?;
         let next = match allowed {
@@ -48,15 +51,21 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     /// What is waited for while there is no call to make.
-    fn idle_for(&self, in_flight: usize) -> Bottleneck {
-        if self.rows.has_queues() {
-            Bottleneck::Collisions
-        } else if in_flight > 0 {
-            Bottleneck::Concurrency
-        } else if self.questions.wait() {
+    fn idle_for(&self) -> Bottleneck {
+        if !self.in_flight.is_empty() {
+            return if self.rows.has_queues() {
+                Bottleneck::Collisions
+            } else {
+                Bottleneck::Concurrency
+            };
+        }
+        if self.questions.wait() {
             // The question got no answer, and is asked again in a while.
             Bottleneck::Outage
-        } else if self.rows.next_timer().is_some() && self.intake.ended().is_some() {
+        } else if self.rows.next_timer().is_some()
+            && (self.intake.ended().is_some() || self.rows.has_queues())
+        {
+            // Rows that stand behind one that pauses wait for its pause.
             Bottleneck::Pauses
         } else {
             Bottleneck::Input

@@ -13,6 +13,7 @@ use crate::cmdb::verdict::{BatchVerdict, Cause, Query, Verdict, judge, judge_bat
 use crate::cmdb::wire::{BatchAnswer, Envelope, Found, Reply};
 use crate::engine::caller::Landed;
 use crate::engine::conflicts::Slot;
+use crate::engine::in_flight::{self, Pending, Ticket};
 use crate::engine::remaining::Goal;
 use crate::engine::retry::Backoff;
 use crate::engine::server_health::{ServerHealth, look_ups_refused, refused};
@@ -20,9 +21,11 @@ use crate::engine::task::{Step, Task};
 use crate::outcome::Reason;
 
 impl<C: Cmdb> Run<'_, C> {
-    pub(super) fn land(&mut self, landed: Landed<Call>) {
-        let Landed { call, reply, sent_at } = landed;
+    pub(super) fn land(&mut self, landed: Landed<Ticket>) {
+        let Landed { call: ticket, reply, sent_at } = landed;
         let now = Instant::now();
+        // What was given up is looked up by now: a late answer would say of it what may have changed.
+        let Some(Pending { call, .. }) = self.in_flight.landed(ticket, now) else { return };
         match call {
             Call::Write(slot) => self.land_write(slot, &reply, sent_at, now),
             Call::Batch(slots) => self.land_batch(&slots, &reply, sent_at, now),
@@ -74,7 +77,7 @@ impl<C: Cmdb> Run<'_, C> {
         match verdict.cause() {
             Some(cause) if cause.is_silence() => self.unanswered(slot, charge, now),
             cause => {
-                self.answered();
+                self.answered(now);
                 if goal == Goal::Create && cause.is_none() {
                     self.batches.single_answered();
                 }
@@ -130,7 +133,7 @@ impl<C: Cmdb> Run<'_, C> {
             self.unanswered(slots[0], 0, now);
             self.batches.shrink(slots.len());
         } else {
-            self.answered();
+            self.answered(now);
         }
         if cause.is_some_and(|cause| !cause.is_limit()) && self.batches.failed() {
             self.batches.give_up("batches fail, and single rows do not");
@@ -207,7 +210,7 @@ impl<C: Cmdb> Run<'_, C> {
             Query::Answered if let Some(found) = reply.envelope().and_then(Envelope::found) => {
                 self.look_up_size.grow();
                 if self.rows.writes.is_empty() {
-                    self.answered();
+                    self.answered(now);
                 }
                 self.found(slots, &found, sent_at, now);
             }
@@ -301,9 +304,41 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    fn answered(&mut self) {
-        if self.breaker.answered() {
-            tracing::warn!("the server answers again: going on");
+    fn answered(&mut self, now: Instant) {
+        let Some(opened) = self.breaker.answered() else { return };
+        tracing::warn!("the server answers again: going on");
+        // Calls from before, for which it takes unusually long while it answers others, are lost: their
+        // doubt begins now, and not when their time is over.
+        let usual = self.recorder.stats.calls.usual_latency().unwrap_or_default();
+        let old = now.checked_sub(in_flight::unusual(usual)).map_or(opened, |old| old.min(opened));
+        for Pending { call, .. } in self.in_flight.give_up_before(old) {
+            self.give_up(call, now);
+        }
+    }
+
+    /// What becomes of a call that is not waited for any more. It need not have been the rows' doing.
+    fn give_up(&mut self, call: Call, now: Instant) {
+        const WHY: &str = "no answer, while the server answers others";
+        let lost = || ServerMessage { message: WHY.to_owned(), ..ServerMessage::default() };
+        match call {
+            Call::Write(slot) => {
+                self.rows.note_landed(slot);
+                let task = self.rows.task_mut(slot);
+                let verdict = Verdict::InDoubt(Cause::NoAnswer);
+                let before = task.charged();
+                let step = task.on_verdict(verdict, lost(), now, &mut self.rng);
+                task.give_back(task.charged() - before);
+                self.take_step(slot, step, now);
+            }
+            Call::Batch(slots) => {
+                for &slot in &slots {
+                    self.rows.note_landed(slot);
+                }
+                self.each_of(&slots, now, |task, _| task.on_batch_lost(lost(), now));
+            }
+            Call::LookUp(slots) => self.look_again(slots, now, now),
+            Call::Models(names) => self.questions.given_up(names, now),
+            Call::Probe => {}
         }
     }
 }

@@ -97,6 +97,11 @@ impl Calls {
         self.counts.iter().sum()
     }
 
+    /// The time in which nearly all answers arrived; `None` before any did.
+    pub fn usual_latency(&self) -> Option<Duration> {
+        self.latency_ms(0.99).map(|ms| Duration::from_secs_f64(ms / 1_000.0))
+    }
+
     /// The time in which that share of the answers arrived, in milliseconds; `None` before any did.
     pub fn latency_ms(&self, share: f64) -> Option<f64> {
         let micros = self.latency.value_at_quantile(share);

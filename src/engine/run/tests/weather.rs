@@ -331,3 +331,38 @@ async fn a_look_up_with_too_large_an_answer_is_halved_and_a_single_one_ends_its_
     assert_eq!(failed.outcome.reason, Some(Reason::OutcomeUnknown));
     assert_eq!(failed.outcome.message, "answer larger than 16 MiB");
 }
+
+/// What was in flight when the server began to hang was not executed. Its time limit is 30 s, and is not
+/// waited for once the server answers others.
+#[tokio::test(start_paused = true)]
+async fn the_tail_of_an_outage_is_one_wait_of_settle_after() {
+    for batch in [Batch::Off, Batch::Size(50)] {
+        let mut world = World::new(plain(3000), Faults::none(), 1);
+        world.options.rate = Rate::PerSecond(90.0);
+        world.options.batch = batch;
+        world.options.timeout = Duration::from_secs(30);
+        let outage = Duration::from_millis(300)..Duration::from_millis(8_300);
+        let sky = Sky::over(&world.sandbox, |at, _| {
+            if outage.contains(&at) { Weather::Hangs } else { Weather::Fine }
+        });
+        let started = Instant::now();
+        assert_eq!(world.process_on(&sky).await.unwrap().halt, None);
+        assert_eq!(world.check().unwrap().get(&Status::Created), Some(&3000));
+        let tail = started.elapsed().checked_sub(outage.end).unwrap();
+        assert!(tail < world.options.settle_after + Duration::from_secs(8), "{batch:?}: {tail:?}");
+    }
+}
+
+/// A server that is slow by nature is not taken for one that hangs, whatever it was asked first.
+#[tokio::test(start_paused = true)]
+async fn calls_that_usually_take_long_are_not_given_up() {
+    for given in [false, true] {
+        let slow = |setup: &mut crate::sandbox::Setup| setup.latency = Duration::from_secs(8);
+        let mut world = World::with_setup(plain(300), slow);
+        if given {
+            world.options.models = vec![crate::options::model("s_run_t=s,t,n:n").unwrap()];
+        }
+        assert_eq!(world.process().await.halt, None);
+        assert_eq!(world.check().unwrap().get(&Status::Created), Some(&300));
+    }
+}
