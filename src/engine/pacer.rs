@@ -31,8 +31,10 @@ use quota::Quota;
 pub enum Bottleneck {
     /// `--rate`
     Rate,
-    /// The server: its quota, or the number of calls that it takes at once.
+    /// The server: its quota, or the number of calls above which it fails.
     Server,
+    /// Calls that are not answered yet: as many as go at once, since more would bring nothing.
+    Pool,
     /// Calls that are not answered yet: as many as `--concurrency` allows, or the last ones.
     Concurrency,
     /// Rows that must not be under way together.
@@ -49,9 +51,10 @@ pub enum Bottleneck {
 
 impl Bottleneck {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Rate,
         Self::Server,
+        Self::Pool,
         Self::Concurrency,
         Self::Collisions,
         Self::Outage,

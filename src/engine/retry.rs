@@ -6,12 +6,17 @@
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
+use tokio::time::Instant;
 
 use crate::cmdb::verdict::Cause;
 
 /// Overloads that charge nothing. After each the row has waited, and the server has answered another
 /// call: where it fails at this row still, it is the row.
 const FREE_OVERLOADS: u32 = 6;
+
+/// How long locked answers charge nothing: a lock lives 60 s, also when the process that took it is gone
+/// (`docs/cmdb-api.md#locks`), so a row outlives it.
+const LOCK_LIFE: Duration = Duration::from_secs(75);
 
 /// A schedule of waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +31,11 @@ impl Backoff {
     /// For calls that got no answer.
     pub const NO_ANSWER: Self =
         Self { first: Duration::from_millis(500), cap: Duration::from_secs(30) };
-    /// For locks and limits of the server, which clear within a second or two.
+    /// For limits of the server, which clear within a second or two.
     pub const BUSY: Self = Self { first: Duration::from_millis(200), cap: Duration::from_secs(5) };
+    /// For locks, which clear within a second, or after a minute.
+    pub const LOCKED: Self =
+        Self { first: Duration::from_millis(200), cap: Duration::from_secs(10) };
     /// For reads that lag behind writes.
     pub const READ_LAG: Self =
         Self { first: Duration::from_millis(300), cap: Duration::from_secs(3) };
@@ -52,6 +60,8 @@ pub struct Attempts {
     /// Calls that charged nothing: they lengthen the waits.
     free: u32,
     overloads: u32,
+    /// Since when nothing but locked answers came.
+    locked_since: Option<Instant>,
     cause: Option<Cause>,
 }
 
@@ -81,16 +91,20 @@ impl Attempts {
         self.free += 1;
     }
 
-    /// A call failed. Charges nothing where the server was busy.
-    pub fn charge(&mut self, cause: Cause) {
+    /// A call failed at `now`. Charges nothing where the server was busy.
+    pub fn charge(&mut self, cause: Cause, now: Instant) {
         self.cause = Some(cause);
+        if cause != Cause::Locked {
+            self.locked_since = None;
+        }
         let free = match cause {
             Cause::Throttled | Cause::Crowded => true,
+            Cause::Locked => now < *self.locked_since.get_or_insert(now) + LOCK_LIFE,
             Cause::Overload => {
                 self.overloads += 1;
                 self.overloads <= FREE_OVERLOADS
             }
-            Cause::NoAnswer | Cause::Locked | Cause::Unclear | Cause::UnknownCode => false,
+            Cause::NoAnswer | Cause::Unclear | Cause::UnknownCode => false,
         };
         let count = if free { &mut self.free } else { &mut self.charged };
         *count += 1;
@@ -104,7 +118,8 @@ impl Attempts {
     /// How long the next call waits.
     pub fn wait(&self, rng: &mut impl Rng) -> Duration {
         let schedule = match self.cause {
-            Some(Cause::Throttled | Cause::Crowded | Cause::Locked) => Backoff::BUSY,
+            Some(Cause::Throttled | Cause::Crowded) => Backoff::BUSY,
+            Some(Cause::Locked) => Backoff::LOCKED,
             _ => Backoff::NO_ANSWER,
         };
         schedule.wait((self.charged + self.free).saturating_sub(1), rng)
@@ -121,11 +136,28 @@ mod tests {
         #[test]
         fn waits_grow_and_are_capped(tries in 0..1000u32, seed: u64) {
             let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
-            for backoff in [Backoff::NO_ANSWER, Backoff::BUSY, Backoff::READ_LAG] {
+            for backoff in [Backoff::NO_ANSWER, Backoff::BUSY, Backoff::LOCKED, Backoff::READ_LAG] {
                 prop_assert!(backoff.wait(tries, &mut rng) <= backoff.cap);
                 prop_assert!(backoff.longest(tries) <= backoff.longest(tries + 1));
                 prop_assert!(backoff.longest(40) == backoff.cap);
             }
+        }
+    }
+
+    /// The waits of one row, with the longest and the shortest luck.
+    #[tokio::test(start_paused = true)]
+    async fn a_row_outlives_a_lock_without_hammering() {
+        for seed in 0..20 {
+            let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
+            let (mut attempts, start) = (Attempts::default(), Instant::now());
+            let (mut now, mut calls) = (start, 0);
+            while attempts.charged() < 1 {
+                attempts.charge(Cause::Locked, now);
+                now += attempts.wait(&mut rng);
+                calls += 1;
+            }
+            assert!(now - start >= Duration::from_secs(60), "{:?}", now - start);
+            assert!(calls <= 60, "{calls} calls");
         }
     }
 }

@@ -205,7 +205,7 @@ impl Task {
                 Step::LookUp(now)
             }
             Verdict::InDoubt(cause) => {
-                self.attempts.charge(cause);
+                self.attempts.charge(cause, now);
                 match self.goal {
                     Goal::Create => {
                         self.unknown_codes += u32::from(cause == Cause::UnknownCode);
@@ -216,7 +216,7 @@ impl Task {
                 }
             }
             Verdict::Again(cause) => {
-                self.attempts.charge(cause);
+                self.attempts.charge(cause, now);
                 Step::Write(now + self.attempts.wait(rng))
             }
             // What another took away between the look and the delete is gone all the same.
@@ -290,6 +290,15 @@ impl Task {
 
     /// The end of a row whose attempts are used up.
     fn gave_up(&self) -> Outcome {
+        let is_certain = self.goal == Goal::Create || !self.doubted;
+        if self.attempts.cause() == Some(Cause::Locked) && is_certain && self.unknown_codes < 2 {
+            let message = format!(
+                "the server's lock was not free for over a minute, which is as long as one lives: another \
+                 program may be at work on the same instances. Last: {}",
+                self.said.message
+            );
+            return self.failed(Reason::LockContention, message);
+        }
         match self.goal {
             Goal::Create => self.gave_up_creating(),
             Goal::Delete { id } => self.gave_up_deleting(id),

@@ -335,6 +335,7 @@ pub const fn hold_text(hold: Bottleneck) -> &'static str {
     match hold {
         Bottleneck::Rate => "held back by --rate",
         Bottleneck::Server => "held back by the server's limit",
+        Bottleneck::Pool => "waiting for answers, and more calls at once would bring nothing",
         Bottleneck::Concurrency => "waiting for answers",
         Bottleneck::Collisions => "held back by rows that collide",
         Bottleneck::Outage => "waiting for the server to come back",

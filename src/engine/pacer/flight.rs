@@ -164,8 +164,10 @@ impl Flight {
         }
         let is_full = in_flight >= self.limit();
         self.looked = (now, is_full);
-        is_full.then(|| {
-            if self.limit() < self.ceiling { Bottleneck::Server } else { Bottleneck::Concurrency }
+        is_full.then(|| match self.cliff {
+            _ if self.limit() >= self.ceiling => Bottleneck::Concurrency,
+            Some(_) => Bottleneck::Server,
+            None => Bottleneck::Pool,
         })
     }
 

@@ -149,7 +149,6 @@ impl Task {
     pub(super) fn gave_up_creating(&self) -> Outcome {
         let reason = match self.attempts.cause() {
             _ if self.unknown_codes >= 2 => Reason::Rejected,
-            Some(Cause::Locked) => Reason::LockContention,
             Some(Cause::Throttled | Cause::Crowded) => Reason::Throttled,
             Some(Cause::NoAnswer) if !self.doubted => Reason::Unavailable,
             _ => Reason::OutcomeUnknown,

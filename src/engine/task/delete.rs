@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::{Step, Task};
 use crate::association::Association;
-use crate::cmdb::verdict::Cause;
 use crate::cmdb::wire::{Found, Pattern};
 use crate::engine::retry::Backoff;
 use crate::outcome::{Outcome, Reason, Status};
@@ -77,11 +76,7 @@ impl Task {
 
     pub(super) fn gave_up_deleting(&self, id: i64) -> Outcome {
         if !self.doubted {
-            let reason = match self.attempts.cause() {
-                Some(Cause::Locked) => Reason::LockContention,
-                _ => Reason::Unavailable,
-            };
-            return self.failed(reason, self.said.message.clone());
+            return self.failed(Reason::Unavailable, self.said.message.clone());
         }
         let message = format!(
             "association {id} is still there after {} deletes: {}",

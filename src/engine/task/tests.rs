@@ -122,6 +122,11 @@ async fn what_was_surely_not_done_ends_as_unavailable_or_locked() {
     {
         let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
         verdict(&mut life, Verdict::Again(cause));
+        if cause == Cause::Locked {
+            assert_eq!(life.before_write(&POLICY), None, "a lock lives a minute");
+            tokio::time::advance(Duration::from_secs(80)).await;
+            verdict(&mut life, Verdict::Again(cause));
+        }
         verdict(&mut life, Verdict::Again(cause));
         let outcome = settled(life.before_write(&POLICY).unwrap());
         assert_eq!(outcome.reason, Some(reason));
@@ -266,13 +271,14 @@ fn a_delete_that_always_overloads_the_server_ends_as_its_own_fault() {
     assert_eq!(outcome.reason, Some(Reason::Unavailable));
 }
 
-#[test]
-fn locks_that_never_open_are_told_as_such() {
+#[tokio::test(start_paused = true)]
+async fn locks_that_never_open_are_told_as_such() {
     let mut rng = StdRng::seed_from_u64(1);
     let mut removal = removal(false);
-    for _ in 0..2 {
+    for _ in 0..3 {
         let verdict = Verdict::Again(Cause::Locked);
         removal.on_verdict(verdict, ServerMessage::default(), Instant::now(), &mut rng);
+        tokio::time::advance(Duration::from_secs(80)).await;
     }
     let Some(Step::Settle(outcome)) = removal.before_write(&POLICY) else { panic!() };
     assert_eq!(outcome.reason, Some(Reason::LockContention));

@@ -366,3 +366,20 @@ async fn calls_that_usually_take_long_are_not_given_up() {
         assert_eq!(world.check().unwrap().get(&Status::Created), Some(&300));
     }
 }
+
+/// The process that took a lock is gone, and its lock lives on for most of a minute.
+#[tokio::test(start_paused = true)]
+async fn a_lock_of_25_seconds_costs_no_row() {
+    let mut world = World::new(plain(200), Faults::none(), 1);
+    world.options.max_attempts = 2;
+    let sky = Sky::over(&world.sandbox, |at, request| match request {
+        Request::Create(new) if new.association.inst_id.get() % 10 == 0 && at.as_secs() < 25 => {
+            Weather::Says(code::LOCKED, "lock is held")
+        }
+        _ => Weather::Fine,
+    });
+    assert_eq!(world.process_on(&sky).await.unwrap().halt, None);
+    assert_eq!(world.check().unwrap().get(&Status::Created), Some(&200));
+    let calls = sky.calls_between(0, 30);
+    assert!(calls < 200 + 20 * 30, "{calls} calls hammer");
+}
