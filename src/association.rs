@@ -158,7 +158,7 @@ pub enum RowError {
     /// A cell that holds no id.
     #[error("column {column}: {value:?} {error}", column = .column.name())]
     BadId {
-        /// Where.
+        /// The column.
         column: Column,
         /// The text, cut where it is long.
         value: Box<str>,
@@ -174,12 +174,12 @@ pub enum RowError {
     /// No business id in the row and no default, where one is sent.
     #[error("column biz_id: is empty, and no --biz-id was given")]
     MissingBizId,
-    /// The line is no row at all: broken JSON, too few cells.
+    /// The line is no row: broken JSON, too few cells.
     #[error("{0}")]
     Broken(Box<str>),
 }
 
-/// What is sent for a row: the association and the business in whose name it is made.
+/// What is sent for a row: the association, and the business in whose name it is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAssociation {
     /// What to create.
@@ -193,19 +193,19 @@ pub struct NewAssociation {
 pub struct Row {
     /// Counts rows over all inputs of a run, from 0.
     pub ordinal: u64,
-    /// Which input, counted from 0.
+    /// The input's place among all inputs, from 0.
     pub file: u32,
-    /// Where the row starts in its file; the header is line 1.
+    /// The line of its file where the row starts; the header is line 1.
     pub line: u64,
     /// The input's text.
     pub cells: Cells,
-    /// What it says, or why it says nothing.
+    /// The association that the text says, or why it says none.
     pub parsed: Result<NewAssociation, RowError>,
 }
 
 impl Row {
-    /// A short hash of the row's parsed values (of its text, where it has none). It proves, when a
-    /// run goes on, that a marked row is still the same.
+    /// A short hash of the row's parsed values, or of its text if it has none. It proves, when a run goes
+    /// on, that a marked row is still the same.
     pub fn fingerprint(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         match &self.parsed {
@@ -227,7 +227,8 @@ impl Row {
     }
 }
 
-/// How many instances a model association lets one instance be tied to (contract section 3.2).
+/// The rule of a model association: with how many instances one instance may be associated
+/// (docs/cmdb-api.md#mapping-rules).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mapping {
     /// `1:1`
@@ -270,11 +271,11 @@ pub struct ModelAssociation {
     pub target: Arc<str>,
     /// The rule.
     pub mapping: Mapping,
-    /// Whether the rule is our guess, since `--model` did not say it: the strictest, good for keeping
-    /// rows apart and for nothing else.
+    /// Whether the rule is a guess, since `--model` did not say it: the strictest one, good only for
+    /// keeping rows apart.
     pub guessed: bool,
-    /// Whether it is part of the business topology (`bk_asst_id` is `bk_mainline`), which no
-    /// importer may touch (contract section 3.2).
+    /// Whether it is part of the business topology (`bk_asst_id` is `bk_mainline`), which no importer
+    /// may change (docs/cmdb-api.md#create).
     pub mainline: bool,
 }
 

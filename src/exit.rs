@@ -1,6 +1,6 @@
-//! Exit codes: each a named, documented constant of the contract with scripts.
+//! Exit codes, on which scripts rely: each is a named, documented constant.
 //!
-//! Knows nothing of how a run gets there.
+//! Knows nothing of how a run comes to one.
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,11 +30,11 @@ pub enum Exit {
     Held = 10,
     /// Results or journal can't be written.
     Unwritable = 11,
-    /// SIGHUP, drained.
+    /// Stopped by SIGHUP, after calls in flight were given time.
     Hangup = 129,
-    /// SIGINT, drained.
+    /// Stopped by SIGINT, likewise.
     Interrupted = 130,
-    /// SIGTERM, drained.
+    /// Stopped by SIGTERM, likewise.
     Terminated = 143,
 }
 
@@ -48,7 +48,7 @@ pub struct Halt {
 }
 
 impl Exit {
-    /// The exit with this number, of a run that reached its end.
+    /// The exit with this number, if it is that of a run that reached its end.
     pub fn of_code(code: u8) -> Option<Self> {
         [Self::Ok, Self::SomeFailed, Self::AllRetryable]
             .into_iter()

@@ -1,4 +1,4 @@
-//! What can be set about a run, as values that parse and print themselves.
+//! The options of a run, as values that parse and print themselves.
 //!
 //! Owns their spelling, so that a flag, a variable, a profile and `run.json` read alike. Knows nothing
 //! of where a value was given.
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::association::{Mapping, ModelAssociation};
 use crate::target::{Entrance, Secret};
 
-/// Why a text is no value of an option. Says what is taken instead.
+/// Why a text is no value of an option. The message says what is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// No rate.
@@ -36,13 +36,13 @@ pub enum OptionError {
 
 /// Rates that a clock of nanoseconds can keep.
 const RATES: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
-/// No duration is longer, so that it can be added to any time.
+/// The longest duration, so that it can be added to any time.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// How many calls a second, at most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
-    /// No ceiling of ours.
+    /// No ceiling.
     Unlimited,
     /// Calls a second, from one in two weeks to a million.
     PerSecond(f64),
@@ -137,10 +137,10 @@ impl fmt::Display for MaxFailures {
     }
 }
 
-/// Whether rows travel many to a call.
+/// How many rows go in one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
-    /// One row a call.
+    /// One row in a call.
     Off,
     /// As many as the server takes, if it takes them at all.
     Auto,
@@ -149,7 +149,7 @@ pub enum Batch {
 }
 
 impl Batch {
-    /// The most that the server takes in a call (contract section 6).
+    /// The most that the server takes in a call (docs/cmdb-api.md#batch-create).
     pub const MAX: u16 = 200;
 }
 
@@ -194,7 +194,7 @@ impl SendBizId {
     pub const WORDS: [(&str, Self); 3] =
         [("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
 
-    /// What it comes to at an entrance. Where a business is sent, each row must have one.
+    /// Whether it is sent at this entrance. Where it is, each row must have one.
     pub const fn at(self, entrance: Entrance) -> bool {
         match self {
             Self::Auto => matches!(entrance, Entrance::Esb),
@@ -217,7 +217,8 @@ impl Language {
     /// The values by their words.
     pub const WORDS: [(&str, Self); 2] = [("en", Self::En), ("zh", Self::Zh)];
 
-    /// The server's name for it: anything but `en` is Chinese to it (contract section 1).
+    /// The server's name for it. The server takes anything but `en` for Chinese
+    /// (docs/cmdb-api.md#language).
     pub const fn tag(self) -> &'static str {
         match self {
             Self::En => "en",
@@ -226,14 +227,14 @@ impl Language {
     }
 }
 
-/// What rows are written in.
+/// The format of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Comma-separated, or as `--delimiter` says.
     Csv,
     /// Tab-separated.
     Tsv,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Jsonl,
 }
 
@@ -245,7 +246,7 @@ impl Format {
         (Self::Jsonl.as_str(), Self::Jsonl),
     ];
 
-    /// By a file name's ending.
+    /// The format of a file name's ending.
     pub fn of_name(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?;
         Self::WORDS.into_iter().find(|(word, _)| *word == ending).map(|(_, format)| format)
@@ -264,7 +265,7 @@ impl Format {
 /// The way to the server. A URL may hold a password, so it prints without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proxy {
-    /// Straight.
+    /// Directly.
     None,
     /// Through this one.
     Through {
@@ -293,8 +294,8 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// A URL in which user and password are replaced by `***`, also where it is none since a password
-/// holds `/`, `?` or `#` as it stands.
+/// A URL with `***` for user and password, even where it is no valid URL since the password holds a plain
+/// `/`, `?` or `#`.
 pub fn without_userinfo(url: &str) -> Cow<'_, str> {
     let Some(at) = url.rfind('@') else { return Cow::Borrowed(url) };
     let is_scheme = |end: &usize| url[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -346,32 +347,32 @@ pub fn model(text: &str) -> Result<ModelAssociation, OptionError> {
     })
 }
 
-/// What the engine is told: how fast, how long, how often.
+/// The engine's options: how fast, how long, how often.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineOptions {
-    /// Calls of this process, all of them.
+    /// The ceiling of all calls of this process.
     pub rate: Rate,
-    /// Calls in flight, at most.
+    /// The most calls in flight.
     pub concurrency: usize,
-    /// One call.
+    /// How long one call may take.
     pub timeout: Duration,
     /// How long after a call went in doubt its absence on the server is believed.
     pub settle_after: Duration,
-    /// Creates charged to one row.
+    /// The most creates charged to one row.
     pub max_attempts: u32,
     /// How long to wait for the first answer ever.
     pub connect_timeout: Duration,
-    /// How long to hold when nothing settles.
+    /// How long to go on while nothing settles.
     pub max_outage: Duration,
     /// Stop after that many failed rows of this process.
     pub max_failures: Option<MaxFailures>,
     /// Stop admitting after that time.
     pub max_duration: Option<Duration>,
-    /// Rows to a call.
+    /// How many rows go in one call.
     pub batch: Batch,
     /// Whether a business is sent with each create.
     pub send_biz_id: bool,
-    /// Model associations the server may not be asked for.
+    /// Model associations that the user names, so that the server is not asked for them.
     pub models: Vec<ModelAssociation>,
 }
 

@@ -11,11 +11,11 @@ use crate::association::{Cells, Row};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// A call of this run created it, and the server said its id.
+    /// A call of this run created it, and the server named its id.
     Created,
-    /// It was there without this line's doing.
+    /// It existed, and not because of this line.
     Existed,
-    /// Found on the server after a call of ours for it went in doubt.
+    /// It was found on the server after a call for it went in doubt.
     Recovered,
     /// It does not exist, or nobody can tell; the reason says which.
     Failed,
@@ -23,9 +23,9 @@ pub enum Status {
     Invalid,
     /// Undo saw it, deleted it and saw it gone.
     Deleted,
-    /// Not settled, and never sent. Only in what is written of an unfinished run or a check.
+    /// Not settled, and never sent. Only in the results of an unfinished run or a check.
     NotAttempted,
-    /// Not settled, and may have been sent. Only in what is written of an unfinished run.
+    /// Not settled, and may have been sent. Only in the results of an unfinished run.
     InDoubt,
 }
 
@@ -61,7 +61,7 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Whether the association is there (or, for undo, gone), as asked.
+    /// Whether the association exists (or, for undo, is gone), as asked.
     pub const fn is_good(self) -> bool {
         matches!(self, Self::Created | Self::Existed | Self::Recovered | Self::Deleted)
     }
@@ -84,7 +84,7 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $text),* }
             }
 
-            /// Whether the same row may well succeed later, with nothing about it changed.
+            /// Whether the same row may succeed later, unchanged.
             pub const fn retryable(self) -> bool {
                 match self { $(Self::$variant => $retryable),* }
             }
@@ -132,7 +132,7 @@ impl Reason {
     }
 }
 
-/// What became of a row, final.
+/// The final outcome of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// How it ended.
@@ -149,13 +149,13 @@ pub struct Outcome {
     /// The server's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<i64>,
-    /// The server's text or ours; cleaned of control characters and secrets.
+    /// A text of the server or of bkassoc, cleaned of control characters and secrets.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Creates charged to the row.
     #[serde(default)]
     pub attempts: u32,
-    /// Of the answer that decided.
+    /// The request id of the answer that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// Milliseconds since 1970, UTC.
@@ -163,7 +163,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// A good end.
+    /// The outcome of a row that ended well.
     pub fn good(status: Status, association_id: i64, attempts: u32, finished_at: i64) -> Self {
         Self {
             status,
@@ -178,7 +178,7 @@ impl Outcome {
         }
     }
 
-    /// No end: of a run that is not finished, or of a check.
+    /// The outcome of a row that is not settled, in an unfinished run or a check.
     pub const fn open(status: Status, message: String) -> Self {
         Self {
             status,
@@ -193,7 +193,7 @@ impl Outcome {
         }
     }
 
-    /// A bad end: `invalid` for what never was a row, `failed` for all else.
+    /// The outcome of a row that ended badly: `invalid` if it holds no association, else `failed`.
     pub fn bad(reason: Reason, message: String, attempts: u32, finished_at: i64) -> Self {
         let status = match reason {
             Reason::InvalidRow | Reason::MissingBizId => Status::Invalid,
@@ -213,14 +213,14 @@ impl Outcome {
     }
 }
 
-/// A row and what became of it: what the journal keeps and results show.
+/// A row with its outcome, as the journal keeps it and results show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The row's place over all inputs, from 0.
     pub ordinal: u64,
-    /// Which input, from 0.
+    /// The input's place among all inputs, from 0.
     pub file: u32,
-    /// Where the row starts in its file.
+    /// The line of its file where the row starts.
     pub line: u64,
     /// The input's text.
     pub cells: Cells,

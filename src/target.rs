@@ -1,4 +1,4 @@
-//! Where a run goes and as whom: entrance, endpoint, account, identity and secrets.
+//! The server that a run calls, and as whom: entrance, endpoint, account, identity and secrets.
 //!
 //! Owns the type for secrets, which nothing can print. Knows nothing of HTTP.
 
@@ -150,7 +150,7 @@ fn normalize(entrance: Entrance, endpoint: &str) -> Result<String, EndpointError
     if scheme != "http" && scheme != "https" {
         return Err(EndpointError::Scheme);
     }
-    // Also behind a `/`, `?` or `#`, which may stand in a password.
+    // An @ may also come after a `/`, `?` or `#`, which a password may hold.
     if rest.contains('@') {
         return Err(EndpointError::Userinfo);
     }
@@ -189,7 +189,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. For the wire, and for looking it up in texts that must not hold it.
+    /// The text itself: for the wire, and for finding it in texts that must not hold it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -201,7 +201,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// As whom the calls are made.
+/// The app and the user in whose name calls are made.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// `bk_app_code`
@@ -210,7 +210,7 @@ pub struct Identity {
     pub app_secret: Option<Secret>,
     /// `bk_username`
     pub username: Option<String>,
-    /// `bk_token`; never sent beside a username, since the server would prefer it.
+    /// `bk_token`; never sent with a username, since the server would prefer the token.
     pub token: Option<Secret>,
 }
 
