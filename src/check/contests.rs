@@ -1,11 +1,10 @@
-//! What rows say about each other: repeats, and rows that their mapping does not allow beside an
-//! earlier one.
+//! Rows in each other's way: repeats, and rows that their mapping does not allow beside an earlier one.
 //!
-//! It is decided as an import would: in input order, first come, first served, and a row that loses
-//! takes nothing. What belongs together is brought together by sorting on disk. For n:n and 1:n that
-//! is enough: the first row of a group wins. For 1:1 a row stands in two groups, and whether it wins in
-//! one depends on the other; so groups are numbered, and one pass in input order marks what is taken,
-//! in a bit a group that has more than one row. Only these bits grow with the number of rows.
+//! Decides as an import would: in input order, first come, first served, and a row that loses takes
+//! nothing. Sorting on disk brings together the rows that want the same. For n:n and 1:n that is enough:
+//! the first row of a group wins. For 1:1 a row is in two groups, and whether it wins in one depends on
+//! the other. So groups are numbered, and one pass in input order marks what is taken, with one bit for
+//! each group of more than one row. Only these bits grow with the number of rows.
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -19,7 +18,7 @@ use crate::association::{Association, Mapping};
 use crate::engine::stats::Place;
 use crate::storage::sort::{Sorted, Sorter};
 
-/// What a row is to the earlier one that stands in its way.
+/// What a row has in common with the earlier one in its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Relation {
     /// The same association.
@@ -30,30 +29,30 @@ pub(super) enum Relation {
     Target,
 }
 
-/// What was found about a row.
+/// A row's clash with an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Finding {
+pub(super) struct Clash {
     pub(super) relation: Relation,
     /// The row in its way, which is sent before it and wins.
     pub(super) earlier: Place,
-    /// What that one ties together.
+    /// The source and the target of that one.
     pub(super) source: u64,
     pub(super) target: u64,
 }
 
-impl Finding {
-    fn of(prize: Prize, row: &Entry, holder: &Entry) -> Self {
+impl Clash {
+    fn of(prize: Prize, row: &Contestant, holder: &Contestant) -> Self {
         let relation = match prize {
             _ if Prize::Pair.is_shared(holder, row) => Relation::Repeat,
             Prize::Pair | Prize::Source => Relation::Source,
             Prize::Target => Relation::Target,
         };
-        let Entry { place, source, target, .. } = *holder;
+        let Contestant { place, source, target, .. } = *holder;
         Self { relation, earlier: place, source, target }
     }
 }
 
-/// What of an association there may be one of.
+/// The part of an association of which there may be only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Prize {
     Pair,
@@ -62,8 +61,8 @@ enum Prize {
 }
 
 impl Prize {
-    /// The key under which rows that may want the same are sorted together.
-    fn key(self, row: &Entry) -> u64 {
+    /// The key that sorts rows together that may want the same.
+    fn key(self, row: &Contestant) -> u64 {
         let mut hasher = FxHasher::default();
         (self, &row.name).hash(&mut hasher);
         match self {
@@ -75,7 +74,7 @@ impl Prize {
     }
 
     /// Whether two rows want the same.
-    fn is_shared(self, a: &Entry, b: &Entry) -> bool {
+    fn is_shared(self, a: &Contestant, b: &Contestant) -> bool {
         a.name == b.name
             && match self {
                 Self::Pair => a.source == b.source && a.target == b.target,
@@ -87,7 +86,7 @@ impl Prize {
 
 /// A row that would be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct Contestant {
     ordinal: u64,
     place: Place,
     name: String,
@@ -95,10 +94,10 @@ struct Entry {
     target: u64,
 }
 
-/// An entry on disk.
+/// A contestant on disk.
 type Packed = (u64, u32, u64, String, u64, u64);
 
-impl Entry {
+impl Contestant {
     fn packed(&self) -> (u64, u32, u64, &str, u64, u64) {
         let Place { file, line } = self.place;
         (self.ordinal, file, line, &self.name, self.source, self.target)
@@ -109,11 +108,11 @@ impl Entry {
     }
 }
 
-/// Takes the rows that would be sent.
+/// The rows that would be sent, as they come in.
 #[derive(Debug)]
 pub(super) struct Contests {
     folder: PathBuf,
-    /// Each row with the prize that alone decides about it.
+    /// Each row, with the prize that decides about it.
     decided: Sorter,
     /// Rows of 1:1, by source.
     one_to_one: Sorter,
@@ -134,7 +133,7 @@ impl Contests {
         association: &Association,
         mapping: Option<Mapping>,
     ) -> io::Result<()> {
-        let entry = Entry {
+        let row = Contestant {
             ordinal,
             place,
             name: association.obj_asst_id.to_string(),
@@ -142,78 +141,78 @@ impl Contests {
             target: association.asst_inst_id.get(),
         };
         match mapping {
-            None | Some(Mapping::ManyToMany) => self.enter_for(Prize::Pair, &entry),
-            Some(Mapping::OneToMany) => self.enter_for(Prize::Target, &entry),
+            None | Some(Mapping::ManyToMany) => self.enter_for(Prize::Pair, &row),
+            Some(Mapping::OneToMany) => self.enter_for(Prize::Target, &row),
             Some(Mapping::OneToOne) => {
-                let bytes = to_bytes(&(ALONE, entry.packed()))?;
-                self.one_to_one.push(Prize::Source.key(&entry), &bytes)
+                let bytes = to_bytes(&(ALONE, row.packed()))?;
+                self.one_to_one.push(Prize::Source.key(&row), &bytes)
             }
         }
     }
 
     /// The first to enter for a prize has it.
-    fn enter_for(&mut self, prize: Prize, entry: &Entry) -> io::Result<()> {
-        self.decided.push(prize.key(entry), &to_bytes(&(prize, entry.packed()))?)
+    fn enter_for(&mut self, prize: Prize, row: &Contestant) -> io::Result<()> {
+        self.decided.push(prize.key(row), &to_bytes(&(prize, row.packed()))?)
     }
 
-    /// Gives what was found, in input order.
-    pub(super) fn decide(mut self) -> io::Result<Findings> {
+    /// Gives the clashes, in input order.
+    pub(super) fn decide(mut self) -> io::Result<Clashes> {
         self.decide_one_to_one()?;
         let mut found = Sorter::new(&self.folder)?;
-        let mut holders: Vec<(Prize, Entry)> = Vec::new();
+        let mut holders: Vec<(Prize, Contestant)> = Vec::new();
         let mut key_before = None;
         for item in self.decided.sorted()? {
             let (key, bytes) = item?;
             let (prize, packed): (Prize, Packed) = from_bytes(&bytes)?;
-            let entry = Entry::unpacked(packed);
+            let row = Contestant::unpacked(packed);
             // Rows with one key are of one group, but for the rare keys that are equal by chance.
             if key_before.replace(key) != Some(key) {
                 holders.clear();
             }
             let same =
-                |(of, holder): &&(Prize, Entry)| *of == prize && prize.is_shared(holder, &entry);
+                |(of, holder): &&(Prize, Contestant)| *of == prize && prize.is_shared(holder, &row);
             match holders.iter().find(same) {
-                None => holders.push((prize, entry)),
+                None => holders.push((prize, row)),
                 Some((_, holder)) => {
-                    found.push(entry.ordinal, &to_bytes(&Finding::of(prize, &entry, holder))?)?;
+                    found.push(row.ordinal, &to_bytes(&Clash::of(prize, &row, holder))?)?;
                 }
             }
         }
-        Ok(Findings(found.sorted()?))
+        Ok(Clashes(found.sorted()?))
     }
 
-    /// Enters the rows of 1:1 for the prize that decides about them. Rows with both sides to
-    /// themselves enter for nothing.
+    /// Enters the rows of 1:1 for the prize that decides about them. Rows whose sides no other row has
+    /// enter for nothing.
     fn decide_one_to_one(&mut self) -> io::Result<()> {
         let empty = Sorter::new(&self.folder)?;
         let by_source = std::mem::replace(&mut self.one_to_one, empty).sorted()?;
         let mut by_target = Sorter::new(&self.folder)?;
-        let sources = number(by_source, Prize::Source, |source, _, entry| {
-            by_target.push(Prize::Target.key(&entry), &to_bytes(&(source, entry.packed()))?)
+        let sources = number(by_source, Prize::Source, |source, _, row| {
+            by_target.push(Prize::Target.key(&row), &to_bytes(&(source, row.packed()))?)
         })?;
         let mut in_order = Sorter::new(&self.folder)?;
-        let targets = number(by_target.sorted()?, Prize::Target, |target, source, entry| {
+        let targets = number(by_target.sorted()?, Prize::Target, |target, source, row| {
             if (source, target) == (ALONE, ALONE) {
                 return Ok(());
             }
-            in_order.push(entry.ordinal, &to_bytes(&(source, target, entry.packed()))?)
+            in_order.push(row.ordinal, &to_bytes(&(source, target, row.packed()))?)
         })?;
         let (mut taken_sources, mut taken_targets) = (Bits::new(sources), Bits::new(targets));
         for item in in_order.sorted()? {
             let (source, target, packed): (u64, u64, Packed) = from_bytes(&item?.1)?;
-            let entry = Entry::unpacked(packed);
+            let row = Contestant::unpacked(packed);
             if taken_sources.get(source) {
-                self.enter_for(Prize::Source, &entry)?;
+                self.enter_for(Prize::Source, &row)?;
             } else if taken_targets.get(target) {
-                self.enter_for(Prize::Target, &entry)?;
+                self.enter_for(Prize::Target, &row)?;
             } else {
                 if source != ALONE {
                     taken_sources.set(source);
-                    self.enter_for(Prize::Source, &entry)?;
+                    self.enter_for(Prize::Source, &row)?;
                 }
                 if target != ALONE {
                     taken_targets.set(target);
-                    self.enter_for(Prize::Target, &entry)?;
+                    self.enter_for(Prize::Target, &row)?;
                 }
             }
         }
@@ -221,39 +220,39 @@ impl Contests {
     }
 }
 
-/// The number of every group of one row.
+/// The number of all groups of a single row.
 const ALONE: u64 = 0;
 
-/// Numbers the groups of rows that want the same prize, and gives each row with its group's number
-/// and the number that it had. Says how many numbers there are.
+/// Numbers the groups of rows that want the same prize, and gives each row with its group's number and
+/// the number that it had before. Returns how many numbers there are.
 fn number(
     rows: Sorted,
     prize: Prize,
-    mut each: impl FnMut(u64, u64, Entry) -> io::Result<()>,
+    mut each: impl FnMut(u64, u64, Contestant) -> io::Result<()>,
 ) -> io::Result<u64> {
     let mut rows = rows.peekable();
     let mut numbers = ALONE + 1;
-    let mut groups: Vec<(u64, Entry)> = Vec::new();
+    let mut groups: Vec<(u64, Contestant)> = Vec::new();
     let mut key_before = None;
     while let Some(item) = rows.next() {
         let (key, bytes) = item?;
         let (before, packed): (u64, Packed) = from_bytes(&bytes)?;
-        let entry = Entry::unpacked(packed);
+        let row = Contestant::unpacked(packed);
         if key_before.replace(key) != Some(key) {
             groups.clear();
             let others = matches!(rows.peek(), Some(Ok((next, _))) if *next == key);
             if !others {
-                each(ALONE, before, entry)?;
+                each(ALONE, before, row)?;
                 continue;
             }
         }
-        let known = groups.iter().find(|(_, first)| prize.is_shared(first, &entry));
+        let known = groups.iter().find(|(_, first)| prize.is_shared(first, &row));
         let group = known.map_or(numbers, |(group, _)| *group);
         if group == numbers {
-            groups.push((group, entry.clone()));
+            groups.push((group, row.clone()));
             numbers += 1;
         }
-        each(group, before, entry)?;
+        each(group, before, row)?;
     }
     Ok(numbers)
 }
@@ -275,12 +274,12 @@ impl Bits {
     }
 }
 
-/// What was found, in input order.
+/// The clashes, in input order.
 #[derive(Debug)]
-pub(super) struct Findings(Sorted);
+pub(super) struct Clashes(Sorted);
 
-impl Iterator for Findings {
-    type Item = io::Result<(u64, Finding)>;
+impl Iterator for Clashes {
+    type Item = io::Result<(u64, Clash)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.0.next()?;
@@ -310,7 +309,7 @@ mod tests {
         }
     }
 
-    fn found(rows: &[Row]) -> Vec<(u64, Finding)> {
+    fn found(rows: &[Row]) -> Vec<(u64, Clash)> {
         let folder = tempfile::tempdir().unwrap();
         let mut contests = Contests::new(folder.path()).unwrap();
         for (ordinal, &row) in (0..).zip(rows) {
@@ -320,14 +319,14 @@ mod tests {
         contests.decide().unwrap().map(Result::unwrap).collect()
     }
 
-    /// What an import does, row by row: what was admitted stays in the way.
-    fn expected(rows: &[Row]) -> Vec<(u64, Finding)> {
+    /// What an import does, row by row: admitted rows stay in the way of later ones.
+    fn expected(rows: &[Row]) -> Vec<(u64, Clash)> {
         let mut admitted: Vec<(u64, Row)> = Vec::new();
         let mut found = Vec::new();
         for (ordinal, &row) in (0..).zip(rows) {
-            let finding = |relation, &(line, (_, source, target)): &(u64, Row)| {
+            let clash = |relation, &(line, (_, source, target)): &(u64, Row)| {
                 let earlier = Place { file: 0, line };
-                Finding { relation, earlier, source, target }
+                Clash { relation, earlier, source, target }
             };
             let of_name = || admitted.iter().filter(|(_, other)| other.0 == row.0);
             let same = of_name().find(|(_, other)| *other == row);
@@ -337,11 +336,11 @@ mod tests {
                 matches!(MAPPINGS[row.0], Some(Mapping::OneToOne | Mapping::OneToMany))
                     && other.2 == row.2
             });
-            let finding = (same.map(|other| finding(Relation::Repeat, other)))
-                .or(source.map(|other| finding(Relation::Source, other)))
-                .or(target.map(|other| finding(Relation::Target, other)));
-            match finding {
-                Some(finding) => found.push((ordinal, finding)),
+            let clash = (same.map(|other| clash(Relation::Repeat, other)))
+                .or(source.map(|other| clash(Relation::Source, other)))
+                .or(target.map(|other| clash(Relation::Target, other)));
+            match clash {
+                Some(clash) => found.push((ordinal, clash)),
                 None => admitted.push((ordinal + 2, row)),
             }
         }
@@ -377,8 +376,8 @@ mod tests {
         let mut sorter = Sorter::new(folder.path()).unwrap();
         for (ordinal, source) in [(0, 1), (1, 2), (2, 1)] {
             let place = Place { file: 0, line: 0 };
-            let entry = Entry { ordinal, place, name: "a".to_owned(), source, target: ordinal };
-            sorter.push(7, &to_bytes(&(ALONE, entry.packed())).unwrap()).unwrap();
+            let row = Contestant { ordinal, place, name: "a".to_owned(), source, target: ordinal };
+            sorter.push(7, &to_bytes(&(ALONE, row.packed())).unwrap()).unwrap();
         }
         let mut groups = Vec::new();
         let numbers = number(sorter.sorted().unwrap(), Prize::Source, |group, _, _| {

@@ -1,7 +1,7 @@
 //! A check's rows: each goes in once, in input order, and comes out once, with what is wrong with it.
 //!
-//! Owns what rows wait in while all of them are read, which is on disk. Knows nothing of servers and
-//! of where results go.
+//! Owns the files in which rows wait until all are read. Knows nothing of servers or of where results
+//! go.
 
 mod contests;
 
@@ -12,12 +12,12 @@ use crate::association::{Association, Cells, Mapping};
 use crate::engine::stats::{Place, ReasonStats};
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::storage::sort::{Sorted, Sorter};
-use contests::{Contests, Finding, Findings, Relation};
+use contests::{Clash, Clashes, Contests, Relation};
 
-/// Takes the rows.
+/// The rows of a check, as they come in.
 #[derive(Debug)]
 pub struct Check {
-    /// The rows as they came, in input order.
+    /// All rows, in input order.
     rows: Sorter,
     contests: Contests,
 }
@@ -35,8 +35,8 @@ impl Check {
         self.rows.push(record.ordinal, &to_bytes(&(record.file, record.line, cells, outcome))?)
     }
 
-    /// The row taken last would be sent: other rows may be in its way. `mapping` is its rule, where
-    /// that is known.
+    /// Says that the row taken last would be sent, so that other rows may be in its way. `mapping` is its
+    /// rule, if that is known.
     pub fn contest(
         &mut self,
         record: &Record,
@@ -47,14 +47,14 @@ impl Check {
         self.contests.enter(record.ordinal, place, association, mapping)
     }
 
-    /// Gives the rows in input order. `files` are the inputs' names where there are several; `now`
-    /// is when rows that fail are said to have ended, in milliseconds since 1970.
+    /// Gives the rows in input order. `files` are the inputs' names, in order; empty for a single input.
+    /// `now` is the time at which failing rows end, in milliseconds since 1970.
     pub fn records(self, files: Vec<String>, now: i64) -> io::Result<Records> {
-        // All rows to the disk first: deciding takes the memory.
+        // All rows go to the disk first, since deciding needs the memory.
         let rows = self.rows.sorted()?;
-        let mut findings = self.contests.decide()?;
-        let finding = findings.next().transpose()?;
-        Ok(Records { rows, findings, finding, files, now, repeats: ReasonStats::default() })
+        let mut clashes = self.contests.decide()?;
+        let clash = clashes.next().transpose()?;
+        Ok(Records { rows, clashes, clash, files, now, repeats: ReasonStats::default() })
     }
 }
 
@@ -62,12 +62,12 @@ impl Check {
 #[derive(Debug)]
 pub struct Records {
     rows: Sorted,
-    findings: Findings,
-    /// The next finding.
-    finding: Option<(u64, Finding)>,
+    clashes: Clashes,
+    /// The next clash.
+    clash: Option<(u64, Clash)>,
     files: Vec<String>,
     now: i64,
-    /// Of the rows given so far: those that say again what an earlier one says.
+    /// Those of the rows given so far that repeat an earlier one.
     pub repeats: ReasonStats,
 }
 
@@ -78,17 +78,17 @@ impl Records {
         let cells = Cells::new(cells.each_ref().map(String::as_str));
         let outcome = outcome.unwrap_or_else(|| Outcome::open(Status::NotAttempted, String::new()));
         let mut record = Record { ordinal, file, line, cells, outcome };
-        if let Some((_, finding)) = self.finding.take_if(|(at, _)| *at == ordinal) {
-            self.finding = self.findings.next().transpose()?;
-            self.apply(&finding, &mut record);
+        if let Some((_, clash)) = self.clash.take_if(|(at, _)| *at == ordinal) {
+            self.clash = self.clashes.next().transpose()?;
+            self.apply(&clash, &mut record);
         }
         Ok(record)
     }
 
-    fn apply(&mut self, finding: &Finding, record: &mut Record) {
-        let first = self.name(finding.earlier, record.file);
-        let (source, target) = (finding.source, finding.target);
-        let ties = match finding.relation {
+    fn apply(&mut self, clash: &Clash, record: &mut Record) {
+        let first = self.name(clash.earlier, record.file);
+        let (source, target) = (clash.source, clash.target);
+        let ties = match clash.relation {
             Relation::Repeat => {
                 let message = format!("the same as {first}: it would end as existed");
                 record.outcome = Outcome::open(Status::NotAttempted, message);
@@ -102,7 +102,7 @@ impl Records {
         record.outcome = Outcome::bad(Reason::MappingConflict, message, 0, self.now);
     }
 
-    /// A row as a row of `file` refers to it.
+    /// The name of a row in a message about a row of `file`.
     fn name(&self, place: Place, file: u32) -> String {
         match self.files.get(place.file as usize) {
             Some(name) if place.file != file => format!("{name}, line {}", place.line),
@@ -120,7 +120,7 @@ impl Iterator for Records {
     }
 }
 
-/// What waits on disk is JSON: its texts are the input's, whatever they hold.
+/// Rows wait on disk as JSON, which holds any text.
 fn to_bytes(value: &impl serde::Serialize) -> io::Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(io::Error::other)
 }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_comes_out_once_as_it_went_in_with_what_was_found_about_it() {
+    fn every_row_comes_out_once_as_it_went_in_with_what_is_in_its_way() {
         let folder = tempfile::tempdir().unwrap();
         let mut check = Check::new(folder.path()).unwrap();
         let bad = Outcome::bad(Reason::InvalidRow, "line 4: broken".to_owned(), 0, 1);

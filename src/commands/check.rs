@@ -32,7 +32,7 @@ use crate::exit::{Exit, Halt};
 use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::report::progress::{Progress, Screen};
-use crate::report::summary::{Checked, Forecast, Kind, Scope, Summary, next_step};
+use crate::report::summary::{Checked, Forecast, RunKind, Scope, Summary, next_step};
 use crate::session::failure::Failure;
 use crate::session::question::may_start_anew;
 use crate::session::runtime::runtime;
@@ -319,11 +319,11 @@ impl Job<'_> {
         let forecast = self.forecast(&seen).filter(|_| halt.is_none());
         let checked = Checked { scope, repeats: seen.repeats, forecast };
         let (again, identity) = (self.typed.again(), self.typed.identity_flags());
-        let next = next_step(Kind::Check, exit, &seen.stats, results, &again, &identity)
+        let next = next_step(RunKind::Check, exit, &seen.stats, results, &again, &identity)
             // Without rows there is nothing to import.
             .filter(|_| scope != Scope::Contact || halt.is_some());
         let summary = Summary {
-            kind: Kind::Check,
+            kind: RunKind::Check,
             target: self.config.connection.as_ref().map(|connection| &connection.target),
             stats: &seen.stats,
             inputs: &self.files,

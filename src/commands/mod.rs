@@ -23,7 +23,7 @@ use crate::exit::Exit;
 use crate::input::{InputOptions, UnknownEncoding};
 use crate::report::log;
 use crate::report::progress::Screen;
-use crate::report::summary::{Kind, Summary, next_step};
+use crate::report::summary::{RunKind, Summary, next_step};
 use crate::session::failure::Failure;
 use crate::session::{Ending, Session};
 use crate::storage::path_state;
@@ -74,7 +74,7 @@ fn print_as_json(argv: &[OsString], exit: Exit, error: &str) {
         .json()
     } else {
         Summary {
-            kind: Kind::Import,
+            kind: RunKind::Import,
             target: None,
             stats: &RunStats::default(),
             inputs: &[],

@@ -30,7 +30,7 @@ use crate::verify::claims::Claims;
 use crate::verify::live::{self, Setting};
 use crate::verify::report::{Checked, Report};
 use crate::verify::rows::RowAudit;
-use crate::verify::{Findings, Kind, Spot};
+use crate::verify::{FindingKind, Findings, Spot};
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
@@ -171,7 +171,7 @@ impl Offline {
         let manifest = match self.manifest {
             Ok(manifest) => Some(manifest),
             Err(what) => {
-                findings.say(Kind::NoRunJson, Spot::Whole, what);
+                findings.say(FindingKind::NoRunJson, Spot::Whole, what);
                 None
             }
         };
@@ -180,11 +180,11 @@ impl Offline {
             let was = &manifest.results_sha256;
             if is != *was {
                 let what = format!("its SHA-256 is {is}, and run.json says {was}");
-                findings.say(Kind::Changed, Spot::Whole, what);
+                findings.say(FindingKind::Changed, Spot::Whole, what);
             }
         }
         if let Some(undone) = self.undone {
-            findings.say(Kind::Undone, Spot::Whole, undone);
+            findings.say(FindingKind::Undone, Spot::Whole, undone);
         }
         let mut rows = rows(manifest.as_ref(), &self.results)?;
         rows.stats().expected = manifest.as_ref().map(|found| found.counts.values().sum());
@@ -194,7 +194,7 @@ impl Offline {
             let record = match record {
                 Ok(record) => record,
                 Err(ResultsError::Unreadable { line: Some(line), what, .. }) => {
-                    findings.say(Kind::Unreadable, Spot::Line(line), what);
+                    findings.say(FindingKind::Unreadable, Spot::Line(line), what);
                     continue;
                 }
                 Err(error) => return Err(error.into()),

@@ -204,7 +204,7 @@ fn is_open_to_all(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
-/// Refuses what no server at this entrance would take (contract section 1).
+/// Refuses what no server at this entrance would take (docs/cmdb-api.md#credentials-and-headers).
 fn complete(identity: Identity, entrance: Entrance) -> Result<Identity, IdentityError> {
     let missing = |what, how| Err(IdentityError::Missing { what, how, entrance });
     match entrance {

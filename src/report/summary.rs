@@ -27,7 +27,7 @@ const MESSAGE_LENGTH: usize = 100;
 
 /// What kind of run it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RunKind {
     /// `bkassoc import`
     Import,
     /// `bkassoc check`
@@ -38,7 +38,7 @@ pub enum Kind {
     Undo,
 }
 
-impl From<Work> for Kind {
+impl From<Work> for RunKind {
     fn from(work: Work) -> Self {
         match work {
             Work::Import => Self::Import,
@@ -48,7 +48,7 @@ impl From<Work> for Kind {
     }
 }
 
-impl Kind {
+impl RunKind {
     /// The command's word.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub struct Summary<'a> {
     /// Of which kind it was.
-    pub kind: Kind,
+    pub kind: RunKind,
     /// Where it went; `None` where no server was called or none was found out yet.
     pub target: Option<&'a Target>,
     /// The numbers.
@@ -155,11 +155,11 @@ impl Summary<'_> {
     fn ending(&self) -> &'static str {
         let empty = self.stats.rows() == 0;
         match (self.kind, self.exit) {
-            (Kind::Check, Exit::Ok) if self.is_of_contact() => "the contact works",
-            (Kind::Check, Exit::Ok) => "nothing was found amiss, and nothing was created",
-            (Kind::Check, Exit::SomeFailed) => "some rows would fail; nothing was created",
-            (Kind::Undo, Exit::Ok) if empty => "finished, there was nothing to delete",
-            (Kind::Undo, Exit::Ok) => "finished, every row is gone",
+            (RunKind::Check, Exit::Ok) if self.is_of_contact() => "the contact works",
+            (RunKind::Check, Exit::Ok) => "nothing was found amiss, and nothing was created",
+            (RunKind::Check, Exit::SomeFailed) => "some rows would fail; nothing was created",
+            (RunKind::Undo, Exit::Ok) if empty => "finished, there was nothing to delete",
+            (RunKind::Undo, Exit::Ok) => "finished, every row is gone",
             (_, Exit::Ok) if empty => "finished, but the input has no rows",
             (_, Exit::Ok) => "finished, every row is there",
             (_, Exit::Bug) => "stopped by an error of its own; please report it",
@@ -184,7 +184,7 @@ impl Summary<'_> {
     /// What a status is called here.
     fn word(&self, status: Status) -> Cow<'static, str> {
         match (self.kind, status) {
-            (Kind::Check, Status::NotAttempted) => "to be sent".into(),
+            (RunKind::Check, Status::NotAttempted) => "to be sent".into(),
             _ => status.as_str().replace('_', " ").into(),
         }
     }
@@ -297,7 +297,7 @@ impl Summary<'_> {
         };
         let because = match (self.exit, self.stats.retryable()) {
             (Exit::Ok, _) => "To create the rows:".to_owned(),
-            (Exit::SomeFailed, _) if self.kind == Kind::Check => {
+            (Exit::SomeFailed, _) if self.kind == RunKind::Check => {
                 "Mend these rows first, or import the others as they are:".to_owned()
             }
             (Exit::SomeFailed | Exit::AllRetryable, 0) => {

@@ -82,13 +82,13 @@ impl ResultsError {
 
 /// How well a line claims an id, best first: an answer that named it (0) before one that was lost (1),
 /// then the place in the input.
-type Claim = (u8, u64);
+type ClaimRank = (u8, u64);
 
 /// The outcomes of a journal, in input order.
 pub struct Outcomes {
     sorted: Sorted,
     /// For each id that a `recovered` line claims: the line whose claim counts.
-    claims: FxHashMap<i64, Claim>,
+    claims: FxHashMap<i64, ClaimRank>,
     journal: PathBuf,
     folder: PathBuf,
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Findings, Kind, Spot, shown};
+use super::{FindingKind, Findings, Spot, shown};
 use crate::association::{Column, InstId, Row};
 use crate::engine::stats::Place;
 use crate::input::digest::Digest;
@@ -57,7 +57,7 @@ impl Against {
             }
             self.advance()?;
         }
-        findings.say(Kind::RowExtra, Spot::Row(place), "no row starts there in the input");
+        findings.say(FindingKind::RowExtra, Spot::Row(place), "no row starts there in the input");
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Against {
                     "{}: its SHA-256 is {}, and was {} when the run read it ({} bytes then, {} now)",
                     is.name, is.sha256, was.sha256, was.bytes, is.bytes
                 );
-                findings.say(Kind::InputChanged, Spot::Whole, what);
+                findings.say(FindingKind::InputChanged, Spot::Whole, what);
             }
         }
         Ok(())
@@ -90,7 +90,11 @@ const fn place_of(row: &Row) -> Place {
 }
 
 fn missing(place: Place, findings: &mut Findings) {
-    findings.say(Kind::RowMissing, Spot::Row(place), "the results have no line for this row");
+    findings.say(
+        FindingKind::RowMissing,
+        Spot::Row(place),
+        "the results have no line for this row",
+    );
 }
 
 fn compare(row: &Row, record: &Record, later_biz_ids: &[InstId], findings: &mut Findings) {
@@ -108,7 +112,7 @@ fn compare(row: &Row, record: &Record, later_biz_ids: &[InstId], findings: &mut 
         })
         .collect();
     if !differences.is_empty() {
-        findings.say(Kind::RowDifferent, Spot::Row(place_of(row)), differences.join(", "));
+        findings.say(FindingKind::RowDifferent, Spot::Row(place_of(row)), differences.join(", "));
     }
 }
 
@@ -124,7 +128,11 @@ mod tests {
     const LINES: [(u64, [&str; 4]); 3] =
         [(2, ["a", "1", "2", "5"]), (3, ["a", "1", "3", "7"]), (4, ["a", "x", "4", "5"])];
 
-    fn found(input: &str, lines: &[(u64, [&str; 4])], sha256: Option<&str>) -> Vec<(Kind, Spot)> {
+    fn found(
+        input: &str,
+        lines: &[(u64, [&str; 4])],
+        sha256: Option<&str>,
+    ) -> Vec<(FindingKind, Spot)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.csv");
         std::fs::write(&path, input).unwrap();
@@ -161,29 +169,38 @@ mod tests {
     #[test]
     fn a_row_that_is_missing_anywhere_is_told_and_the_others_still_match() {
         let [first, second, third] = LINES;
-        assert_eq!(found(INPUT, &[second, third], None), [(Kind::RowMissing, row(2))]);
-        assert_eq!(found(INPUT, &[first, third], None), [(Kind::RowMissing, row(3))]);
-        assert_eq!(found(INPUT, &[first, second], None), [(Kind::RowMissing, row(4))]);
+        assert_eq!(found(INPUT, &[second, third], None), [(FindingKind::RowMissing, row(2))]);
+        assert_eq!(found(INPUT, &[first, third], None), [(FindingKind::RowMissing, row(3))]);
+        assert_eq!(found(INPUT, &[first, second], None), [(FindingKind::RowMissing, row(4))]);
     }
 
     #[test]
     fn a_line_that_the_input_does_not_have_is_told() {
         let [first, second, third] = LINES;
         let extra = (9, third.1);
-        assert_eq!(found(INPUT, &[first, second, third, extra], None), [(Kind::RowExtra, row(9))]);
+        assert_eq!(
+            found(INPUT, &[first, second, third, extra], None),
+            [(FindingKind::RowExtra, row(9))]
+        );
     }
 
     #[test]
     fn a_cell_that_differs_is_told() {
         let [first, second, third] = LINES;
         let mended = (4, ["a", "3", "4", "5"]);
-        assert_eq!(found(INPUT, &[first, second, mended], None), [(Kind::RowDifferent, row(4))]);
+        assert_eq!(
+            found(INPUT, &[first, second, mended], None),
+            [(FindingKind::RowDifferent, row(4))]
+        );
         let business = (2, ["a", "1", "2", ""]);
-        assert_eq!(found(INPUT, &[business, second, third], None), [(Kind::RowDifferent, row(2))]);
+        assert_eq!(
+            found(INPUT, &[business, second, third], None),
+            [(FindingKind::RowDifferent, row(2))]
+        );
     }
 
     #[test]
     fn bytes_that_are_not_those_the_run_read_are_told() {
-        assert_eq!(found(INPUT, &LINES, Some("00")), [(Kind::InputChanged, Spot::Whole)]);
+        assert_eq!(found(INPUT, &LINES, Some("00")), [(FindingKind::InputChanged, Spot::Whole)]);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::places::Places;
-use super::{Finding, Kind, Spot};
+use super::{Finding, FindingKind, Spot};
 use crate::association::{Association, NewAssociation};
 use crate::engine::call_size::LOOK_UP;
 use crate::engine::stats::Place;
@@ -29,21 +29,23 @@ pub struct Claim {
 
 impl Claim {
     /// What is off, if these are all ids under which the server has the association.
-    pub(super) fn contradicted_by(&self, ids: &[i64]) -> Option<(Kind, String)> {
+    pub(super) fn contradicted_by(&self, ids: &[i64]) -> Option<(FindingKind, String)> {
         let here = ids.contains(&self.id);
         match (self.status, ids) {
             (Status::Deleted, _) => {
-                here.then(|| (Kind::NotDeleted, format!("{self}, and the server has it")))
+                here.then(|| (FindingKind::NotDeleted, format!("{self}, and the server has it")))
             }
             _ if here => None,
-            (_, []) => Some((Kind::Missing, format!("{self}, and the server does not have it"))),
+            (_, []) => {
+                Some((FindingKind::Missing, format!("{self}, and the server does not have it")))
+            }
             (_, [id, ..]) => {
-                Some((Kind::Different, format!("{self}, and the server has it as {id}")))
+                Some((FindingKind::Different, format!("{self}, and the server has it as {id}")))
             }
         }
     }
 
-    pub(super) fn finding(&self, (kind, what): (Kind, String)) -> Finding {
+    pub(super) fn finding(&self, (kind, what): (FindingKind, String)) -> Finding {
         Finding { kind, spot: Spot::Row(self.place), what }
     }
 }

@@ -1,4 +1,5 @@
-//! Ids and associations compared over all lines: sorted on disk, since they may be tens of millions.
+//! Compares ids and associations over all lines. They are sorted on disk, since there may be tens of
+//! millions.
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -6,13 +7,13 @@ use std::path::Path;
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use super::{Findings, Kind, Spot};
+use super::{FindingKind, Findings, Spot};
 use crate::association::Association;
 use crate::engine::stats::Place;
 use crate::outcome::Status;
 use crate::storage::sort::Sorter;
 
-/// Takes every line that has an id.
+/// The lines that have an id, as they come in.
 #[derive(Debug)]
 pub(super) struct Ids {
     by_id: Sorter,
@@ -23,17 +24,17 @@ pub(super) struct Ids {
 
 /// A line that has an id.
 #[derive(Clone, Copy, Debug)]
-struct Entry<'a> {
+struct IdLine<'a> {
     id: i64,
     status: Status,
     place: Place,
-    /// The association in bytes: equal for equal ones.
+    /// The association as bytes, equal for equal associations.
     association: &'a [u8],
 }
 
 const HEAD: usize = 8 + 1 + 4 + 8;
 
-impl<'a> Entry<'a> {
+impl<'a> IdLine<'a> {
     fn read(bytes: &'a [u8]) -> Self {
         let (head, association) = bytes.split_at(HEAD);
         let number =
@@ -56,7 +57,7 @@ impl<'a> Entry<'a> {
 }
 
 impl Ids {
-    /// Nothing yet; what does not fit into memory goes to the disk of `folder`.
+    /// Starts empty. What does not fit into memory goes to the disk of `folder`.
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
         let (by_id, by_association) = (Sorter::new(folder)?, Sorter::new(folder)?);
         Ok(Self { by_id, by_association, buffer: Vec::new() })
@@ -88,66 +89,65 @@ impl Ids {
         Ok(())
     }
 
-    /// Says what is off.
+    /// Compares all lines.
     pub(super) fn finish(self, findings: &mut Findings) -> io::Result<()> {
         Self::compare_by_id(self.by_id, findings)?;
         Self::compare_by_association(self.by_association, findings)
     }
 
-    /// An id stands for one association (the server never gives it again), and one line says that
-    /// the run made it.
+    /// Checks that an id stands for one association (the server never reuses it), and that only one line
+    /// claims that the run created or deleted it.
     fn compare_by_id(by_id: Sorter, findings: &mut Findings) -> io::Result<()> {
         let mut first: Option<Box<[u8]>> = None;
         let mut claim: Option<Place> = None;
         for item in by_id.sorted()? {
             let (_, bytes) = item?;
-            let entry = Entry::read(&bytes);
-            let same = first.as_deref().map(Entry::read).filter(|first| first.id == entry.id);
+            let line = IdLine::read(&bytes);
+            let same = first.as_deref().map(IdLine::read).filter(|first| first.id == line.id);
             let Some(same) = same else {
-                claim = entry.is_claim().then_some(entry.place);
+                claim = line.is_claim().then_some(line.place);
                 first = Some(bytes);
                 continue;
             };
-            let (id, spot) = (entry.id, Spot::Row(entry.place));
-            if same.association != entry.association {
+            let (id, spot) = (line.id, Spot::Row(line.place));
+            if same.association != line.association {
                 let first = at(same.place, findings);
                 let what = format!("has id {id}, which another association has {first}");
-                findings.say(Kind::Shared, spot, what);
+                findings.say(FindingKind::Shared, spot, what);
             }
             match claim {
-                Some(before) if entry.is_claim() => {
+                Some(before) if line.is_claim() => {
                     let first = at(before, findings);
                     let what =
-                        format!("{} with id {id}, as {first} says, too", entry.status.as_str());
-                    findings.say(Kind::Claimed, spot, what);
+                        format!("{} with id {id}, as {first} says, too", line.status.as_str());
+                    findings.say(FindingKind::Claimed, spot, what);
                 }
-                None if entry.is_claim() => claim = Some(entry.place),
+                None if line.is_claim() => claim = Some(line.place),
                 Some(_) | None => {}
             }
         }
         Ok(())
     }
 
-    /// An association has one id at a time.
+    /// Checks that an association has only one id.
     fn compare_by_association(by_association: Sorter, findings: &mut Findings) -> io::Result<()> {
         let mut key = None;
-        // All that share a key: mostly one.
+        // The associations that share the key, mostly one.
         let mut ids: FxHashMap<Box<[u8]>, (i64, Place)> = FxHashMap::default();
         for item in by_association.sorted()? {
             let (next, bytes) = item?;
             if key.replace(next) != Some(next) {
                 ids.clear();
             }
-            let entry = Entry::read(&bytes);
-            match ids.get(entry.association) {
+            let line = IdLine::read(&bytes);
+            match ids.get(line.association) {
                 None => {
-                    ids.insert(entry.association.into(), (entry.id, entry.place));
+                    ids.insert(line.association.into(), (line.id, line.place));
                 }
-                Some((id, place)) if *id != entry.id => {
+                Some((id, place)) if *id != line.id => {
                     let first = at(*place, findings);
-                    let what =
-                        format!("has id {}, and {first} has the same with id {id}", entry.id);
-                    findings.say(Kind::Doubled, Spot::Row(entry.place), what);
+                    let what = format!("has id {}, and {first} has the same with id {id}", line.id);
+                    findings.say(FindingKind::Doubled, Spot::Row(line.place), what);
                 }
                 Some(_) => {}
             }

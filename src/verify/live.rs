@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::claims::{Claim, Claims};
-use super::{Finding, Findings, Kind};
+use super::{Finding, FindingKind, Findings};
 use crate::association::{Association, Cells, ModelAssociation};
 use crate::cmdb::Cmdb;
 use crate::cmdb::server_message::ServerMessage;
@@ -144,7 +144,8 @@ impl<C: Cmdb> Live<'_, C> {
                 }
             }
             Err(what) => {
-                let off = claims.iter().map(|claim| claim.finding((Kind::NotAsked, what.clone())));
+                let off =
+                    claims.iter().map(|claim| claim.finding((FindingKind::NotAsked, what.clone())));
                 findings.extend(off);
             }
         }
@@ -161,7 +162,7 @@ impl<C: Cmdb> Live<'_, C> {
         &self,
         model: &ModelAssociation,
         claims: Vec<Claim>,
-    ) -> Result<Vec<(Claim, (Kind, String))>, Halt> {
+    ) -> Result<Vec<(Claim, (FindingKind, String))>, Halt> {
         let mut off = Vec::new();
         let mut parts = vec![claims];
         let mut tries = 0;
@@ -182,7 +183,8 @@ impl<C: Cmdb> Live<'_, C> {
                 Query::Rejected if now.len() == 1 => {
                     self.asker.progressed();
                     let said = ServerMessage::of(&reply);
-                    let what = (Kind::NotAsked, format!("the server refuses the question: {said}"));
+                    let what =
+                        (FindingKind::NotAsked, format!("the server refuses the question: {said}"));
                     off.extend(now.into_iter().map(|claim| (claim, what.clone())));
                 }
                 Query::Rejected => {
@@ -242,7 +244,7 @@ fn find(model: &ModelAssociation, claims: &[Claim]) -> Request {
 fn contradictions(
     claims: Vec<Claim>,
     found: &[Found],
-) -> impl Iterator<Item = (Claim, (Kind, String))> + use<'_> {
+) -> impl Iterator<Item = (Claim, (FindingKind, String))> + use<'_> {
     let mut ids: FxHashMap<(u64, u64), Vec<i64>> = FxHashMap::default();
     for found in found {
         ids.entry((found.bk_inst_id, found.bk_asst_inst_id)).or_default().push(found.id);

@@ -24,11 +24,11 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $word:literal, $meaning:literal;)*) => {
         /// What can be off: a closed list.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Kind {
+        pub enum FindingKind {
             $($(#[$doc])* $variant,)*
         }
 
-        impl Kind {
+        impl FindingKind {
             /// The whole list, in the order in which a report shows it.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
@@ -107,7 +107,7 @@ pub enum Spot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Of which kind.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// Where.
     pub spot: Spot,
     /// What, in words.
@@ -126,7 +126,7 @@ pub struct Group {
 /// All that is off.
 #[derive(Debug, Default)]
 pub struct Findings {
-    groups: BTreeMap<Kind, Group>,
+    groups: BTreeMap<FindingKind, Group>,
     /// The inputs that [`Place`]s count, where there are several.
     pub files: Vec<String>,
 }
@@ -153,12 +153,12 @@ impl Findings {
     }
 
     /// Takes one from its parts.
-    pub fn say(&mut self, kind: Kind, spot: Spot, what: impl Into<String>) {
+    pub fn say(&mut self, kind: FindingKind, spot: Spot, what: impl Into<String>) {
         self.add(Finding { kind, spot, what: what.into() });
     }
 
     /// What was found, by kind.
-    pub fn groups(&self) -> impl Iterator<Item = (Kind, &Group)> {
+    pub fn groups(&self) -> impl Iterator<Item = (FindingKind, &Group)> {
         self.groups.iter().map(|(kind, group)| (*kind, group))
     }
 
@@ -168,7 +168,7 @@ impl Findings {
     }
 
     /// How many there are of a kind.
-    pub fn count(&self, kind: Kind) -> u64 {
+    pub fn count(&self, kind: FindingKind) -> u64 {
         self.groups.get(&kind).map_or(0, |group| group.count)
     }
 
@@ -209,10 +209,10 @@ mod tests {
         let mut findings = Findings::default();
         let place = |line| Spot::Row(Place { file: 0, line });
         for line in (1..=100).rev() {
-            findings.say(Kind::Missing, place(line), line.to_string());
+            findings.say(FindingKind::Missing, place(line), line.to_string());
         }
         let (kind, group) = findings.groups().next().unwrap();
-        assert_eq!((kind, group.count), (Kind::Missing, 100));
+        assert_eq!((kind, group.count), (FindingKind::Missing, 100));
         let lines: Vec<_> = group.first.iter().map(|(spot, _)| *spot).collect();
         assert_eq!(lines, (1..=SHOWN as u64).map(place).collect::<Vec<_>>());
     }
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_word_of_its_own() {
         let words: std::collections::HashSet<_> =
-            Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-        assert_eq!(words.len(), Kind::ALL.len());
+            FindingKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(words.len(), FindingKind::ALL.len());
     }
 }

@@ -185,7 +185,7 @@ impl Report<'_> {
             rows: self.rows,
             checked: self.checked.iter().map(Checked::as_str).collect(),
             findings: (self.findings.groups())
-                .map(|(kind, group)| Finding {
+                .map(|(kind, group)| JsonFinding {
                     kind: kind.as_str(),
                     count: group.count,
                     first: group.first.iter().map(|(spot, what)| first(spot, what)).collect(),
@@ -205,14 +205,14 @@ struct Json<'a> {
     results: Cow<'a, str>,
     rows: u64,
     checked: Vec<&'static str>,
-    findings: Vec<Finding<'a>>,
+    findings: Vec<JsonFinding<'a>>,
     calls: BTreeMap<&'static str, u64>,
     exit: u8,
     error: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct Finding<'a> {
+struct JsonFinding<'a> {
     kind: &'static str,
     count: u64,
     first: Vec<First<'a>>,
@@ -230,14 +230,14 @@ struct First<'a> {
 mod tests {
     use super::*;
     use crate::engine::stats::Place;
-    use crate::verify::Kind;
+    use crate::verify::FindingKind;
 
     fn findings() -> Findings {
         let mut findings = Findings::new(vec!["a.csv".to_owned(), "b.csv".to_owned()]);
-        findings.say(Kind::Changed, Spot::Whole, "its SHA-256 is 1, and was 2");
-        findings.say(Kind::Unreadable, Spot::Line(7), "no results line");
+        findings.say(FindingKind::Changed, Spot::Whole, "its SHA-256 is 1, and was 2");
+        findings.say(FindingKind::Unreadable, Spot::Line(7), "no results line");
         for line in 2..30 {
-            findings.say(Kind::Missing, Spot::Row(Place { file: 1, line }), "is not there");
+            findings.say(FindingKind::Missing, Spot::Row(Place { file: 1, line }), "is not there");
         }
         findings
     }

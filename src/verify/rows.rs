@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::ids::Ids;
 use super::places::Places;
-use super::{Findings, Kind, Spot, shown};
+use super::{FindingKind, Findings, Spot, shown};
 use crate::association::NewAssociation;
 use crate::engine::stats::{Place, RunStats, exit_of};
 use crate::input;
@@ -52,7 +52,7 @@ impl RowAudit {
         let (place, wrong) = self.places.next(&mut findings.files, file, record.line);
         let spot = Spot::Row(place);
         if let Some(what) = wrong {
-            findings.say(Kind::Order, spot, what);
+            findings.say(FindingKind::Order, spot, what);
         }
         for (kind, what) in unfit(&record.outcome, self.work) {
             findings.say(kind, spot, what);
@@ -69,7 +69,9 @@ impl RowAudit {
                     self.ids.take(id, status, place, &association)?;
                 }
             }
-            Err(error) => findings.say(Kind::Cells, spot, format!("{}: {error}", status.as_str())),
+            Err(error) => {
+                findings.say(FindingKind::Cells, spot, format!("{}: {error}", status.as_str()));
+            }
         }
         Ok(place)
     }
@@ -89,38 +91,43 @@ impl RowAudit {
 }
 
 /// What in an outcome does not fit together.
-fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(Kind, String)> {
+fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
     let mut unfit = Vec::new();
     let Outcome { status, association_id, reason, retryable, .. } = outcome;
     let ended = status.as_str();
     match (status, work) {
         (Status::NotAttempted | Status::InDoubt, _) => {
-            unfit.push((Kind::Status, format!("{ended}: the row was not settled")));
+            unfit.push((FindingKind::Status, format!("{ended}: the row was not settled")));
         }
         (Status::Deleted, Some(Work::Import | Work::Rerun))
         | (Status::Created | Status::Existed | Status::Recovered, Some(Work::Undo)) => {
             let work = work.map_or("", Work::as_str);
-            unfit.push((Kind::Status, format!("{ended}: no row of an {work} ends so")));
+            unfit.push((FindingKind::Status, format!("{ended}: no row of an {work} ends so")));
         }
         _ => {}
     }
     match association_id {
         Some(id) if !status.is_good() => {
-            unfit.push((Kind::Id, format!("{ended}, and has association_id {id}")));
+            unfit.push((FindingKind::Id, format!("{ended}, and has association_id {id}")));
         }
         Some(id) if *id <= 0 => {
-            unfit.push((Kind::Id, format!("{ended} with association_id {id}, which is no id")));
+            unfit.push((
+                FindingKind::Id,
+                format!("{ended} with association_id {id}, which is no id"),
+            ));
         }
         None if status.is_good() => {
-            unfit.push((Kind::Id, format!("{ended}, and has no association_id")));
+            unfit.push((FindingKind::Id, format!("{ended}, and has no association_id")));
         }
         Some(_) | None => {}
     }
     let needed = matches!(status, Status::Failed | Status::Invalid);
     match reason {
-        None if needed => unfit.push((Kind::Reason, format!("{ended}, and no reason is given"))),
+        None if needed => {
+            unfit.push((FindingKind::Reason, format!("{ended}, and no reason is given")));
+        }
         Some(reason) if !fits(*reason, *status, work) => {
-            unfit.push((Kind::Reason, format!("{ended} for {}", reason.as_str())));
+            unfit.push((FindingKind::Reason, format!("{ended} for {}", reason.as_str())));
         }
         Some(_) | None => {}
     }
@@ -128,7 +135,10 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(Kind, String)> {
     let is_open = matches!(status, Status::NotAttempted | Status::InDoubt);
     if *retryable != expected && !is_open {
         let reason = reason.map_or(String::new(), |reason| format!(" for {}", reason.as_str()));
-        unfit.push((Kind::Retryable, format!("{ended}{reason}, and retryable is {retryable}")));
+        unfit.push((
+            FindingKind::Retryable,
+            format!("{ended}{reason}, and retryable is {retryable}"),
+        ));
     }
     unfit
 }
@@ -156,7 +166,7 @@ fn count(stats: &RunStats, manifest: &Manifest, findings: &mut Findings) {
             let is = found.get(name).copied().unwrap_or(0);
             if was != is {
                 let what = format!("run.json counts {was} rows {}, the file has {is}", shown(name));
-                findings.say(Kind::Counts, Spot::Whole, what);
+                findings.say(FindingKind::Counts, Spot::Whole, what);
             }
         }
     };
@@ -168,7 +178,7 @@ fn count(stats: &RunStats, manifest: &Manifest, findings: &mut Findings) {
             "run.json says that the run ended with exit code {}, these rows make it {exit}",
             manifest.exit
         );
-        findings.say(Kind::Counts, Spot::Whole, what);
+        findings.say(FindingKind::Counts, Spot::Whole, what);
     }
 }
 
@@ -231,7 +241,11 @@ mod tests {
         }
     }
 
-    fn found(records: &[Record], work: Work, manifest: Option<&Manifest>) -> Vec<(Kind, Spot)> {
+    fn found(
+        records: &[Record],
+        work: Work,
+        manifest: Option<&Manifest>,
+    ) -> Vec<(FindingKind, Spot)> {
         let folder = tempfile::tempdir().unwrap();
         let mut findings = Findings::default();
         let mut rows = RowAudit::new(Some(work), folder.path()).unwrap();
@@ -249,7 +263,7 @@ mod tests {
     }
 
     /// What is off about a file with one more row.
-    fn with(last: Record) -> Vec<(Kind, Spot)> {
+    fn with(last: Record) -> Vec<(FindingKind, Spot)> {
         let mut records = sound();
         records.push(last);
         found(&records, Work::Import, None)
@@ -271,8 +285,8 @@ mod tests {
 
     #[test]
     fn a_line_that_does_not_follow_is_told() {
-        assert_eq!(with(bad(5, Reason::Rejected)), [(Kind::Order, row(5))]);
-        assert_eq!(with(bad(3, Reason::Rejected)), [(Kind::Order, row(3))]);
+        assert_eq!(with(bad(5, Reason::Rejected)), [(FindingKind::Order, row(5))]);
+        assert_eq!(with(bad(3, Reason::Rejected)), [(FindingKind::Order, row(3))]);
     }
 
     #[test]
@@ -280,23 +294,23 @@ mod tests {
         for status in [Status::NotAttempted, Status::InDoubt] {
             assert_eq!(
                 with(record(6, "6", Outcome::open(status, String::new()))),
-                [(Kind::Status, row(6))]
+                [(FindingKind::Status, row(6))]
             );
         }
-        assert_eq!(with(good(6, "6", Status::Deleted, 9)), [(Kind::Status, row(6))]);
+        assert_eq!(with(good(6, "6", Status::Deleted, 9)), [(FindingKind::Status, row(6))]);
         let created = [good(2, "2", Status::Created, 7)];
-        assert_eq!(found(&created, Work::Undo, None), [(Kind::Status, row(2))]);
+        assert_eq!(found(&created, Work::Undo, None), [(FindingKind::Status, row(2))]);
     }
 
     #[test]
     fn an_id_that_does_not_fit_the_status_is_told() {
-        assert_eq!(with(good(6, "6", Status::Existed, 0)), [(Kind::Id, row(6))]);
+        assert_eq!(with(good(6, "6", Status::Existed, 0)), [(FindingKind::Id, row(6))]);
         let mut none = good(6, "6", Status::Existed, 9);
         none.outcome.association_id = None;
-        assert_eq!(with(none), [(Kind::Id, row(6))]);
+        assert_eq!(with(none), [(FindingKind::Id, row(6))]);
         let mut some = bad(6, Reason::Rejected);
         some.outcome.association_id = Some(9);
-        assert_eq!(with(some), [(Kind::Id, row(6))]);
+        assert_eq!(with(some), [(FindingKind::Id, row(6))]);
     }
 
     #[test]
@@ -308,7 +322,7 @@ mod tests {
             record.outcome.association_id = status.is_good().then_some(9);
             with(record)
         };
-        let said = [(Kind::Reason, row(6))];
+        let said = [(FindingKind::Reason, row(6))];
         assert_eq!(with_reason(Status::Failed, None), said);
         assert_eq!(with_reason(Status::Invalid, None), said);
         assert_eq!(with_reason(Status::Existed, Some(Reason::Rejected)), said);
@@ -321,37 +335,37 @@ mod tests {
     fn retryable_that_contradicts_the_reason_is_told() {
         let mut record = bad(6, Reason::Rejected);
         record.outcome.retryable = true;
-        assert_eq!(with(record), [(Kind::Retryable, row(6))]);
+        assert_eq!(with(record), [(FindingKind::Retryable, row(6))]);
         let mut record = good(6, "6", Status::Existed, 9);
         record.outcome.retryable = true;
-        assert_eq!(with(record), [(Kind::Retryable, row(6))]);
+        assert_eq!(with(record), [(FindingKind::Retryable, row(6))]);
     }
 
     #[test]
     fn a_row_that_was_sent_and_names_no_association_is_told() {
-        assert_eq!(with(good(6, "six", Status::Created, 9)), [(Kind::Cells, row(6))]);
+        assert_eq!(with(good(6, "six", Status::Created, 9)), [(FindingKind::Cells, row(6))]);
     }
 
     #[test]
     fn an_id_that_two_lines_made_is_told_at_the_second() {
-        assert_eq!(with(good(6, "2", Status::Recovered, 7)), [(Kind::Claimed, row(6))]);
+        assert_eq!(with(good(6, "2", Status::Recovered, 7)), [(FindingKind::Claimed, row(6))]);
         let undone = [good(2, "2", Status::Deleted, 7), good(3, "2", Status::Deleted, 7)];
-        assert_eq!(found(&undone, Work::Undo, None), [(Kind::Claimed, row(3))]);
+        assert_eq!(found(&undone, Work::Undo, None), [(FindingKind::Claimed, row(3))]);
         let older = [good(2, "2", Status::Existed, 7), good(3, "2", Status::Created, 7)];
         assert_eq!(found(&older, Work::Import, None), [], "one claims it, wherever it stands");
     }
 
     #[test]
     fn an_id_of_two_associations_and_an_association_of_two_ids_are_told() {
-        assert_eq!(with(good(6, "9", Status::Existed, 7)), [(Kind::Shared, row(6))]);
-        assert_eq!(with(good(6, "2", Status::Existed, 9)), [(Kind::Doubled, row(6))]);
+        assert_eq!(with(good(6, "9", Status::Existed, 7)), [(FindingKind::Shared, row(6))]);
+        assert_eq!(with(good(6, "2", Status::Existed, 9)), [(FindingKind::Doubled, row(6))]);
     }
 
     #[test]
     fn counts_that_are_not_those_of_run_json_are_told() {
         let counts = [("created", 1), ("existed", 1), ("recovered", 1), ("failed", 1)];
         let reasons = [("throttled", 1)];
-        let whole = [(Kind::Counts, Spot::Whole)];
+        let whole = [(FindingKind::Counts, Spot::Whole)];
         for said in [
             manifest(&counts[1..], &reasons, Exit::AllRetryable),
             manifest(&counts, &[], Exit::AllRetryable),

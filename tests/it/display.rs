@@ -57,7 +57,7 @@ fn quiet_and_a_server_that_is_not_there_is_one_line_too() {
 }
 
 #[test]
-fn json_is_one_object_with_the_keys_of_the_contract() {
+fn json_is_one_object_with_the_documented_keys() {
     let server = Server::esb();
     let work = folder(true);
     let done = work.bkassoc("import in.csv --json").to(&server).ends(3);

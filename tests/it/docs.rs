@@ -15,7 +15,7 @@ use bkassoc::config::{Environment, resolve};
 use bkassoc::outcome::{Reason, Status};
 use bkassoc::sandbox::faults::Fault;
 use bkassoc::storage::results::COLUMNS;
-use bkassoc::verify::Kind;
+use bkassoc::verify::FindingKind;
 use clap::CommandFactory;
 use page::{Page, code_spans, commands_of, pages, repository};
 
@@ -265,7 +265,8 @@ fn findings_are_those_of_verify() {
     let shown = page("docs/reference.md").table("## What verify finds", "finding").into_iter();
     let shown: Vec<_> =
         shown.map(|row| (code_spans(&row[0]).next().unwrap(), row[1].clone())).collect();
-    let kinds = Kind::ALL.iter().map(|kind| (kind.as_str().to_owned(), kind.meaning().to_owned()));
+    let kinds =
+        FindingKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), kind.meaning().to_owned()));
     assert_eq!(shown, kinds.collect::<Vec<_>>());
 }
 

@@ -22,7 +22,7 @@ use crate::server::Server;
 /// Nothing here takes that long; what does hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// The header of results, as design section 6 has it.
+/// The header of results (docs/reference.md, "Results").
 pub const HEADER: &str = "line,obj_asst_id,inst_id,asst_inst_id,biz_id,status,association_id,reason,retryable,code,\
                           message,attempts,request_id,finished_at";
 

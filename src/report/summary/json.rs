@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Checked, Kind, Summary};
+use super::{Checked, RunKind, Summary};
 use crate::engine::stats::CallKind;
 use crate::outcome::Status;
 use crate::target::Target;
@@ -25,7 +25,7 @@ impl Summary<'_> {
             created: stats.count(Status::Created),
             existed: stats.count(Status::Existed),
             recovered: stats.count(Status::Recovered),
-            deleted: (self.kind == Kind::Undo).then(|| stats.count(Status::Deleted)),
+            deleted: (self.kind == RunKind::Undo).then(|| stats.count(Status::Deleted)),
             failed: stats.count(Status::Failed),
             invalid: stats.count(Status::Invalid),
             outstanding: stats.outstanding(),

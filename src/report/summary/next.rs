@@ -6,13 +6,13 @@ use std::path::Path;
 use crate::engine::stats::RunStats;
 use crate::exit::Exit;
 
-use super::Kind;
+use super::RunKind;
 
 /// The command to go on with, if there is one. Without results there is no journal, so that a run
 /// can't go on. `again` is the command as it was typed; `identity` what of it another command needs to
 /// reach the same server as the same user.
 pub fn next_step(
-    kind: Kind,
+    kind: RunKind,
     exit: Exit,
     stats: &RunStats,
     results: Option<&Path>,
@@ -20,13 +20,17 @@ pub fn next_step(
     identity: &[String],
 ) -> Option<Vec<String>> {
     match exit {
-        Exit::Ok | Exit::SomeFailed if kind == Kind::Check => import_instead(again),
+        Exit::Ok | Exit::SomeFailed if kind == RunKind::Check => import_instead(again),
         // A rerun creates: an undo's rows are for another undo of the same results.
-        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, Kind::Check | Kind::Undo) => None,
+        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, RunKind::Check | RunKind::Undo) => {
+            None
+        }
         Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
         // A rerun creates: a check's rows are mended where they stand, and an undo's are for another
         // undo of the same results.
-        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, Kind::Check | Kind::Undo) => None,
+        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, RunKind::Check | RunKind::Undo) => {
+            None
+        }
         Exit::SomeFailed | Exit::AllRetryable => {
             let mut next = vec!["bkassoc".to_owned(), "rerun".to_owned()];
             next.push(as_operand(results?));
@@ -45,7 +49,7 @@ pub fn next_step(
         | Exit::Hangup
         | Exit::Interrupted
         | Exit::Terminated => {
-            (results.is_some() || kind == Kind::Check).then(|| going_on(again, results))
+            (results.is_some() || kind == RunKind::Check).then(|| going_on(again, results))
         }
     }
 }
@@ -144,39 +148,45 @@ mod tests {
         let retryable = stats(&[Reason::Throttled, Reason::Rejected]);
         let hopeless = stats(&[Reason::Rejected]);
         for (kind, exit, stats, typed, next) in [
-            (Kind::Import, Exit::Ok, &none, "b import a.csv", None),
+            (RunKind::Import, Exit::Ok, &none, "b import a.csv", None),
             (
-                Kind::Import,
+                RunKind::Import,
                 Exit::SomeFailed,
                 &retryable,
                 "b import a.csv",
                 Some("bkassoc rerun r.csv --profile p"),
             ),
             (
-                Kind::Rerun,
+                RunKind::Rerun,
                 Exit::SomeFailed,
                 &hopeless,
                 "b rerun a.csv",
                 Some("bkassoc rerun r.csv --all-failed --profile p"),
             ),
-            (Kind::Import, Exit::Interrupted, &none, "b import a.csv", Some("b import a.csv")),
-            (Kind::Import, Exit::Held, &none, "b import a.csv", None),
-            (Kind::Undo, Exit::SomeFailed, &hopeless, "b undo a.csv", None),
-            (Kind::Undo, Exit::AllRetryable, &retryable, "b undo a.csv", None),
-            (Kind::Check, Exit::Ok, &none, "b check a.csv --offline -v", Some("b import a.csv -v")),
-            (Kind::Check, Exit::Ok, &none, "b import a.csv -n", Some("b import a.csv")),
-            (Kind::Check, Exit::Ok, &none, "b import a.csv -nv", None),
-            (Kind::Check, Exit::Ok, &none, "b check a.csv -o x.csv", None),
-            (Kind::Check, Exit::Ok, &none, "b check", None),
-            (Kind::Check, Exit::SomeFailed, &hopeless, "b check a.csv", Some("b import a.csv")),
+            (RunKind::Import, Exit::Interrupted, &none, "b import a.csv", Some("b import a.csv")),
+            (RunKind::Import, Exit::Held, &none, "b import a.csv", None),
+            (RunKind::Undo, Exit::SomeFailed, &hopeless, "b undo a.csv", None),
+            (RunKind::Undo, Exit::AllRetryable, &retryable, "b undo a.csv", None),
             (
-                Kind::Check,
+                RunKind::Check,
+                Exit::Ok,
+                &none,
+                "b check a.csv --offline -v",
+                Some("b import a.csv -v"),
+            ),
+            (RunKind::Check, Exit::Ok, &none, "b import a.csv -n", Some("b import a.csv")),
+            (RunKind::Check, Exit::Ok, &none, "b import a.csv -nv", None),
+            (RunKind::Check, Exit::Ok, &none, "b check a.csv -o x.csv", None),
+            (RunKind::Check, Exit::Ok, &none, "b check", None),
+            (RunKind::Check, Exit::SomeFailed, &hopeless, "b check a.csv", Some("b import a.csv")),
+            (
+                RunKind::Check,
                 Exit::Ok,
                 &none,
                 "b import a.csv -n -o r.csv",
                 Some("b import a.csv -o r.csv"),
             ),
-            (Kind::Check, Exit::Ok, &none, "b check -", None),
+            (RunKind::Check, Exit::Ok, &none, "b check -", None),
         ] {
             let step = next_step(
                 kind,
@@ -189,10 +199,10 @@ mod tests {
             assert_eq!(step, next.map(words), "{kind:?} {exit:?} {typed}");
         }
         let results = Some(Path::new("-r.csv"));
-        let step = next_step(Kind::Import, Exit::AllRetryable, &retryable, results, &[], &[]);
+        let step = next_step(RunKind::Import, Exit::AllRetryable, &retryable, results, &[], &[]);
         assert_eq!(step, Some(words("bkassoc rerun ./-r.csv")));
         let step =
-            next_step(Kind::Import, Exit::Outage, &none, None, &words("b import a.csv"), &[]);
+            next_step(RunKind::Import, Exit::Outage, &none, None, &words("b import a.csv"), &[]);
         assert_eq!(step, None, "there is no journal to go on with");
         let results = Some(Path::new("r-2026-11-24.csv"));
         for (typed, next) in [
@@ -200,7 +210,7 @@ mod tests {
             ("b import a.csv -or-{date}.csv", "b import a.csv -or-2026-11-24.csv"),
             ("b import a.csv --output=r-{date}.csv", "b import a.csv --output=r-2026-11-24.csv"),
         ] {
-            let step = next_step(Kind::Import, Exit::Outage, &none, results, &words(typed), &[]);
+            let step = next_step(RunKind::Import, Exit::Outage, &none, results, &words(typed), &[]);
             assert_eq!(step, Some(words(next)), "another day the date would be another");
         }
     }

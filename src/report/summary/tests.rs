@@ -58,7 +58,7 @@ fn stats() -> RunStats {
 fn a_stranger_reads_what_happened_and_what_to_do() {
     let (stats, target) = (stats(), target());
     let summary = Summary {
-        kind: Kind::Import,
+        kind: RunKind::Import,
         target: Some(&target),
         stats: &stats,
         inputs: &["a.csv".to_owned()],
@@ -108,7 +108,7 @@ Results: my results.csv
 fn lines_of_several_inputs_are_told_with_their_files() {
     let stats = stats();
     let summary = Summary {
-        kind: Kind::Import,
+        kind: RunKind::Import,
         target: None,
         stats: &stats,
         inputs: &["a.csv".to_owned(), "b.csv".to_owned()],
@@ -128,7 +128,7 @@ fn lines_of_several_inputs_are_told_with_their_files() {
 fn the_json_has_the_keys_of_the_design_in_their_order() {
     let (stats, target) = (stats(), target());
     let summary = Summary {
-        kind: Kind::Import,
+        kind: RunKind::Import,
         target: Some(&target),
         stats: &stats,
         inputs: &[],
@@ -160,7 +160,7 @@ fn a_run_that_ends_in_an_error_tells_it_in_every_form() {
     let mut stats = RunStats::default();
     stats.unsettled = 8;
     let summary = Summary {
-        kind: Kind::Undo,
+        kind: RunKind::Undo,
         target: None,
         stats: &stats,
         inputs: &[],
@@ -199,7 +199,7 @@ To go on, once the server is well again:
 fn quiet_says_nothing_when_all_went_well_but_json_is_always_written() {
     let stats = RunStats::default();
     let mut summary = Summary {
-        kind: Kind::Import,
+        kind: RunKind::Import,
         target: None,
         stats: &stats,
         inputs: &[],

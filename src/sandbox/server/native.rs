@@ -59,7 +59,7 @@ pub(super) fn understand(
     }
 }
 
-/// The account is asked for first (capture 5.4).
+/// Checks for account and user, the account first (tests/wire/cmdb-05.json#5.4).
 fn check_identity(dialect: &Dialect, caller: &Caller, user: &str) -> Result<(), TurnedAway> {
     for (name, value) in [("owner_id", caller.supplier_account.as_str()), ("user", user)] {
         if value.is_empty() {

@@ -126,7 +126,7 @@ struct Audit {
 }
 
 impl Audit {
-    fn lines(&self, kind: Kind) -> Vec<u64> {
+    fn lines(&self, kind: FindingKind) -> Vec<u64> {
         let group = self.findings.groups().find(|(other, _)| *other == kind);
         let first = group.map(|(_, group)| group.first.as_slice()).unwrap_or_default();
         first.iter().filter_map(|(spot, _)| crate::verify::line_of(*spot)).collect()
@@ -197,9 +197,9 @@ async fn what_the_server_lacks_has_under_another_id_or_still_has_is_told() {
     records.push(good(6, "a", 5, Status::Deleted, 1005));
     records.push(good(7, "a", 6, Status::Deleted, 9));
     let audit = audit(&server, records).await;
-    assert_eq!(audit.lines(Kind::Missing), [2]);
-    assert_eq!(audit.lines(Kind::Different), [3]);
-    assert_eq!(audit.lines(Kind::NotDeleted), [6], "and not the one that came after it");
+    assert_eq!(audit.lines(FindingKind::Missing), [2]);
+    assert_eq!(audit.lines(FindingKind::Different), [3]);
+    assert_eq!(audit.lines(FindingKind::NotDeleted), [6], "and not the one that came after it");
     assert_eq!(server.finds(), [6, 3], "only what is off is asked for again");
 }
 
@@ -346,7 +346,7 @@ async fn a_row_that_may_not_be_asked_for_is_singled_out_while_others_are_answere
         _ => holding(request, as_created),
     });
     let audit = audit(&server, created("a", 1..=20_000)).await;
-    assert_eq!((audit.lines(Kind::NotAsked), audit.halt), (vec![701], None));
+    assert_eq!((audit.lines(FindingKind::NotAsked), audit.halt), (vec![701], None));
     assert!(server.finds().len() < 200, "{:?}", server.finds());
 }
 
@@ -365,7 +365,7 @@ async fn what_can_not_be_asked_for_is_told() {
     records.push(good(6, "unknown", 5, Status::Existed, 1005));
     records.push(good(7, "strange", 6, Status::Existed, 1006));
     let audit = audit(&server, records).await;
-    assert_eq!(audit.lines(Kind::NotAsked), [3, 6, 7]);
+    assert_eq!(audit.lines(FindingKind::NotAsked), [3, 6, 7]);
     assert_eq!(audit.findings.groups().count(), 1);
 }
 
