@@ -1,7 +1,7 @@
-//! What is told while the tool works: logs on stderr, as text or as JSON.
+//! Logs on stderr, as text or as JSON.
 //!
 //! The only home of tracing-subscriber. Knows nothing of what is logged. Only this crate's own events
-//! are written: what libraries say of their work may hold what must not be shown.
+//! are written: those of libraries may hold what must not be shown.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,7 @@ use crate::report::progress::Screen;
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
@@ -31,8 +31,8 @@ impl LogFormat {
 /// Whether logs are for a machine.
 static AS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Says something that is no event of the work, such as where it goes: a plain line among plain logs,
-/// a log line among JSON.
+/// Writes a message that is no event of the work, such as the target's name: a plain line among plain
+/// logs, a log line among JSON.
 pub fn say(screen: &Screen, text: &str) {
     if AS_JSON.load(Ordering::Relaxed) {
         tracing::info!("{text}");
@@ -41,7 +41,7 @@ pub fn say(screen: &Screen, text: &str) {
     }
 }
 
-/// The same for the error that ends a command, which `-q` does not silence.
+/// Writes the error that ends a command, which `-q` does not silence.
 pub fn say_error(screen: &Screen, text: &str) {
     if AS_JSON.load(Ordering::Relaxed) {
         tracing::error!("{text}");
@@ -50,7 +50,7 @@ pub fn say_error(screen: &Screen, text: &str) {
     }
 }
 
-/// Starts logging for the whole process. Where it was started before, it stays as it is.
+/// Starts logging for the whole process, unless it was started before.
 pub fn start(format: LogFormat, quiet: bool, verbose: u8, screen: Screen) {
     AS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let subscriber = subscriber(format, level(quiet, verbose), move || screen.clone());
@@ -72,8 +72,8 @@ fn subscriber<W>(format: LogFormat, level: LevelFilter, writer: W) -> impl Subsc
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // An event that can't be written is lost; the default would print that to stderr, and panic
-    // where there is none.
+    // An event that can't be written is lost. By default the loss would be printed to stderr, with a
+    // panic where there is none.
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .log_internal_errors(false)

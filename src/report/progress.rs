@@ -1,8 +1,7 @@
 //! What a person sees while a run is under way, and the one way to stderr.
 //!
-//! The only home of indicatif. Everything that goes to stderr passes a [`Screen`], so that nothing
-//! tears the bar and a stderr that was closed harms nothing. Knows nothing of how the numbers it
-//! shows come about.
+//! The only home of indicatif. Everything for stderr passes a [`Screen`], so that nothing tears the bar
+//! and a closed stderr does no harm. Knows nothing of where its numbers come from.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -61,7 +60,7 @@ impl Screen {
         self.put(format!("{line}\n").as_bytes());
     }
 
-    /// Whoever reads stderr may be gone: that is no reason to stop.
+    /// Ignores errors: whoever reads stderr may be gone, and that is no reason to stop.
     fn put(&self, bytes: &[u8]) {
         self.bar.suspend(|| {
             let _ = io::stderr().write_all(bytes);
@@ -87,7 +86,7 @@ pub struct Progress {
     screen: Screen,
     shape: Shape,
     speed: Speed,
-    /// Up to the last view: what held the pace back since is what is shown.
+    /// The bottlenecks up to the last view. What held the pace back since then is shown.
     held_before: BottleneckTimes,
     due: Instant,
 }
@@ -123,8 +122,8 @@ impl Progress {
         Self { screen, shape, speed, held_before: BottleneckTimes::default(), due }
     }
 
-    /// Shows how far the run is and what holds it back. Does nothing where it is not yet due, so it may
-    /// be called at any time.
+    /// Shows how far the run is and what holds it back. Does nothing until the next view is due, so it
+    /// may be called at any time.
     pub fn show(&mut self, stats: &RunStats) {
         let Some(view) = self.view_if_due(stats) else {
             return;
@@ -164,7 +163,7 @@ impl Progress {
     }
 }
 
-/// Gives the bar its looks: without a total there is nothing to fill.
+/// Lays the bar out. Without a total there is nothing to fill.
 fn lay_out(bar: &ProgressBar, total: Option<u64>) {
     let template = match total {
         Some(total) => {
@@ -173,7 +172,7 @@ fn lay_out(bar: &ProgressBar, total: Option<u64>) {
         }
         None => "{prefix}\n{wide_msg}",
     };
-    // The templates are constants; if one were wrong, the bar would keep the looks it has.
+    // The templates are constants. If one were wrong, the bar would keep its default style.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
@@ -192,7 +191,7 @@ impl Shape {
 /// Settled rows a second over the last [`SPEED_OVER`].
 #[derive(Debug, Default)]
 struct Speed {
-    /// When how many were settled: about one a second, the oldest first.
+    /// Times with the number of rows settled by then, about one a second, the oldest first.
     seen: VecDeque<(Instant, u64)>,
     latest: Option<(Instant, u64)>,
 }
@@ -204,7 +203,7 @@ impl Speed {
         if self.seen.back().is_none_or(|(last, _)| now - *last >= second) {
             self.seen.push_back((now, settled));
         }
-        // The oldest that is kept is the youngest that covers the whole time.
+        // The oldest sample kept is the youngest that covers the whole span.
         while self.seen.get(1).is_some_and(|(next, _)| now - *next >= SPEED_OVER) {
             self.seen.pop_front();
         }
@@ -252,7 +251,7 @@ fn how_far(stats: &RunStats, hold: Bottleneck, speed: f64) -> String {
     };
     let text = format!("{rows} of {} rows, {speed:.1}/s", grouped(total));
     if hold == Bottleneck::Pauses {
-        // What is left takes its own time, whatever the speed was.
+        // The rest takes its own time, whatever the speed was.
         return text;
     }
     let left = total.saturating_sub(done) as f64 / speed;

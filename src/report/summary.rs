@@ -1,7 +1,7 @@
 //! The end of a run in words: for a person, and for a script.
 //!
-//! Owns the summary's text, the JSON of design section 7, and the command to go on with. Knows
-//! nothing of how the numbers came about.
+//! Owns the summary's text, its JSON (`docs/reference.md`, "Output and --json"), and the command to go on
+//! with. Knows nothing of where the numbers come from.
 
 mod checked;
 mod json;
@@ -25,7 +25,7 @@ pub use next::{next_step, shell_quoted};
 /// How many characters of a server's message a summary shows.
 const MESSAGE_LENGTH: usize = 100;
 
-/// What kind of run it was.
+/// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunKind {
     /// `bkassoc import`
@@ -60,34 +60,34 @@ impl RunKind {
     }
 }
 
-/// Everything that is said at the end of a run.
+/// Everything that is shown at the end of a run.
 #[derive(Clone, Debug)]
 pub struct Summary<'a> {
-    /// Of which kind it was.
+    /// The run's kind.
     pub kind: RunKind,
-    /// Where it went; `None` where no server was called or none was found out yet.
+    /// The server; `None` where none was called, or none is known yet.
     pub target: Option<&'a Target>,
     /// The numbers.
     pub stats: &'a RunStats,
-    /// The inputs' names, which stand before line numbers where there are several.
+    /// The inputs' names, in order, shown before line numbers; empty for a single input.
     pub inputs: &'a [String],
-    /// Where the results are, if they are in a file.
+    /// The results file, if there is one.
     pub results: Option<&'a Path>,
-    /// Where they are to be, if the run is not finished.
+    /// The results file to be, if the run is not finished.
     pub unfinished: Option<&'a Path>,
     /// How it ended.
     pub exit: Exit,
-    /// Why it ended so, where it did not come to its own end.
+    /// Why it ended early, if it did.
     pub error: Option<&'a str>,
-    /// What a check has to say besides.
+    /// What a check adds.
     pub checked: Option<&'a Checked>,
     /// The command to go on with, from [`next_step`].
     pub next: Option<Vec<String>>,
 }
 
 impl Summary<'_> {
-    /// What goes to stdout: JSON if asked for; else the text, which `-q` makes nothing (on exit 0) or
-    /// one line.
+    /// The output for stdout: JSON if asked for, else the text. `-q` makes it one line, and on exit 0
+    /// nothing.
     pub fn render(&self, quiet: bool, json: bool) -> Option<String> {
         match (json, quiet) {
             (true, _) => Some(self.json()),
@@ -181,7 +181,7 @@ impl Summary<'_> {
         matches!(self.checked, Some(Checked { scope: Scope::Contact, .. }))
     }
 
-    /// What a status is called here.
+    /// The word for a status in this summary.
     fn word(&self, status: Status) -> Cow<'static, str> {
         match (self.kind, status) {
             (RunKind::Check, Status::NotAttempted) => "to be sent".into(),
@@ -317,7 +317,7 @@ impl Summary<'_> {
     }
 }
 
-/// A number with its thousands kept apart.
+/// A number with separated thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -345,7 +345,7 @@ pub const fn hold_text(hold: Bottleneck) -> &'static str {
     }
 }
 
-/// A text without line breaks and other control characters, cut where it is too long.
+/// A text without line breaks and other control characters, cut if it is too long.
 fn one_line(text: &str, length: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let text = text.trim_end();

@@ -1,8 +1,8 @@
 //! The append-only file in which a run is written down first: `RESULTS.journal`.
 //!
 //! Owns the format, the order of write and sync, and the lock. Knows nothing of calls or of what
-//! results look like. One record a line, `CHECKSUM JSON`: a header, then marks, outcomes and sync
-//! records, then a trailer. Two promises rest on it:
+//! results look like. Each line is one entry, `CHECKSUM JSON`: first the head, then marks, outcomes and
+//! syncs, last the end. Two promises rest on it:
 //!
 //! * no row is sent before a mark that covers it is on disk ([`Journal::covers`]);
 //! * after a failed write or sync nothing more is appended: what the disk holds stays readable.
@@ -29,7 +29,7 @@ use disk::Disk;
 /// Outcomes reach the disk at least this often.
 pub const SYNC_EVERY: Duration = Duration::from_millis(200);
 
-/// What goes wrong with a journal.
+/// What can go wrong with a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file can't be written or synced. Nothing more is appended after it.
@@ -48,15 +48,15 @@ pub enum JournalError {
         /// What the system said.
         error: io::Error,
     },
-    /// There is none, and outcomes can't be shown either.
+    /// There is no journal, and outcomes can't be shown either.
     #[error("stdout can't be written: {0}: rows may have been created after the last one shown")]
     Unseen(io::Error),
-    /// Another process has it.
+    /// Another process holds it.
     #[error("{}: held by process {} on {} since {}", path.display(), holder.pid, holder.host, holder.since)]
     Held {
         /// The file.
         path: PathBuf,
-        /// Who has it.
+        /// The process that holds it.
         holder: Holder,
     },
     /// It is damaged before the last point known to be on disk.
@@ -68,7 +68,7 @@ pub enum JournalError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The damaged line, from 1.
         line: u64,
     },
     /// It is no journal, or one of another version.
@@ -81,7 +81,7 @@ pub enum JournalError {
     },
 }
 
-/// Who holds a journal.
+/// The process that holds a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Host name.
@@ -92,7 +92,7 @@ pub struct Holder {
     pub since: String,
 }
 
-/// One line of the file, as it is read.
+/// A line of the file, as it is read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
@@ -111,25 +111,25 @@ enum Entry {
     End(EndEntry),
 }
 
-/// Every row is settled.
+/// Says that every row is settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndEntry {
-    /// How many there are.
+    /// The number of rows.
     pub rows: u64,
     /// The inputs they came from.
     pub inputs: Vec<Digest>,
-    /// When, RFC 3339.
+    /// When the run ended, RFC 3339.
     pub finished_at: String,
 }
 
-/// Rows up to `through` (exclusive) may be sent from now on.
+/// Says that rows up to `through` (exclusive) may be sent from now on.
 #[derive(Debug, Serialize, Deserialize)]
 struct MarkEntry {
     through: u64,
     /// The largest association id seen so far.
     #[serde(rename = "floor")]
     id_watermark: i64,
-    /// Eight hex digits a row, from the previous mark's `through` on.
+    /// Eight hex digits for each row, from the previous mark's `through` on.
     rows: String,
 }
 
@@ -176,7 +176,7 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// Without a text of its own for each cell.
+/// Reads the cells without allocating a text for each.
 fn read_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cells, D::Error> {
     #[derive(Deserialize)]
     struct Cell<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -216,11 +216,11 @@ pub fn path_for(results: &Path) -> PathBuf {
 pub struct Journal {
     path: PathBuf,
     disk: Box<dyn Disk>,
-    /// Rendered and not yet handed to the system.
+    /// Lines that are rendered and not yet written.
     buffer: Vec<u8>,
-    /// Bytes handed to the system since the file began.
+    /// The length of the file, as written.
     written: u64,
-    /// Written marks that no sync covers yet: where each ends in the file, and through which row.
+    /// Marks that no sync covers yet: the file's length after each, and the row through which it goes.
     unsynced_marks: VecDeque<(u64, u64)>,
     marked_through: u64,
     durable_through: u64,
@@ -244,8 +244,8 @@ impl Journal {
             disk,
             buffer: Vec::with_capacity(64 * 1024),
             written,
-            // A mark that was read back counts only after the next sync: what the system's cache
-            // shows need not be on the disk.
+            // A mark that was read back counts only after the next sync: it may be in the system's cache
+            // and not on the disk.
             unsynced_marks: VecDeque::from_iter(
                 (marked_through > 0).then_some((written, marked_through)),
             ),
@@ -262,7 +262,7 @@ impl Journal {
         self.push(&Line::Head(head));
     }
 
-    /// Writes who holds the file from now on.
+    /// Writes which process holds the file from now on.
     pub fn write_holder(&mut self, holder: &Holder) {
         self.push(&Line::Opened(holder));
     }
@@ -282,7 +282,7 @@ impl Journal {
         self.unsynced_marks.push_back((self.end(), through));
     }
 
-    /// Writes down what became of a row.
+    /// Writes a row's outcome.
     pub fn outcome(&mut self, record: &Record) {
         self.push(&Line::Outcome(OutcomeLine {
             row: record.ordinal,
@@ -303,7 +303,7 @@ impl Journal {
         self.push(&Line::Deleting(ordinal));
     }
 
-    /// Says by what this run is undone, or that it is not after all.
+    /// Says which undo undoes this run, or that none does after all.
     pub fn undone(&mut self, undone: Option<&Undone>) {
         self.push(&Line::Undone(undone));
     }
@@ -313,17 +313,17 @@ impl Journal {
         self.push(&Line::End(end));
     }
 
-    /// Whether a write or a sync failed, so that what came after is not in the file.
+    /// Whether a write or a sync failed, so that later lines are not in the file.
     pub fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Where it is.
+    /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Through which row (exclusive) marks have been written, on disk or not.
+    /// The row through which (exclusive) marks have been written, on disk or not.
     pub fn marked_through(&self) -> u64 {
         self.marked_through
     }
@@ -333,7 +333,7 @@ impl Journal {
         ordinal < self.durable_through
     }
 
-    /// Hands what was rendered to the system.
+    /// Writes the rendered lines.
     pub fn flush(&mut self) -> Result<(), JournalError> {
         self.refuse_if_broken()?;
         if self.buffer.is_empty() {
@@ -347,7 +347,7 @@ impl Journal {
         Ok(())
     }
 
-    /// When the next sync is due; at once where rows wait for a mark.
+    /// When the next sync is due: at once if rows wait for a mark.
     pub fn sync_due(&self) -> Option<Instant> {
         if self.broken || self.syncing.is_some() {
             return None;
@@ -359,8 +359,8 @@ impl Journal {
         }
     }
 
-    /// Starts a sync of everything written so far. Writing may go on meanwhile; the result belongs
-    /// into [`Self::synced`].
+    /// Starts a sync of everything written so far. Writing may go on meanwhile. The caller gives the
+    /// result to [`Self::synced`].
     pub fn start_sync(&mut self) -> Result<BoxFuture<'static, io::Result<()>>, JournalError> {
         self.flush()?;
         self.syncing = Some(self.written);
@@ -368,7 +368,7 @@ impl Journal {
         Ok(self.disk.sync())
     }
 
-    /// Takes note of a sync that has ended.
+    /// Notes the result of a sync.
     pub fn synced(&mut self, result: io::Result<()>) -> Result<(), JournalError> {
         let through = self.syncing.take().unwrap_or(0);
         // A failed sync may have dropped the pages for good: the next one would succeed and lie.
@@ -386,7 +386,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes and syncs everything, waiting for it.
+    /// Writes and syncs everything, and waits for it.
     pub async fn settle(&mut self) -> Result<(), JournalError> {
         let sync = self.start_sync()?;
         let result = sync.await;

@@ -1,7 +1,7 @@
-//! What a run keeps on disk: its journal while it is under way, its results and `run.json` afterwards,
-//! and what stands at a results path.
+//! The files of a run: its journal while it is under way, its results and `run.json` afterwards, and
+//! the state of a results path.
 //!
-//! Knows nothing of calls, of pace or of how a run is made.
+//! Knows nothing of calls, pace or sessions.
 
 pub mod sort;
 pub mod manifest;

@@ -1,7 +1,7 @@
 //! The file a person reads: one line for each row of input, in input order.
 //!
-//! Owns columns and formats, and the way from a journal to results. What is written here is what
-//! counts: the summary is taken from it, and rows in are compared with rows out.
+//! Owns columns and formats, and turns a journal into results. The summary is taken from what is written
+//! here, and rows in are compared with rows out.
 
 pub mod reader;
 pub mod writer;
@@ -37,21 +37,21 @@ pub const COLUMNS: [&str; 14] = [
     "finished_at",
 ];
 
-/// What goes wrong with results.
+/// What can go wrong with results.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
-    /// Can't be written.
+    /// The file can't be written.
     #[error("{}: {error}", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// The journal they are made from.
+    /// The journal can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// A row in is no line out, or two. A bug.
+    /// A row in is no line out, or two lines. This is a bug.
     #[error(
         "row {expected} of the input is not the next line of the results, row {found} is: this is a bug; the journal is kept"
     )]
@@ -61,12 +61,12 @@ pub enum ResultsError {
         /// The next row of the results.
         found: u64,
     },
-    /// Can't be read, or no results file.
+    /// The file can't be read, or is no results file.
     #[error("{}{}: {what}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Where, if at a line.
+        /// The line, if one is at fault.
         line: Option<u64>,
         /// What is wrong, and what to do.
         what: String,
@@ -87,7 +87,7 @@ type ClaimRank = (u8, u64);
 /// The outcomes of a journal, in input order.
 pub struct Outcomes {
     sorted: Sorted,
-    /// For each id that a `recovered` line claims: the line whose claim counts.
+    /// The line whose claim counts, for each id that a `recovered` line claims.
     claims: FxHashMap<i64, ClaimRank>,
     journal: PathBuf,
     folder: PathBuf,
@@ -127,9 +127,9 @@ impl Outcomes {
         Ok(Self { sorted, claims, journal: journal.to_owned(), folder })
     }
 
-    /// Within a run an id is `created` or `recovered` on one line only: two lines of the same triple
-    /// may both have been found after a crash, and what a rerun finds may be what another line of the
-    /// parent run created. Who knows that it created it keeps the claim, else the first.
+    /// Makes an id `created` or `recovered` on one line only. Two lines of the same association may both
+    /// have been found after a crash, and what a rerun finds may be what another line of the parent run
+    /// created. A `created` line keeps the claim, else the first line does.
     fn demote(&self, record: &mut Record) {
         let outcome = &mut record.outcome;
         if let (Status::Created | Status::Recovered, Some(id)) =
@@ -160,9 +160,9 @@ impl Iterator for Outcomes {
     }
 }
 
-/// Writes records to a file that replaces `path` when it is whole and on disk, and says its SHA-256
-/// as lower-case hex. `files` are the inputs' names where there are several; `each` sees every record
-/// that was written. After an error there is no draft, and `path` is as it was.
+/// Writes records to a draft that replaces `path` once it is whole and on disk, and returns its SHA-256
+/// in lower-case hex. `files` are the inputs' names, in order; empty for a single input. `each` sees
+/// every written record. After an error there is no draft, and `path` is unchanged.
 pub fn write(
     path: &Path,
     format: Format,
@@ -173,7 +173,7 @@ pub fn write(
     replace(path, |draft| write_to(draft, path, format, files, records, each))
 }
 
-/// Writes records to `out`, which `path` names, and says the SHA-256 of what was written.
+/// Writes records to `out`, which messages call `path`, and returns the SHA-256 of the bytes.
 pub fn write_to(
     out: impl Write,
     path: &Path,
@@ -193,8 +193,8 @@ pub fn write_to(
     Ok(sha256)
 }
 
-/// Rows in are rows out, each once: lets records through in the order of the input, and ends with an
-/// error where one is missing, twice there, or one too many.
+/// Lets records through as long as each row of the input comes once and in order. A missing, repeated or
+/// extra one is an error, which ends it.
 pub fn conserved(
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
     rows: u64,
@@ -210,7 +210,7 @@ pub fn conserved(
             Some(Err(_)) => return next,
         };
         if found != expected || expected == rows {
-            // Nothing more comes after an error.
+            // Nothing comes after an error.
             expected = rows;
             records.by_ref().for_each(drop);
             return Some(Err(ResultsError::NotConserved { expected, found }));
@@ -229,7 +229,7 @@ pub fn write_whole(path: &Path, text: &str) -> Result<(), ResultsError> {
     })
 }
 
-/// Lets a draft be filled beside `path`, syncs it, and puts it in the place of what is there.
+/// Fills a draft beside `path`, syncs it, and replaces `path` by it.
 fn replace<T>(
     path: &Path,
     fill: impl FnOnce(&File) -> Result<T, ResultsError>,
@@ -245,7 +245,7 @@ fn replace<T>(
         Ok(filled)
     });
     if replaced.is_err() {
-        // Where it can't be removed, the error that is told is the one that counts.
+        // If the draft can't be removed, the first error is still the one to show.
         let _ = std::fs::remove_file(&draft);
     }
     replaced

@@ -1,10 +1,9 @@
 //! Sorting more than fits into memory: by number, in sorted runs on disk, merged.
 //!
 //! Owns the temporary file, which has no name and is gone with the process. Knows nothing of what it
-//! sorts, but expects it to be nearly in order, as a journal's outcomes are: the least of what is in
-//! memory goes to disk whenever something new comes (replacement selection), so that a run ends only
-//! where an item comes too late for it. However many rows there are, the runs are then few, and so is
-//! what a merge holds in memory.
+//! sorts, but expects it to be nearly in order, as a journal's outcomes are: whenever a new item comes,
+//! the least in memory goes to disk (replacement selection), so a run ends only where an item comes too
+//! late for it. Then there are few runs, however many rows, and a merge holds little in memory.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, binary_heap};
@@ -14,12 +13,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Memory for what is not on disk yet: more than 8,192 outcomes of the usual size, which is how far
-/// rows overtake each other. Small, since a check has up to four sorters at a time.
+/// Memory for items that are not on disk yet: more than 8,192 outcomes of the usual size, which is how
+/// far rows overtake each other. Small, since a check has up to four sorters at a time.
 const MEMORY: usize = 4 << 20;
-/// What a merge reads ahead of each run.
+/// How much a merge reads ahead of each run.
 const READ_AHEAD: usize = 16 << 10;
-/// What an item takes in memory besides its bytes: its place, and the allocator's part.
+/// The memory of an item besides its bytes: its place in the heap, and the allocator's share.
 const OVERHEAD: usize = size_of::<Item>() + 16;
 
 /// An item in memory. The order of the fields is the order in which items leave it.
@@ -28,12 +27,12 @@ struct Item {
     /// The run on disk that it belongs to.
     run: u32,
     key: u64,
-    /// How many came before it.
+    /// How many items came before it.
     place: u64,
     bytes: Box<[u8]>,
 }
 
-/// Takes items in any order.
+/// Takes items in any order, and gives them sorted.
 #[derive(Debug)]
 pub struct Sorter {
     memory: usize,
@@ -53,8 +52,8 @@ pub struct Sorter {
 }
 
 impl Sorter {
-    /// A sorter whose runs lie on the disk of `folder`. Items that come in no order at all make runs of
-    /// twice the memory, and a merge holds 16 KiB of each.
+    /// A sorter whose runs are on the disk of `folder`. Items in random order make runs of twice the
+    /// memory, and a merge holds 16 KiB of each.
     pub fn new(folder: &Path) -> io::Result<Self> {
         Self::with_memory(folder, MEMORY)
     }
@@ -90,7 +89,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// Moves the least item to disk; false where there is none.
+    /// Moves the least item to disk; false if there is none.
     fn write_least(&mut self) -> io::Result<bool> {
         let Some(Reverse(item)) = self.heap.pop() else {
             return Ok(false);
@@ -125,7 +124,7 @@ impl Sorter {
                 Run::File(BufReader::with_capacity(READ_AHEAD, part))
             })
             .collect();
-        // What is still in memory came after its equals on disk, and needs no runs any more.
+        // Items still in memory came after their equals on disk, and need no run.
         let rest = self.heap.into_iter().map(|Reverse(item)| Reverse(Item { run: 0, ..item }));
         runs.push(Run::Memory(rest.collect()));
         let mut heads = BinaryHeap::with_capacity(runs.len());
@@ -198,7 +197,7 @@ impl Run {
     }
 }
 
-/// A stretch of the file, read without moving anybody else's position.
+/// A part of the file, read at its own position.
 #[derive(Debug)]
 struct Part {
     file: Arc<File>,

@@ -1,4 +1,4 @@
-//! Results held against the input: the same rows, in the same order, none missing.
+//! Verifies results against the input: the same rows, in the same order, none missing.
 
 use std::cmp::Ordering;
 
@@ -17,12 +17,12 @@ pub struct Against {
     origin: Origin,
 }
 
-/// What is known of how the results came from the input.
+/// What is known about the way from the input to the results.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// Of the bytes that the run read.
+    /// The digests of the inputs that the run read.
     pub digests: Vec<Digest>,
-    /// The businesses that reruns gave to rows without one.
+    /// The business ids that reruns gave to rows without one.
     pub later_biz_ids: Vec<InstId>,
 }
 
@@ -38,7 +38,7 @@ impl Against {
         Ok(Self { rows, next, origin })
     }
 
-    /// Takes the next line of the results, which stands at `place`.
+    /// Verifies the next line of the results, whose place is `place`.
     pub fn take(
         &mut self,
         place: Place,
@@ -61,7 +61,7 @@ impl Against {
         Ok(())
     }
 
-    /// The results have ended: so must the input, and it must be what the run read.
+    /// Verifies at the end of the results that the input ends, too, and is what the run read.
     pub fn finish(mut self, findings: &mut Findings) -> Result<(), InputError> {
         while let Some(row) = &self.next {
             missing(place_of(row), findings);

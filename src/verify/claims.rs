@@ -1,4 +1,4 @@
-//! What results say that the server has, gathered into questions.
+//! The claims of results about the server, gathered into look-ups.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::outcome::Status;
 use crate::storage::results::ResultsError;
 use crate::storage::results::reader::Reader;
 
-/// Rows that wait until a call is full of rows of their model association.
+/// How many claims may wait until a call is full of claims of their model association.
 const MOST_WAITING: usize = 16 * LOOK_UP;
 
-/// A line that says what the server has.
+/// A line that claims what the server has.
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub(super) place: Place,
@@ -28,7 +28,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What is off, if these are all ids under which the server has the association.
+    /// What is wrong, if the server has the association under these ids and no others.
     pub(super) fn contradicted_by(&self, ids: &[i64]) -> Option<(FindingKind, String)> {
         let here = ids.contains(&self.id);
         match (self.status, ids) {
@@ -68,7 +68,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Of a file whose lines were all looked at before; `files` are the inputs it names.
+    /// Reads a file whose lines were all verified before. `files` are the inputs that it names.
     pub fn new(reader: Reader, files: Vec<String>) -> Self {
         Self {
             reader,
@@ -80,7 +80,7 @@ impl Claims {
         }
     }
 
-    /// The next claim. Lines that claim nothing, or can't be read, were told before.
+    /// The next claim. Lines without a claim, or that can't be read, were findings before.
     fn next_claim(&mut self) -> Option<Result<Claim, ResultsError>> {
         loop {
             let record = match self.reader.next()? {
@@ -113,7 +113,7 @@ impl Claims {
     }
 }
 
-/// Claims of one model association, as many as go into a call.
+/// Gives claims of one model association, as many as go into a call.
 impl Iterator for Claims {
     type Item = Result<Vec<Claim>, ResultsError>;
 

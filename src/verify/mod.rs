@@ -1,7 +1,7 @@
-//! Results held against what they claim: their own rules, `run.json`, the input, the server.
+//! Verifies results against what they claim: their own rules, `run.json`, the input, the server.
 //!
-//! Owns the closed list of what can be off, and the collecting of it: a count for each kind, and the
-//! first lines. Memory does not grow with the rows. Knows nothing of flags.
+//! Owns the closed list of findings, and collects them: a count of each kind, and the first lines. Memory
+//! does not grow with the rows. Knows nothing of flags.
 
 mod places;
 mod ids;
@@ -22,7 +22,7 @@ const TEXT_LENGTH: usize = 60;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $word:literal, $meaning:literal;)*) => {
-        /// What can be off: a closed list.
+        /// The kinds of findings: a closed list.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum FindingKind {
             $($(#[$doc])* $variant,)*
@@ -92,7 +92,7 @@ kinds! {
     NotAsked = "not-asked", "associations that the server gives no answer for";
 }
 
-/// What a finding is about.
+/// The place that a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spot {
     /// The whole file.
@@ -103,14 +103,14 @@ pub enum Spot {
     Line(u64),
 }
 
-/// One thing that is off.
+/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Of which kind.
+    /// The kind.
     pub kind: FindingKind,
-    /// Where.
+    /// The place.
     pub spot: Spot,
-    /// What, in words.
+    /// What is wrong, in words.
     pub what: String,
 }
 
@@ -123,21 +123,22 @@ pub struct Group {
     pub first: Vec<(Spot, String)>,
 }
 
-/// All that is off.
+/// All findings, counted by kind.
 #[derive(Debug, Default)]
 pub struct Findings {
     groups: BTreeMap<FindingKind, Group>,
-    /// The inputs that [`Place`]s count, where there are several.
+    /// The inputs' names, in order; empty for a single input.
     pub files: Vec<String>,
 }
 
 impl Findings {
-    /// Nothing yet. `files` are the run's inputs where there are several, as far as they are known.
+    /// Starts empty. `files` are the names of the run's inputs, as far as they are known; empty for a
+    /// single input.
     pub fn new(files: Vec<String>) -> Self {
         Self { groups: BTreeMap::new(), files }
     }
 
-    /// Takes one. All of them are logged, since only the first are kept.
+    /// Adds a finding. All are logged, since only the first are kept.
     pub fn add(&mut self, finding: Finding) {
         let Finding { kind, spot, what } = finding;
         let file = self.file_of(spot);
@@ -152,27 +153,27 @@ impl Findings {
         }
     }
 
-    /// Takes one from its parts.
+    /// Adds a finding of these parts.
     pub fn say(&mut self, kind: FindingKind, spot: Spot, what: impl Into<String>) {
         self.add(Finding { kind, spot, what: what.into() });
     }
 
-    /// What was found, by kind.
+    /// The findings by kind.
     pub fn groups(&self) -> impl Iterator<Item = (FindingKind, &Group)> {
         self.groups.iter().map(|(kind, group)| (*kind, group))
     }
 
-    /// Whether nothing is off.
+    /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// How many there are of a kind.
+    /// The number of findings of a kind.
     pub fn count(&self, kind: FindingKind) -> u64 {
         self.groups.get(&kind).map_or(0, |group| group.count)
     }
 
-    /// The input that a spot is in, where there are several.
+    /// The input of a spot, if there are several.
     pub fn file_of(&self, spot: Spot) -> Option<&str> {
         match spot {
             Spot::Row(place) if self.files.len() > 1 => {
@@ -183,7 +184,7 @@ impl Findings {
     }
 }
 
-/// The number of a spot's line.
+/// The line number of a spot.
 const fn line_of(spot: Spot) -> Option<u64> {
     match spot {
         Spot::Whole => None,
@@ -192,7 +193,7 @@ const fn line_of(spot: Spot) -> Option<u64> {
     }
 }
 
-/// A text from a file, quoted, and cut where it is long.
+/// A text from a file, quoted, and cut if it is long.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(TEXT_LENGTH) {
         None => format!("{text:?}"),

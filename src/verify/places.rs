@@ -1,27 +1,27 @@
-//! Where a line of results stands in the input, and whether it comes after the line before it.
+//! The place in the input of each line of results, and whether it comes after that of the line before.
 
 use crate::engine::stats::Place;
 
 /// Follows the lines of results through the inputs.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// Whether the list of inputs is known to be whole.
+    /// Whether all inputs are known.
     complete: bool,
     last: Option<Place>,
 }
 
 impl Places {
-    /// At the beginning. `complete`: the list of inputs that [`Self::next`] gets is the run's own,
-    /// and no name is added to it.
+    /// Starts before the first line. `complete` says that the inputs given to [`Self::next`] are all of
+    /// the run's, so that any other name is a finding.
     pub(super) fn new(complete: bool) -> Self {
         Self { complete, last: None }
     }
 
-    /// The place of the next line, which says that it is line `line` of `name` (of the one input,
-    /// where there is no name), and what is wrong with that.
+    /// The place of the next line, which is line `line` of the input `name` (or of the only input), and
+    /// what is wrong with it.
     ///
-    /// An input may be given twice, so that its name comes back: an input is left for the next one
-    /// of that name only where the line can't be the next of the present one.
+    /// A run may have been given an input twice, so a name may come back: the line belongs to the next
+    /// input of that name only if it can't be the next line of the present one.
     pub(super) fn next(
         &mut self,
         files: &mut Vec<String>,
@@ -66,7 +66,7 @@ impl Places {
 mod tests {
     use super::*;
 
-    /// What is wrong with each line of a file that has these lines.
+    /// What is wrong with each of these lines.
     fn wrong(files: &[&str], complete: bool, lines: &[(&str, u64)]) -> Vec<Option<String>> {
         let mut files: Vec<_> = files.iter().map(|&file| file.to_owned()).collect();
         let mut places = Places::new(complete);

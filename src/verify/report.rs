@@ -1,4 +1,4 @@
-//! The end of an audit in words: for a person, and for a script.
+//! The end of a verify in words: for a person, and for a script.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub enum Checked {
     RunJson,
     /// These inputs.
     Input(Vec<String>),
-    /// This server, by that many claims.
+    /// This server, with that many claims.
     Server(String, u64),
 }
 
@@ -37,7 +37,7 @@ impl Checked {
     }
 }
 
-/// What was looked at, as a sentence's subject: what is off about it is told elsewhere.
+/// Names what was verified, and against which claim.
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -59,18 +59,18 @@ impl fmt::Display for Checked {
     }
 }
 
-/// Everything that is said at the end of an audit.
+/// Everything that is shown at the end of a verify.
 #[derive(Debug)]
 pub struct Report<'a> {
     /// The results.
     pub results: &'a Path,
-    /// Lines that could be read.
+    /// The number of lines that could be read.
     pub rows: u64,
-    /// What they were held against, to the end.
+    /// What they were held against from the first to the last line.
     pub checked: &'a [Checked],
-    /// What is off.
+    /// What is wrong.
     pub findings: &'a Findings,
-    /// Calls that were made.
+    /// The calls that were made.
     pub calls: &'a Calls,
     /// How it ended.
     pub exit: Exit,
@@ -79,8 +79,8 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// What goes to stdout: JSON if asked for; else the text, which `-q` makes nothing (on exit 0) or
-    /// one line.
+    /// The output for stdout: JSON if asked for, else the text. `-q` makes it one line, and on exit 0
+    /// nothing.
     pub fn render(&self, quiet: bool, json: bool) -> Option<String> {
         match (json, quiet) {
             (true, _) => Some(self.json()),
@@ -152,7 +152,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// A spot before what is said of it.
+    /// The beginning of a finding's line.
     fn place(&self, spot: Spot) -> String {
         match (spot, self.findings.file_of(spot)) {
             (Spot::Whole, _) => String::new(),
@@ -218,7 +218,7 @@ struct JsonFinding<'a> {
     first: Vec<First<'a>>,
 }
 
-/// `file` is an input where there are several, or the results themselves for a line of theirs.
+/// `file` is an input if there are several, or the results file for one of its own lines.
 #[derive(Serialize)]
 struct First<'a> {
     file: Option<&'a str>,

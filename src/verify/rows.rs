@@ -1,4 +1,4 @@
-//! Results held against their own rules and against `run.json`: no server, no input.
+//! Verifies results against their own rules and against `run.json`, without a server or an input.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +13,7 @@ use crate::input;
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::storage::manifest::{Manifest, Work};
 
-/// Follows the lines of a results file.
+/// Verifies the lines of a results file, one by one.
 pub struct RowAudit {
     work: Option<Work>,
     places: Places,
@@ -23,8 +23,8 @@ pub struct RowAudit {
 }
 
 impl RowAudit {
-    /// At the beginning of a file that a run of this kind wrote, as far as that is known. What does
-    /// not fit into memory goes to the disk of `folder`.
+    /// Starts with the first line of a file that this work wrote, if that is known. What does not fit
+    /// into memory goes to the disk of `folder`.
     pub fn new(work: Option<Work>, folder: &Path) -> io::Result<Self> {
         Ok(Self {
             work,
@@ -35,13 +35,12 @@ impl RowAudit {
         })
     }
 
-    /// Counts so far.
+    /// The counts so far.
     pub fn stats(&mut self) -> &mut RunStats {
         &mut self.stats
     }
 
-    /// Takes the next line, which says that it is a line of `file`, and tells its place in the
-    /// inputs.
+    /// Verifies the next line, of the input `file`, and returns its place in the inputs.
     pub fn take(
         &mut self,
         record: &Record,
@@ -76,7 +75,7 @@ impl RowAudit {
         Ok(place)
     }
 
-    /// The file has ended: compares what needs all lines, and the counts with `run.json`.
+    /// Verifies at the end of the file what needs all lines, and compares the counts with `run.json`.
     pub fn finish(
         self,
         manifest: Option<&Manifest>,
@@ -90,7 +89,7 @@ impl RowAudit {
     }
 }
 
-/// What in an outcome does not fit together.
+/// The parts of an outcome that do not fit together.
 fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
     let mut unfit = Vec::new();
     let Outcome { status, association_id, reason, retryable, .. } = outcome;
@@ -262,7 +261,7 @@ mod tests {
         Spot::Row(Place { file: 0, line })
     }
 
-    /// What is off about a file with one more row.
+    /// The findings about a file with one more row.
     fn with(last: Record) -> Vec<(FindingKind, Spot)> {
         let mut records = sound();
         records.push(last);

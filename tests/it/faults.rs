@@ -1,5 +1,5 @@
-//! A server that fails in every way it can: no row fails for it, none is stored twice, and each id
-//! is the server's.
+//! A server that fails in every way: no row fails because of it, none is stored twice, and each id is
+//! the server's.
 
 use std::time::Duration;
 

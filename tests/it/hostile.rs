@@ -1,5 +1,5 @@
-//! A server that means harm: whatever it sends, the run stays small and ends, what is written is one
-//! clean line a row, and nobody else is called.
+//! A hostile server: whatever it sends, the run stays small and ends, each row is one clean line of the
+//! results, and nobody else is called.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use bkassoc::target::Entrance;
 use crate::raw::{Raw, http, ok, refusal};
 use crate::workdir::{Done, NN, Row, Workdir, csv_of};
 
-/// Far more than a run needs, far less than what is thrown at it.
+/// Far more memory than a run needs, and far less than the server sends.
 const SMALL: &str = "ulimit -v 600000; exec \"$@\"";
 
 const ONCE: &str =

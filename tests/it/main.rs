@@ -1,5 +1,5 @@
-//! The integration tests: one binary, a module for each promise. The built program is held to the
-//! contract from outside; [`workdir`], [`server`] and [`raw`] make a test a few lines.
+//! The integration tests: one binary, a module for each promise. The built program is tested
+//! from outside; [`workdir`], [`server`] and [`raw`] make a test a few lines long.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "all of it is test")]
 

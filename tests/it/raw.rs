@@ -1,4 +1,4 @@
-//! A server of bytes: it reads requests and leaves the answer to the test, which may lie, stall or
+//! A server that reads requests and leaves the bytes of the answer to the test, which may lie, stall or
 //! flood.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,7 +21,7 @@ impl Asked {
         self.path.contains("add_instance_association")
     }
 
-    /// What an honest and empty ESB would say to anything but a create.
+    /// The answer of an honest and empty ESB to anything but a create.
     pub fn honest(&self) -> Vec<u8> {
         if self.path.contains("find_object_association") {
             return ok(&format!(

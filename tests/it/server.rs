@@ -30,7 +30,7 @@ impl Server {
         Self::new(Entrance::Esb)
     }
 
-    /// The same, set up.
+    /// An ESB with a changed set-up.
     pub fn with(entrance: Entrance, change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::new(Models::sample());
         setup.entrance = entrance;
@@ -57,7 +57,7 @@ impl Server {
         Endpoint::ALL.into_iter().map(|endpoint| self.calls(endpoint)).sum()
     }
 
-    /// Goes away with all connections, whatever is under way. The store stays.
+    /// Stops, and closes all connections whatever is under way. The store stays.
     pub fn stop(&mut self) {
         if let Some((stop, thread)) = self.running.take() {
             let _ = stop.send(());
@@ -65,7 +65,7 @@ impl Server {
         }
     }
 
-    /// Comes (back) at its address.
+    /// Starts (again) at its address.
     pub fn start(&mut self) {
         let (stop, stopped) = oneshot::channel();
         let (bound, address) = std::sync::mpsc::channel();
@@ -90,7 +90,7 @@ impl Server {
         self.sandbox.rows().len()
     }
 
-    /// Holds each row that ended well to what is stored: its id stands for its triple.
+    /// Checks that the id of each row that ended well is stored with the row's triple.
     #[track_caller]
     pub fn assert_stored(&self, results: &[Row]) {
         let stored = self.sandbox.rows();
@@ -105,7 +105,7 @@ impl Server {
         }
     }
 
-    /// Holds the store to have no association twice.
+    /// Checks that no association is stored twice.
     #[track_caller]
     pub fn assert_none_twice(&self) {
         let mut triples: Vec<_> = (self.sandbox.rows().into_iter())

@@ -1,4 +1,4 @@
-//! HTTPS: whom the client trusts, and what a connection that does not come about means for a run.
+//! HTTPS: whom the client trusts, and what a connection that can't be made means for a run.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Authority {
     }
 }
 
-/// What speaks TLS before a server that does not.
+/// Speaks TLS in front of a server that does not.
 struct Front {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -118,7 +118,7 @@ async fn carry(mut near: TcpStream, behind: SocketAddr, opening: Opening) {
     let _ = copy_bidirectional(&mut near, &mut far).await;
 }
 
-/// What must end with this exit code before anything was sent, and say this.
+/// Checks that the run ends with this exit code and message before anything was sent.
 #[track_caller]
 fn ends_before_it_begins(url: &str, flags: &str, server: &Server, exit: i32, says: &[&str]) {
     let work = Workdir::new();

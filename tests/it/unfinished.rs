@@ -1,4 +1,4 @@
-//! Runs that ended before their end, and what other commands make of what they left.
+//! Unfinished runs, and what other commands make of the files that they left.
 
 use std::fs;
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::server::Server;
 
-/// Nothing here takes that long; what does hangs.
+/// Longer than anything here takes: a program that runs longer hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The header of results (docs/reference.md, "Results").
@@ -99,7 +99,7 @@ impl Workdir {
     }
 }
 
-/// A command line that is being put together.
+/// A command line under construction.
 pub struct Cli {
     command: Command,
     stdin: Option<Vec<u8>>,
@@ -127,7 +127,7 @@ impl Cli {
         self
     }
 
-    /// A stdin that comes to no end after these bytes.
+    /// A stdin that stays open after these bytes.
     pub fn open_stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stays_open = true;
         self.stdin(bytes)
@@ -230,13 +230,13 @@ impl Feedback {
     }
 }
 
-/// A program at work. Killed when the test lets it go.
+/// A running program. It is killed when this is dropped.
 pub struct Running {
     pid: Pid,
     said: Arc<Feedback>,
     exit: Receiver<i32>,
     gone: bool,
-    /// Until this goes, a stdin that is to stay open does.
+    /// Keeps a stdin open as long as it lives.
     _stdin: mpsc::Sender<()>,
 }
 

@@ -1,4 +1,4 @@
-//! What a check says besides what every command says: what the import will take, and what nobody has
+//! What a check's summary adds: the calls and the time that the import will take, and what was not
 //! tested.
 
 use std::fmt::{self, Write};
@@ -13,11 +13,11 @@ use crate::options::{Rate, brief_duration};
 /// What a check looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The contact with the server alone.
+    /// Only the server.
     Contact,
-    /// The rows and the contact.
+    /// The rows and the server.
     Rows,
-    /// The rows alone.
+    /// Only the rows.
     Offline,
 }
 
@@ -47,9 +47,9 @@ impl Scope {
 pub struct Checked {
     /// What it looked at.
     pub scope: Scope,
-    /// Rows that say again what an earlier row says: an import ends them as `existed`.
+    /// Rows that repeat an earlier row: an import ends them as `existed`.
     pub repeats: ReasonStats,
-    /// What the import will take, where rows would be sent.
+    /// What the import will take, if rows would be sent.
     pub forecast: Option<Forecast>,
 }
 
@@ -62,11 +62,11 @@ pub struct Forecast {
     pub creates: u64,
     /// Look-ups of rows that the server refuses as taken.
     pub finds: u64,
-    /// At which rate.
+    /// The ceiling of calls.
     pub rate: Rate,
-    /// How many calls at once.
+    /// The most calls in flight.
     pub concurrency: usize,
-    /// How long the server took to answer, where it did.
+    /// How long the server took to answer, if it did.
     pub latency: Option<Duration>,
 }
 
@@ -76,7 +76,7 @@ impl Forecast {
         self.models + self.creates + self.finds
     }
 
-    /// How long they take: as the rate allows, or as answers come where that is slower. `None` where
+    /// How long the calls take: by the rate, or by the answers' latency if that is slower. `None` if
     /// neither is known.
     pub fn duration(&self) -> Option<Duration> {
         let calls = self.calls() as f64;

@@ -12,8 +12,8 @@ use crate::outcome::Status;
 use crate::target::Target;
 
 impl Summary<'_> {
-    /// The summary for a script: one line with the keys of design section 7, in that order. An undo
-    /// has `deleted` besides, a check `check`.
+    /// The summary for a script: one line, with the keys in the order of `docs/reference.md`. An undo
+    /// adds `deleted`, a check `check`.
     pub fn json(&self) -> String {
         let stats = self.stats;
         let calls = &stats.calls;

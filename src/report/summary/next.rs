@@ -1,4 +1,4 @@
-//! The exact command to go on with, and how it is put into a shell's words.
+//! The exact command to go on with, quoted for a shell.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -8,9 +8,9 @@ use crate::exit::Exit;
 
 use super::RunKind;
 
-/// The command to go on with, if there is one. Without results there is no journal, so that a run
-/// can't go on. `again` is the command as it was typed; `identity` what of it another command needs to
-/// reach the same server as the same user.
+/// The command to go on with, if there is one. Without results there is no journal, so a run can't go on.
+/// `again` is the command as it was typed; `identity` the part of it that another command needs to reach
+/// the same server as the same user.
 pub fn next_step(
     kind: RunKind,
     exit: Exit,
@@ -26,8 +26,8 @@ pub fn next_step(
             None
         }
         Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
-        // A rerun creates: a check's rows are mended where they stand, and an undo's are for another
-        // undo of the same results.
+        // A rerun creates. A check's rows are mended in the input, and an undo's are for another undo of
+        // the same results.
         Exit::SomeFailed | Exit::AllRetryable if matches!(kind, RunKind::Check | RunKind::Undo) => {
             None
         }
@@ -54,8 +54,8 @@ pub fn next_step(
     }
 }
 
-/// The same command, which goes on. With `--fresh` it would start anew instead, and a `{date}` would be
-/// another one tomorrow.
+/// The same command, which goes on. With `--fresh` it would start anew instead, and `{date}` would be
+/// another date tomorrow.
 fn going_on(again: &[String], results: Option<&Path>) -> Vec<String> {
     let mut words: Vec<_> = again.iter().filter(|word| *word != "--fresh").cloned().collect();
     let dated = |word: &String| word.contains("{date}");
@@ -71,8 +71,8 @@ fn going_on(again: &[String], results: Option<&Path>) -> Vec<String> {
     words
 }
 
-/// The import that a check was for: the same words, less those that made it a check. One of standard
-/// input needs a place for its results, which a check does not.
+/// The import that a check was for: the same words, without those that made it a check. An import of
+/// standard input needs a name for its results, which a check does not.
 fn import_instead(check: &[String]) -> Option<Vec<String>> {
     let is_check = |word: &str| matches!(word, "--offline" | "-n" | "--dry-run");
     let (program, words) = check.split_first()?;
@@ -94,7 +94,7 @@ fn as_operand(path: &Path) -> String {
     if text.starts_with('-') { format!("./{text}") } else { text.into_owned() }
 }
 
-/// Words as a shell takes them.
+/// Words quoted for a shell.
 pub fn shell_quoted(words: &[String]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     quoted.join(" ")
@@ -105,7 +105,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
     if !word.is_empty() && word.chars().all(plain) {
         Cow::Borrowed(word)
     } else if word.chars().any(char::is_control) {
-        // `escape_default` would also write what is no control character in Rust's way.
+        // `escape_default` would escape other characters, too, in Rust's way.
         let escape = |c: char| match c {
             '\\' | '\'' => format!("\\{c}"),
             c if c.is_ascii_control() => format!("\\x{:02x}", c as u32),

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-/// Where a journal's bytes go. The second implementor is the tests' disk, which fails on demand.
+/// Takes a journal's bytes. The second implementor is the tests' disk, which fails on demand.
 pub trait Disk: Send {
-    /// Hands bytes to the system. A failure may leave a part of them behind.
+    /// Appends bytes. A failure may leave a part of them in the file.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes sure that all bytes appended before this call survive a power loss.
@@ -25,7 +25,7 @@ impl Disk for Arc<File> {
         (&**self).write_all(bytes)
     }
 
-    /// Off the loop: a sync takes 0.1 to 10 ms, and calls go on meanwhile.
+    /// Runs beside the loop: a sync takes 0.1 to 10 ms, and calls go on meanwhile.
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
         let file = Arc::clone(self);
         tokio::task::spawn_blocking(move || file.sync_data())
@@ -34,10 +34,10 @@ impl Disk for Arc<File> {
     }
 }
 
-/// Opens (or makes) a file for appending and locks it. `None`: another process holds it.
+/// Opens (or creates) a file for appending and locks it; `None` if another process holds it.
 ///
-/// The lock is on the file, not on its name: where the name points to another file by the time the
-/// lock is had, the previous holder has finished and removed it, and the opening starts again.
+/// The lock is on the file, not on its name. If the name points to another file once the lock is taken,
+/// the previous holder has finished and removed the file, so the opening starts again.
 pub fn open_locked(path: &Path) -> io::Result<Option<File>> {
     loop {
         let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
@@ -58,7 +58,7 @@ pub fn open_locked(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The folder in which a path's name stands.
+/// The folder of a path.
 pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -66,7 +66,7 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes a name in a folder survive a power loss.
+/// Makes a file's name survive a power loss.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }

@@ -1,6 +1,6 @@
-//! Reading a journal back: what is settled, what is marked, where the file may go on.
+//! Reads a journal back: which rows are settled, which are marked, and where the file may go on.
 //!
-//! A torn end is cut off; damage before the last sync record is an error that names the line.
+//! A torn end is cut off. Damage before the last sync is an error that names the line.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::storage::manifest::{Head, Undone};
 /// What a journal says.
 #[derive(Debug, Default)]
 pub struct Replay {
-    /// What the run is. `None` where the file ends before its first line does.
+    /// What the run is. `None` if the file ends within its first line.
     pub head: Option<Head>,
     /// Rows that have an outcome.
     pub settled: Settled,
@@ -28,16 +28,16 @@ pub struct Replay {
     pub id_watermarks: Vec<(u64, i64)>,
     /// The largest association id seen.
     pub largest_id: i64,
-    /// Where the last process ended in order: the rows without an outcome that may have been sent.
-    /// Else every marked row may have been.
+    /// If the last process ended in order: the rows without an outcome that may have been sent. Otherwise
+    /// every marked row may have been sent.
     pub sent: Option<FxHashSet<u64>>,
     /// Rows without an outcome whose association was seen before a delete went out.
     pub deleting: FxHashSet<u64>,
-    /// By what the run is undone.
+    /// The undo of this run, if there is one.
     pub undone: Option<Undone>,
-    /// What was written when all rows were settled.
+    /// The last line, written when all rows are settled.
     pub end: Option<EndEntry>,
-    /// Where good lines end; what follows is torn.
+    /// The end of the good lines. What follows is torn.
     pub good_bytes: u64,
 }
 
@@ -64,15 +64,15 @@ impl Replay {
     }
 }
 
-/// A set of ordinals, kept as ranges: it is as large as the number of its gaps.
+/// A set of ordinals, kept as ranges, so that its size is the number of its gaps.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// start -> end (exclusive); neither touching nor overlapping.
+    /// Start to end (exclusive) of ranges that neither touch nor overlap.
     ranges: BTreeMap<u64, u64>,
 }
 
 impl Settled {
-    /// Puts an ordinal in; false where it was in already.
+    /// Inserts an ordinal; false if it was there already.
     pub fn insert(&mut self, ordinal: u64) -> bool {
         let before = self.ranges.range(..=ordinal).next_back().map(|(s, e)| (*s, *e));
         if before.is_some_and(|(_, end)| ordinal < end) {
@@ -87,17 +87,17 @@ impl Settled {
         true
     }
 
-    /// Whether it is in.
+    /// Whether an ordinal is in the set.
     pub fn contains(&self, ordinal: u64) -> bool {
         self.ranges.range(..=ordinal).next_back().is_some_and(|(_, end)| ordinal < *end)
     }
 
-    /// How many are in.
+    /// The number of ordinals.
     pub fn len(&self) -> u64 {
         self.ranges.iter().map(|(start, end)| end - start).sum()
     }
 
-    /// Whether none is in.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -119,7 +119,7 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
             _ if replay.head.is_none() => {
                 return Err(lines.foreign("it has no header".to_owned()));
             }
-            // From here on a process may have sent what is marked.
+            // From here on a process may have sent any marked row.
             Entry::Opened(_) => replay.sent = None,
             Entry::Closed(sent) => replay.sent = Some(sent.into_iter().collect()),
             // Whole lines are missing before this one.
@@ -161,7 +161,7 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
     Ok(replay)
 }
 
-/// Who last opened the journal.
+/// The process that last opened the journal.
 pub fn holder(path: &Path) -> Option<Holder> {
     let mut lines = Lines::open(path).ok()?;
     let mut holder = None;
@@ -175,19 +175,19 @@ pub fn holder(path: &Path) -> Option<Holder> {
     holder
 }
 
-/// The fingerprints of marked rows, in order: what going on compares the input with.
+/// The fingerprints of marked rows, in order. A run that goes on compares its input with them.
 pub struct Fingerprints {
     lines: Lines,
     of_mark: std::vec::IntoIter<u32>,
 }
 
 impl Fingerprints {
-    /// Of a journal that was read back, and so is known to be good as far as its marks go.
+    /// Opens a journal that was read back, so that its marks are known to be good.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         Ok(Self { lines: Lines::open(path)?, of_mark: Vec::new().into_iter() })
     }
 
-    /// The next marked row's. Where the file ends before, it is no longer what it was.
+    /// The fingerprint of the next marked row. If the file ends before it, the file has changed.
     pub fn read(&mut self) -> Result<u32, JournalError> {
         loop {
             if let Some(fingerprint) = self.of_mark.next() {
@@ -218,7 +218,7 @@ struct Lines {
     path: std::path::PathBuf,
     reader: BufReader<File>,
     line: Vec<u8>,
-    /// Of the line read last, from 1.
+    /// The number of the line read last, from 1.
     number: u64,
     good_bytes: u64,
 }
@@ -236,8 +236,8 @@ impl Lines {
         })
     }
 
-    /// The next line's entry; `None` at the end and for a damaged line alike. A line that is as it was
-    /// written is no damage, even if this version can't read it.
+    /// The next line's entry; `None` at the end and for a damaged line. A line with a right checksum is
+    /// not damaged, even if this version can't read it.
     fn next_good(&mut self) -> Result<Option<Entry>, JournalError> {
         let Some(body) = self.next_body()? else {
             return Ok(None);
@@ -249,12 +249,12 @@ impl Lines {
         Ok(Some(entry))
     }
 
-    /// Where the good line read last begins.
+    /// The start of the good line read last.
     fn start(&self) -> u64 {
         self.good_bytes - self.line.len() as u64
     }
 
-    /// The next line's body, whatever it says; `None` at the end and for a damaged line alike.
+    /// The next line's body, whatever it says; `None` at the end and for a damaged line.
     fn next_body(&mut self) -> Result<Option<&[u8]>, JournalError> {
         self.number += 1;
         self.line.clear();
@@ -262,7 +262,7 @@ impl Lines {
         Ok(body(&self.line))
     }
 
-    /// Looks behind the good lines for a sync record that vouches for more than them.
+    /// Fails if a sync behind the good lines confirms more bytes than they have.
     fn refuse_damage_before_a_sync(&mut self) -> Result<(), JournalError> {
         let damaged_line = self.number;
         self.reader
@@ -279,7 +279,7 @@ impl Lines {
         }
     }
 
-    /// Without a good first line the file must be empty or the beginning of one.
+    /// Fails if a file without a good first line is neither empty nor the beginning of one.
     fn refuse_foreign_bytes(&mut self) -> Result<(), JournalError> {
         const BEGINNING: &[u8] = br#" {"head":"#;
         self.reader.seek(SeekFrom::Start(0)).map_err(|error| self.unreadable(error))?;
@@ -314,7 +314,7 @@ fn body(line: &[u8]) -> Option<&[u8]> {
     (checksum == super::checksum(body)).then_some(body)
 }
 
-/// What a sync record at the end of a line vouches for, also where the line break before it is gone.
+/// The bytes that a sync at the end of a line confirms, even if the line break before it is lost.
 fn synced_at_the_end(line: &[u8]) -> Option<u64> {
     const BEGINNING: &[u8] = br#" {"synced":"#;
     let at = line.windows(BEGINNING.len()).rposition(|window| window == BEGINNING)?;
@@ -324,12 +324,12 @@ fn synced_at_the_end(line: &[u8]) -> Option<u64> {
     }
 }
 
-/// Of a text: checking that the whole is UTF-8 costs less than checking each of its strings.
+/// Reads a body as text: checking UTF-8 once costs less than checking each string.
 fn entry(body: &[u8]) -> Option<Entry> {
     serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
 }
 
-/// Gives each outcome's place and its line's body, as they stand in the file, to `each`.
+/// Gives each outcome's row and its line's body, in the file's order, to `each`.
 pub fn outcomes(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), JournalError> {
     let mut lines = Lines::open(path)?;
     while let Some(body) = lines.next_body()? {
@@ -340,16 +340,16 @@ pub fn outcomes(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), Jou
     Ok(())
 }
 
-/// The row of an outcome's line; `None` for other lines.
+/// The row of an outcome's line; `None` for any other line.
 fn outcome_row(body: &[u8]) -> Option<u64> {
     let digits = body.strip_prefix(br#"{"outcome":{"row":"#)?;
     let end = digits.iter().position(|b| !b.is_ascii_digit())?;
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
-/// The id that an outcome's line claims with one of these statuses.
+/// The id of an outcome's line, if its status is one of these.
 pub fn claim(body: &[u8], statuses: &[Status]) -> Option<i64> {
-    // Most lines are told without parsing them.
+    // Most lines are ruled out without parsing them.
     if !statuses.iter().any(|status| memmem::find(body, status.as_str().as_bytes()).is_some()) {
         return None;
     }
@@ -357,7 +357,7 @@ pub fn claim(body: &[u8], statuses: &[Status]) -> Option<i64> {
     outcome.association_id.filter(|_| statuses.contains(&outcome.status))
 }
 
-/// The record of an outcome's line; `None` where another version wrote what this one can't read.
+/// The record of an outcome's line; `None` if another version wrote what this one can't read.
 pub fn record(body: &[u8]) -> Option<Record> {
     match entry(body)? {
         Entry::Outcome(outcome) => Some(outcome.into()),

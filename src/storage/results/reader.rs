@@ -1,7 +1,7 @@
-//! Results read back: what rerun, undo and verify start from.
+//! Reads results back, for rerun, undo and verify.
 //!
-//! A spreadsheet in which rows were mended may have written the file anew, in its own way: another
-//! encoding or delimiter, `TRUE` for `true`, empty lines at the end. What it says is the same.
+//! A spreadsheet in which somebody mended rows may have rewritten the file in its own way: another
+//! encoding or delimiter, `TRUE` for `true`, empty lines at the end. It means the same.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,9 +19,9 @@ use crate::input::Decoder;
 use crate::options::Format;
 use crate::outcome::{Outcome, Reason, Record, Status};
 
-/// A line longer than this is none of ours: what bounds memory.
+/// The longest line that results have. This bounds memory.
 const LONGEST_LINE: u64 = 8 << 20;
-/// What may stand between cells; where nothing tells, the first.
+/// The delimiters that are detected; in a tie the first wins.
 const DELIMITERS: [u8; 3] = [b',', b'\t', b';'];
 /// How many characters of a cell a message shows.
 const SHOWN: usize = 60;
@@ -33,7 +33,7 @@ pub struct Reader {
     ordinal: u64,
     files: HashMap<String, u32>,
     names: Vec<String>,
-    /// Whether these are all names there are.
+    /// Whether all names are known.
     names_are_known: bool,
 }
 
@@ -44,10 +44,9 @@ enum Lines {
     Table {
         reader: Box<csv::Reader<Bounded<Text>>>,
         row: csv::StringRecord,
-        /// Lines that `reader` does not count: Excel's `sep=`, and one that ends in `\r\n`, of which it
-        /// has yet to read the half.
+        /// Lines that `reader` does not count: Excel's `sep=`, and one whose `\r\n` is only half read.
         uncounted: u64,
-        /// Where each column of ours stands; the last is `file`, which may be missing.
+        /// The place of each known column. The last is `file`, which may be missing.
         places: [Option<usize>; COLUMNS.len() + 1],
     },
     Json {
@@ -56,8 +55,7 @@ enum Lines {
     },
 }
 
-/// Why there is no next line. Without a number it is the file that can't be read, and nothing can be
-/// read after it.
+/// Why there is no next line. Without a line number the file can't be read, and nothing comes after it.
 struct BadLine {
     line: Option<u64>,
     what: String,
@@ -69,8 +67,8 @@ impl BadLine {
     }
 }
 
-/// Gives no more than one line may hold, until it is told that another begins: a quote that is never
-/// closed makes the rest of a file one cell.
+/// Gives no more bytes than one line may have, until told that another line begins. A quote that is never
+/// closed would make the rest of the file one cell.
 struct Bounded<R> {
     from: R,
     left: u64,
@@ -92,8 +90,8 @@ impl<R: Read> Read for Bounded<R> {
 type Texts = [String; COLUMNS.len() + 1];
 
 impl Reader {
-    /// Opens a results file; it must have all columns. `files` are the names of the run's inputs, by
-    /// which its lines are numbered; where there are none, names count as they first appear.
+    /// Opens a results file, which must have all columns. `files` are the names of the run's inputs, which
+    /// number the lines' inputs; if there are none, names are numbered as they first appear.
     pub fn open(path: &Path, files: &[String]) -> Result<Self, ResultsError> {
         let unreadable =
             |what: String| ResultsError::Unreadable { path: path.to_owned(), line: None, what };
@@ -145,7 +143,7 @@ impl Reader {
         })
     }
 
-    /// The inputs' names, as far as they are known; empty where the results are of one input.
+    /// The inputs' names, in order, as far as they are known; empty for a single input.
     pub fn files(&self) -> &[String] {
         &self.names
     }
@@ -272,7 +270,7 @@ impl Reader {
         Ok(Record { ordinal, file: number, line, cells, outcome })
     }
 
-    /// The number of an input. `None`: it is none of those that are known.
+    /// The number of an input; `None` if it is not among the known ones.
     fn file(&mut self, name: &str) -> Option<u32> {
         if let Some(number) = self.files.get(name) {
             return Some(*number);
@@ -290,8 +288,8 @@ impl Reader {
     }
 }
 
-/// The delimiter of a table: the one that Excel's `sep=` names, which is stepped over; else the one
-/// under which the header shows most of our columns. And how many lines were stepped over.
+/// The delimiter of a table, and how many lines to skip: Excel's `sep=` names it and is skipped, else the
+/// delimiter is the one that splits the header into the most known columns.
 fn delimiter_of(text: &mut Text) -> io::Result<(u8, u64)> {
     let start = text.fill_buf()?;
     let end = start.iter().position(|byte| *byte == b'\n').unwrap_or(start.len());
@@ -309,7 +307,7 @@ fn delimiter_of(text: &mut Text) -> io::Result<(u8, u64)> {
     Ok((best.unwrap_or(DELIMITERS[0]), 0))
 }
 
-/// A cell's number; an empty cell has none.
+/// The number in a cell; none if the cell is empty.
 fn number<T: FromStr>(text: &str) -> Result<Option<T>, T::Err> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }

@@ -1,4 +1,4 @@
-//! Records as CSV, TSV or JSON lines.
+//! Writes records as CSV, TSV or JSON lines.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::input::digest::Hasher;
 use crate::options::Format;
 use crate::outcome::{Reason, Record};
 
-/// Writes records one after the other.
+/// Writes records one by one.
 pub struct Writer<'a, W: Write = File> {
     out: Out<W>,
     files: &'a [String],
@@ -29,8 +29,8 @@ enum Out<W: Write> {
 }
 
 impl<'a, W: Write> Writer<'a, W> {
-    /// A writer that has written the header, if the format has one. `files` are the inputs' names
-    /// where there are several.
+    /// A writer that has written the header, if the format has one. `files` are the inputs' names, in
+    /// order; empty for a single input.
     pub fn new(out: W, format: Format, files: &'a [String]) -> io::Result<Self> {
         let out = Hashing { out, hasher: Hasher::default() };
         let mut out = match format {
@@ -49,7 +49,7 @@ impl<'a, W: Write> Writer<'a, W> {
         Ok(Self { out, files, clock: Clock::new(TimeZone::system()) })
     }
 
-    /// Writes a record. One of an input that has no name is an error.
+    /// Writes a record. It is an error if its input has no name.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
         let finished_at = self.clock.show(record.outcome.finished_at);
         let file = match self.files {
@@ -70,7 +70,7 @@ impl<'a, W: Write> Writer<'a, W> {
         }
     }
 
-    /// Hands everything to the system.
+    /// Writes out everything.
     pub fn flush(&mut self) -> io::Result<()> {
         match &mut self.out {
             Out::Table(table) => table.flush(),
@@ -78,7 +78,7 @@ impl<'a, W: Write> Writer<'a, W> {
         }
     }
 
-    /// Hands everything to the system, and says the SHA-256 of the whole as lower-case hex.
+    /// Writes out everything, and returns the SHA-256 of all bytes in lower-case hex.
     pub fn finish(mut self) -> io::Result<(W, String)> {
         self.flush()?;
         let hashing = match self.out {
@@ -89,16 +89,16 @@ impl<'a, W: Write> Writer<'a, W> {
     }
 }
 
-/// Shows moments as RFC 3339 in the local offset. Rows end by the thousand in one second, so only the
-/// milliseconds of its text are written anew.
+/// Formats times as RFC 3339 in the local offset. Thousands of rows end in one second, so within a second
+/// only the milliseconds of the text are rewritten.
 struct Clock {
     zone: TimeZone,
-    /// Seconds since 1970 that `text` shows.
+    /// The second that `text` shows, since 1970.
     second: i64,
     text: String,
 }
 
-/// Where the milliseconds stand in `2026-11-24T02:11:09.123+08:00`.
+/// The milliseconds in `2026-11-24T02:11:09.123+08:00`.
 const MILLISECONDS: Range<usize> = 20..23;
 
 impl Clock {
@@ -106,7 +106,7 @@ impl Clock {
         Self { zone, second: i64::MIN, text: String::new() }
     }
 
-    /// Of milliseconds since 1970; empty for 0, which rows without an end have.
+    /// The text of milliseconds since 1970; empty for 0, which unsettled rows have.
     fn show(&mut self, milliseconds: i64) -> &str {
         if milliseconds == 0 {
             return "";
@@ -154,13 +154,13 @@ fn write_cells<W: Write>(
     table.write_record(None::<&[u8]>)
 }
 
-/// Whether a rerun takes the row; nothing for rows that ended well.
+/// Whether a rerun takes the row; `None` for rows that ended well.
 fn retryable(record: &Record) -> Option<bool> {
     (!record.outcome.status.is_good()).then_some(record.outcome.retryable)
 }
 
-/// A text that no spreadsheet takes for a formula: it gets a leading `'`, as does one that would
-/// read like a guarded text.
+/// Guards a text against being taken for a formula: it gets a leading `'`, and so does a text that would
+/// read like a guarded one.
 pub(super) fn guarded(text: &str) -> Cow<'_, str> {
     if text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t']) {
         Cow::Owned(format!("'{text}"))
@@ -169,7 +169,7 @@ pub(super) fn guarded(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Takes the `'` off again.
+/// Takes the guarding `'` off again.
 pub(super) fn unguarded(text: &str) -> &str {
     match text.strip_prefix('\'') {
         Some(rest) if rest.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t']) => rest,
@@ -213,13 +213,13 @@ impl Serialize for Line<'_> {
     }
 }
 
-/// An id goes out as a number where the text is just that number.
+/// The number of an id, if the text is just that number.
 fn plain_id(column: Column, text: &str) -> Option<u64> {
     let id = InstId::parse(text).ok().filter(|_| column != Column::ObjAsstId)?;
     (id.to_string() == text).then(|| id.get())
 }
 
-/// Hashes what passes through.
+/// Hashes the bytes that pass through.
 struct Hashing<W> {
     out: W,
     hasher: Hasher,

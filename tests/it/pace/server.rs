@@ -1,5 +1,4 @@
-//! A simulated server: what a call meets, from the moment it is sent to the moment its answer is there.
-//! Seconds everywhere.
+//! A simulated server: what happens to a call between sending and answer. All times are in seconds.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -16,19 +15,19 @@ use serde::Deserialize;
 pub(super) struct ServerSpec {
     /// From sending to answer, where nothing queues.
     latency: f64,
-    /// By how much that varies: evenly up and down.
+    /// How much the latency varies, evenly up and down.
     #[serde(default)]
     jitter: f64,
-    /// And how much comes on top, exponentially.
+    /// The mean of what is added to it, exponentially.
     #[serde(default)]
     tail: f64,
-    /// Calls a second that it gets done; more queue.
+    /// How many calls it does in a second. More calls queue.
     #[serde(default)]
     capacity: Vec<Step>,
-    /// Calls take longer by this at the start,
+    /// How much longer calls take at the start.
     #[serde(default)]
     cold: f64,
-    /// and by less and less until then.
+    /// When calls take no longer any more.
     #[serde(default)]
     warm_at: f64,
     /// Calls at once beyond which some fail.
@@ -53,7 +52,7 @@ struct Step {
     calls: u64,
 }
 
-/// How a quota speaks.
+/// How a quota shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Style {
