@@ -358,6 +358,20 @@ fn profiles_that_are_shown_can_be_used() {
 }
 
 #[test]
+fn places_in_the_glossary_exist() {
+    let sources = repository().join("src");
+    let words = page("docs/contributing.md").table("## Glossary", "word");
+    for row in &words {
+        let places: Vec<_> = code_spans(&row[2]).collect();
+        assert!(!places.is_empty(), "{row:?}");
+        for place in places {
+            assert!(sources.join(&place).is_file(), "{}: there is no src/{place}", row[0]);
+        }
+    }
+    assert!(words.is_sorted_by_key(|row| row[0].clone()), "the words are out of order");
+}
+
+#[test]
 fn links_lead_somewhere() {
     for page in pages() {
         let folder = page.path.parent().unwrap();
