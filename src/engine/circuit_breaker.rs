@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::engine::conflicts::Slot;
 
-/// So many distinct rows without an answer make an breaker.
+/// So many distinct rows without an answer make a breaker.
 const ROWS: usize = 3;
 /// So many calls without an answer, of however few rows, are worth a probe.
 const CALLS: u32 = 3;
