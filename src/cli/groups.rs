@@ -209,3 +209,14 @@ pub struct DisplayArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// What every command takes that may call a server.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub calls: CallArgs,
+    #[command(flatten)]
+    pub display: DisplayArgs,
+}

@@ -10,9 +10,9 @@ use std::ffi::{OsStr, OsString};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches};
 
-use super::{Cli, Command};
+use super::{BusinessArgs, Cli, Command, InputArgs};
 use crate::options::without_userinfo;
 
 /// Where a value was given; the smaller the more direct.
@@ -123,16 +123,16 @@ pub struct Typed {
 
 /// The command with the layers beneath it.
 #[derive(Debug)]
-pub struct Layered {
-    /// What to do.
-    pub command: Command,
+pub struct Layered<A> {
+    /// The command's own arguments.
+    pub args: A,
     /// Where each flag was given; what is missing here has its default.
     pub sources: BTreeMap<String, (Source, String)>,
     /// What `run.json` keeps of the options, for a rerun to take over.
     pub inherited: BTreeMap<String, Vec<String>>,
 }
 
-impl Layered {
+impl<A> Layered<A> {
     /// Those of the inherited options that decide what a row means, each as one text.
     pub fn meaning(&self) -> BTreeMap<String, String> {
         (self.inherited.iter())
@@ -161,6 +161,12 @@ impl Typed {
     /// The flags of this command that layers may hold.
     pub fn flags(&self) -> impl Iterator<Item = &str> {
         layerable(&self.command).filter_map(Arg::get_long)
+    }
+
+    /// Whether the end is to be told in JSON, as far as flags and variables say: a profile may be what
+    /// is wrong.
+    pub fn wants_json(&self) -> bool {
+        self.typed("json").is_some() || wants_json(&[])
     }
 
     /// The text that was typed for a flag.
@@ -198,7 +204,7 @@ impl Typed {
     }
 
     /// The command with these layers beneath what was typed, the most direct first.
-    pub fn over(&self, layers: &[Layer]) -> Result<Layered, LayerError> {
+    pub fn over<A: Args>(&self, layers: &[Layer]) -> Result<Layered<A>, LayerError> {
         let mut sources = BTreeMap::new();
         let mut flags: Vec<OsString> = Vec::new();
         for arg in layerable(&self.command) {
@@ -225,10 +231,11 @@ impl Typed {
         argv.splice(place..place, flags);
         let matches =
             (Cli::command().try_get_matches_from(argv)).map_err(|error| blame(error, &sources))?;
+        let (_, matches) = matches.subcommand().expect("a command was typed");
         Ok(Layered {
-            command: Cli::from_arg_matches(&matches)?.command,
+            args: A::from_arg_matches(matches)?,
             sources,
-            inherited: self.inherited(&matches),
+            inherited: self.inherited(matches),
         })
     }
 
@@ -244,9 +251,6 @@ impl Typed {
     }
 
     fn inherited(&self, matches: &ArgMatches) -> BTreeMap<String, Vec<String>> {
-        let Some((_, matches)) = matches.subcommand() else {
-            return BTreeMap::new();
-        };
         let mut inherited = BTreeMap::new();
         for arg in self.command.get_arguments() {
             let Some(flag) = arg.get_long().filter(|flag| INHERITED.contains(flag)) else {
@@ -259,6 +263,31 @@ impl Typed {
         }
         inherited
     }
+}
+
+/// The same of words that are no command line: clap stops at the first mistake, which the flag may stand
+/// behind.
+pub fn wants_json(words: &[OsString]) -> bool {
+    words.iter().take_while(|word| *word != "--").any(|word| word == "--json")
+        || std::env::var_os(variable("json")).and_then(|value| switch(&value)) == Some(true)
+}
+
+/// How a run read its input, from what `run.json` keeps of its options ([`Layered::inherited`]).
+pub fn reading(
+    options: &BTreeMap<String, Vec<String>>,
+) -> Result<(InputArgs, BusinessArgs), LayerError> {
+    let command = InputArgs::augment_args(clap::Command::new("run.json").no_binary_name(true));
+    let command = BusinessArgs::augment_args(command);
+    let mut flags = Vec::new();
+    for (arg, flag) in command.get_arguments().filter_map(|arg| Some((arg, arg.get_long()?))) {
+        let Some(values) = options.get(flag) else { continue };
+        let values: Vec<_> = values.iter().map(OsString::from).collect();
+        let origin = || "run.json".to_owned();
+        let found = as_flags(arg, flag, &values);
+        flags.extend(found.map_err(|message| LayerError::Value { origin: origin(), message })?);
+    }
+    let matches = command.try_get_matches_from(flags)?;
+    Ok((InputArgs::from_arg_matches(&matches)?, BusinessArgs::from_arg_matches(&matches)?))
 }
 
 /// Whether any command has this flag, and a profile may set it.

@@ -8,13 +8,14 @@
 
 mod values;
 mod groups;
+mod server_command;
 pub mod layers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::options::{self, Rate};
@@ -23,10 +24,12 @@ use crate::sandbox::Version;
 use crate::sandbox::faults::FaultRate;
 use crate::target::Entrance;
 
+pub use clap::Args;
 pub use groups::{
     BatchArgs, BusinessArgs, CallArgs, DisplayArgs, InputArgs, LogArgs, OutputArgs, ParentArgs,
-    SettleArgs, TargetArgs,
+    ServerArgs, SettleArgs, TargetArgs,
 };
+pub use server_command::{Groups, ServerCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -119,15 +122,11 @@ pub struct Import {
     #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
-    pub target: TargetArgs,
-    #[command(flatten)]
-    pub calls: CallArgs,
+    pub server: ServerArgs,
     #[command(flatten)]
     pub settling: SettleArgs,
     #[command(flatten)]
     pub batching: BatchArgs,
-    #[command(flatten)]
-    pub display: DisplayArgs,
 }
 
 /// `bkassoc check`
@@ -146,11 +145,7 @@ pub struct Check {
     #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
-    pub target: TargetArgs,
-    #[command(flatten)]
-    pub calls: CallArgs,
-    #[command(flatten)]
-    pub display: DisplayArgs,
+    pub server: ServerArgs,
 }
 
 /// `bkassoc rerun`
@@ -175,15 +170,11 @@ pub struct Rerun {
     #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
-    pub target: TargetArgs,
-    #[command(flatten)]
-    pub calls: CallArgs,
+    pub server: ServerArgs,
     #[command(flatten)]
     pub settling: SettleArgs,
     #[command(flatten)]
     pub batching: BatchArgs,
-    #[command(flatten)]
-    pub display: DisplayArgs,
 }
 
 /// `bkassoc undo`
@@ -200,13 +191,9 @@ pub struct Undo {
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
-    pub target: TargetArgs,
-    #[command(flatten)]
-    pub calls: CallArgs,
+    pub server: ServerArgs,
     #[command(flatten)]
     pub settling: SettleArgs,
-    #[command(flatten)]
-    pub display: DisplayArgs,
 }
 
 /// `bkassoc verify`
@@ -226,11 +213,7 @@ pub struct Verify {
     #[command(flatten)]
     pub reading: InputArgs,
     #[command(flatten)]
-    pub target: TargetArgs,
-    #[command(flatten)]
-    pub calls: CallArgs,
-    #[command(flatten)]
-    pub display: DisplayArgs,
+    pub server: ServerArgs,
 }
 
 /// `bkassoc results`

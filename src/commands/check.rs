@@ -17,7 +17,6 @@ use tokio::time::{Instant, timeout};
 use super::{announce, show};
 use crate::association::Row;
 use crate::check::Check;
-use crate::cli::Command;
 use crate::cli::layers::Typed;
 use crate::clock;
 use crate::config::{Config, Output};
@@ -38,7 +37,7 @@ use crate::session::question::may_start_anew;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
 use crate::session::signals::Signals;
-use crate::session::source::{RowSource, files_of, sources};
+use crate::session::source::{OpenSource, RowSource};
 use crate::storage::journal::disk::folder_of;
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::ResultsError;
@@ -50,26 +49,19 @@ const ROWS: usize = 1024;
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs it.
-pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
-    let inputs = match &config.command {
-        Command::Check(args) => &args.inputs,
-        Command::Import(args) => &args.inputs,
-        _ => return Err(Failure::usage("this is no check")),
-    };
+pub(super) fn run(
+    inputs: &[PathBuf],
+    config: &Config,
+    typed: &Typed,
+    screen: &Screen,
+) -> Result<Exit, Failure> {
     announce(config, screen);
-    let sources = sources(inputs);
-    let job = Job { config, typed, screen, files: files_of(&sources) };
+    let source = RowSource::inputs(inputs, config.input.clone());
+    let job = Job { config, typed, screen, files: source.files() };
     job.make_way()?;
-    let rows = if sources.is_empty() {
-        None
-    } else {
-        Some(RowSource::of_input(&sources, &super::input_options(&config.input)?)?)
-    };
-    let runtime = runtime()?;
-    let end = runtime.block_on(job.go(rows));
-    // Work that blocks and was given up does not hold up the end.
-    runtime.shutdown_background();
-    Ok(job.summarize(end?))
+    let rows = if inputs.is_empty() { None } else { Some(source.open()?) };
+    let end = runtime()?.block_on(job.go(rows))?;
+    Ok(job.summarize(end))
 }
 
 /// A check, decided and not begun.
@@ -138,7 +130,7 @@ impl Job<'_> {
         }
     }
 
-    async fn go(&self, rows: Option<RowSource>) -> Result<End, Failure> {
+    async fn go(&self, rows: Option<OpenSource>) -> Result<End, Failure> {
         let engine = &self.config.engine;
         let Some(connection) = &self.config.connection else {
             return self.look(None, rows).await;
@@ -152,7 +144,7 @@ impl Job<'_> {
     async fn look(
         &self,
         mut contact: Option<Asker<'_, Server>>,
-        rows: Option<RowSource>,
+        rows: Option<OpenSource>,
     ) -> Result<End, Failure> {
         let scope = match (&contact, &rows) {
             (None, _) => Scope::Offline,
@@ -201,7 +193,7 @@ impl Job<'_> {
     /// Takes every row to where it waits for the others.
     async fn read(
         &self,
-        rows: RowSource,
+        rows: OpenSource,
         mut contact: Option<&mut Asker<'_, Server>>,
         seen: &mut Seen,
         show: &mut dyn FnMut(&RunStats),
@@ -259,11 +251,8 @@ impl Job<'_> {
     ) -> Result<(), Stopped> {
         let results = &self.config.results;
         let (files, now) = (self.files.clone(), clock::millis());
-        let deciding = spawn_blocking(move || check.records(files, now));
-        let records = tokio::select! {
-            done = deciding => done.map_err(|error| bug(&error))?.map_err(|error| self.unwritable(error))?,
-            exit = signals.next() => return Err(interrupted(exit).into()),
-        };
+        let records = signals.or_interrupted(move || check.records(files, now)).await;
+        let records = records.map_err(interrupted)?.map_err(|error| self.unwritable(error))?;
         let stop = Arc::new(AtomicBool::new(false));
         let delivery = Delivery {
             output: results.output.clone(),
@@ -362,7 +351,7 @@ impl Job<'_> {
 }
 
 /// Reads on a thread of its own.
-fn feed(mut rows: RowSource) -> RowQueue {
+fn feed(mut rows: OpenSource) -> RowQueue {
     RowQueue::spawn(move |sink| {
         while let Some(planned) = rows.next() {
             if sink.push(planned?).is_err() {

@@ -1,33 +1,23 @@
 //! `bkassoc import`: create what the rows say.
 
-use super::{announce, conclude};
-use crate::cli::Command;
+use super::{announce, check, conclude, resolve};
+use crate::cli::Import;
 use crate::cli::layers::Typed;
-use crate::config::Config;
 use crate::exit::Exit;
 use crate::report::progress::Screen;
 use crate::session::Session;
 use crate::session::failure::Failure;
-use crate::session::source::{RowSource, files_of, sources};
-use crate::storage::manifest::Work;
+use crate::session::source::RowSource;
 
 /// Runs it.
-pub(super) fn run(config: &Config, typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
-    let Command::Import(args) = &config.command else {
-        return Err(Failure::usage("this is no import"));
-    };
-    let sources = sources(&args.inputs);
-    let session = Session {
-        config,
-        screen,
-        work: Work::Import,
-        files: files_of(&sources),
-        sources: sources.clone(),
-        choice: Vec::new(),
-        parent: None,
-    };
-    let options = super::input_options(&config.input)?;
-    announce(config, screen);
-    let ending = session.run(|| Ok(RowSource::of_input(&sources, &options)?))?;
+pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
+    let (args, config) = resolve::<Import>(typed, None)?;
+    if args.dry_run {
+        return check::run(&args.inputs, &config, typed, screen);
+    }
+    announce(&config, screen);
+    let rows = RowSource::inputs(&args.inputs, config.input.clone());
+    let session = Session { config: &config, screen, rows, parent: None };
+    let ending = session.run(|| Ok(()))?;
     Ok(conclude(&session, typed, ending))
 }

@@ -1,7 +1,7 @@
 //! One command a file; what they share: how a command fails, and the surroundings it works in.
 
-pub mod import;
 pub mod check;
+pub mod import;
 pub mod rerun;
 pub mod results;
 pub mod undo;
@@ -15,12 +15,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::Command;
-use crate::cli::layers::{Typed, switch};
-use crate::config::{self, Config, Environment, InputConfig, Output};
+use crate::cli::layers::{Typed, wants_json};
+use crate::cli::{Args, Check, Command, ServerCommand};
+use crate::config::{self, Config, Environment, Output};
 use crate::engine::stats::{Calls, RunStats};
 use crate::exit::Exit;
-use crate::input::{InputOptions, UnknownEncoding};
 use crate::report::log;
 use crate::report::progress::Screen;
 use crate::report::summary::{RunKind, Summary, next_step};
@@ -37,31 +36,29 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         std::process::exit(Exit::Bug.code().into());
     }));
     let argv: Vec<OsString> = argv.into_iter().collect();
+    let is_verify = argv.get(1).is_some_and(|word| word == "verify");
     let typed = match Typed::parse(argv.iter().cloned()) {
         Ok(typed) => typed,
-        Err(error) => return answer_usage(&error, &argv),
+        Err(error) => return answer_usage(&error, wants_json(&argv), is_verify),
     };
     let screen = Screen::default();
     match dispatch(&typed, &screen) {
         Ok(exit) => exit.into(),
-        Err(Outcome::Usage(error)) => answer_usage(&error, &argv),
+        Err(Outcome::Usage(error)) => answer_usage(&error, typed.wants_json(), is_verify),
         Err(Outcome::Failed(failure)) => {
-            print_as_json(&argv, failure.exit, &failure.message);
+            if typed.wants_json() {
+                print_as_json(is_verify, failure.exit, &failure.message);
+            }
             log::say_error(&screen, &failure.message);
             failure.exit.into()
         }
     }
 }
 
-/// A script that asked for JSON gets it also where nothing was begun. Only the words and the variable
-/// are asked: a profile may be what is wrong.
-fn print_as_json(argv: &[OsString], exit: Exit, error: &str) {
-    let asked = argv.iter().any(|word| word == "--json")
-        || std::env::var_os("BKASSOC_JSON").and_then(|value| switch(&value)) == Some(true);
-    if !asked {
-        return;
-    }
-    let text = if argv.get(1).is_some_and(|word| word == "verify") {
+/// A script that asked for JSON gets it also where nothing was begun.
+fn print_as_json(is_verify: bool, exit: Exit, error: &str) {
+    let error = Some(error);
+    let text = if is_verify {
         Report {
             results: Path::new(""),
             rows: 0,
@@ -69,7 +66,7 @@ fn print_as_json(argv: &[OsString], exit: Exit, error: &str) {
             findings: &Findings::default(),
             calls: &Calls::default(),
             exit,
-            error: Some(error),
+            error,
         }
         .json()
     } else {
@@ -81,7 +78,7 @@ fn print_as_json(argv: &[OsString], exit: Exit, error: &str) {
             results: None,
             unfinished: None,
             exit,
-            error: Some(error),
+            error,
             checked: None,
             next: None,
         }
@@ -101,51 +98,49 @@ impl<F: Into<Failure>> From<F> for Outcome {
     }
 }
 
-fn answer_usage(error: &clap::Error, argv: &[OsString]) -> ExitCode {
+fn answer_usage(error: &clap::Error, as_json: bool, is_verify: bool) -> ExitCode {
     // Help and version are no errors.
     if !error.use_stderr() {
         let _ = error.print();
         return Exit::Ok.into();
     }
-    print_as_json(argv, Exit::Usage, error.to_string().trim_end());
+    if as_json {
+        print_as_json(is_verify, Exit::Usage, error.to_string().trim_end());
+    }
     let _ = error.print();
     Exit::Usage.into()
 }
 
 fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
-    match typed.command().map_err(Outcome::Usage)? {
-        Command::Import(args) if args.dry_run => Ok(check::run(&resolve(typed)?, typed, screen)?),
-        Command::Import(_) => Ok(import::run(&resolve(typed)?, typed, screen)?),
-        Command::Check(_) => Ok(check::run(&resolve(typed)?, typed, screen)?),
-        Command::Completions { shell } => Ok(print(&completions::script(shell))),
-        Command::Man { command } => {
-            let page =
-                man::page(command.as_deref()).map_err(|error| Failure::usage(error.to_string()))?;
-            Ok(print(&page))
+    Ok(match typed.command().map_err(Outcome::Usage)? {
+        Command::Import(_) => import::run(typed, screen)?,
+        Command::Check(_) => {
+            let (args, config) = resolve::<Check>(typed, None)?;
+            check::run(&args.inputs, &config, typed, screen)?
         }
-        Command::Rerun(args) => Ok(rerun::run(typed, &args, screen)?),
-        Command::Undo(args) => Ok(undo::run(typed, &args, screen)?),
-        Command::Verify(args) => Ok(verify::run(typed, &args, screen)?),
-        Command::Results(_) | Command::Sandbox(_) => Ok(run_plain(typed, screen)?),
-    }
+        Command::Rerun(args) => rerun::run(typed, &args, screen)?,
+        Command::Undo(args) => undo::run(typed, &args, screen)?,
+        Command::Verify(args) => verify::run(typed, &args, screen)?,
+        Command::Results(_) => results::run(&resolve_plain(typed)?, screen)?,
+        Command::Sandbox(_) => sandbox::run(&resolve_plain(typed)?, screen)?,
+        Command::Completions { shell } => print(&completions::script(shell)),
+        Command::Man { command } => {
+            let page = man::page(command.as_deref());
+            print(&page.map_err(|error| Failure::usage(error.to_string()))?)
+        }
+    })
 }
 
-/// Runs a command that has no target.
-fn run_plain(typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
-    match config::plain(typed, &Environment::of_process())? {
-        Command::Results(args) => results::run(&args, screen),
-        Command::Sandbox(args) => sandbox::run(&args, screen),
-        _ => unreachable!("variables make no other command of it"),
-    }
+/// Decides a command that has no target.
+fn resolve_plain<A: Args>(typed: &Typed) -> Result<A, Failure> {
+    Ok(config::plain(typed, &Environment::of_process())?)
 }
 
-/// Decides a command that has no parent run.
-fn resolve(typed: &Typed) -> Result<Config, Failure> {
-    resolve_with(typed, None)
-}
-
-/// Decides a command that starts from the results of a parent run.
-fn resolve_with(typed: &Typed, parent: Option<&config::Parent>) -> Result<Config, Failure> {
+/// Decides a command that has a target; `parent` is the run whose results it starts from.
+fn resolve<A: ServerCommand>(
+    typed: &Typed,
+    parent: Option<&config::Parent>,
+) -> Result<(A, Config), Failure> {
     Ok(config::resolve(typed, &Environment::of_process(), parent)?)
 }
 
@@ -153,13 +148,13 @@ fn resolve_with(typed: &Typed, parent: Option<&config::Parent>) -> Result<Config
 fn conclude(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
     let Ending { stats, exit, results, error } = ending;
     let results = results.as_deref();
-    let (kind, config) = (session.work.into(), session.config);
+    let (kind, config) = (session.rows.work().into(), session.config);
     let next = next_step(kind, exit, &stats, results, &typed.again(), &typed.identity_flags());
     let summary = Summary {
         kind,
         target: Some(session.target()),
         stats: &stats,
-        inputs: &session.files,
+        inputs: &session.rows.files(),
         results: results.filter(|_| error.is_none()),
         unfinished: results.filter(|path| path_state::is_unfinished(path)),
         exit,
@@ -200,16 +195,4 @@ fn print(bytes: &[u8]) -> Exit {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
     Exit::Ok
-}
-
-fn input_options(config: &InputConfig) -> Result<InputOptions, Failure> {
-    let encoding = config.encoding.as_deref().map(str::parse).transpose();
-    Ok(InputOptions {
-        map: config.map.clone(),
-        format: config.format,
-        delimiter: config.delimiter,
-        encoding: encoding.map_err(|error: UnknownEncoding| Failure::usage(error.to_string()))?,
-        default_biz_id: config.default_biz_id,
-        require_biz_id: config.require_biz_id,
-    })
 }

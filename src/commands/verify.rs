@@ -2,23 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use super::rerun::{as_parent, parent_of};
-use super::results::reading_of;
-use super::{announce, input_options, print, resolve_with};
+use super::{announce, print, resolve};
+use crate::cli::Verify;
 use crate::cli::layers::Typed;
-use crate::cli::{Command, Verify as Args};
-use crate::config::{Config, Connection, InputConfig};
+use crate::config::{Config, Connection, reading};
 use crate::engine::run::Halt;
 use crate::engine::stats::{Calls, RunStats};
 use crate::exit::Exit;
-use crate::input::{Source, digest_of};
+use crate::input::{InputOptions, Source, digest_of};
 use crate::outcome::Status;
 use crate::report::progress::{Progress, ProgressMode, Screen};
 use crate::session::failure::Failure;
+use crate::session::parent::ParentRun;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
 use crate::session::signals::Signals;
-use crate::session::source::sources;
 use crate::storage::journal::disk::folder_of;
 use crate::storage::manifest::{self, Manifest, ManifestError, Work};
 use crate::storage::path_state;
@@ -33,19 +31,15 @@ use crate::verify::rows::RowAudit;
 use crate::verify::{FindingKind, Findings, Spot};
 
 /// Runs it.
-pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, Failure> {
-    let manifest = manifest_of(&args.results)?;
-    let parent = manifest.as_ref().ok().map(|found| as_parent(&args.results, found));
-    let config = resolve_with(typed, parent.as_ref())?;
-    let Command::Verify(args) = &config.command else {
-        return Err(Failure::usage("this is no verify"));
-    };
+pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit, Failure> {
+    let (run, lost) = find(&args.results)?;
+    let (args, config) = resolve::<Verify>(typed, run.inherited().as_ref())?;
     refuse_lost_sandbox(&config)?;
-    let offline = Offline::new(args, manifest, &config, screen)?;
+    let offline = Offline::new(&args, run, lost, &config, screen)?;
     announce(&config, screen);
     let mut checked = offline.checks();
     let runtime = runtime()?;
-    let (mut findings, stats) = runtime.block_on(offline.go_unless_interrupted(screen))?;
+    let (mut findings, stats) = runtime.block_on(offline.go_unless_interrupted())?;
     let (mut calls, mut halt) = (Calls::default(), None);
     if let Some(connection) = &config.connection {
         let claims = claims(&stats);
@@ -76,13 +70,15 @@ pub(super) fn run(typed: &Typed, args: &Args, screen: &Screen) -> Result<Exit, F
     Ok(exit)
 }
 
-/// The manifest of the run that wrote these results, or why there is none: that is a finding.
-fn manifest_of(results: &Path) -> Result<Result<Manifest, String>, Failure> {
-    match path_state::look(results) {
-        Err(error @ ManifestError::Foreign { .. }) => Ok(Err(error.to_string())),
-        _ => Ok(parent_of(results)?
-            .ok_or_else(|| format!("there is no {}", manifest::path_for(results).display()))),
+/// The run that wrote these results, and why its manifest is lost, if it is: that is a finding.
+fn find(results: &Path) -> Result<(ParentRun, Option<String>), Failure> {
+    if let Err(error @ ManifestError::Foreign { .. }) = path_state::look(results) {
+        return Ok((ParentRun::new(results, None), Some(error.to_string())));
     }
+    let run = ParentRun::find(results)?;
+    let lost = format!("there is no {}", manifest::path_for(results).display());
+    let lost = run.manifest().is_none().then_some(lost);
+    Ok((run, lost))
 }
 
 /// A sandbox in memory is gone with the run that it was for.
@@ -103,10 +99,9 @@ fn claims(stats: &RunStats) -> u64 {
 
 /// All that needs no server.
 struct Offline {
-    results: PathBuf,
-    manifest: Result<Manifest, String>,
-    /// By what the run, or one whose rows it carries, was undone.
-    undone: Option<String>,
+    run: ParentRun,
+    /// Why there is no manifest.
+    lost: Option<String>,
     /// Input names, in order; empty for a single input.
     files: Vec<String>,
     against: Option<Against>,
@@ -117,26 +112,25 @@ struct Offline {
 
 impl Offline {
     fn new(
-        args: &Args,
-        manifest: Result<Manifest, String>,
+        args: &Verify,
+        run: ParentRun,
+        lost: Option<String>,
         config: &Config,
         screen: &Screen,
     ) -> Result<Self, Failure> {
-        let lineage = manifest.clone().map(|found| found.lineage(&args.results));
-        let lineage = lineage.unwrap_or_default();
-        let files = lineage.last().map(|(_, first)| first.head.files.clone()).unwrap_or_default();
-        if let (Ok(manifest), false) = (&manifest, args.against.is_empty()) {
+        let files =
+            run.lineage.last().map(|(_, first)| first.head.files.clone()).unwrap_or_default();
+        if let (Some(manifest), false) = (run.manifest(), args.against.is_empty()) {
             refuse_other_inputs(args, manifest, &files)?;
         }
         let against = if args.against.is_empty() {
             None
         } else {
-            Some(open_inputs(&args.against, &config.input, &lineage)?)
+            Some(open_inputs(&args.against, &config.input, &run.lineage)?)
         };
         Ok(Self {
-            results: args.results.clone(),
-            manifest,
-            undone: Manifest::undone_in(&lineage),
+            run,
+            lost,
             files,
             against,
             inputs: args.against.iter().map(|input| input.display().to_string()).collect(),
@@ -147,48 +141,37 @@ impl Offline {
 
     fn checks(&self) -> Vec<Checked> {
         let mut checks = vec![Checked::File];
-        checks.extend(self.manifest.is_ok().then_some(Checked::RunJson));
+        checks.extend(self.lost.is_none().then_some(Checked::RunJson));
         checks.extend((!self.inputs.is_empty()).then(|| Checked::Input(self.inputs.clone())));
         checks
     }
 
     /// Reading takes a while, and writes nothing that a signal would leave half done.
-    async fn go_unless_interrupted(self, screen: &Screen) -> Result<(Findings, RunStats), Failure> {
-        let mut signals = Signals::listen()?;
-        tokio::select! {
-            done = tokio::task::spawn_blocking(move || self.go()) => {
-                done.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?
-            }
-            exit = signals.next() => {
-                screen.say("bkassoc: interrupted");
-                std::process::exit(exit.code().into());
-            }
-        }
+    async fn go_unless_interrupted(self) -> Result<(Findings, RunStats), Failure> {
+        let done = Signals::listen()?.or_interrupted(move || self.go()).await;
+        done.map_err(|exit| Failure::new(exit, "interrupted"))?
     }
 
     fn go(mut self) -> Result<(Findings, RunStats), Failure> {
         let mut findings = Findings::new(self.files);
-        let manifest = match self.manifest {
-            Ok(manifest) => Some(manifest),
-            Err(what) => {
-                findings.say(FindingKind::NoRunJson, Spot::Whole, what);
-                None
-            }
-        };
-        if let Some(manifest) = &manifest {
-            let is = digest_of(&Source::Path(self.results.clone()))?.sha256;
+        if let Some(what) = self.lost {
+            findings.say(FindingKind::NoRunJson, Spot::Whole, what);
+        }
+        let (results, manifest) = (&self.run.results, self.run.manifest());
+        if let Some(manifest) = manifest {
+            let is = digest_of(&Source::Path(results.clone()))?.sha256;
             let was = &manifest.results_sha256;
             if is != *was {
                 let what = format!("its SHA-256 is {is}, and run.json says {was}");
                 findings.say(FindingKind::Changed, Spot::Whole, what);
             }
         }
-        if let Some(undone) = self.undone {
+        if let Some(undone) = Manifest::undone_in(&self.run.lineage) {
             findings.say(FindingKind::Undone, Spot::Whole, undone);
         }
-        let mut rows = rows(manifest.as_ref(), &self.results)?;
-        rows.stats().expected = manifest.as_ref().map(|found| found.counts.values().sum());
-        let mut reader = Reader::open(&self.results, &[])?;
+        let mut rows = rows(manifest, results)?;
+        rows.stats().expected = manifest.map(|found| found.counts.values().sum());
+        let mut reader = Reader::open(results, &[])?;
         let mut progress = Progress::new(self.mode, self.screen);
         while let Some(record) = reader.next() {
             let record = match record {
@@ -210,8 +193,7 @@ impl Offline {
         if let Some(against) = self.against {
             against.finish(&mut findings)?;
         }
-        let stats =
-            rows.finish(manifest.as_ref(), &mut findings).map_err(|error| temporary(&error))?;
+        let stats = rows.finish(manifest, &mut findings).map_err(|error| temporary(&error))?;
         progress.finish();
         Ok((findings, stats))
     }
@@ -233,13 +215,13 @@ fn temporary(error: &std::io::Error) -> Failure {
 /// Opens the inputs as the run read them, but for what is said otherwise now.
 fn open_inputs(
     inputs: &[PathBuf],
-    given: &InputConfig,
+    given: &InputOptions,
     lineage: &[(PathBuf, Manifest)],
 ) -> Result<Against, Failure> {
     let mut origin = Origin::default();
-    let mut run = InputConfig::default();
+    let mut run = InputOptions::default();
     for (_, manifest) in lineage {
-        run = reading_of(&manifest.head)?;
+        run = reading::of_run(&manifest.head.settings, manifest.head.target.entrance)?;
         if manifest.head.work == Work::Rerun {
             origin.later_biz_ids.extend(run.default_biz_id);
         } else {
@@ -247,7 +229,7 @@ fn open_inputs(
         }
     }
     let given = given.clone();
-    let reading = InputConfig {
+    let options = InputOptions {
         map: if given.map.is_empty() { run.map } else { given.map },
         format: given.format.or(run.format),
         delimiter: given.delimiter.or(run.delimiter),
@@ -256,11 +238,16 @@ fn open_inputs(
         // Only a row's texts count, not what it lacks.
         require_biz_id: false,
     };
-    Ok(Against::open(&sources(inputs), &input_options(&reading)?, origin)?)
+    let sources: Vec<_> = inputs.iter().cloned().map(Source::from).collect();
+    Ok(Against::open(&sources, &options, origin)?)
 }
 
 /// Only results that have a line for each row of an input can be held against one.
-fn refuse_other_inputs(args: &Args, manifest: &Manifest, files: &[String]) -> Result<(), Failure> {
+fn refuse_other_inputs(
+    args: &Verify,
+    manifest: &Manifest,
+    files: &[String],
+) -> Result<(), Failure> {
     if manifest.head.work == Work::Undo {
         return Err(Failure::usage(
             "--against: an undo has lines for some rows of its input only; hold the results of the \

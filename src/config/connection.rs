@@ -1,8 +1,9 @@
 //! Where calls go: the target, the way to it, and the line that says so before anything is sent.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::cli::layers::Layered;
+use crate::cli::layers::Source;
 use crate::cli::{ParentArgs, TargetArgs};
 use crate::cmdb::http::{self, HttpOptions};
 use crate::options::{Proxy, Rate, without_userinfo};
@@ -73,12 +74,11 @@ pub(super) fn in_process(args: &TargetArgs, parent: Option<&Parent>) -> Connecti
 
 pub(super) fn connect(
     args: &TargetArgs,
-    layered: &Layered,
+    sources: &BTreeMap<String, (Source, String)>,
     environment: &Environment<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Connection, ConfigError> {
-    let (Some(endpoint), Some((_, origin))) = (&args.endpoint, layered.sources.get("endpoint"))
-    else {
+    let (Some(endpoint), Some((_, origin))) = (&args.endpoint, sources.get("endpoint")) else {
         return Err(ConfigError::NoEndpoint);
     };
     let account = args.supplier_account.clone();
@@ -91,19 +91,19 @@ pub(super) fn connect(
     let target = Target { tenant_id: args.tenant_id.clone(), ..target };
     if target.entrance == Entrance::Gateway && target.has_own_account() {
         let flag = "--supplier-account".to_owned();
-        let origin = layered.sources.get("supplier-account").map_or(flag, |(_, at)| at.clone());
+        let origin = sources.get("supplier-account").map_or(flag, |(_, at)| at.clone());
         return Err(ConfigError::AccountOfGateway { origin, account: target.supplier_account });
     }
-    let found = identity::find(args, &layered.sources, environment)?;
+    let found = identity::find(args, sources, environment)?;
     warnings.extend(found.warnings);
     if args.insecure {
-        let at = layered.sources.get("insecure").map_or("--insecure", |(_, origin)| origin);
+        let at = sources.get("insecure").map_or("--insecure", |(_, origin)| origin);
         warnings.push(format!("{at}: the server's certificate is not verified"));
     }
     if let Some(Proxy::Through { url, .. }) = &args.proxy
         && !http::is_proxy(url.expose())
     {
-        let origin = layered.sources.get("proxy").map_or("--proxy", |(_, origin)| origin);
+        let origin = sources.get("proxy").map_or("--proxy", |(_, origin)| origin);
         return Err(ConfigError::Proxy { origin: origin.to_owned() });
     }
     let proxy = match &args.proxy {

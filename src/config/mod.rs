@@ -7,6 +7,7 @@ mod identity;
 mod connection;
 pub mod paths;
 mod profile;
+pub mod reading;
 mod results;
 
 use std::collections::BTreeMap;
@@ -15,13 +16,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 
-use crate::association::{Column, InstId};
 use crate::cli::layers::{Layer, LayerError, Layered, Source, TYPED_ONLY, Typed, variable};
-use crate::cli::{
-    BatchArgs, BusinessArgs, CallArgs, Command, DisplayArgs, InputArgs, OutputArgs, ParentArgs,
-    SettleArgs, TargetArgs,
-};
-use crate::options::{EngineOptions, Format};
+use crate::cli::{Args, DisplayArgs, Groups, ServerCommand};
+use crate::input::{InputOptions, UnknownEncoding};
+use crate::options::EngineOptions;
 use crate::report::log::LogFormat;
 use crate::report::progress::ProgressMode;
 use crate::target::{EndpointError, Target};
@@ -85,6 +83,9 @@ pub enum ConfigError {
     /// The results path.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The encoding of the input.
+    #[error(transparent)]
+    Encoding(#[from] UnknownEncoding),
     /// No endpoint.
     #[error(
         "where to? give --endpoint URL, BKASSOC_ENDPOINT or `endpoint` in a profile (or try --sandbox)"
@@ -139,14 +140,12 @@ pub enum ConfigError {
 /// import, check, rerun, undo or verify with everything decided.
 #[derive(Debug)]
 pub struct Config {
-    /// The command with its own flags.
-    pub command: Command,
     /// The server; `None` where none is called.
     pub connection: Option<Connection>,
     /// How calls are made and rows settled.
     pub engine: EngineOptions,
     /// How input is read.
-    pub input: InputConfig,
+    pub input: InputOptions,
     /// Where results go.
     pub results: ResultsConfig,
     /// What is shown.
@@ -157,23 +156,6 @@ pub struct Config {
     pub inherited: BTreeMap<String, Vec<String>>,
     /// To be told before anything starts.
     pub warnings: Vec<String>,
-}
-
-/// How input is read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct InputConfig {
-    /// Columns by other names.
-    pub map: Vec<(Column, String)>,
-    /// `None`: detected.
-    pub format: Option<Format>,
-    /// `None`: detected.
-    pub delimiter: Option<u8>,
-    /// `None`: detected.
-    pub encoding: Option<String>,
-    /// The business of rows that have none.
-    pub default_biz_id: Option<InstId>,
-    /// Whether a row without a business is invalid: where one is sent.
-    pub require_biz_id: bool,
 }
 
 /// What is shown.
@@ -203,89 +185,6 @@ impl From<&DisplayArgs> for Display {
     }
 }
 
-/// The groups of flags that a command has.
-struct Parts<'a> {
-    target: &'a TargetArgs,
-    calls: &'a CallArgs,
-    display: &'a DisplayArgs,
-    settling: Option<&'a SettleArgs>,
-    batching: Option<&'a BatchArgs>,
-    business: Option<&'a BusinessArgs>,
-    reading: Option<&'a InputArgs>,
-    output: Option<&'a OutputArgs>,
-    parent: Option<&'a ParentArgs>,
-    /// What it reads.
-    inputs: &'a [PathBuf],
-    /// Whether it calls a server.
-    calls_out: bool,
-}
-
-impl<'a> Parts<'a> {
-    fn of(command: &'a Command) -> Option<Self> {
-        Some(match command {
-            Command::Import(args) => Self {
-                settling: Some(&args.settling),
-                batching: Some(&args.batching),
-                business: Some(&args.business),
-                reading: Some(&args.reading),
-                output: Some(&args.output),
-                inputs: &args.inputs,
-                ..Self::common(&args.target, &args.calls, &args.display)
-            },
-            Command::Check(args) => Self {
-                business: Some(&args.business),
-                reading: Some(&args.reading),
-                output: Some(&args.output),
-                inputs: &args.inputs,
-                calls_out: !args.offline,
-                ..Self::common(&args.target, &args.calls, &args.display)
-            },
-            Command::Rerun(args) => Self {
-                settling: Some(&args.settling),
-                batching: Some(&args.batching),
-                business: Some(&args.business),
-                output: Some(&args.output),
-                parent: Some(&args.parent),
-                inputs: std::slice::from_ref(&args.results),
-                ..Self::common(&args.target, &args.calls, &args.display)
-            },
-            Command::Undo(args) => Self {
-                settling: Some(&args.settling),
-                output: Some(&args.output),
-                parent: Some(&args.parent),
-                inputs: std::slice::from_ref(&args.results),
-                ..Self::common(&args.target, &args.calls, &args.display)
-            },
-            Command::Verify(args) => Self {
-                reading: Some(&args.reading),
-                parent: Some(&args.parent),
-                calls_out: args.live,
-                ..Self::common(&args.target, &args.calls, &args.display)
-            },
-            Command::Results(_)
-            | Command::Sandbox(_)
-            | Command::Completions { .. }
-            | Command::Man { .. } => return None,
-        })
-    }
-
-    const fn common(target: &'a TargetArgs, calls: &'a CallArgs, display: &'a DisplayArgs) -> Self {
-        Self {
-            target,
-            calls,
-            display,
-            settling: None,
-            batching: None,
-            business: None,
-            reading: None,
-            output: None,
-            parent: None,
-            inputs: &[],
-            calls_out: true,
-        }
-    }
-}
-
 /// Flags that say where calls go and as whom: no layer may set them where a sandbox is asked for, so
 /// that no real server and no real credentials can come in.
 const REAL_WORLD: &[&str] = &[
@@ -303,66 +202,54 @@ const REAL_WORLD: &[&str] = &[
 ];
 
 /// A command that has no target: only variables stand beneath its words.
-pub fn plain(typed: &Typed, environment: &Environment<'_>) -> Result<Command, ConfigError> {
-    Ok(layer(typed, environment, None)?.0.command)
+pub fn plain<A: Args>(typed: &Typed, environment: &Environment<'_>) -> Result<A, ConfigError> {
+    Ok(layer(typed, environment, None)?.0.args)
 }
 
 /// Decides what a command line that has a target means here. `parent` is the run that the results of
 /// rerun, undo and verify come from: what it used is what they use by themselves.
-pub fn resolve(
+pub fn resolve<A: ServerCommand>(
     typed: &Typed,
     environment: &Environment<'_>,
     parent: Option<&Parent>,
-) -> Result<Config, ConfigError> {
-    let (layered, sandbox) = layer(typed, environment, parent)?;
-    let parts = Parts::of(&layered.command).expect("the caller asks for one that has a target");
+) -> Result<(A, Config), ConfigError> {
+    let (layered, sandbox) = layer::<A>(typed, environment, parent)?;
+    let groups = layered.args.groups();
+    let target = &groups.server.target;
     let mut warnings = without_effect(environment);
-    let connection = if !parts.calls_out {
+    let connection = if !groups.calls_out {
         None
     } else if sandbox {
-        Some(connection::in_process(parts.target, parent))
+        Some(connection::in_process(target, parent))
     } else {
-        let connection = connection::connect(parts.target, &layered, environment, &mut warnings)?;
-        Some(connection)
+        let sources = &layered.sources;
+        Some(connection::connect(target, sources, environment, &mut warnings)?)
     };
     if let (Some(connection), Some(parent)) = (&connection, parent) {
-        connection::same_target(connection, parent, parts.parent)?;
+        connection::same_target(connection, parent, groups.parent)?;
     }
     let output_origin = (layered.sources.get("output")).map_or("-o", |(_, origin)| origin);
-    let results = results::decide(
-        &layered.command,
-        parts.output,
-        output_origin,
-        parts.inputs,
-        sandbox,
-        environment,
-    )?;
-    let engine = engine(&parts);
-    if parts.settling.is_some() && engine.settle_after >= engine.max_outage {
+    let results =
+        results::decide(groups.output, output_origin, groups.inputs, sandbox, environment)?;
+    let engine = engine(&groups);
+    if groups.settling.is_some() && engine.settle_after >= engine.max_outage {
         warnings.push(
             "--settle-after is not shorter than --max-outage: rows in doubt wait so long that the run \
              ends with exit 6 before they are settled"
                 .to_owned(),
         );
     }
-    let input = InputConfig {
-        require_biz_id: engine.send_biz_id,
-        default_biz_id: parts.business.and_then(|business| business.biz_id),
-        ..parts.reading.map(reading).unwrap_or_default()
-    };
-    let display = parts.display.into();
-    let meaning = layered.meaning();
-    Ok(Config {
-        meaning,
-        command: layered.command,
+    let config = Config {
         connection,
         engine,
-        input,
+        input: reading::of(groups.reading, groups.business, target.entrance)?,
         results,
-        display,
+        display: (&groups.server.display).into(),
+        meaning: layered.meaning(),
         inherited: layered.inherited,
         warnings,
-    })
+    };
+    Ok((layered.args, config))
 }
 
 /// Variables of flags that have to be typed: who sets one believes that it is heeded.
@@ -372,11 +259,11 @@ fn without_effect(environment: &Environment<'_>) -> Vec<String> {
 }
 
 /// Puts the layers beneath the command line, and says whether it is for a sandbox.
-fn layer(
+fn layer<A: Args>(
     typed: &Typed,
     environment: &Environment<'_>,
     parent: Option<&Parent>,
-) -> Result<(Layered, bool), ConfigError> {
+) -> Result<(Layered<A>, bool), ConfigError> {
     let of_sandbox = parent.is_some_and(|parent| parent.target.endpoint == Target::SANDBOX);
     let sandbox =
         typed.value("sandbox").is_some() || (of_sandbox && typed.value("endpoint").is_none());
@@ -418,10 +305,10 @@ fn inherited(parent: &Parent, sandbox: bool) -> Layer {
     Layer { source: Source::Parent, origin: parent.file.display().to_string(), values }
 }
 
-fn engine(parts: &Parts<'_>) -> EngineOptions {
-    let calls = parts.calls;
+fn engine(groups: &Groups<'_>) -> EngineOptions {
+    let calls = &groups.server.calls;
     let defaults = EngineOptions::default();
-    let settling = parts.settling;
+    let settling = groups.settling;
     EngineOptions {
         rate: calls.rate,
         concurrency: calls.concurrency,
@@ -432,19 +319,9 @@ fn engine(parts: &Parts<'_>) -> EngineOptions {
         max_outage: calls.max_outage,
         max_failures: settling.and_then(|args| args.max_failures),
         max_duration: calls.max_duration,
-        batch: parts.batching.map_or(defaults.batch, |args| args.batch),
-        send_biz_id: parts.business.is_some_and(|args| args.send_biz_id.at(parts.target.entrance)),
+        batch: groups.batching.map_or(defaults.batch, |args| args.batch),
+        send_biz_id: reading::sends_biz_id(groups.business, groups.server.target.entrance),
         models: calls.model.clone(),
-    }
-}
-
-fn reading(args: &InputArgs) -> InputConfig {
-    InputConfig {
-        map: args.map.clone(),
-        format: args.input_format,
-        delimiter: args.delimiter,
-        encoding: args.encoding.clone(),
-        ..InputConfig::default()
     }
 }
 

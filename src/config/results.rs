@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Command, OutputArgs};
+use crate::cli::OutputArgs;
 use crate::options::Format;
+use crate::report::summary;
 use crate::storage::journal::disk::folder_of;
 
 use super::Environment;
@@ -37,15 +38,14 @@ pub enum Output {
 
 /// Decides where the results of a command go.
 pub(super) fn decide(
-    command: &Command,
-    args: Option<&OutputArgs>,
+    args: Option<(summary::RunKind, &OutputArgs)>,
     origin: &str,
     inputs: &[PathBuf],
     sandbox: bool,
     environment: &Environment<'_>,
 ) -> Result<ResultsConfig, PathError> {
     let like = (inputs.first()).map_or(Format::Csv, |input| paths::format_like(input));
-    let Some(args) = args else {
+    let Some((kind, args)) = args else {
         return Ok(ResultsConfig {
             output: Output::Nowhere,
             format: like,
@@ -54,7 +54,13 @@ pub(super) fn decide(
             yes: false,
         });
     };
-    let kind = kind(command, sandbox);
+    let kind = match kind {
+        summary::RunKind::Import if sandbox => Kind::SandboxImport,
+        summary::RunKind::Import => Kind::Import,
+        summary::RunKind::Check => Kind::Check,
+        summary::RunKind::Rerun => Kind::Rerun,
+        summary::RunKind::Undo => Kind::Undo,
+    };
     let (output, format) = match args.output.as_deref() {
         Some(path) if path == Path::new("-") => (Output::Stdout, like),
         Some(path) => {
@@ -79,17 +85,6 @@ pub(super) fn decide(
         fresh: args.fresh,
         yes: args.yes,
     })
-}
-
-fn kind(command: &Command, sandbox: bool) -> Kind {
-    match command {
-        Command::Import(args) if args.dry_run => Kind::Check,
-        Command::Import(_) if sandbox => Kind::SandboxImport,
-        Command::Import(_) => Kind::Import,
-        Command::Rerun(_) => Kind::Rerun,
-        Command::Undo(_) => Kind::Undo,
-        _ => Kind::Check,
-    }
 }
 
 /// The name that results have by themselves, where there is one and it can be written.

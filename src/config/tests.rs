@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::*;
-use crate::options::{Proxy, Rate};
+use crate::cli::{Check, Command, Import, Rerun, Sandbox, Undo, Verify};
+use crate::options::{Format, Proxy, Rate};
 use crate::target::{Entrance, Secret};
 
 /// A machine with its variables, its files and nothing else.
@@ -52,6 +53,14 @@ impl Machine {
         self
     }
 
+    fn resolve<A: ServerCommand>(
+        typed: &Typed,
+        environment: &Environment<'_>,
+        parent: Option<&Parent>,
+    ) -> Result<Config, ConfigError> {
+        resolve::<A>(typed, environment, parent).map(|(_, config)| config)
+    }
+
     /// `/folder/` in a line stands for the machine's own folder.
     fn run_from(&self, line: &str, parent: Option<&Parent>) -> Result<Config, ConfigError> {
         let folder = self.folder.path().to_str().unwrap();
@@ -68,7 +77,14 @@ impl Machine {
             system_config: &system_config,
             today: jiff::civil::date(2026, 2, 3),
         };
-        resolve(&typed, &environment, parent)
+        match typed.command().unwrap() {
+            Command::Import(_) => Self::resolve::<Import>(&typed, &environment, parent),
+            Command::Check(_) => Self::resolve::<Check>(&typed, &environment, parent),
+            Command::Rerun(_) => Self::resolve::<Rerun>(&typed, &environment, parent),
+            Command::Undo(_) => Self::resolve::<Undo>(&typed, &environment, parent),
+            Command::Verify(_) => Self::resolve::<Verify>(&typed, &environment, parent),
+            command => panic!("{command:?} calls no server"),
+        }
     }
 
     fn run(&self, line: &str) -> Result<Config, ConfigError> {
@@ -536,7 +552,7 @@ fn commands_without_a_target_take_variables_too_and_read_no_profile() {
         system_config: &machine.path("etc/config.toml"),
         today: jiff::civil::date(2026, 2, 3),
     };
-    let Command::Sandbox(sandbox) = plain(&typed, &environment).unwrap() else {
+    let Ok(sandbox) = plain::<Sandbox>(&typed, &environment) else {
         panic!("another command");
     };
     assert_eq!(sandbox.listen.port(), 0);

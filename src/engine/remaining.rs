@@ -4,7 +4,7 @@
 //! One pure function decides. Knows nothing of files or of calls.
 
 use crate::association::Row;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reason, Status};
 use crate::storage::journal::replay::Replay;
 
 /// What a row is to end as.
@@ -37,6 +37,19 @@ pub enum Remaining {
 }
 
 impl Remaining {
+    /// What is left to do for a row that another run left with this outcome, and that is to be settled
+    /// again.
+    pub fn again(outcome: &Outcome) -> Self {
+        let goal = Goal::Create;
+        match (outcome.status, outcome.reason) {
+            // That run did not say what it had seen before it sent the row.
+            (Status::InDoubt, _) | (_, Some(Reason::OutcomeUnknown)) => {
+                Self::InDoubt { goal, id_watermark: 0 }
+            }
+            _ => Self::All(goal),
+        }
+    }
+
     /// Whether a call that writes may have been sent for the row already.
     pub const fn may_have_been_sent(&self) -> bool {
         matches!(self, Self::InDoubt { .. })
@@ -70,4 +83,16 @@ pub fn what_remains(earlier: &Replay, ordinal: u64, asked: Remaining) -> Option<
         return Some(asked);
     }
     Some(Remaining::InDoubt { goal, id_watermark: earlier.id_watermark_of(ordinal) })
+}
+
+/// What is known so far of a row that has no outcome, of a run that is not finished.
+pub fn known_so_far(earlier: &Replay, ordinal: u64, asked: Remaining) -> Outcome {
+    let status = match what_remains(earlier, ordinal, asked) {
+        Some(Remaining::Carry(outcome)) => return outcome,
+        // A delete's own record may be lost with the power: a mark is not.
+        Some(Remaining::All(_)) if !earlier.may_have_been_sent(ordinal) => Status::NotAttempted,
+        // The run may be at work: what has an outcome by now may have had none a moment ago.
+        Some(Remaining::All(_) | Remaining::InDoubt { .. }) | None => Status::InDoubt,
+    };
+    Outcome::open(status, String::new())
 }

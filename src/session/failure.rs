@@ -2,6 +2,7 @@
 
 use crate::cmdb::http::ClientError;
 use crate::config::ConfigError;
+use crate::engine::row_queue::RowQueueError;
 use crate::exit::Exit;
 use crate::input::InputError;
 use crate::storage::journal::JournalError;
@@ -61,5 +62,6 @@ failures! {
         ResultsError::NotConserved { .. } => Exit::Bug,
         ResultsError::Unreadable { .. } => Exit::Input,
     };
+    RowQueueError => |error| error.exit();
     ClientError => |_error| Exit::Target;
 }

@@ -8,7 +8,10 @@ pub(crate) mod signals;
 pub(crate) mod question;
 pub(crate) mod server;
 pub(crate) mod open_journal;
+pub(crate) mod parent;
 pub(crate) mod source;
+pub(crate) mod unfinished;
+pub(crate) mod undone_run;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +27,7 @@ use crate::input::{Source, about_how_many, digest_of};
 use crate::outcome::{Record, Status};
 use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::{self, EndEntry, JournalError};
-use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Work};
+use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Outcomes, ResultsError};
@@ -35,7 +38,7 @@ use question::may_start_anew;
 use runtime::runtime;
 use server::Server;
 use signals::Signals;
-use source::RowSource;
+use source::{OpenSource, RowSource};
 
 /// How a run ended.
 pub(crate) struct Ending {
@@ -51,31 +54,30 @@ pub(crate) struct Ending {
 pub(crate) struct Session<'a> {
     pub(crate) config: &'a Config,
     pub(crate) screen: &'a Screen,
-    pub(crate) work: Work,
-    /// What is read, by name.
-    pub(crate) sources: Vec<Source>,
-    /// Input names, in order; empty for a single input.
-    pub(crate) files: Vec<String>,
-    /// Options of the command itself that decide what is done.
-    pub(crate) choice: Vec<(&'static str, String)>,
+    pub(crate) rows: RowSource,
+    /// The run whose results are read.
     pub(crate) parent: Option<Parent>,
 }
 
 impl Session<'_> {
-    /// Runs it to its end. `open` is asked for the rows once it is known that there is something to do.
+    /// Runs it to its end. `before` is called once it is known that there is something to do.
     pub(crate) fn run(
         &self,
-        open: impl FnOnce() -> Result<RowSource, Failure>,
+        before: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Ending, Failure> {
         let path = match &self.config.results.output {
             Output::File(path) => path,
-            Output::Stdout => return self.stream(open()?),
+            Output::Stdout => {
+                before()?;
+                return self.stream();
+            }
             Output::Nowhere => return Err(Failure::usage("results need a place: give -o")),
         };
         if let Some(ending) = self.find(path)? {
             return Ok(ending);
         }
-        let rows = open()?;
+        before()?;
+        let rows = self.rows.open()?;
         self.make_room(path)?;
         let mut opened = self.open_own_journal(path)?;
         if !opened.resumes && path.exists() {
@@ -102,8 +104,9 @@ impl Session<'_> {
     pub(crate) fn settle_doubts(
         &self,
         results: &Path,
-        rows: RowSource,
+        rows: &RowSource,
     ) -> Result<Option<Ending>, Failure> {
+        let rows = rows.open()?;
         let mut opened = open_journal(results, &self.head())?;
         opened.begin()?;
         let finish = runtime()?.block_on(self.call(rows, &mut opened, false, &mut |_| Ok(())))?;
@@ -162,7 +165,7 @@ impl Session<'_> {
         if let Some(undone) = &manifest.undone {
             return refuse(format!("it was {undone}"));
         }
-        let digests = self.sources.iter().map(digest_of).collect::<Result<Vec<_>, _>>()?;
+        let digests = self.rows.sources().iter().map(digest_of).collect::<Result<Vec<_>, _>>()?;
         if !manifest.has_inputs(&digests) {
             let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
             return refuse(format!("its input was not what {} is now", names.join(", ")));
@@ -191,19 +194,20 @@ impl Session<'_> {
     fn head(&self) -> Head {
         let config = self.config;
         let mut options = config.meaning.clone();
-        options.extend(self.choice.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        options
+            .extend(self.rows.choice().into_iter().map(|(name, value)| (name.to_owned(), value)));
         let identity = &self.connection().identity;
         Head {
             format: FORMAT,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
-            work: self.work,
+            work: self.rows.work(),
             target: self.target().clone(),
             app_code: identity.app_code.clone(),
             username: identity.username.clone(),
             options,
             settings: config.inherited.clone(),
-            inputs: self.sources.iter().map(ToString::to_string).collect(),
-            files: self.files.clone(),
+            inputs: self.rows.sources().iter().map(ToString::to_string).collect(),
+            files: self.rows.files(),
             started_at: clock::now(),
             parent: self.parent.clone(),
         }
@@ -241,7 +245,7 @@ impl Session<'_> {
     fn settle(
         &self,
         path: &Path,
-        rows: RowSource,
+        rows: OpenSource,
         mut opened: OpenJournal,
     ) -> Result<Ending, Failure> {
         let ended = runtime()?.block_on(self.to_the_end(path, rows, &mut opened));
@@ -258,7 +262,7 @@ impl Session<'_> {
     async fn to_the_end(
         &self,
         path: &Path,
-        rows: RowSource,
+        rows: OpenSource,
         opened: &mut OpenJournal,
     ) -> Result<(RunStats, Exit), Failure> {
         // Where an earlier process settled every row, nothing is left to send; the input is read all
@@ -283,7 +287,7 @@ impl Session<'_> {
     /// Makes the calls that the rows need, `writes` or only look-ups.
     async fn call(
         &self,
-        rows: RowSource,
+        rows: OpenSource,
         opened: &mut OpenJournal,
         writes: bool,
         each: &mut dyn FnMut(&Record) -> io::Result<()>,
@@ -308,7 +312,7 @@ impl Session<'_> {
             source::feed(rows, &path, &replay, |row| head.place_of(row), writes, sink)
         });
         if writes {
-            let sources = self.sources.clone();
+            let sources = self.rows.sources();
             queue.expect(move || about_how_many(&sources));
         }
         let signals = Signals::listen()?;
@@ -347,22 +351,19 @@ impl Session<'_> {
             drop(lock);
             Ok((stats, exit))
         };
-        tokio::select! {
-            done = tokio::task::spawn_blocking(work) => {
-                Ok(done.map_err(|error| Failure::new(Exit::Bug, error.to_string()))??)
-            }
-            exit = signals.next() => {
-                self.screen.say("bkassoc: interrupted while writing results; the same command writes them");
-                std::process::exit(exit.code().into());
-            }
-        }
+        let done = signals.or_interrupted(work).await.map_err(|exit| {
+            let message = "interrupted while writing results; the same command writes them";
+            Failure::new(exit, message)
+        })?;
+        Ok(done?)
     }
 
     /// `-o -`: outcomes in order of completion on stdout, and no journal.
-    fn stream(&self, rows: RowSource) -> Result<Ending, Failure> {
+    fn stream(&self) -> Result<Ending, Failure> {
+        let (rows, files) = (self.rows.open()?, self.rows.files());
         let format = self.config.results.format;
         let mut writer =
-            Writer::new(io::stdout().lock(), format, &self.files).map_err(JournalError::Unseen)?;
+            Writer::new(io::stdout().lock(), format, &files).map_err(JournalError::Unseen)?;
         let mut opened = OpenJournal::nowhere(self.head());
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
         let called =

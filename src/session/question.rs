@@ -19,15 +19,11 @@ pub(crate) fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
         io::stdin().lock().read_line(&mut answer).map(|_| answer)
     };
     // A part of the run may have gone before, and from then on signals are for us to hear.
-    runtime()?.block_on(async {
-        let mut signals = Signals::listen()?;
-        tokio::select! {
-            exit = signals.next() => std::process::exit(exit.code().into()),
-            answer = tokio::task::spawn_blocking(read) => {
-                Ok(matches!(answer, Ok(Ok(answer)) if matches!(answer.trim(), "y" | "Y" | "yes")))
-            }
-        }
-    })
+    let answer = runtime()?.block_on(async {
+        let answer = Signals::listen()?.or_interrupted(read).await;
+        answer.map_err(|exit| Failure::new(exit, "interrupted"))
+    })?;
+    Ok(answer.is_ok_and(|answer| matches!(answer.trim(), "y" | "Y" | "yes")))
 }
 
 /// Asks whether what stands at a results path may be moved aside, unless that was said before.

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::failure::Failure;
@@ -52,6 +53,20 @@ impl Signals {
         }
     }
 
+    /// Does what blocks on a thread of its own. Where a signal comes first, that thread is left behind
+    /// and ends with the process.
+    pub(crate) async fn or_interrupted<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Exit> {
+        let (done, is_done) = oneshot::channel();
+        std::thread::spawn(move || done.send(work()));
+        tokio::select! {
+            done = is_done => Ok(done.expect("a thread that panics ends the process")),
+            exit = self.next() => Err(exit),
+        }
+    }
+
     /// Waits for the first signal. From then on the next one ends the process at once: what was
     /// recorded is in the journal.
     pub(crate) async fn halt(mut self) -> Halt {
@@ -62,6 +77,7 @@ impl Signals {
             while second == exit && heard.elapsed() < SAME {
                 second = self.next().await;
             }
+            // What is in flight is not waited for, wherever the run is.
             std::process::exit(second.code().into());
         });
         tracing::warn!("calls in flight may answer for 15 s; a second signal leaves at once");

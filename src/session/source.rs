@@ -1,72 +1,149 @@
 //! Where the rows of a run come from, and how they reach the loop when a run goes on.
+//!
+//! A source is what a journal's head says of it, so that it can be opened again from there.
 
 use std::path::{Path, PathBuf};
 
+use super::failure::Failure;
 use crate::association::{Row, RowError};
-use crate::config::InputConfig;
+use crate::config::reading;
 use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
 use crate::engine::row_queue::{Ended, RowQueueError, RowSink};
+use crate::exit::Exit;
 use crate::input::digest::Digest;
-use crate::input::{self, InputOptions, Reader, Source};
+use crate::input::{self, InputOptions, Reader, RowParser, Source};
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::storage::journal::replay::{Fingerprints, Replay};
-use crate::storage::manifest::Head;
+use crate::storage::manifest::{Head, Work};
 use crate::storage::results::{self, Outcomes, ResultsError};
 
+/// The option under which a head keeps that recovered rows are deleted too.
+const INCLUDE_RECOVERED: &str = "include-recovered";
+
 /// What a run reads.
+#[derive(Clone, Debug)]
 pub(crate) enum RowSource {
     /// Files with rows.
-    Input(Box<Reader>),
-    /// The results of another run.
-    Results(Box<OfResults>),
-    /// What another run created.
-    Undo(Box<ToUndo>),
+    Inputs { sources: Vec<Source>, options: InputOptions },
+    /// The results of another run: those rows that are chosen are settled again, the others carried over.
+    Results { path: PathBuf, files: Vec<String>, options: InputOptions, choice: Choice },
+    /// What another run created, by its results or its journal, to be deleted. Its other rows are none
+    /// of an undo.
+    Created { path: PathBuf, files: Vec<String>, include_recovered: bool },
 }
 
-/// The rows of a results file: those that are chosen are settled again, the others carried over.
-pub(crate) struct OfResults {
-    path: PathBuf,
-    reader: results::reader::Reader,
-    cells: input::RowParser,
-    choice: Choice,
-}
-
-/// The rows of a results file that a run created. The others are no rows of an undo.
-pub(crate) struct ToUndo {
-    path: PathBuf,
-    records: Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>,
-    cells: input::RowParser,
-    include_recovered: bool,
-    count: u64,
-}
-
-impl ToUndo {
-    /// The option under which a head keeps that recovered rows are deleted too.
-    pub(crate) const INCLUDE_RECOVERED: &str = "include-recovered";
-
-    /// Whether an undo deletes it.
-    pub(crate) fn takes(outcome: &Outcome, include_recovered: bool) -> Option<i64> {
-        let taken = outcome.status == Status::Created
-            || (include_recovered && outcome.status == Status::Recovered);
-        outcome.association_id.filter(|_| taken)
+impl RowSource {
+    pub(crate) fn inputs(paths: &[PathBuf], options: InputOptions) -> Self {
+        Self::Inputs { sources: paths.iter().cloned().map(Source::from).collect(), options }
     }
 
-    fn next(&mut self) -> Option<Result<PendingRow, ResultsError>> {
-        loop {
-            let record = match self.records.next()? {
-                Ok(record) => record,
-                Err(error) => return Some(Err(error)),
-            };
-            let Some(id) = Self::takes(&record.outcome, self.include_recovered) else { continue };
-            let (cells, parsed) = self.cells.read(record.cells.all());
-            let ordinal = self.count;
-            self.count += 1;
-            let Record { file, line, .. } = record;
-            let row = Row { ordinal, file, line, cells, parsed };
-            return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Delete { id }) }));
+    /// What a run reads, as its head says.
+    pub(crate) fn of_head(head: &Head) -> Result<Self, Failure> {
+        if head.inputs.iter().any(|name| name == "-") {
+            return Err(Failure::new(Exit::Input, "the input was standard input"));
+        }
+        let paths: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
+        let path = paths.first().cloned().unwrap_or_default();
+        let options = reading::of_run(&head.settings, head.target.entrance)?;
+        let files = head.files.clone();
+        Ok(match head.work {
+            Work::Import => Self::inputs(&paths, options),
+            Work::Rerun => Self::Results { path, files, options, choice: Choice::of_head(head) },
+            Work::Undo => {
+                let include_recovered = head.options.contains_key(INCLUDE_RECOVERED);
+                Self::Created { path, files, include_recovered }
+            }
+        })
+    }
+
+    /// What a run does with them.
+    pub(crate) const fn work(&self) -> Work {
+        match self {
+            Self::Inputs { .. } => Work::Import,
+            Self::Results { .. } => Work::Rerun,
+            Self::Created { .. } => Work::Undo,
         }
     }
+
+    /// What is read, by name.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        match self {
+            Self::Inputs { sources, .. } => sources.clone(),
+            Self::Results { path, .. } | Self::Created { path, .. } => {
+                vec![Source::Path(path.clone())]
+            }
+        }
+    }
+
+    /// Input names, in order; empty for a single input.
+    pub(crate) fn files(&self) -> Vec<String> {
+        match self {
+            Self::Inputs { sources, .. } if sources.len() > 1 => {
+                sources.iter().map(ToString::to_string).collect()
+            }
+            Self::Inputs { .. } => Vec::new(),
+            Self::Results { files, .. } | Self::Created { files, .. } => files.clone(),
+        }
+    }
+
+    /// Which of its rows are taken, as a head keeps that: with another choice it is another run.
+    pub(crate) fn choice(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Results { choice, .. } => choice.named(),
+            Self::Created { include_recovered: true, .. } => {
+                vec![(INCLUDE_RECOVERED, "true".to_owned())]
+            }
+            Self::Inputs { .. } | Self::Created { .. } => Vec::new(),
+        }
+    }
+
+    /// How many rows it has.
+    pub(crate) fn count(&self) -> Result<u64, Failure> {
+        let mut rows = self.open()?;
+        let mut count = 0;
+        while let Some(row) = rows.next() {
+            row?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Opens it: what is wrong with headers is known before anything is sent.
+    pub(crate) fn open(&self) -> Result<OpenSource, Failure> {
+        Ok(match self {
+            Self::Inputs { sources, options } => {
+                OpenSource::Inputs(Box::new(Reader::open(sources, options)?))
+            }
+            Self::Results { path, files, options, choice } => {
+                OpenSource::Results(Box::new(OpenResults {
+                    path: path.clone(),
+                    records: results::reader::Reader::open(path, files)?,
+                    cells: RowParser::new(options.default_biz_id, options.require_biz_id),
+                    choice: choice.clone(),
+                }))
+            }
+            Self::Created { path, files, include_recovered } => {
+                OpenSource::Created(Box::new(Created {
+                    path: path.clone(),
+                    records: records_at(path, files)?,
+                    cells: RowParser::new(None, false),
+                    include_recovered: *include_recovered,
+                    count: 0,
+                }))
+            }
+        })
+    }
 }
+
+/// The records of a results file, or of a journal as far as it goes.
+fn records_at(path: &Path, files: &[String]) -> Result<Records, ResultsError> {
+    if path.extension().is_some_and(|ending| ending == "journal") {
+        return Ok(Box::new(Outcomes::of_journal(path)?));
+    }
+    Ok(Box::new(results::reader::Reader::open(path, files)?))
+}
+
+type Records = Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>;
 
 /// Which rows of a results file are settled again.
 #[derive(Clone, Debug, Default)]
@@ -109,8 +186,58 @@ impl Choice {
     }
 }
 
-impl OfResults {
-    fn planned(&mut self, record: Record) -> PendingRow {
+/// A source that is open, at its next row.
+pub(crate) enum OpenSource {
+    Inputs(Box<Reader>),
+    Results(Box<OpenResults>),
+    Created(Box<Created>),
+}
+
+pub(crate) struct OpenResults {
+    path: PathBuf,
+    records: results::reader::Reader,
+    cells: RowParser,
+    choice: Choice,
+}
+
+pub(crate) struct Created {
+    path: PathBuf,
+    records: Records,
+    cells: RowParser,
+    include_recovered: bool,
+    count: u64,
+}
+
+impl OpenSource {
+    /// The next row, with what is left to do for it when the run begins.
+    pub(crate) fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
+        let unreadable = |error: &dyn ToString| RowQueueError::Unreadable(error.to_string());
+        Some(match self {
+            Self::Inputs(reader) => match reader.next()? {
+                Ok(row) => Ok(PendingRow { row, remaining: Remaining::All(Goal::Create) }),
+                Err(error) => Err(unreadable(&error)),
+            },
+            Self::Results(results) => match results.records.next()? {
+                Ok(record) => Ok(results.pending(record)),
+                Err(error) => Err(unreadable(&error)),
+            },
+            Self::Created(created) => created.next()?.map_err(|error| unreadable(&error)),
+        })
+    }
+
+    fn digests(&self) -> Result<Vec<Digest>, RowQueueError> {
+        let path = match self {
+            Self::Inputs(reader) => return Ok(reader.digests().to_vec()),
+            Self::Results(results) => &results.path,
+            Self::Created(created) => &created.path,
+        };
+        let digest = input::digest_of(&Source::Path(path.clone()));
+        Ok(vec![digest.map_err(|error| RowQueueError::Unreadable(error.to_string()))?])
+    }
+}
+
+impl OpenResults {
+    fn pending(&mut self, record: Record) -> PendingRow {
         let Record { ordinal, file, line, cells, outcome } = record;
         if !self.choice.takes(&outcome) {
             let parsed = Err(RowError::Broken("carried over".into()));
@@ -118,104 +245,37 @@ impl OfResults {
             return PendingRow { row, remaining: Remaining::Carry(outcome) };
         }
         let (cells, parsed) = self.cells.read(cells.all());
-        let may_exist =
-            outcome.status == Status::InDoubt || outcome.reason == Some(Reason::OutcomeUnknown);
-        // The parent run did not say what it had seen before it sent the row.
-        let remaining = if may_exist {
-            Remaining::InDoubt { goal: Goal::Create, id_watermark: 0 }
-        } else {
-            Remaining::All(Goal::Create)
-        };
-        PendingRow { row: Row { ordinal, file, line, cells, parsed }, remaining }
+        let row = Row { ordinal, file, line, cells, parsed };
+        PendingRow { row, remaining: Remaining::again(&outcome) }
     }
 }
 
-impl RowSource {
-    /// Opens inputs: what is wrong with their headers is known before anything is sent.
-    pub(crate) fn of_input(
-        sources: &[Source],
-        options: &InputOptions,
-    ) -> Result<Self, crate::input::InputError> {
-        Ok(Self::Input(Box::new(Reader::open(sources, options)?)))
-    }
-
-    /// Opens a results file.
-    pub(crate) fn of_results(
-        path: &Path,
-        files: &[String],
-        input: &InputConfig,
-        choice: Choice,
-    ) -> Result<Self, ResultsError> {
-        Ok(Self::Results(Box::new(OfResults {
-            path: path.to_owned(),
-            reader: results::reader::Reader::open(path, files)?,
-            cells: input::RowParser::new(input.default_biz_id, input.require_biz_id),
-            choice,
-        })))
-    }
-
-    /// Opens a results file, or the journal of an unfinished run, to delete what it says was
-    /// created.
-    pub(crate) fn to_undo(
-        path: &Path,
-        files: &[String],
-        include_recovered: bool,
-    ) -> Result<Self, ResultsError> {
-        Ok(Self::Undo(Box::new(ToUndo {
-            path: path.to_owned(),
-            records: records_at(path, files)?,
-            cells: input::RowParser::new(None, false),
-            include_recovered,
-            count: 0,
-        })))
-    }
-
-    /// The next row.
-    pub(crate) fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
-        match self {
-            Self::Input(reader) => Some(match reader.next()? {
-                Ok(row) => Ok(PendingRow { row, remaining: Remaining::All(Goal::Create) }),
-                Err(error) => Err(RowQueueError::Unreadable(error.to_string())),
-            }),
-            Self::Results(results) => Some(match results.reader.next()? {
-                Ok(record) => Ok(results.planned(record)),
-                Err(error) => Err(RowQueueError::Unreadable(error.to_string())),
-            }),
-            Self::Undo(undo) => {
-                Some(undo.next()?.map_err(|error| RowQueueError::Unreadable(error.to_string())))
-            }
+impl Created {
+    fn next(&mut self) -> Option<Result<PendingRow, ResultsError>> {
+        loop {
+            let Record { file, line, cells, outcome, .. } = match self.records.next()? {
+                Ok(record) => record,
+                Err(error) => return Some(Err(error)),
+            };
+            let Some(id) = self.deletes(&outcome) else { continue };
+            let (cells, parsed) = self.cells.read(cells.all());
+            let row = Row { ordinal: self.count, file, line, cells, parsed };
+            self.count += 1;
+            return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Delete { id }) }));
         }
     }
 
-    fn digests(&self) -> Result<Vec<Digest>, RowQueueError> {
-        match self {
-            Self::Input(reader) => Ok(reader.digests().to_vec()),
-            Self::Results(results) => digests_of(&results.path),
-            Self::Undo(undo) => digests_of(&undo.path),
-        }
+    fn deletes(&self, outcome: &Outcome) -> Option<i64> {
+        let taken = outcome.status == Status::Created
+            || (self.include_recovered && outcome.status == Status::Recovered);
+        outcome.association_id.filter(|_| taken)
     }
-}
-
-/// The records of a results file, or of a journal as far as it goes.
-pub(crate) fn records_at(
-    path: &Path,
-    files: &[String],
-) -> Result<Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>, ResultsError> {
-    if path.extension().is_some_and(|ending| ending == "journal") {
-        return Ok(Box::new(Outcomes::of_journal(path)?));
-    }
-    Ok(Box::new(results::reader::Reader::open(path, files)?))
-}
-
-fn digests_of(path: &Path) -> Result<Vec<Digest>, RowQueueError> {
-    let digest = input::digest_of(&Source::Path(path.to_owned()));
-    Ok(vec![digest.map_err(|error| RowQueueError::Unreadable(error.to_string()))?])
 }
 
 /// Feeds the loop: rows that are settled are left out, rows that were marked must be what they were.
 /// Rows that were never marked were never sent.
 pub(crate) fn feed(
-    mut rows: RowSource,
+    mut rows: OpenSource,
     journal: &Path,
     replay: &Replay,
     place_of: impl Fn(&Row) -> String,
@@ -250,30 +310,23 @@ pub(crate) fn feed(
     Ok(Ended { rows: count, digests: rows.digests()? })
 }
 
-/// The inputs of a command, as sources.
-pub(crate) fn sources(inputs: &[PathBuf]) -> Vec<Source> {
-    inputs.iter().cloned().map(Source::from).collect()
-}
-
-/// Input names, in order; empty for a single input.
-pub(crate) fn files_of(sources: &[Source]) -> Vec<String> {
-    if sources.len() > 1 { sources.iter().map(ToString::to_string).collect() } else { Vec::new() }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::engine::row_queue::RowQueue;
     use crate::storage::journal::{Journal, JournalError};
+    use crate::storage::manifest::FORMAT;
+    use crate::target::{Entrance, Target};
 
     #[tokio::test]
     async fn a_journal_that_can_t_be_read_is_not_told_as_a_changed_input() {
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("a.csv");
         std::fs::write(&input, "obj_asst_id,inst_id,asst_inst_id\na,1,2\na,1,3\n").unwrap();
-        let rows = || {
-            RowSource::of_input(&sources(std::slice::from_ref(&input)), &InputOptions::default())
-        };
+        let rows =
+            || RowSource::inputs(std::slice::from_ref(&input), InputOptions::default()).open();
         let mut read = rows().unwrap();
         let prints: Vec<_> =
             std::iter::from_fn(|| read.next()).map(|row| row.unwrap().row.fingerprint()).collect();
@@ -300,5 +353,38 @@ mod tests {
                 error => panic!("{error}"),
             }
         }
+    }
+
+    #[test]
+    fn the_rows_of_a_run_with_several_inputs_are_read_as_it_read_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = ["a.csv", "b.csv"].map(|name| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "obj_asst_id;von;asst_inst_id\na;1;2\n").unwrap();
+            path.display().to_string()
+        });
+        let settings = [("map", "inst_id=von"), ("delimiter", ";"), ("biz-id", "7")];
+        let settings = settings.map(|(flag, value)| (flag.to_owned(), vec![value.to_owned()]));
+        let head = Head {
+            format: FORMAT,
+            tool: String::new(),
+            work: Work::Import,
+            target: Target::new(Entrance::Esb, "http://h", "0").unwrap(),
+            app_code: None,
+            username: None,
+            options: BTreeMap::new(),
+            settings: settings.into_iter().collect(),
+            inputs: inputs.to_vec(),
+            files: inputs.to_vec(),
+            started_at: String::new(),
+            parent: None,
+        };
+        let mut rows = RowSource::of_head(&head).unwrap().open().unwrap();
+        let mut cells = Vec::new();
+        while let Some(planned) = rows.next() {
+            let row = planned.unwrap().row;
+            cells.push((row.file, row.cells.all().join(",")));
+        }
+        assert_eq!(cells, [(0, "a,1,2,7".to_owned()), (1, "a,1,2,7".to_owned())]);
     }
 }

@@ -112,6 +112,15 @@ fn a_dry_run_is_a_check() {
     assert_eq!(names(&folder), ["a.check.csv", "a.csv"], "the same name, replaced");
 }
 
+#[test]
+fn a_dry_run_creates_nothing_wherever_it_is_asked_for() {
+    let folder = with(SAMPLE);
+    let mut command = program(&folder, "import a.csv --sandbox --json");
+    command.env("BKASSOC_DRY_RUN", "true");
+    let summary = json(&ends(command, 3).0);
+    assert_eq!((&summary["outstanding"], &summary["created"]), (&Value::from(19), &Value::from(0)));
+}
+
 /// Rows of all mappings that collide in every way, none of which the server has.
 fn crowd() -> String {
     let mut text = "obj_asst_id,inst_id,asst_inst_id,biz_id\n".to_owned();

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use bkassoc::cli::Cli;
 use bkassoc::cli::layers::{Typed, variable};
+use bkassoc::cli::{Check, Cli};
 use bkassoc::config::{Environment, resolve};
 use bkassoc::outcome::{Reason, Status};
 use bkassoc::sandbox::faults::Fault;
@@ -347,7 +347,7 @@ fn profiles_that_are_shown_can_be_used() {
                     system_config: Path::new("none"),
                     today: jiff::civil::date(2026, 2, 3),
                 };
-                if let Err(error) = resolve(&typed, &environment, None) {
+                if let Err(error) = resolve::<Check>(&typed, &environment, None) {
                     panic!("{}: profile {profile}: {error}", page.name);
                 }
                 count += 1;

@@ -1,3 +1,4 @@
+use super::super::{Import, Rerun, Undo};
 use super::*;
 use crate::options::Rate;
 
@@ -17,11 +18,8 @@ fn layer(source: Source, values: &[(&str, &[&str])]) -> Layer {
     }
 }
 
-fn import(layered: Layered) -> super::super::Import {
-    match layered.command {
-        Command::Import(import) => import,
-        other => panic!("{other:?}"),
-    }
+fn import(layered: Layered<Import>) -> Import {
+    layered.args
 }
 
 #[test]
@@ -54,9 +52,9 @@ fn a_flag_wins_over_a_variable_over_a_profile_over_the_default() {
         ("b import a.csv", &layers[1..], 3.0, Some(Source::Profile)),
         ("b import a.csv", &[], 90.0, None),
     ] {
-        let layered = typed(line).over(layers).unwrap();
+        let layered = typed(line).over::<Import>(layers).unwrap();
         assert_eq!(layered.sources.get("rate").map(|at| at.0), source, "{line}");
-        assert_eq!(import(layered).calls.rate, Rate::PerSecond(rate), "{line}");
+        assert_eq!(import(layered).server.calls.rate, Rate::PerSecond(rate), "{line}");
     }
 }
 
@@ -78,9 +76,9 @@ fn a_switch_in_a_layer_is_true_or_false() {
         typed("b import a.csv").over(&[layer]).map(import)
     };
     let on = json("yes").unwrap();
-    assert!(on.display.json);
-    assert_eq!(on.display.log.verbose, 2);
-    assert!(!json("0").unwrap().display.json);
+    assert!(on.server.display.json);
+    assert_eq!(on.server.display.log.verbose, 2);
+    assert!(!json("0").unwrap().server.display.json);
     let error = json("maybe").unwrap_err().to_string();
     assert_eq!(error, "BKASSOC_JSON: json is true or false, not maybe");
 }
@@ -88,13 +86,13 @@ fn a_switch_in_a_layer_is_true_or_false() {
 #[test]
 fn a_layer_holds_values_for_commands_that_do_not_have_them() {
     let profile = layer(Source::Profile, &[("batch", &["auto"]), ("listen", &["x"])]);
-    typed("b undo a.results.csv").over(&[profile]).unwrap();
+    typed("b undo a.results.csv").over::<Undo>(&[profile]).unwrap();
 }
 
 #[test]
 fn a_bad_value_is_blamed_on_the_place_where_it_was_given() {
     let profile = layer(Source::Profile, &[("rate", &["fast"])]);
-    let error = typed("b import a.csv").over(&[profile]).unwrap_err();
+    let error = typed("b import a.csv").over::<Import>(&[profile]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "profile \"default\" of config.toml: invalid value 'fast' for '--rate \
@@ -102,7 +100,7 @@ fn a_bad_value_is_blamed_on_the_place_where_it_was_given() {
          `unlimited`"
     );
     let variable = layer(Source::Variable, &[("entrance", &["door"])]);
-    let error = typed("b import a.csv").over(&[variable]).unwrap_err();
+    let error = typed("b import a.csv").over::<Import>(&[variable]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "BKASSOC_ENTRANCE: invalid value 'door' for '--entrance <ENTRANCE>' [possible values: \
@@ -113,7 +111,7 @@ fn a_bad_value_is_blamed_on_the_place_where_it_was_given() {
 #[test]
 fn what_a_run_inherits_is_the_option_as_it_came_out() {
     let profile = layer(Source::Profile, &[("rate", &["3"]), ("app-code", &["x"])]);
-    let layered = typed("b import a.csv --map inst_id=a").over(&[profile]).unwrap();
+    let layered = typed("b import a.csv --map inst_id=a").over::<Import>(&[profile]).unwrap();
     assert_eq!(layered.inherited["rate"], ["3"]);
     assert_eq!(layered.inherited["map"], ["inst_id=a"]);
     assert_eq!(layered.inherited["settle-after"], ["35s"]);
@@ -134,11 +132,8 @@ fn what_a_run_inherits_is_the_option_as_it_came_out() {
         origin: "a.results.csv.run.json".to_owned(),
         values: values.collect(),
     };
-    let rerun = typed("b rerun a.results.csv").over(&[parent]).unwrap();
-    match rerun.command {
-        Command::Rerun(rerun) => assert_eq!(rerun.calls.rate, Rate::PerSecond(3.0)),
-        other => panic!("{other:?}"),
-    }
+    let rerun = typed("b rerun a.results.csv").over::<Rerun>(&[parent]).unwrap();
+    assert_eq!(rerun.args.server.calls.rate, Rate::PerSecond(3.0));
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! The commands that may call a server, by the groups of flags that each has.
+#![allow(missing_docs, reason = "the groups are documented at their types")]
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    BatchArgs, BusinessArgs, Check, Import, InputArgs, OutputArgs, ParentArgs, Rerun, ServerArgs,
+    SettleArgs, Undo, Verify,
+};
+use crate::report::summary::RunKind;
+
+/// The groups of flags that a command has.
+pub struct Groups<'a> {
+    pub server: &'a ServerArgs,
+    pub settling: Option<&'a SettleArgs>,
+    pub batching: Option<&'a BatchArgs>,
+    pub business: Option<&'a BusinessArgs>,
+    pub reading: Option<&'a InputArgs>,
+    /// Where results go, and as those of what they are named.
+    pub output: Option<(RunKind, &'a OutputArgs)>,
+    pub parent: Option<&'a ParentArgs>,
+    /// What it reads.
+    pub inputs: &'a [PathBuf],
+    /// Whether it calls a server.
+    pub calls_out: bool,
+}
+
+impl<'a> Groups<'a> {
+    const fn new(server: &'a ServerArgs) -> Self {
+        Self {
+            server,
+            settling: None,
+            batching: None,
+            business: None,
+            reading: None,
+            output: None,
+            parent: None,
+            inputs: &[],
+            calls_out: true,
+        }
+    }
+}
+
+/// A command that may call a server.
+pub trait ServerCommand: Args {
+    /// Its groups of flags.
+    fn groups(&self) -> Groups<'_>;
+}
+
+impl ServerCommand for Import {
+    fn groups(&self) -> Groups<'_> {
+        let kind = if self.dry_run { RunKind::Check } else { RunKind::Import };
+        Groups {
+            settling: Some(&self.settling),
+            batching: Some(&self.batching),
+            business: Some(&self.business),
+            reading: Some(&self.reading),
+            output: Some((kind, &self.output)),
+            inputs: &self.inputs,
+            ..Groups::new(&self.server)
+        }
+    }
+}
+
+impl ServerCommand for Check {
+    fn groups(&self) -> Groups<'_> {
+        Groups {
+            business: Some(&self.business),
+            reading: Some(&self.reading),
+            output: Some((RunKind::Check, &self.output)),
+            inputs: &self.inputs,
+            calls_out: !self.offline,
+            ..Groups::new(&self.server)
+        }
+    }
+}
+
+impl ServerCommand for Rerun {
+    fn groups(&self) -> Groups<'_> {
+        Groups {
+            settling: Some(&self.settling),
+            batching: Some(&self.batching),
+            business: Some(&self.business),
+            output: Some((RunKind::Rerun, &self.output)),
+            parent: Some(&self.parent),
+            inputs: std::slice::from_ref(&self.results),
+            ..Groups::new(&self.server)
+        }
+    }
+}
+
+impl ServerCommand for Undo {
+    fn groups(&self) -> Groups<'_> {
+        Groups {
+            settling: Some(&self.settling),
+            output: Some((RunKind::Undo, &self.output)),
+            parent: Some(&self.parent),
+            inputs: std::slice::from_ref(&self.results),
+            ..Groups::new(&self.server)
+        }
+    }
+}
+
+impl ServerCommand for Verify {
+    fn groups(&self) -> Groups<'_> {
+        Groups {
+            reading: Some(&self.reading),
+            parent: Some(&self.parent),
+            calls_out: self.live,
+            ..Groups::new(&self.server)
+        }
+    }
+}

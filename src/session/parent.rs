@@ -1,0 +1,113 @@
+//! The run that made some results: found, and refused where it can't be gone on from.
+
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use crate::config;
+use crate::exit::Exit;
+use crate::outcome::Status;
+use crate::storage::manifest::{self, Head, Manifest, Parent, Work};
+use crate::storage::path_state::{self, PathState};
+use crate::storage::results::reader::Reader;
+
+/// A finished run by its results.
+pub(crate) struct ParentRun {
+    pub(crate) results: PathBuf,
+    /// The run itself, and before it the runs whose rows it settled again, back to the import; empty
+    /// where its manifest is lost.
+    pub(crate) lineage: Vec<(PathBuf, Manifest)>,
+}
+
+impl ParentRun {
+    pub(crate) fn new(results: &Path, manifest: Option<Manifest>) -> Self {
+        let lineage = manifest.map(|manifest| manifest.lineage(results)).unwrap_or_default();
+        Self { results: results.to_owned(), lineage }
+    }
+
+    /// Finds the run that wrote these results, if it is finished.
+    pub(crate) fn find(results: &Path) -> Result<Self, Failure> {
+        match path_state::look(results)? {
+            PathState::Finished(manifest) => Ok(Self::new(results, Some(*manifest))),
+            PathState::Stranger => Ok(Self::new(results, None)),
+            PathState::Free => {
+                Err(Failure::new(Exit::Input, format!("{}: no such file", results.display())))
+            }
+            PathState::Unfinished => Err(Failure::usage(format!(
+                "the run at {} is not finished: give its command again, or write what it knows so far with \
+                 `bkassoc results {0} -o FILE` and take that",
+                results.display()
+            ))),
+        }
+    }
+
+    /// Its `run.json`, unless that is lost.
+    pub(crate) fn manifest(&self) -> Option<&Manifest> {
+        self.lineage.first().map(|(_, manifest)| manifest)
+    }
+
+    /// A rerun creates what is missing: of an undo's rows, what that deleted.
+    pub(crate) fn refuse_undo(&self) -> Result<(), Failure> {
+        let is_undo = match self.manifest() {
+            Some(manifest) => manifest.head.work == Work::Undo,
+            None => Reader::open(&self.results, &[])?
+                .map_while(Result::ok)
+                .any(|record| record.outcome.status == Status::Deleted),
+        };
+        if !is_undo {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "{} are the results of an undo, and a rerun creates: to delete what is left, give the undo again \
+             with another -o",
+            self.results.display()
+        )))
+    }
+
+    /// What an undo deleted is not there any more, and reruns carry it over from run to run.
+    pub(crate) fn refuse_undone(&self) -> Result<(), Failure> {
+        let Some(undone) = Manifest::undone_in(&self.lineage) else { return Ok(()) };
+        Err(Failure::usage(format!(
+            "{undone}, so what it calls created is gone: import its input anew, with another -o or with --fresh"
+        )))
+    }
+
+    /// Input names, in order; empty for a single input. Reads the whole file, so that a line that is
+    /// none of ours, or one that is gone, is known before anything is sent.
+    pub(crate) fn files(&self) -> Result<Vec<String>, Failure> {
+        let manifest = self.manifest();
+        let known = manifest.map_or(&[][..], |manifest| &manifest.head.files);
+        let mut reader = Reader::open(&self.results, known)?;
+        let mut rows = 0;
+        for record in reader.by_ref() {
+            record?;
+            rows += 1;
+        }
+        if let Some(manifest) = manifest {
+            manifest.refuse_other_than(rows, &self.results)?;
+        }
+        Ok(reader.files().to_vec())
+    }
+
+    /// What it used is what a command that starts from its results uses by itself.
+    pub(crate) fn inherited(&self) -> Option<config::Parent> {
+        let head = &self.manifest()?.head;
+        Some(inherited(head, manifest::path_for(&self.results)))
+    }
+
+    /// How a run that starts from its results names it.
+    pub(crate) fn named(&self) -> Parent {
+        named(&self.results, self.manifest().map(|manifest| &manifest.head))
+    }
+}
+
+/// What a run used, as `file` says.
+pub(super) fn inherited(head: &Head, file: PathBuf) -> config::Parent {
+    config::Parent { file, target: head.target.clone(), options: head.settings.clone() }
+}
+
+pub(super) fn named(results: &Path, head: Option<&Head>) -> Parent {
+    Parent {
+        results: results.display().to_string(),
+        started_at: head.map(|head| head.started_at.clone()),
+    }
+}

@@ -1,0 +1,118 @@
+//! The run that is undone, finished or not, and the note in it that it is.
+
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use super::open_journal::open_journal;
+use super::parent::{self, ParentRun};
+use super::runtime::runtime;
+use super::source::RowSource;
+use crate::config;
+use crate::storage::journal::{self, replay};
+use crate::storage::manifest::{self, Head, Manifest, Parent, Undone, Work};
+use crate::storage::path_state::{self, PathState};
+use crate::storage::results;
+
+/// The run that is undone.
+pub(crate) enum UndoneRun {
+    Finished(ParentRun),
+    /// By its journal, whose first line says what it is.
+    Unfinished {
+        results: PathBuf,
+        head: Box<Head>,
+        /// By what it was undone before.
+        undone: Option<Undone>,
+    },
+}
+
+impl UndoneRun {
+    pub(crate) fn find(path: &Path) -> Result<Self, Failure> {
+        let found = if matches!(path_state::look(path)?, PathState::Unfinished) {
+            let replay = replay::replay(&journal::path_for(path), |_| {})?;
+            let none = || Failure::usage(format!("{}: nothing was begun there", path.display()));
+            let head = Box::new(replay.head.ok_or_else(none)?);
+            Self::Unfinished { results: path.to_owned(), head, undone: replay.undone }
+        } else {
+            Self::Finished(ParentRun::find(path)?)
+        };
+        if found.head().is_some_and(|head| head.work == Work::Undo) {
+            return Err(Failure::usage(
+                "these are the results of an undo: to go on with one, give its own command again",
+            ));
+        }
+        Ok(found)
+    }
+
+    fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Finished(run) => run.manifest().map(|manifest| &manifest.head),
+            Self::Unfinished { head, .. } => Some(head),
+        }
+    }
+
+    fn results(&self) -> &Path {
+        match self {
+            Self::Finished(run) => &run.results,
+            Self::Unfinished { results, .. } => results,
+        }
+    }
+
+    /// Without a manifest nothing says of which CMDB the ids are.
+    pub(crate) fn refuse_ids_of_nowhere(&self) -> Result<(), Failure> {
+        if self.head().is_some() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "there is no {}: nothing says of which CMDB these ids are. Give --allow-other-target to delete \
+             them at the one that you name",
+            manifest::path_for(self.results()).display()
+        )))
+    }
+
+    /// What it used is what the undo uses by itself.
+    pub(crate) fn inherited(&self) -> Option<config::Parent> {
+        match self {
+            Self::Finished(run) => run.inherited(),
+            Self::Unfinished { results, head, .. } => {
+                Some(parent::inherited(head, journal::path_for(results)))
+            }
+        }
+    }
+
+    /// How the undo names it.
+    pub(crate) fn named(&self) -> Parent {
+        parent::named(self.results(), self.head())
+    }
+
+    /// What it created.
+    pub(crate) fn created(&self, include_recovered: bool) -> Result<RowSource, Failure> {
+        let (path, files) = match self {
+            Self::Finished(run) => (run.results.clone(), run.files()?),
+            Self::Unfinished { results, head, .. } => {
+                (journal::path_for(results), head.files.clone())
+            }
+        };
+        Ok(RowSource::Created { path, files, include_recovered })
+    }
+
+    /// Notes in the run by what it is undone, if it was not before (`None`: takes the note back): before
+    /// the first delete, and as firmly as a mark, so that it never passes for a run whose rows are there.
+    pub(crate) fn note(&self, by: Option<&Undone>) -> Result<(), Failure> {
+        match self {
+            Self::Finished(run) => {
+                // A rerun's results hold what the runs before it created.
+                for (path, before) in &run.lineage {
+                    let undone = before.undone.as_ref().or(by).cloned();
+                    let manifest = Manifest { undone, ..before.clone() };
+                    results::write_whole(&manifest::path_for(path), &manifest.to_json())?;
+                }
+            }
+            Self::Unfinished { results, head, undone } => {
+                let mut opened = open_journal(results, head)?;
+                opened.journal.undone(undone.as_ref().or(by));
+                runtime()?.block_on(opened.journal.settle())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! What an unfinished run knows so far: outcomes, and what is open of the rows that have none.
+
+use std::iter::Peekable;
+use std::path::Path;
+
+use super::failure::Failure;
+use super::source::{OpenSource, RowSource};
+use crate::engine::remaining::{PendingRow, known_so_far};
+use crate::outcome::Record;
+use crate::storage::journal::{
+    self,
+    replay::{self, Replay},
+};
+use crate::storage::manifest::{Head, Undone};
+use crate::storage::results::{Outcomes, ResultsError};
+
+/// An unfinished run, which may be at work.
+pub(crate) struct Unfinished {
+    pub(crate) head: Head,
+    pub(crate) outcomes: Outcomes,
+    replay: Replay,
+}
+
+impl Unfinished {
+    /// Reads its journal. `None`: nothing was begun.
+    pub(crate) fn read(results: &Path) -> Result<Option<Self>, Failure> {
+        let journal = journal::path_for(results);
+        // Outcomes first: of a run that is at work meanwhile, a row that is sent now is in doubt at worst.
+        let outcomes = Outcomes::of_journal(&journal)?;
+        let mut replay = replay::replay(&journal, |_| {})?;
+        Ok(replay.head.take().map(|head| Self { head, outcomes, replay }))
+    }
+
+    /// By what it is undone.
+    pub(crate) const fn undone(&self) -> Option<&Undone> {
+        self.replay.undone.as_ref()
+    }
+
+    /// The rows that it reads.
+    pub(crate) fn rows(&self) -> Result<OpenSource, Failure> {
+        RowSource::of_head(&self.head)?.open()
+    }
+
+    /// A record of each of these rows.
+    pub(crate) fn records(
+        self,
+        rows: OpenSource,
+    ) -> impl Iterator<Item = Result<Record, ResultsError>> {
+        RecordsSoFar { rows, outcomes: self.outcomes.peekable(), replay: self.replay }
+    }
+}
+
+/// The outcomes, with rows that have none in between.
+struct RecordsSoFar<O: Iterator<Item = Result<Record, ResultsError>>> {
+    rows: OpenSource,
+    outcomes: Peekable<O>,
+    replay: Replay,
+}
+
+impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for RecordsSoFar<O> {
+    type Item = Result<Record, ResultsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let PendingRow { row, remaining } = match self.rows.next() {
+            None => return self.outcomes.next(),
+            Some(Ok(pending)) => pending,
+            Some(Err(error)) => {
+                return Some(Err(ResultsError::Unreadable {
+                    path: "the input".into(),
+                    line: None,
+                    what: error.to_string(),
+                }));
+            }
+        };
+        let is_of_row = |next: &Result<Record, ResultsError>| {
+            next.as_ref().map_or(true, |record| record.ordinal == row.ordinal)
+        };
+        if let Some(next) = self.outcomes.next_if(is_of_row) {
+            return Some(next);
+        }
+        let outcome = known_so_far(&self.replay, row.ordinal, remaining);
+        Some(Ok(Record::of(row, outcome)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::association::Cells;
+    use crate::input::InputOptions;
+    use crate::options::Format;
+    use crate::outcome::{Outcome, Reason, Status};
+    use crate::session::source::Choice;
+    use crate::storage::results;
+
+    #[test]
+    fn rows_that_an_unfinished_rerun_carries_over_keep_what_the_parent_run_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        let outcomes = [
+            Outcome::good(Status::Created, 7, 1, 1),
+            Outcome::bad(Reason::Throttled, String::new(), 1, 1),
+            Outcome::bad(Reason::OutcomeUnknown, String::new(), 1, 1),
+        ];
+        let records = (0..).zip(outcomes).map(|(ordinal, outcome)| {
+            let cells = Cells::new(["a", "1", "2", ""]);
+            Ok(Record { ordinal, file: 0, line: ordinal + 2, cells, outcome })
+        });
+        results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
+        let options = InputOptions::default();
+        let rows =
+            RowSource::Results { path, files: Vec::new(), options, choice: Choice::default() };
+        let (outcomes, replay) = (std::iter::empty().peekable(), Replay::default());
+        let all = RecordsSoFar { rows: rows.open().unwrap(), outcomes, replay };
+        let said: Vec<_> = all.map(|record| record.unwrap().outcome).collect();
+        assert_eq!((said[0].status, said[0].association_id), (Status::Created, Some(7)));
+        assert_eq!(said[1].status, Status::NotAttempted);
+        assert_eq!(said[2].status, Status::InDoubt);
+    }
+}
