@@ -202,7 +202,7 @@ impl Job<'_> {
         let mut check = Check::new(&self.folder()).map_err(unwritable)?;
         let mut models = Models::given(&self.config.engine.models);
         let started = Instant::now();
-        let feed = feed(rows);
+        let mut feed = feed(rows);
         let (mut staged, mut ended) = (Vec::new(), None);
         while ended.is_none() {
             if let Some(most) = self.config.engine.max_duration

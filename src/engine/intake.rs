@@ -49,7 +49,7 @@ impl Intake {
     }
 
     /// Waits until there may be rows to take.
-    pub async fn news(&self) {
+    pub async fn news(&mut self) {
         self.queue.news().await;
     }
 

@@ -4,10 +4,11 @@
 //! takes what is there. The queue between them is bounded: reading stops when calls are at the
 //! limit. Knows nothing of what a row says.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Notify;
+use futures::FutureExt;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::remaining::PendingRow;
 use crate::exit::Exit;
@@ -16,6 +17,8 @@ use crate::storage::journal::JournalError;
 
 /// Rows that may wait for the loop.
 const CAPACITY: usize = 2048;
+/// Rows that are fetched when the loop waits for the first of them.
+const AT_ONCE: usize = 64;
 
 /// Why there are no more rows although the input has not ended.
 #[derive(Debug, thiserror::Error)]
@@ -67,37 +70,19 @@ pub struct Ended {
     pub digests: Vec<Digest>,
 }
 
-#[derive(Default)]
-struct State {
-    rows: VecDeque<PendingRow>,
-    end: Option<Result<Ended, RowQueueError>>,
-    /// About how many rows there will be.
-    expected: Option<u64>,
-    /// The loop takes no more.
-    closed: bool,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    room: Condvar,
-    news: Notify,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The loop's end of the queue.
 pub struct RowQueue {
-    shared: Arc<Shared>,
+    rows: mpsc::Receiver<PendingRow>,
+    /// Rows that were waited for, and are not taken yet.
+    here: Vec<PendingRow>,
+    end: oneshot::Receiver<Result<Ended, RowQueueError>>,
+    /// About how many rows there will be.
+    expected: Arc<OnceLock<u64>>,
 }
 
 /// The reader's end of the queue.
 pub struct RowSink {
-    shared: Arc<Shared>,
+    rows: mpsc::Sender<PendingRow>,
 }
 
 /// The loop takes no more rows.
@@ -107,108 +92,141 @@ pub struct Closed;
 impl RowSink {
     /// Puts a row in, waiting for room.
     pub fn push(&mut self, row: PendingRow) -> Result<(), Closed> {
-        let mut state = self.shared.lock();
-        while state.rows.len() >= CAPACITY && !state.closed {
-            state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        match self.rows.try_send(row) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(row)) => self.rows.blocking_send(row).map_err(|_| Closed),
+            Err(TrySendError::Closed(_)) => Err(Closed),
         }
-        if state.closed {
-            return Err(Closed);
-        }
-        let was_empty = state.rows.is_empty();
-        state.rows.push_back(row);
-        drop(state);
-        if was_empty {
-            self.shared.news.notify_one();
-        }
-        Ok(())
     }
 }
 
 impl RowQueue {
+    /// A queue and its other end, which says how the input ended before it lets go of the rows.
+    fn new(
+        here: Vec<PendingRow>,
+    ) -> (Self, RowSink, oneshot::Sender<Result<Ended, RowQueueError>>) {
+        let (sink, rows) = mpsc::channel(CAPACITY);
+        let (ends, end) = oneshot::channel();
+        (Self { rows, here, end, expected: Arc::default() }, RowSink { rows: sink }, ends)
+    }
+
     /// Starts the reader's thread. `read` pushes rows until the input ends or the sink is closed.
     pub fn spawn(
         read: impl FnOnce(&mut RowSink) -> Result<Ended, RowQueueError> + Send + 'static,
     ) -> Self {
-        let shared = Arc::new(Shared::default());
-        let mut sink = RowSink { shared: Arc::clone(&shared) };
-        std::thread::spawn(move || {
-            let end = read(&mut sink);
-            sink.shared.lock().end = Some(end);
-            sink.shared.news.notify_one();
-        });
-        Self { shared }
+        let (queue, mut sink, ends) = Self::new(Vec::new());
+        std::thread::spawn(move || ends.send(read(&mut sink)));
+        queue
     }
 
     /// Finds out meanwhile about how many rows there will be, for a display.
     pub fn expect(&self, count: impl FnOnce() -> Option<u64> + Send + 'static) {
-        let shared = Arc::clone(&self.shared);
-        std::thread::spawn(move || {
-            let expected = count();
-            shared.lock().expected = expected;
-        });
+        let expected = Arc::clone(&self.expected);
+        std::thread::spawn(move || count().map(|rows| expected.set(rows)));
     }
 
     /// About how many rows there will be, once that is known.
     pub fn expected(&self) -> Option<u64> {
-        self.shared.lock().expected
+        self.expected.get().copied()
     }
 
-    /// Rows that are all there, for runs in virtual time.
-    pub fn of(rows: impl IntoIterator<Item = PendingRow>) -> Self {
-        let rows: VecDeque<_> = rows.into_iter().collect();
-        let ended = Ended {
-            rows: rows.back().map_or(0, |planned| planned.row.ordinal + 1),
-            digests: Vec::new(),
-        };
-        let state = State { rows, end: Some(Ok(ended)), ..State::default() };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), ..Shared::default() }) }
-    }
-
-    /// The same, of an input that ends only when the second is called.
+    /// Rows that are all there, of an input that ends only when the second is called.
     #[cfg(test)]
     pub fn open(rows: impl IntoIterator<Item = PendingRow>) -> (Self, impl FnOnce()) {
-        let feed = Self::of(rows);
-        let shared = Arc::clone(&feed.shared);
-        let end = shared.lock().end.take();
-        (feed, move || {
-            shared.lock().end = end;
-            shared.news.notify_one();
+        let rows: Vec<_> = rows.into_iter().collect();
+        let count = rows.last().map_or(0, |pending| pending.row.ordinal + 1);
+        let (queue, sink, ends) = Self::new(rows);
+        (queue, move || {
+            let _ = ends.send(Ok(Ended { rows: count, digests: Vec::new() }));
+            drop(sink);
         })
     }
 
     /// Takes up to `most` rows that are there.
-    pub fn take(&self, most: usize) -> Vec<PendingRow> {
-        let mut state = self.shared.lock();
-        let was_full = state.rows.len() >= CAPACITY;
-        let most = most.min(state.rows.len());
-        let rows = state.rows.drain(..most).collect();
-        if was_full {
-            self.shared.room.notify_one();
-        }
-        rows
+    pub fn take(&mut self, most: usize) -> Vec<PendingRow> {
+        let missing = most.saturating_sub(self.here.len());
+        self.rows.recv_many(&mut self.here, missing).now_or_never();
+        let rest = self.here.split_off(most.min(self.here.len()));
+        std::mem::replace(&mut self.here, rest)
     }
 
     /// How the input ended, once all rows are taken.
-    pub fn end(&self) -> Option<Result<Ended, RowQueueError>> {
-        let mut state = self.shared.lock();
-        if state.rows.is_empty() { state.end.take() } else { None }
+    pub fn end(&mut self) -> Option<Result<Ended, RowQueueError>> {
+        let no_more_come = self.rows.is_closed() && self.rows.is_empty();
+        if no_more_come && self.here.is_empty() { self.end.try_recv().ok() } else { None }
     }
 
-    /// Waits until there is something to take. May wake for nothing.
-    pub async fn news(&self) {
-        self.shared.news.notified().await;
-    }
-}
-
-impl Drop for RowQueue {
-    fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.room.notify_one();
+    /// Waits until there is something to take, or to be told of the end. May wake for nothing.
+    pub async fn news(&mut self) {
+        if self.here.is_empty() {
+            self.rows.recv_many(&mut self.here, AT_ONCE).await;
+        }
     }
 }
 
 impl std::fmt::Debug for RowQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RowQueue").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::association::{Cells, Row, RowError};
+    use crate::engine::remaining::{Goal, Remaining};
+
+    fn row(ordinal: u64) -> PendingRow {
+        let (cells, parsed) = (Cells::new([""; 4]), Err(RowError::Broken("".into())));
+        let row = Row { ordinal, file: 0, line: 1, cells, parsed };
+        PendingRow { row, remaining: Remaining::All(Goal::Create) }
+    }
+
+    #[tokio::test]
+    async fn rows_come_in_order_and_the_end_after_the_last_of_them() {
+        let most = 2 * CAPACITY as u64 + 1;
+        let mut queue = RowQueue::spawn(move |sink| {
+            (0..most).try_for_each(|ordinal| sink.push(row(ordinal))).unwrap();
+            Ok(Ended { rows: most, digests: Vec::new() })
+        });
+        let mut next = 0;
+        let end = loop {
+            for taken in queue.take(100) {
+                assert_eq!(taken.row.ordinal, next);
+                next += 1;
+            }
+            match queue.end() {
+                Some(end) => break end.unwrap(),
+                None => queue.news().await,
+            }
+        };
+        assert_eq!((next, end.rows), (most, most));
+        assert!(queue.end().is_none(), "it is told once");
+    }
+
+    #[tokio::test]
+    async fn a_reader_goes_no_further_than_the_queue_is_long_and_stops_with_the_loop() {
+        let pushed = Arc::new(AtomicU64::new(0));
+        let (stopped, stops) = oneshot::channel();
+        let count = Arc::clone(&pushed);
+        let mut queue = RowQueue::spawn(move |sink| {
+            while sink.push(row(0)).is_ok() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            let _ = stopped.send(());
+            Ok(Ended::default())
+        });
+        queue.news().await;
+        let taken = queue.take(10).len();
+        while pushed.load(Ordering::SeqCst) < CAPACITY as u64 {
+            std::thread::yield_now();
+        }
+        // A reader that is not held up goes on meanwhile.
+        (0..1_000).for_each(|_| std::thread::yield_now());
+        drop(queue);
+        stops.await.unwrap();
+        assert!(pushed.load(Ordering::SeqCst) <= (CAPACITY + AT_ONCE + taken) as u64);
     }
 }

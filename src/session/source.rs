@@ -339,7 +339,8 @@ mod tests {
             let replay = Replay { marked_through: 2, ..Replay::default() };
             let rows = rows().unwrap();
             let place_of = |row: &Row| format!("line {}", row.line);
-            let fed = RowQueue::spawn(move |sink| feed(rows, &path, &replay, place_of, true, sink));
+            let mut fed =
+                RowQueue::spawn(move |sink| feed(rows, &path, &replay, place_of, true, sink));
             let error = loop {
                 fed.take(2);
                 match fed.end() {
