@@ -96,3 +96,6 @@ pub fn known_so_far(earlier: &Replay, ordinal: u64, asked: Remaining) -> Outcome
     };
     Outcome::open(status, String::new())
 }
+
+#[cfg(test)]
+mod tests;
