@@ -312,12 +312,17 @@ pub fn duration(text: &str) -> Result<Duration, OptionError> {
     duration.filter(|duration| *duration <= LONGEST).ok_or(OptionError::Duration)
 }
 
+/// A duration as it is given: `15m`, `1h 30m`.
+pub fn exact_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
 /// A duration for people, to the second: `2h 3m 4s`.
 pub fn brief_duration(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
         return format!("{}ms", duration.as_millis());
     }
-    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+    exact_duration(Duration::from_secs(duration.as_secs()))
 }
 
 /// A model association as `--model` gives it. Without a mapping it counts as 1:1, the strictest: rows
@@ -376,22 +381,27 @@ pub struct EngineOptions {
     pub models: Vec<ModelAssociation>,
 }
 
+impl EngineOptions {
+    /// Where nothing else is said; the flags' defaults are these.
+    pub const DEFAULT: Self = Self {
+        rate: Rate::PerSecond(90.0),
+        concurrency: 32,
+        timeout: Duration::from_secs(40),
+        settle_after: Duration::from_secs(35),
+        max_attempts: 6,
+        connect_timeout: Duration::from_secs(30),
+        max_outage: Duration::from_mins(15),
+        max_failures: None,
+        max_duration: None,
+        batch: Batch::Off,
+        send_biz_id: true,
+        models: Vec::new(),
+    };
+}
+
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self {
-            rate: Rate::PerSecond(90.0),
-            concurrency: 32,
-            timeout: Duration::from_secs(40),
-            settle_after: Duration::from_secs(35),
-            max_attempts: 6,
-            connect_timeout: Duration::from_secs(30),
-            max_outage: Duration::from_mins(15),
-            max_failures: None,
-            max_duration: None,
-            batch: Batch::Off,
-            send_biz_id: true,
-            models: Vec::new(),
-        }
+        Self::DEFAULT
     }
 }
 

@@ -11,10 +11,15 @@ use clap::{ArgAction, Args};
 
 use super::values;
 use crate::association::{Column, InstId, ModelAssociation};
-use crate::options::{self, Batch, Format, Language, MaxFailures, Proxy, Rate, SendBizId};
+use crate::options::{
+    self, Batch, EngineOptions, Format, Language, MaxFailures, Proxy, Rate, SendBizId,
+    exact_duration,
+};
 use crate::report::log::LogFormat;
 use crate::report::progress::ProgressMode;
 use crate::target::Entrance;
+
+const DEFAULT: EngineOptions = EngineOptions::DEFAULT;
 
 /// Where results go.
 #[derive(Debug, Args)]
@@ -133,19 +138,19 @@ pub struct ParentArgs {
 #[command(next_help_heading = "Pace")]
 pub struct CallArgs {
     /// Calls of this process, at most
-    #[arg(long, value_name = "N[/s|/m]|unlimited", default_value = "90/s")]
+    #[arg(long, value_name = "N[/s|/m]|unlimited", default_value_t = DEFAULT.rate)]
     pub rate: Rate,
     /// Calls in flight, at most
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = values::at_least_one::<usize>)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT.concurrency, value_parser = values::at_least_one::<usize>)]
     pub concurrency: usize,
     /// How long to wait for an answer; longer than the servers' own limit of 25 to 30 s
-    #[arg(long, value_name = "D", default_value = "40s", value_parser = values::some_duration)]
+    #[arg(long, value_name = "D", default_value = exact_duration(DEFAULT.timeout), value_parser = values::some_duration)]
     pub timeout: Duration,
     /// How long to wait for the first answer ever
-    #[arg(long, value_name = "D", default_value = "30s", value_parser = values::some_duration)]
+    #[arg(long, value_name = "D", default_value = exact_duration(DEFAULT.connect_timeout), value_parser = values::some_duration)]
     pub connect_timeout: Duration,
     /// How long to hold on when nothing settles
-    #[arg(long, value_name = "D", default_value = "15m", value_parser = values::some_duration)]
+    #[arg(long, value_name = "D", default_value = exact_duration(DEFAULT.max_outage), value_parser = values::some_duration)]
     pub max_outage: Duration,
     /// Stop after that time; the same command goes on
     #[arg(long, value_name = "D", value_parser = values::some_duration)]
@@ -162,10 +167,10 @@ pub struct CallArgs {
 #[command(next_help_heading = "Pace")]
 pub struct SettleArgs {
     /// How long after an unanswered call to believe that the server does not have the row
-    #[arg(long, value_name = "D", default_value = "35s", value_parser = options::duration)]
+    #[arg(long, value_name = "D", default_value = exact_duration(DEFAULT.settle_after), value_parser = options::duration)]
     pub settle_after: Duration,
     /// Tries of one row, at most
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = values::at_least_one::<u32>)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT.max_attempts, value_parser = values::at_least_one::<u32>)]
     pub max_attempts: u32,
     /// Stop after that many failed rows (a percentage counts from 1,000 settled rows on)
     #[arg(long, value_name = "N|N%")]
@@ -177,7 +182,7 @@ pub struct SettleArgs {
 #[command(next_help_heading = "Pace")]
 pub struct BatchArgs {
     /// Rows to a call: off, auto or 1 to 200
-    #[arg(long, value_name = "off|auto|N", default_value = "off")]
+    #[arg(long, value_name = "off|auto|N", default_value_t = DEFAULT.batch)]
     pub batch: Batch,
 }
 

@@ -14,10 +14,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use jiff::civil::Date;
-
 use crate::cli::layers::{Layer, LayerError, Layered, Source, TYPED_ONLY, Typed, variable};
 use crate::cli::{Args, DisplayArgs, Groups, ServerCommand};
+use crate::clock::{self, Date};
 use crate::input::{InputOptions, UnknownEncoding};
 use crate::options::EngineOptions;
 use crate::report::log::LogFormat;
@@ -47,7 +46,7 @@ impl Environment<'_> {
         Environment {
             variable: &|name| std::env::var_os(name),
             system_config: Path::new("/etc/bkassoc/config.toml"),
-            today: jiff::ZonedDateTime::now().date(),
+            today: clock::today(),
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::civil::Date;
-
+use crate::clock::Date;
 use crate::options::Format;
 
 /// Why a results path can't be used.

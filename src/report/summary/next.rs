@@ -21,10 +21,6 @@ pub fn next_step(
 ) -> Option<Vec<String>> {
     match exit {
         Exit::Ok | Exit::SomeFailed if kind == RunKind::Check => import_instead(again),
-        // A rerun creates: an undo's rows are for another undo of the same results.
-        Exit::SomeFailed | Exit::AllRetryable if matches!(kind, RunKind::Check | RunKind::Undo) => {
-            None
-        }
         Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
         // A rerun creates. A check's rows are mended in the input, and an undo's are for another undo of
         // the same results.

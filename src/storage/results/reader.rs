@@ -9,12 +9,12 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::writer::unguarded;
 use super::{COLUMNS, ResultsError};
 use crate::association::Cells;
+use crate::clock;
 use crate::input::Decoder;
 use crate::options::Format;
 use crate::outcome::{Outcome, Reason, Record, Status};
@@ -254,10 +254,7 @@ impl Reader {
             request_id: Some(request_id).filter(|id| !id.is_empty()),
             finished_at: match finished_at.as_str() {
                 "" => 0,
-                text => text
-                    .parse::<Timestamp>()
-                    .map_err(|_| bad("finished_at", text))?
-                    .as_millisecond(),
+                text => clock::parse_millis(text).ok_or_else(|| bad("finished_at", text))?,
             },
         };
         let line = line.parse().map_err(|_| bad("line", &line))?;

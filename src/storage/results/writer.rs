@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::ops::Range;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::COLUMNS;
 use crate::association::{Column, InstId};
+use crate::clock::Moments;
 use crate::input::digest::Hasher;
 use crate::options::Format;
 use crate::outcome::{Reason, Record};
@@ -20,7 +18,7 @@ use crate::outcome::{Reason, Record};
 pub struct Writer<'a, W: Write = File> {
     out: Out<W>,
     files: &'a [String],
-    clock: Clock,
+    clock: Moments,
 }
 
 enum Out<W: Write> {
@@ -46,7 +44,7 @@ impl<'a, W: Write> Writer<'a, W> {
             let file = (files.len() > 1).then_some("file");
             table.write_record(COLUMNS.into_iter().chain(file))?;
         }
-        Ok(Self { out, files, clock: Clock::new(TimeZone::system()) })
+        Ok(Self { out, files, clock: Moments::local() })
     }
 
     /// Writes a record. It is an error if its input has no name.
@@ -86,44 +84,6 @@ impl<'a, W: Write> Writer<'a, W> {
             Out::Lines(lines) => lines.into_inner().map_err(io::IntoInnerError::into_error)?,
         };
         Ok((hashing.out, hashing.hasher.sha256()))
-    }
-}
-
-/// Formats times as RFC 3339 in the local offset. Thousands of rows end in one second, so within a second
-/// only the milliseconds of the text are rewritten.
-struct Clock {
-    zone: TimeZone,
-    /// The second that `text` shows, since 1970.
-    second: i64,
-    text: String,
-}
-
-/// The milliseconds in `2026-11-24T02:11:09.123+08:00`.
-const MILLISECONDS: Range<usize> = 20..23;
-
-impl Clock {
-    fn new(zone: TimeZone) -> Self {
-        Self { zone, second: i64::MIN, text: String::new() }
-    }
-
-    /// The text of milliseconds since 1970; empty for 0, which unsettled rows have.
-    fn show(&mut self, milliseconds: i64) -> &str {
-        if milliseconds == 0 {
-            return "";
-        }
-        let (second, rest) = (milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000));
-        if second != self.second {
-            let Ok(time) = Timestamp::from_second(second) else {
-                return "";
-            };
-            let time = time.to_zoned_datetime(self.zone.clone());
-            self.text = time.strftime("%Y-%m-%dT%H:%M:%S.000%:z").to_string();
-            self.second = second;
-        }
-        let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| b'0' + digit as u8);
-        let digits = std::str::from_utf8(&digits).expect("digits are ASCII");
-        self.text.replace_range(MILLISECONDS, digits);
-        &self.text
     }
 }
 
@@ -242,23 +202,6 @@ mod tests {
     use super::*;
     use crate::association::Cells;
     use crate::outcome::{Outcome, Status};
-
-    #[test]
-    fn moments_are_shown_to_the_millisecond_in_the_offset_of_their_second() {
-        // Summer time ends at 2026-10-25 01:00:00 UTC.
-        let mut clock = Clock::new(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
-        for (milliseconds, shown) in [
-            (0, ""),
-            (1_792_889_999_999, "2026-10-25T02:59:59.999+02:00"),
-            (1_792_890_000_000, "2026-10-25T02:00:00.000+01:00"),
-            (1_792_890_000_042, "2026-10-25T02:00:00.042+01:00"),
-            (1_792_889_999_007, "2026-10-25T02:59:59.007+02:00"),
-            (-1, "1970-01-01T00:59:59.999+01:00"),
-            (i64::MAX, ""),
-        ] {
-            assert_eq!(clock.show(milliseconds), shown, "{milliseconds}");
-        }
-    }
 
     #[test]
     fn a_line_of_an_input_that_has_no_name_is_an_error() {
