@@ -24,6 +24,8 @@ enum Event {
     Mark { rows: usize, id_watermark: i64 },
     /// Makes a call that writes for a row, or, for one that is carried over, none.
     Send(usize),
+    /// Learns that no call for a row was executed.
+    Learn(usize),
     /// Settles a row.
     Settle(usize),
     /// Hands to the system what was written.
@@ -118,6 +120,7 @@ fn process(
                 }
                 Remaining::Carry(_) => {}
             },
+            Event::Learn(at) => rows[at].may_be_sent = false,
             Event::Settle(at) if rows[at].is_open() => {
                 journal.outcome(&record(at as u64));
                 rows[at].settled = true;
@@ -180,6 +183,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (1..6_usize, 0..100_i64)
             .prop_map(|(rows, id_watermark)| Event::Mark { rows, id_watermark }),
         6 => (0..ROWS).prop_map(Event::Send),
+        1 => (0..ROWS).prop_map(Event::Learn),
         3 => (0..ROWS).prop_map(Event::Settle),
         2 => Just(Event::Flush),
     ]
