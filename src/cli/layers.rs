@@ -118,7 +118,8 @@ pub enum LayerError {
 pub struct Typed {
     argv: Vec<OsString>,
     matches: ArgMatches,
-    command: clap::Command,
+    definition: clap::Command,
+    command: Command,
 }
 
 /// The command with the layers beneath it.
@@ -148,19 +149,20 @@ impl Typed {
         let argv: Vec<OsString> = argv.into_iter().collect();
         let matches = Cli::command().try_get_matches_from(&argv)?;
         let name = matches.subcommand_name().unwrap_or_default();
-        let command = (Cli::command().find_subcommand(name).cloned())
+        let definition = (Cli::command().find_subcommand(name).cloned())
             .ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingSubcommand))?;
-        Ok(Self { argv, matches, command })
+        let command = Cli::from_arg_matches(&matches)?.command;
+        Ok(Self { argv, matches, definition, command })
     }
 
     /// What was typed, and nothing else.
-    pub fn command(&self) -> Result<Command, clap::Error> {
-        Ok(Cli::from_arg_matches(&self.matches)?.command)
+    pub const fn command(&self) -> &Command {
+        &self.command
     }
 
     /// The flags of this command that layers may hold.
     pub fn flags(&self) -> impl Iterator<Item = &str> {
-        layerable(&self.command).filter_map(Arg::get_long)
+        layerable(&self.definition).filter_map(Arg::get_long)
     }
 
     /// Whether the end is to be told in JSON, as far as flags and variables say: a profile may be what
@@ -207,7 +209,7 @@ impl Typed {
     pub fn over<A: Args>(&self, layers: &[Layer]) -> Result<Layered<A>, LayerError> {
         let mut sources = BTreeMap::new();
         let mut flags: Vec<OsString> = Vec::new();
-        for arg in layerable(&self.command) {
+        for arg in layerable(&self.definition) {
             let Some(flag) = arg.get_long() else { continue };
             if self.typed(flag).is_some() {
                 sources.insert(flag.to_owned(), (Source::Flag, format!("--{flag}")));
@@ -245,14 +247,14 @@ impl Typed {
 
     /// The flag, if it was typed.
     fn typed(&self, flag: &str) -> Option<&Arg> {
-        let arg = (self.command.get_arguments()).find(|arg| arg.get_long() == Some(flag))?;
+        let arg = (self.definition.get_arguments()).find(|arg| arg.get_long() == Some(flag))?;
         let source = self.submatches()?.value_source(arg.get_id().as_str());
         (source == Some(ValueSource::CommandLine)).then_some(arg)
     }
 
     fn inherited(&self, matches: &ArgMatches) -> BTreeMap<String, Vec<String>> {
         let mut inherited = BTreeMap::new();
-        for arg in self.command.get_arguments() {
+        for arg in self.definition.get_arguments() {
             let Some(flag) = arg.get_long().filter(|flag| INHERITED.contains(flag)) else {
                 continue;
             };

@@ -31,22 +31,22 @@ use crate::verify::report::Report;
 
 /// Runs the command line.
 pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Wherever it happens, also on a thread whose end nobody waits for.
     std::panic::set_hook(Box::new(|panic| {
         let _ = writeln!(io::stderr(), "bkassoc: this is a bug: {panic}");
         std::process::exit(Exit::Bug.code().into());
     }));
     let argv: Vec<OsString> = argv.into_iter().collect();
-    let is_verify = argv.get(1).is_some_and(|word| word == "verify");
     let typed = match Typed::parse(argv.iter().cloned()) {
         Ok(typed) => typed,
-        Err(error) => return answer_usage(&error, wants_json(&argv), is_verify),
+        Err(error) => return answer_usage(&error, &argv),
     };
     let screen = Screen::default();
     match dispatch(&typed, &screen) {
         Ok(exit) => exit.into(),
-        Err(Outcome::Usage(error)) => answer_usage(&error, typed.wants_json(), is_verify),
-        Err(Outcome::Failed(failure)) => {
+        Err(failure) => {
             if typed.wants_json() {
+                let is_verify = matches!(typed.command(), Command::Verify(_));
                 print_as_json(is_verify, failure.exit, &failure.message);
             }
             log::say_error(&screen, &failure.message);
@@ -87,48 +87,38 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str) {
     print(text.as_bytes());
 }
 
-enum Outcome {
-    Usage(clap::Error),
-    Failed(Failure),
-}
-
-impl<F: Into<Failure>> From<F> for Outcome {
-    fn from(failure: F) -> Self {
-        Self::Failed(failure.into())
-    }
-}
-
-fn answer_usage(error: &clap::Error, as_json: bool, is_verify: bool) -> ExitCode {
+fn answer_usage(error: &clap::Error, argv: &[OsString]) -> ExitCode {
     // Help and version are no errors.
     if !error.use_stderr() {
         let _ = error.print();
         return Exit::Ok.into();
     }
-    if as_json {
+    if wants_json(argv) {
+        let is_verify = argv.get(1).is_some_and(|word| word == "verify");
         print_as_json(is_verify, Exit::Usage, error.to_string().trim_end());
     }
     let _ = error.print();
     Exit::Usage.into()
 }
 
-fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Outcome> {
-    Ok(match typed.command().map_err(Outcome::Usage)? {
-        Command::Import(_) => import::run(typed, screen)?,
+fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
+    match typed.command() {
+        Command::Import(_) => import::run(typed, screen),
         Command::Check(_) => {
             let (args, config) = resolve::<Check>(typed, None)?;
-            check::run(&args.inputs, &config, typed, screen)?
+            check::run(&args.inputs, &config, typed, screen)
         }
-        Command::Rerun(args) => rerun::run(typed, &args, screen)?,
-        Command::Undo(args) => undo::run(typed, &args, screen)?,
-        Command::Verify(args) => verify::run(typed, &args, screen)?,
-        Command::Results(_) => results::run(&resolve_plain(typed)?, screen)?,
-        Command::Sandbox(_) => sandbox::run(&resolve_plain(typed)?, screen)?,
-        Command::Completions { shell } => print(&completions::script(shell)),
+        Command::Rerun(args) => rerun::run(typed, args, screen),
+        Command::Undo(args) => undo::run(typed, args, screen),
+        Command::Verify(args) => verify::run(typed, args, screen),
+        Command::Results(_) => results::run(&resolve_plain(typed)?, screen),
+        Command::Sandbox(_) => sandbox::run(&resolve_plain(typed)?, screen),
+        Command::Completions { shell } => Ok(print(&completions::script(*shell))),
         Command::Man { command } => {
             let page = man::page(command.as_deref());
-            print(&page.map_err(|error| Failure::usage(error.to_string()))?)
+            Ok(print(&page.map_err(|error| Failure::usage(error.to_string()))?))
         }
-    })
+    }
 }
 
 /// Decides a command that has no target.

@@ -77,7 +77,7 @@ impl Machine {
             system_config: &system_config,
             today: jiff::civil::date(2026, 2, 3),
         };
-        match typed.command().unwrap() {
+        match typed.command() {
             Command::Import(_) => Self::resolve::<Import>(&typed, &environment, parent),
             Command::Check(_) => Self::resolve::<Check>(&typed, &environment, parent),
             Command::Rerun(_) => Self::resolve::<Rerun>(&typed, &environment, parent),

@@ -61,7 +61,7 @@ pub struct Head {
     pub settings: BTreeMap<String, Vec<String>>,
     /// The inputs, as they were named.
     pub inputs: Vec<String>,
-    /// The files that lines are lines of, where there are several.
+    /// Input names, in order; empty for a single input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
     /// RFC 3339.
