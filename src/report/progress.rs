@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 use tokio::time::Instant;
 
 use crate::engine::stats::{Bottleneck, BottleneckTimes, RunStats};
@@ -22,6 +23,10 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 const LINE_EVERY: Duration = Duration::from_secs(30);
 /// The time over which speed is measured.
 const SPEED_OVER: Duration = Duration::from_secs(30);
+/// The width of the bar where there is room, and the least that is still a bar.
+const BAR_WIDTH: (usize, usize) = (20, 5);
+/// The width of a terminal that does not say.
+const COLUMNS: usize = 80;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +94,8 @@ pub struct Progress {
     /// The bottlenecks up to the last view. What held the pace back since then is shown.
     held_before: BottleneckTimes,
     due: Instant,
+    /// The width of the bar on the screen.
+    bar_width: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +115,7 @@ impl Progress {
             ProgressMode::Off => Shape::Off,
         };
         if shape == Shape::Bar {
-            lay_out(&screen.bar, None);
+            lay_out(&screen.bar, None, 0);
             screen.bar.set_draw_target(stderr);
         }
         Self::with_shape(shape, screen)
@@ -119,7 +126,8 @@ impl Progress {
         let mut speed = Speed::default();
         speed.observe(now, 0);
         let due = now + shape.every().unwrap_or_default();
-        Self { screen, shape, speed, held_before: BottleneckTimes::default(), due }
+        let held_before = BottleneckTimes::default();
+        Self { screen, shape, speed, held_before, due, bar_width: 0 }
     }
 
     /// Shows how far the run is and what holds it back. Does nothing until the next view is due, so it
@@ -133,11 +141,13 @@ impl Progress {
             return;
         }
         let bar = &self.screen.bar;
-        if bar.length() != stats.expected {
-            lay_out(bar, stats.expected);
+        let (bar_width, how_far) = fit(&view.how_far, stats.expected.is_some(), columns());
+        if bar.length() != stats.expected || self.bar_width != bar_width {
+            lay_out(bar, stats.expected, bar_width);
+            self.bar_width = bar_width;
         }
+        bar.set_prefix(how_far);
         bar.set_position(stats.done());
-        bar.set_prefix(view.how_far);
         bar.set_message(view.how_well);
     }
 
@@ -164,17 +174,35 @@ impl Progress {
 }
 
 /// Lays the bar out. Without a total there is nothing to fill.
-fn lay_out(bar: &ProgressBar, total: Option<u64>) {
-    let template = match total {
-        Some(total) => {
-            bar.set_length(total);
-            "[{bar:20}] {prefix}\n{wide_msg}"
-        }
-        None => "{prefix}\n{wide_msg}",
+fn lay_out(bar: &ProgressBar, total: Option<u64>, width: usize) {
+    if let Some(total) = total {
+        bar.set_length(total);
+    }
+    let template = match width {
+        0 => "{prefix}\n{wide_msg}".to_owned(),
+        _ => format!("[{{bar:{width}}}] {{prefix}}\n{{wide_msg}}"),
     };
-    // The templates are constants. If one were wrong, the bar would keep its default style.
-    if let Ok(style) = ProgressStyle::with_template(template) {
+    // If a template were wrong, the bar would keep its default style.
+    if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style.progress_chars("=> "));
+    }
+}
+
+/// How wide the bar beside a text is, and the text. Together they leave a column of the terminal's line
+/// free: a line that the terminal breaks tears the display.
+fn fit(text: &str, has_bar: bool, columns: usize) -> (usize, String) {
+    let (most, least) = BAR_WIDTH;
+    let columns = columns.saturating_sub(1);
+    let room = columns.saturating_sub(text.chars().count() + "[] ".len()).min(most);
+    let bar_width = if has_bar && room >= least { room } else { 0 };
+    (bar_width, text.chars().take(columns).collect())
+}
+
+/// How wide the terminal is, which may change at any time.
+fn columns() -> usize {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => COLUMNS,
     }
 }
 
@@ -319,6 +347,22 @@ mod tests {
             "1,234 of 10,234 rows, 90.0/s, about 1m 40s left; created 1,200, existed 30, failed 4; \
              held back by --rate"
         );
+    }
+
+    #[test]
+    fn the_first_line_never_takes_more_than_the_terminal_s_width() {
+        let view = View::of(&stats(Some(1_234_567)), Bottleneck::Rate, 90.0);
+        let text = &view.how_far;
+        assert_eq!(text, "1,234 of 1,234,567 rows, 90.0/s, about 3h 48m 24s left");
+        for columns in 1..200 {
+            let (bar, shown) = fit(text, true, columns);
+            let taken = if bar > 0 { bar + 3 } else { 0 } + shown.len();
+            assert!(taken < columns, "{columns}: {bar} {shown}");
+            assert!(shown == *text || columns <= text.len(), "{columns}: {shown}");
+            assert_eq!(fit(text, false, columns), (0, shown));
+        }
+        assert_eq!(fit(text, true, 70).0, 12);
+        assert_eq!(fit(text, true, 120).0, 20);
     }
 
     #[test]

@@ -1,7 +1,15 @@
 //! What a person and a script see: stdout for the summary, stderr for the rest, and neither where it
 //! is not wanted.
 
+use std::os::fd::OwnedFd;
+use std::thread::{self, JoinHandle};
+
+use bkassoc::sandbox::Endpoint;
 use bkassoc::target::Entrance;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::raw::Raw;
 use crate::server::Server;
@@ -270,4 +278,55 @@ fn a_variable_for_what_must_be_typed_is_told_to_have_no_effect() {
     let done = work.bkassoc("import in.csv").env("BKASSOC_SANDBOX", "true").to(&server).ends(3);
     assert!(done.stderr.contains("BKASSOC_SANDBOX has no effect"), "{}", done.stderr);
     assert!(server.all_calls() > 0);
+}
+
+/// A terminal of that many columns, its name, and what comes to be drawn on it until it is closed.
+fn terminal(columns: u16) -> (OwnedFd, String, JoinHandle<Vec<u8>>) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let theirs = rustix::fs::open(&*name, flags, Mode::empty()).unwrap();
+    let size = Winsize { ws_row: 20, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&ours, size).unwrap();
+    let drawing = thread::spawn(move || {
+        let (mut drawn, mut chunk) = (Vec::new(), [0; 4096]);
+        // Once nobody has the terminal open any more, reading is an error.
+        while let Ok(read @ 1..) = rustix::io::read(&ours, &mut chunk) {
+            drawn.extend_from_slice(&chunk[..read]);
+        }
+        drawn
+    });
+    (theirs, name, drawing)
+}
+
+#[test]
+fn the_bar_keeps_to_its_two_lines_however_narrow_the_terminal_is() {
+    let server = Server::esb();
+    for columns in [40, 60, 120] {
+        let work = Workdir::new();
+        work.write("in.csv", links(12_000));
+        let (open, name, drawing) = terminal(columns);
+        let command = work.under("exec \"$@\" 2>\"$TTY\"", "import in.csv --rate 80/s");
+        let running = command.to(&server).env("TERM", "xterm").env("TTY", name).start();
+        let before = server.calls(Endpoint::Create);
+        running.until_true(|| server.calls(Endpoint::Create) >= before + 60);
+        running.signal(Signal::INT);
+        running.wait().with(130);
+        drop(open);
+        let drawn = String::from_utf8(drawing.join().unwrap()).unwrap();
+        // An escape sequence ends with its first letter.
+        let plain = drawn.split("\x1b[").map(|part| {
+            let at = part.find(|c: char| c.is_ascii_alphabetic()).map_or(0, |at| at + 1);
+            &part[at..]
+        });
+        // Both lines of the bar are filled with blanks, and so there is no line break between them.
+        let lines = plain.flat_map(|part| part.split("\r\n"));
+        let both: Vec<_> = lines.filter(|part| part.contains(" of 12,000 rows")).collect();
+        assert!(both.len() > 1, "{columns}: {drawn:?}");
+        for lines in both {
+            assert!(lines.chars().count() <= 2 * usize::from(columns), "{columns}: {lines:?}");
+        }
+    }
 }
