@@ -67,12 +67,14 @@ pub enum InputError {
         file: String,
     },
     /// JSON, but not one object on each line.
-    #[error(
-        "{file}: is one JSON array; rows are one object a line, as `jq -c '.[]' {file}` writes them"
-    )]
-    JsonArray {
+    #[error("{file}: {found}; rows are one object a line, as `{command}` writes them")]
+    JsonShape {
         /// The input's name.
         file: String,
+        /// What it is.
+        found: String,
+        /// What makes lines of it.
+        command: String,
     },
     /// `-` is among the inputs twice.
     #[error("standard input (-) can be read only once")]
@@ -142,7 +144,7 @@ impl InputError {
             | Self::UnknownMapped { .. }
             | Self::MapTwice { .. }
             | Self::Results { .. }
-            | Self::JsonArray { .. }
+            | Self::JsonShape { .. }
             | Self::StdinTwice => true,
             Self::Folder { .. }
             | Self::Unreadable { .. }
@@ -151,6 +153,16 @@ impl InputError {
             | Self::TooLong { .. }
             | Self::OpenQuote { .. } => false,
         }
+    }
+
+    /// JSON of which jq makes lines with this filter.
+    pub(super) fn json_shape(file: &str, found: impl Into<String>, filter: &str) -> Self {
+        let command = match file {
+            // jq reads standard input by itself.
+            "-" => format!("jq -c {filter}"),
+            _ => format!("jq -c {filter} {file}"),
+        };
+        Self::JsonShape { file: file.to_owned(), found: found.into(), command }
     }
 
     pub(super) fn unreadable(source: &impl fmt::Display, error: io::Error) -> Self {

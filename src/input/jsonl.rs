@@ -23,9 +23,11 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Looks at the first line and refuses results files. Any other fault is one of a row.
+    /// Looks at the first line, and refuses results files and JSON in other shapes. Any other fault is
+    /// one of a row.
     pub(super) fn open(mut text: Text) -> Result<Self, InputError> {
         text.skip_empty_lines()?;
+        refuse_other_shapes(&mut text)?;
         let end = text.find(|byte| byte == b'\n')?;
         let line = &text.pending()[..end.unwrap_or(text.pending().len())];
         if serde_json::from_slice(line).is_ok_and(is_results) {
@@ -61,6 +63,51 @@ impl Objects {
     /// The text that the objects are read from.
     pub(super) fn into_text(self) -> Text {
         self.text
+    }
+}
+
+/// Refuses objects that take several lines, and lines of several objects, by the first of them.
+fn refuse_other_shapes(text: &mut Text) -> Result<(), InputError> {
+    let end = text.find(|byte| byte == b'\n')?;
+    let line = &text.pending()[..end.unwrap_or(text.pending().len())];
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Ok(());
+    }
+    let found = |text: &Text, what: &str| {
+        let found = format!("line {}: {what}", text.line());
+        Err(InputError::json_shape(text.file(), found, "."))
+    };
+    let mut objects = serde_json::Deserializer::from_slice(line).into_iter::<IgnoredAny>();
+    match objects.next() {
+        Some(Ok(_)) => match objects.next() {
+            Some(Ok(_)) => found(text, "several values stand on one line"),
+            _ => Ok(()),
+        },
+        Some(Err(error)) if error.is_eof() && end.is_some() => {
+            if first_spans_lines(text)? {
+                found(text, "an object takes several lines")
+            } else {
+                Ok(())
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the value that begins here comes to its end on a later line.
+fn first_spans_lines(text: &mut Text) -> Result<bool, InputError> {
+    loop {
+        let pending = text.pending();
+        let value = serde_json::Deserializer::from_slice(pending).into_iter::<IgnoredAny>().next();
+        match value {
+            Some(Ok(_)) => return Ok(true),
+            Some(Err(error)) if error.is_eof() && pending.len() < MAX_RECORD => {
+                if !text.fill()? {
+                    return Ok(false);
+                }
+            }
+            _ => return Ok(false),
+        }
     }
 }
 

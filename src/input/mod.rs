@@ -210,11 +210,15 @@ impl Lines {
 /// Whether the text is lines of JSON objects, which begin with a brace. Where the first line is neither
 /// an object nor a header with known columns, the source's name decides.
 fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<bool, InputError> {
-    let first = text.find(|byte| !byte.is_ascii_whitespace())?;
-    match first.map(|at| text.pending()[at]) {
+    let mut first = |skipped: &[u8]| {
+        let at = text.find(|byte| !byte.is_ascii_whitespace() && !skipped.contains(&byte))?;
+        Ok(at.map(|at| text.pending()[at]))
+    };
+    match first(b"")? {
         Some(b'{') => return Ok(true),
-        Some(b'[') if named_jsonl => {
-            return Err(InputError::JsonArray { file: text.file().to_owned() });
+        Some(b'[') if named_jsonl || first(b"[")? == Some(b'{') => {
+            let found = "is one JSON array";
+            return Err(InputError::json_shape(text.file(), found, "'.[]'"));
         }
         _ => {}
     }

@@ -399,6 +399,41 @@ mod objects {
     }
 
     #[test]
+    fn json_in_another_shape_is_refused_once_with_the_command_that_mends_it() {
+        let row = r#"{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2}"#;
+        let pretty = row.replace(',', ",\n  ").replace('{', "{\n  ").replace('}', "\n}");
+        for (text, said) in [
+            (format!("{pretty}\n{pretty}\n"), "line 1: an object takes several lines"),
+            (format!("\n{pretty}"), "line 2: an object takes several lines"),
+            (format!("{row} {row}\n{row}\n"), "line 1: several values stand on one line"),
+            (format!("{row}{row}{row}"), "line 1: several values stand on one line"),
+        ] {
+            for chunk in [1, 7, 1000] {
+                let chunks = text.as_bytes().chunks(chunk).map(<[u8]>::to_vec).collect();
+                let opened = Opened::new(Pipe { chunks, ends: true }, &InputOptions::default());
+                let error = opened.err().unwrap();
+                assert!(error.is_usage());
+                let error = error.to_string();
+                assert!(error.contains(said) && error.contains("`jq -c . in`"), "{error}");
+            }
+        }
+        let (is_usage, message) = error_of(read(format!("[\n {row}\n]\n")));
+        assert!(is_usage && message.contains("jq -c '.[]' in"), "{message}");
+    }
+
+    #[test]
+    fn a_first_line_that_is_torn_is_one_invalid_row() {
+        let row = r#"{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2}"#;
+        for cut in 1..row.len() {
+            let rows = rows(format!("{}\n{row}\n{row}\n", &row[..cut]));
+            let good: Vec<_> = rows.iter().map(|row| row.parsed.is_ok()).collect();
+            assert_eq!(good, [false, true, true], "cut at {cut}");
+        }
+        let rows = rows(format!("{row} and more\n{row}\n"));
+        assert_eq!([rows[0].parsed.is_ok(), rows[1].parsed.is_ok()], [false, true]);
+    }
+
+    #[test]
     fn a_line_that_is_no_object_is_invalid_and_the_next_one_is_read() {
         let good = r#"{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2}"#;
         for (bad, what) in [
@@ -1023,7 +1058,10 @@ mod any_input {
             lines in prop::collection::vec("[ {}\\[\\]\",:a-z0-9\\\\]{0,20}", 0..20),
         ) {
             let options = InputOptions { format: Some(Format::Jsonl), ..Default::default() };
-            let rows = read_with(lines.join("\n"), &options).unwrap();
+            let rows = match read_with(lines.join("\n"), &options) {
+                Err(InputError::JsonShape { .. }) => return Ok(()),
+                rows => rows.unwrap(),
+            };
             let found: Vec<_> = rows.iter().map(|row| row.line).collect();
             let expected: Vec<_> = (1..)
                 .zip(&lines)

@@ -224,3 +224,23 @@ fn a_json_array_is_refused_once_with_how_to_mend_it() {
         assert_eq!(work.names(), ["in.json"]);
     }
 }
+
+#[test]
+fn json_in_other_shapes_is_refused_once_with_how_to_mend_it() {
+    let work = Workdir::new();
+    let row =
+        format!("{{\"obj_asst_id\":\"{NN}\",\"inst_id\":1,\"asst_inst_id\":100,\"biz_id\":1}}");
+    let pretty = row.replace(',', ",\n  ").replace('{', "{\n  ").replace('}', "\n}");
+    for (text, said) in [
+        (format!("{pretty}\n{pretty}\n"), "an object takes several lines"),
+        (format!("{row} {row}\n"), "several values stand on one line"),
+    ] {
+        work.write("in.jsonl", &text);
+        for command in ["import in.jsonl --sandbox", "check in.jsonl --offline"] {
+            work.bkassoc(command).ends(2).saying(&[said, "`jq -c . in.jsonl`"]);
+        }
+        assert_eq!(work.names(), ["in.jsonl"]);
+        let piped = work.bkassoc("import - -o out.csv --sandbox").stdin(text);
+        piped.ends(2).saying(&[said, "`jq -c .`"]);
+    }
+}
