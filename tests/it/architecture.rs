@@ -36,7 +36,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["cmdb::http"]),
     ("rustls", &["cmdb::http"]),
     ("sha2", &["input::digest"]),
-    ("slab", &["engine::active_rows"]),
+    ("slab", &["engine::active_rows", "engine::in_flight"]),
     ("tempfile", &["storage::sort"]),
     ("toml", &["sandbox::models", "config::profile"]),
     ("tracing_subscriber", &["report::log"]),
