@@ -53,6 +53,9 @@ pub struct InputArgs {
     /// Delimiter of cells: one ASCII character, or `tab` [default: detected]
     #[arg(long, value_name = "CHAR", value_parser = values::delimiter)]
     pub delimiter: Option<u8>,
+    /// Tables have no header: obj_asst_id, inst_id, asst_inst_id, biz_id, in this order
+    #[arg(long, conflicts_with = "map")]
+    pub no_header: bool,
     /// Encoding of the input, as utf-8, utf-16le, gb18030 [default: detected]
     #[arg(long, value_name = "NAME")]
     pub encoding: Option<String>,

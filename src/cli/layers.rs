@@ -56,6 +56,7 @@ const INHERITED: &[&str] = &[
     "max-attempts",
     "max-outage",
     "model",
+    "no-header",
     "rate",
     "send-biz-id",
     "settle-after",
@@ -63,7 +64,8 @@ const INHERITED: &[&str] = &[
 ];
 
 /// Flags that decide what a row means: another value of one makes another run.
-const MEANING: &[&str] = &["biz-id", "delimiter", "encoding", "input-format", "map", "send-biz-id"];
+const MEANING: &[&str] =
+    &["biz-id", "delimiter", "encoding", "input-format", "map", "no-header", "send-biz-id"];
 
 /// Flags that say where and as whom, and where that stands: a rerun needs them again. Where it goes is
 /// in `run.json` too, but a variable that names another place would be in the way.
@@ -134,10 +136,11 @@ pub struct Layered<A> {
 }
 
 impl<A> Layered<A> {
-    /// Those of the inherited options that decide what a row means, each as one text.
+    /// Those of the inherited options that decide what a row means, each as one text. A switch that is
+    /// off is none: earlier versions may not have had it.
     pub fn meaning(&self) -> BTreeMap<String, String> {
         (self.inherited.iter())
-            .filter(|(flag, _)| MEANING.contains(&&***flag))
+            .filter(|(flag, values)| MEANING.contains(&&***flag) && *values != &["false"])
             .map(|(flag, values)| (flag.clone(), values.join(";")))
             .collect()
     }

@@ -234,8 +234,12 @@ impl Job<'_> {
             // Signals are heard even where rows come without end.
             yield_now().await;
         }
-        if let Some(Err(error)) = ended {
-            return Err(Halt { exit: error.exit(), message: error.to_string() }.into());
+        match ended {
+            Some(Err(error)) => {
+                return Err(Halt { exit: error.exit(), message: error.to_string() }.into());
+            }
+            Some(Ok(ended)) => seen.stats.blank_rows = ended.blank_rows,
+            None => {}
         }
         seen.stats.input_ended = true;
         Ok(check)
@@ -275,6 +279,7 @@ impl Job<'_> {
             (Ok((stats, repeats)), _) => {
                 let before = std::mem::replace(&mut seen.stats, stats);
                 seen.stats.calls = before.calls;
+                seen.stats.blank_rows = before.blank_rows;
                 seen.stats.input_ended = true;
                 seen.repeats = repeats;
                 Ok(())
@@ -358,7 +363,7 @@ fn feed(mut rows: OpenSource) -> RowQueue {
                 break;
             }
         }
-        Ok(Ended::default())
+        Ok(Ended { blank_rows: rows.blank_rows(), ..Ended::default() })
     })
 }
 

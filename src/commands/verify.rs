@@ -233,6 +233,7 @@ fn open_inputs(
         map: if given.map.is_empty() { run.map } else { given.map },
         format: given.format.or(run.format),
         delimiter: given.delimiter.or(run.delimiter),
+        no_header: given.no_header || run.no_header,
         encoding: given.encoding.or(run.encoding),
         default_biz_id: run.default_biz_id,
         // Only a row's texts count, not what it lacks.

@@ -19,6 +19,7 @@ pub(super) fn of(
         map: reading.map(|args| args.map.clone()).unwrap_or_default(),
         format: reading.and_then(|args| args.input_format),
         delimiter: reading.and_then(|args| args.delimiter),
+        no_header: reading.is_some_and(|args| args.no_header),
         encoding: encoding.map(str::parse).transpose()?,
         default_biz_id: business.and_then(|args| args.biz_id),
         require_biz_id: sends_biz_id(business, entrance),

@@ -38,6 +38,15 @@ pub enum RowQueueError {
         /// Where the first one that differs stands.
         row: String,
     },
+    /// A row of blank cells was marked earlier, when such rows counted.
+    #[error(
+        "{row}: this row has only blank cells. Version 0.1.0, which began this run, counted such rows, and \
+         this version skips them: go on with version 0.1.0, or start anew with --fresh"
+    )]
+    Blank {
+        /// Where it stands.
+        row: String,
+    },
     /// There are fewer rows than were marked earlier.
     #[error(
         "the input ends after {rows} rows, but rows up to {marked} may have been sent already. Restore the \
@@ -55,7 +64,10 @@ impl RowQueueError {
     /// How a process ends that stops for it.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::Unreadable(_) | Self::Changed { .. } | Self::Short { .. } => Exit::Input,
+            Self::Unreadable(_)
+            | Self::Changed { .. }
+            | Self::Blank { .. }
+            | Self::Short { .. } => Exit::Input,
             Self::Journal(_) => Exit::Unwritable,
         }
     }
@@ -66,6 +78,8 @@ impl RowQueueError {
 pub struct Ended {
     /// Rows of all inputs.
     pub rows: u64,
+    /// Rows of blank cells, which were skipped.
+    pub blank_rows: u64,
     /// The inputs' digests.
     pub digests: Vec<Digest>,
 }
@@ -137,7 +151,7 @@ impl RowQueue {
         let count = rows.last().map_or(0, |pending| pending.row.ordinal + 1);
         let (queue, sink, ends) = Self::new(rows);
         (queue, move || {
-            let _ = ends.send(Ok(Ended { rows: count, digests: Vec::new() }));
+            let _ = ends.send(Ok(Ended { rows: count, ..Ended::default() }));
             drop(sink);
         })
     }
@@ -189,7 +203,7 @@ mod tests {
         let most = 2 * CAPACITY as u64 + 1;
         let mut queue = RowQueue::spawn(move |sink| {
             (0..most).try_for_each(|ordinal| sink.push(row(ordinal))).unwrap();
-            Ok(Ended { rows: most, digests: Vec::new() })
+            Ok(Ended { rows: most, ..Ended::default() })
         });
         let mut next = 0;
         let end = loop {

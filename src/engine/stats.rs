@@ -75,6 +75,8 @@ pub struct RunStats {
     carried: u64,
     /// Rows that were read and have no outcome: in doubt, or not attempted.
     pub unsettled: u64,
+    /// Rows of blank cells in all inputs, which are no rows; known once all input was read.
+    pub blank_rows: u64,
     /// Whether all input was read, so that `unsettled` is all that is left.
     pub input_ended: bool,
     /// Rows of all inputs, where that is known before they are read.
@@ -93,6 +95,7 @@ impl Default for RunStats {
             retryable: 0,
             carried: 0,
             unsettled: 0,
+            blank_rows: 0,
             input_ended: false,
             expected: None,
             calls: Calls::default(),
@@ -105,7 +108,12 @@ impl RunStats {
     /// Calls and time of this one, to count the rows anew from what was written.
     #[must_use]
     pub fn without_rows(self) -> Self {
-        Self { calls: self.calls, elapsed: self.elapsed, ..Self::default() }
+        Self {
+            calls: self.calls,
+            elapsed: self.elapsed,
+            blank_rows: self.blank_rows,
+            ..Self::default()
+        }
     }
 
     /// Counts a row that this process settled.

@@ -2,70 +2,119 @@
 //! and leaves to its caller what a whole reader would hide: where a record starts, how long it is, and
 //! whether its quotes are closed.
 
+use std::borrow::Cow;
+
 use csv_core::ReadRecordResult;
 
 use super::columns::{Columns, are_results};
 use super::error::InputError;
 use super::row::{RowParser, shown};
 use super::text::{MAX_RECORD, Text};
-use crate::association::{Column, Row, RowError};
+use crate::association::{Column, InstId, Row, RowError};
 
 /// The delimiters that are detected; in a tie the first wins.
-const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
+pub(super) const DELIMITERS: [char; 5] = [',', '\t', ';', '|', WIDE_COMMA];
+
+/// The comma of Chinese input methods.
+const WIDE_COMMA: char = '，';
+
+/// Stands for a full-width comma in the splitter, whose delimiters are single bytes.
+const WIDE_COMMA_BYTE: u8 = 0x1f;
 
 /// How many names of a header a message lists.
 const LISTED: usize = 30;
 
 /// The delimiter that splits a header into the most known columns (in a tie, into the most columns),
 /// and the number of known columns.
-pub(super) fn detect_delimiter(header: &str, columns: &Columns) -> (u8, usize) {
-    let ours = |delimiter: u8| {
-        let names = header.split(char::from(delimiter));
+pub(super) fn detect_delimiter(header: &str, columns: &Columns) -> (char, usize) {
+    let ours = |delimiter: char| {
+        let names = header.split(delimiter);
         names.filter(|name| columns.field(name.trim().trim_matches('"')).is_some()).count()
     };
-    let count = |delimiter: u8| header.bytes().filter(|&byte| byte == delimiter).count();
+    // A full-width comma may be part of a text, so only known columns prove it.
+    let count = |delimiter| match delimiter {
+        WIDE_COMMA => 0,
+        _ => header.matches(delimiter).count(),
+    };
     let best = DELIMITERS.into_iter().rev().max_by_key(|&d| (ours(d), count(d)));
-    best.map_or((b',', 0), |delimiter| (delimiter, ours(delimiter)))
+    best.map_or((',', 0), |delimiter| (delimiter, ours(delimiter)))
+}
+
+/// How a table is read.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    /// What stands between cells: an ASCII character or the full-width comma.
+    pub(super) delimiter: char,
+    /// Whether the first record is a row, and fields stand in the order of [`Column::ALL`].
+    pub(super) no_header: bool,
+    /// Whether each row needs a column for its business.
+    pub(super) needs_biz_id: bool,
+    /// Rows of blank cells that were stepped over above the first record.
+    pub(super) blank_above: u64,
 }
 
 /// A table whose header was read.
 pub(super) struct Table {
     records: Records,
-    /// How many cells the header has.
+    /// How many cells the header has, or the first row where there is none.
     width: usize,
+    /// What has that many cells, for messages.
+    widest: &'static str,
     /// The place of each field's column.
     places: [Option<usize>; 4],
+    /// Rows of blank cells above the header that are not counted yet.
+    blank_above: u64,
+    /// Where a row starts that was read and not given.
+    unread: Option<u64>,
 }
 
 impl Table {
-    /// Reads the header. Every field must have a column, `biz_id` only if it is needed.
-    pub(super) fn open(
-        text: Text,
-        delimiter: u8,
-        columns: &Columns,
-        biz_id_needed: bool,
-    ) -> Result<Self, InputError> {
-        let mut records = Records::new(text, delimiter);
-        records.read()?;
-        let header: Vec<String> = (0..records.count())
-            .map(|index| String::from_utf8_lossy(records.cell(index)).trim().to_owned())
+    /// Reads the header. Every field must have a column, the business only if it is needed.
+    pub(super) fn open(text: Text, layout: Layout, columns: &Columns) -> Result<Self, InputError> {
+        let mut records = Records::new(text, layout.delimiter);
+        let first = records.read()?;
+        let cells: Vec<String> = (0..records.count())
+            .map(|index| String::from_utf8_lossy(&records.cell(index)).trim().to_owned())
             .collect();
         let file = records.text.file();
-        if are_results(&header) {
+        if are_results(&cells) {
             return Err(InputError::Results { file: file.to_owned() });
         }
+        let no_header = layout.no_header;
+        let places = match first {
+            Some(line) if no_header => ordered_places(file, line, &cells, layout, columns)?,
+            Some(line) if is_row(&cells, columns) => {
+                return Err(InputError::NoHeader { file: file.to_owned(), line });
+            }
+            _ => find_places(file, &cells, layout, columns)?,
+        };
+        let named = cells.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
         Ok(Self {
-            width: header.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1),
-            places: find_places(file, &header, columns, biz_id_needed)?,
+            // A cell of the first row may be empty, and its column is there all the same.
+            width: if no_header { named.max(places.iter().flatten().count()) } else { named },
+            widest: if no_header { "first row" } else { "header" },
+            places,
+            blank_above: layout.blank_above,
+            unread: first.filter(|_| no_header),
             records,
         })
     }
 
-    /// The next row; none at the end.
+    /// The next row; none at the end. Rows of blank cells are what spreadsheets leave, and no rows.
     pub(super) fn next(&mut self, rows: &mut RowParser) -> Result<Option<Row>, InputError> {
+        rows.skip_blank(std::mem::take(&mut self.blank_above));
+        if let Some(line) = self.unread.take() {
+            return Ok(Some(self.row(line, rows)));
+        }
         while let Some(line) = self.records.read()? {
-            if self.records.count() > 1 || !is_blank(self.records.cell(0)) {
+            let count = self.records.count();
+            let is_blank = (0..count).all(|index| is_blank(&self.records.cell(index)));
+            if !is_blank {
                 return Ok(Some(self.row(line, rows)));
+            }
+            if count > 1 {
+                let row = self.row(line, rows);
+                rows.take_back_blank(row);
             }
         }
         Ok(None)
@@ -73,9 +122,11 @@ impl Table {
 
     fn row(&self, line: u64, rows: &mut RowParser) -> Row {
         let mut undecodable = None;
+        let cells = self
+            .places
+            .map(|place| place.map_or(Cow::Borrowed(&[][..]), |index| self.records.cell(index)));
         let texts = Column::ALL.map(|column| {
-            let place = self.places[column as usize];
-            let cell = place.map_or(&[][..], |index| self.records.cell(index));
+            let cell = &*cells[column as usize];
             str::from_utf8(cell).unwrap_or_else(|_| {
                 undecodable = undecodable.or(Some((column, cell)));
                 ""
@@ -90,11 +141,16 @@ impl Table {
             return rows.bad(line, texts, RowError::Broken(message.into()));
         }
         let count = self.records.count();
-        let has_more = (self.width..count).any(|index| !is_blank(self.records.cell(index)));
+        let has_more = (self.width..count).any(|index| !is_blank(&self.records.cell(index)));
         if count < self.width || has_more {
-            let hint =
-                if has_more { "; a cell that holds the delimiter must be in quotes" } else { "" };
-            let message = format!("{count} cells, but the header has {}{hint}", self.width);
+            let hint = match self.records.other_comma() {
+                _ if has_more => "; a cell that holds the delimiter must be in quotes",
+                Some(WIDE_COMMA) => "; a full-width comma (，) is no delimiter in this file",
+                Some(_) => "; the delimiter in this file is the full-width comma (，)",
+                None => "",
+            };
+            let (width, widest) = (self.width, self.widest);
+            let message = format!("{count} cells, but the {widest} has {width}{hint}");
             return rows.bad(line, texts, RowError::Broken(message.into()));
         }
         rows.row(line, texts)
@@ -107,14 +163,39 @@ impl Table {
 }
 
 fn is_blank(cell: &[u8]) -> bool {
-    cell.trim_ascii().is_empty()
+    cell.is_empty() || str::from_utf8(cell).is_ok_and(|text| text.trim().is_empty())
+}
+
+/// Whether this is a row where a header should be: no name of ours, and two ids at least.
+fn is_row(cells: &[String], columns: &Columns) -> bool {
+    cells.iter().all(|cell| columns.field(cell).is_none())
+        && cells.iter().filter(|cell| InstId::parse(cell).is_ok()).count() > 1
+}
+
+/// Where fields stand in a table without a header, of which this is the first row.
+fn ordered_places(
+    file: &str,
+    line: u64,
+    cells: &[String],
+    layout: Layout,
+    columns: &Columns,
+) -> Result<[Option<usize>; 4], InputError> {
+    let file = || file.to_owned();
+    if cells.iter().filter(|cell| columns.field(cell).is_some()).count() > 2 {
+        return Err(InputError::UnwantedHeader { file: file(), line });
+    }
+    let needed = if layout.needs_biz_id { 4 } else { 3 };
+    if cells.len() < needed {
+        return Err(InputError::FewColumns { file: file(), line, cells: cells.len(), needed });
+    }
+    Ok([0, 1, 2, 3].map(|index| Some(index).filter(|index| *index < cells.len())))
 }
 
 fn find_places(
     file: &str,
     header: &[String],
+    layout: Layout,
     columns: &Columns,
-    biz_id_needed: bool,
 ) -> Result<[Option<usize>; 4], InputError> {
     let mut places: [Option<usize>; 4] = [None; 4];
     for (index, name) in header.iter().enumerate() {
@@ -143,7 +224,7 @@ fn find_places(
                 found: found(header),
             });
         }
-        if column != Column::BizId || biz_id_needed {
+        if column != Column::BizId || layout.needs_biz_id {
             missing.push(column);
         }
     }
@@ -160,16 +241,22 @@ fn found(header: &[String]) -> String {
     }
     let shown = header.iter().take(LISTED).map(|name| format!("{:?}", shown(name)));
     let list = shown.collect::<Vec<_>>().join(", ");
-    match header.len().saturating_sub(LISTED) {
+    let found = match header.len().saturating_sub(LISTED) {
         0 => format!("the header has {list}"),
         more => format!("the header has {list} and {more} more"),
+    };
+    if header.iter().any(|name| name.contains(WIDE_COMMA)) {
+        return found + "; a full-width comma (，) is no delimiter there: put plain ones";
     }
+    found
 }
 
 /// Splits a text into records of cells. Holds one at a time.
 struct Records {
     text: Text,
     core: Box<csv_core::Reader>,
+    /// Whether full-width commas delimit.
+    is_wide: bool,
     cells: Vec<u8>,
     /// The end of each cell of the record, in `cells`.
     ends: Vec<usize>,
@@ -177,10 +264,13 @@ struct Records {
 }
 
 impl Records {
-    fn new(text: Text, delimiter: u8) -> Self {
+    fn new(text: Text, delimiter: char) -> Self {
+        let is_wide = delimiter == WIDE_COMMA;
+        let delimiter = u8::try_from(delimiter).unwrap_or(WIDE_COMMA_BYTE);
         Self {
             text,
             core: Box::new(csv_core::ReaderBuilder::new().delimiter(delimiter).build()),
+            is_wide,
             cells: vec![0; 1 << 10],
             ends: vec![0; 1 << 5],
             count: 0,
@@ -198,12 +288,14 @@ impl Records {
         let (mut written, mut length) = (0, 0);
         let mut at_end = false;
         loop {
-            // The parser takes an empty input for the end of the file.
-            if !at_end && self.text.pending().is_empty() {
+            let next = next_piece(self.text.pending(), self.is_wide, at_end);
+            if next.is_none() && !at_end {
                 at_end = !self.text.fill()?;
+                continue;
             }
-            // The last record may lack its line break. Within quotes the added one changes nothing.
-            let input = if at_end { b"\n" } else { self.text.pending() };
+            // The parser takes an empty input for the end of the file, so it gets none before. The last
+            // record may lack its line break. Within quotes the added one changes nothing.
+            let input = next.map_or(&b"\n"[..], |piece| piece.bytes);
             let (result, read, wrote, ended) = self.core.read_record(
                 input,
                 &mut self.cells[written..],
@@ -211,7 +303,9 @@ impl Records {
             );
             written += wrote;
             self.count += ended;
-            if !at_end {
+            let is_last = next.is_none();
+            if let Some(piece) = next {
+                let read = if read == piece.bytes.len() { piece.length } else { read };
                 self.text.consume(read);
                 length += read;
             }
@@ -222,7 +316,9 @@ impl Records {
                 ReadRecordResult::Record => return Ok(Some(line)),
                 ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2, 0),
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
-                ReadRecordResult::InputEmpty if at_end => return Err(self.text.open_quote(line)),
+                ReadRecordResult::InputEmpty if is_last => {
+                    return Err(self.text.open_quote(line));
+                }
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::End => return Ok(None),
             }
@@ -235,11 +331,51 @@ impl Records {
     }
 
     /// One cell; nothing where the record is too short.
-    fn cell(&self, index: usize) -> &[u8] {
+    fn cell(&self, index: usize) -> Cow<'_, [u8]> {
         if index >= self.count {
-            return &[];
+            return Cow::Borrowed(&[]);
         }
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.cells[start..self.ends[index]]
+        let cell = &self.cells[start..self.ends[index]];
+        if !self.is_wide || !cell.contains(&WIDE_COMMA_BYTE) {
+            return Cow::Borrowed(cell);
+        }
+        // A full-width comma within quotes.
+        let text = String::from_utf8_lossy(cell);
+        Cow::Owned(text.replace(char::from(WIDE_COMMA_BYTE), "，").into_bytes())
+    }
+
+    /// The comma that does not delimit here, if the record holds it.
+    fn other_comma(&self) -> Option<char> {
+        let other = if self.is_wide { ',' } else { WIDE_COMMA };
+        let holds = |index| String::from_utf8_lossy(&self.cell(index)).contains(other);
+        (0..self.count).any(holds).then_some(other)
+    }
+}
+
+/// A part of the text as the parser sees it.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    bytes: &'a [u8],
+    /// How many bytes of the text it stands for.
+    length: usize,
+}
+
+/// The next piece of a text of which `pending` is there; none where more has to be read.
+fn next_piece(pending: &[u8], is_wide: bool, at_end: bool) -> Option<Piece<'_>> {
+    const WIDE: &[u8] = "，".as_bytes();
+    let as_is = |bytes| Piece { bytes, length: bytes.len() };
+    if !is_wide || at_end {
+        return (!pending.is_empty()).then(|| as_is(pending));
+    }
+    match pending.windows(WIDE.len()).position(|bytes| bytes == WIDE) {
+        Some(0) => Some(Piece { bytes: &[WIDE_COMMA_BYTE], length: WIDE.len() }),
+        Some(at) => Some(as_is(&pending[..at])),
+        None => {
+            // Its first bytes may stand at the end.
+            let begun = (1..WIDE.len()).rev().find(|&begun| pending.ends_with(&WIDE[..begun]));
+            let whole = &pending[..pending.len() - begun.unwrap_or(0)];
+            (!whole.is_empty()).then(|| as_is(whole))
+        }
     }
 }

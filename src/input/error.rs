@@ -66,6 +66,42 @@ pub enum InputError {
         /// The input's name.
         file: String,
     },
+    /// The first line is a row.
+    #[error(
+        "{file}: line {line} looks like a row, and a header is missing. If there is none: --no-header; \
+         columns are then {}, in this order",
+        names(&Column::ALL)
+    )]
+    NoHeader {
+        /// The input's name.
+        file: String,
+        /// The row's line.
+        line: u64,
+    },
+    /// The first line is a header, and there should be none.
+    #[error("{file}: line {line} is a header: leave --no-header out")]
+    UnwantedHeader {
+        /// The input's name.
+        file: String,
+        /// The header's line.
+        line: u64,
+    },
+    /// A table without a header is too narrow.
+    #[error(
+        "{file}: line {line} has {cells} cells. Without a header, columns are {}, in this order; {}",
+        names(&Column::ALL),
+        advice(&Column::ALL[3..(*needed).max(3)])
+    )]
+    FewColumns {
+        /// The input's name.
+        file: String,
+        /// The first row's line.
+        line: u64,
+        /// The number of its cells.
+        cells: usize,
+        /// The number that a row needs.
+        needed: usize,
+    },
     /// JSON, but not one object on each line.
     #[error("{file}: {found}; rows are one object a line, as `{command}` writes them")]
     JsonShape {
@@ -144,6 +180,9 @@ impl InputError {
             | Self::UnknownMapped { .. }
             | Self::MapTwice { .. }
             | Self::Results { .. }
+            | Self::NoHeader { .. }
+            | Self::UnwantedHeader { .. }
+            | Self::FewColumns { .. }
             | Self::JsonShape { .. }
             | Self::StdinTwice => true,
             Self::Folder { .. }

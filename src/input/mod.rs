@@ -27,7 +27,7 @@ use crate::association::{Column, InstId, Row};
 use crate::input::digest::Digest;
 use crate::options::Format;
 use columns::Columns;
-use csv::Table;
+use csv::{Layout, Table};
 use jsonl::Objects;
 use source::Raw;
 use text::Text;
@@ -41,6 +41,8 @@ pub struct InputOptions {
     pub format: Option<Format>,
     /// `--delimiter`, an ASCII character.
     pub delimiter: Option<u8>,
+    /// `--no-header`: tables have none, and their columns stand in the order of [`Column::ALL`].
+    pub no_header: bool,
     /// `--encoding`
     pub encoding: Option<Encoding>,
     /// `--biz-id`, for rows that have none.
@@ -118,6 +120,17 @@ impl Reader {
         &self.digests
     }
 
+    /// How many rows of blank cells were skipped so far: spreadsheets leave them, and they are no rows.
+    pub fn blank_rows(&self) -> u64 {
+        self.rows.blank_rows()
+    }
+
+    /// The first row of blank cells between the row given last and the one before; at the end, after
+    /// the last. Version 0.1.0 counted such rows.
+    pub fn blank_before(&self) -> Option<&Row> {
+        self.rows.blank_before()
+    }
+
     fn next_row(&mut self) -> Result<Option<Row>, InputError> {
         loop {
             if let Some(lines) = &mut self.current
@@ -130,7 +143,10 @@ impl Reader {
                 self.rows.next_file();
             }
             self.current = Some(match self.waiting.pop_front() {
-                None => return Ok(None),
+                None => {
+                    self.rows.end();
+                    return Ok(None);
+                }
                 Some(Waiting::Open(lines)) => *lines,
                 Some(Waiting::Closed(source)) => Lines::open(&source, &self.options, &self.columns)
                     .map_err(|error| InputError::Changed { error: Box::new(error) })?,
@@ -182,14 +198,21 @@ impl Lines {
         if format == Format::Jsonl {
             return Ok(Self::Objects(Objects::open(text)?));
         }
+        let mut blank_above = skip_blank_rows(&mut text, options.delimiter)?;
         let separator = skip_separator_line(&mut text)?;
+        blank_above += skip_blank_rows(&mut text, options.delimiter.or(separator))?;
         let delimiter = match options.delimiter.or(separator) {
-            Some(delimiter) => delimiter,
-            None if format == Format::Tsv => b'\t',
+            Some(delimiter) => char::from(delimiter),
+            None if format == Format::Tsv => '\t',
             None => csv::detect_delimiter(&first_line(&mut text)?, columns).0,
         };
-        let biz_id_needed = options.require_biz_id && options.default_biz_id.is_none();
-        Table::open(text, delimiter, columns, biz_id_needed).map(Self::Table)
+        let layout = Layout {
+            delimiter,
+            no_header: options.no_header,
+            needs_biz_id: options.require_biz_id && options.default_biz_id.is_none(),
+            blank_above,
+        };
+        Table::open(text, layout, columns).map(Self::Table)
     }
 
     fn next(&mut self, columns: &Columns, rows: &mut RowParser) -> Result<Option<Row>, InputError> {
@@ -223,6 +246,22 @@ fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<boo
         _ => {}
     }
     Ok(named_jsonl && csv::detect_delimiter(&first_line(text)?, columns).1 == 0)
+}
+
+/// Skips lines of nothing but delimiters and blanks, and counts those with delimiters.
+fn skip_blank_rows(text: &mut Text, delimiter: Option<u8>) -> Result<u64, InputError> {
+    let is_delimiter =
+        |c: char| csv::DELIMITERS.contains(&c) || delimiter.is_some_and(|own| char::from(own) == c);
+    let mut count = 0;
+    loop {
+        let line = first_line(text)?;
+        let unquoted = line.replace("\"\"", "");
+        if line.is_empty() || !unquoted.chars().all(|c| c.is_whitespace() || is_delimiter(c)) {
+            return Ok(count);
+        }
+        count += u64::from(unquoted.contains(is_delimiter));
+        text.consume(line.len());
+    }
 }
 
 /// Skips Excel's line `sep=;`, which may stand above the header, and gives its delimiter.

@@ -20,6 +20,11 @@ pub struct RowParser {
     names: Names,
     ordinal: u64,
     file: u32,
+    blank_rows: u64,
+    /// The first row of blank cells before the row given last.
+    blank_before: Option<Row>,
+    /// The first row of blank cells after it.
+    blank_after: Option<Row>,
 }
 
 impl RowParser {
@@ -31,7 +36,37 @@ impl RowParser {
             names: Names::default(),
             ordinal: 0,
             file: 0,
+            blank_rows: 0,
+            blank_before: None,
+            blank_after: None,
         }
+    }
+
+    /// Counts rows of blank cells, which are skipped.
+    pub(super) fn skip_blank(&mut self, count: u64) {
+        self.blank_rows += count;
+    }
+
+    /// The row made last has only blank cells, and so is none.
+    pub(super) fn take_back_blank(&mut self, row: Row) {
+        self.ordinal -= 1;
+        self.blank_rows += 1;
+        self.blank_after = self.blank_before.take().or(Some(row));
+    }
+
+    /// How many rows of blank cells were skipped.
+    pub(super) fn blank_rows(&self) -> u64 {
+        self.blank_rows
+    }
+
+    /// The first row of blank cells between the row made last and the one before.
+    pub(super) fn blank_before(&self) -> Option<&Row> {
+        self.blank_before.as_ref()
+    }
+
+    /// There is no row any more: what was blank after the last one stands before the end.
+    pub(super) fn end(&mut self) {
+        self.blank_before = self.blank_after.take();
     }
 
     /// Rows from here on belong to the next input.
@@ -65,6 +100,7 @@ impl RowParser {
     fn number(&mut self, line: u64, cells: Cells, parsed: Result<NewAssociation, RowError>) -> Row {
         let ordinal = self.ordinal;
         self.ordinal += 1;
+        self.blank_before = self.blank_after.take();
         Row { ordinal, file: self.file, line, cells, parsed }
     }
 }

@@ -308,8 +308,104 @@ mod table_rows {
         assert_eq!(rows[1].cells.all(), ["a", "1", "2", ""]);
         assert!(invalid(&rows[2]).starts_with("5 cells, but the header has 4; a cell"));
         assert_eq!(rows[2].cells.all(), ["a", "1", "2", "3"]);
-        assert!(invalid(&rows[3]).contains("not the name"));
-        assert_eq!(invalid(&rows[4]), "1 cells, but the header has 4");
+        assert_eq!(invalid(&rows[3]), "1 cells, but the header has 4");
+    }
+
+    #[test]
+    fn rows_of_blank_cells_are_skipped_and_counted_wherever_they_stand() {
+        let blank = [",,,\n", " ,\t, ,\n", "\"\",\"\",\"\",\"\"\n", ",,\n", "\u{3000},,,,,\n"];
+        let around = blank.concat();
+        // Lines without a delimiter are empty lines, and not counted.
+        let text = format!("{around}\n   \n{HEADER}{around}a,1,2,3\n  \n{around}b,x,2,3\n{around}");
+        for text in [text.replace("\u{3000}", ""), text] {
+            let options = InputOptions::default();
+            let mut reader = Reader::from_read("in", Cursor::new(text), &options).unwrap();
+            let mut lines = Vec::new();
+            while let Some(row) = reader.next() {
+                let row = row.unwrap();
+                let blank_before = reader.blank_before().map(|row| (row.line, row.ordinal));
+                lines.push((row.ordinal, row.line, blank_before));
+            }
+            assert_eq!(lines, [(0, 14, Some((9, 0))), (1, 21, Some((16, 1)))]);
+            assert_eq!(reader.blank_before().map(|row| row.line), Some(22));
+            assert_eq!(reader.blank_rows(), 20);
+        }
+    }
+
+    #[test]
+    fn a_cell_beside_the_fields_makes_a_row_that_is_not_blank() {
+        let rows = rows("obj_asst_id,inst_id,asst_inst_id,biz_id,note\n,,,,to do\n,,,2,\n");
+        assert_eq!(rows.len(), 2);
+    }
+
+    fn without_header() -> InputOptions {
+        InputOptions { no_header: true, ..Default::default() }
+    }
+
+    #[test]
+    fn a_file_without_a_header_is_told_and_read_in_the_order_of_the_columns() {
+        for text in
+            ["a,1,2,3\nb,4,5,6\n", "a\t1\t2\t3\nb\t4\t5\t6\n", "sep=;\na;1;2;3;\nb;4;5;6;\n"]
+        {
+            let (is_usage, message) = error_of(read(text));
+            assert!(is_usage && message.contains("looks like a row"), "{message}");
+            assert!(message.contains("--no-header"), "{message}");
+            let rows = read_with(text, &without_header()).unwrap();
+            let parsed: Vec<_> = rows.iter().map(|row| row.parsed.clone()).collect();
+            assert_eq!(parsed, [Ok(link("a", 1, 2, 3)), Ok(link("b", 4, 5, 6))]);
+        }
+        let rows = read_with("\n,,\na,1,2\nb,3\n", &without_header()).unwrap();
+        assert_eq!((rows[0].line, rows[0].cells.all()), (3, ["a", "1", "2", ""]));
+        assert_eq!(invalid(&rows[1]), "2 cells, but the first row has 3");
+        assert_eq!(rows.len(), 2);
+        let rows = read_with("a,1,2,,,\na,1,2,3\n", &without_header()).unwrap();
+        assert_eq!(rows[1].parsed, Ok(link("a", 1, 2, 3)), "the business of the first is empty");
+    }
+
+    #[test]
+    fn no_header_is_refused_where_there_is_one_or_columns_are_missing() {
+        let (is_usage, message) = error_of(read_with(HEADER, &without_header()));
+        assert!(is_usage && message.contains("line 1 is a header"), "{message}");
+        let (is_usage, message) = error_of(read_with("a,1\n", &without_header()));
+        assert!(is_usage && message.contains("line 1 has 2 cells"), "{message}");
+        let options = InputOptions { require_biz_id: true, ..without_header() };
+        let (is_usage, message) = error_of(read_with("a,1,2\n", &options));
+        assert!(is_usage && message.contains("--biz-id"), "{message}");
+        assert_eq!(read_with("", &without_header()).unwrap_or_default(), []);
+    }
+
+    #[test]
+    fn full_width_commas_delimit_where_the_header_proves_it() {
+        let text = "obj_asst_id，inst_id，asst_inst_id，biz_id，note\n\
+                    a，1，2，3，\"x，y\"\n，，，，\na，1，2，3，é，\n\"x，y\"，1，2，3，一\n";
+        for chunk in 1..text.len() {
+            let chunks = text.as_bytes().chunks(chunk).map(<[u8]>::to_vec).collect();
+            let pipe = Pipe { chunks, ends: true };
+            let rows = Opened::new(pipe, &InputOptions::default()).unwrap().all().unwrap();
+            assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 3)), "{chunk}");
+            assert_eq!(rows[1].parsed, Ok(link("a", 1, 2, 3)), "{chunk}");
+            assert_eq!(rows[2].cells.all(), ["x，y", "1", "2", "3"], "{chunk}");
+            assert_eq!(rows.len(), 3, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn a_comma_of_the_other_width_is_hinted_at() {
+        let row = |text: &str| invalid(&rows(text)[0]);
+        let said = row(&format!("{HEADER}a，1，2，3\n"));
+        assert_eq!(
+            said,
+            "1 cells, but the header has 4; a full-width comma (，) is no delimiter in this file"
+        );
+        let said = row("obj_asst_id，inst_id，asst_inst_id\na,1,2\n");
+        assert!(
+            said.ends_with("the delimiter in this file is the full-width comma (，)"),
+            "{said}"
+        );
+        let said = error_of(read("obj_asst_id，inst_id,asst_inst_id\n")).1;
+        assert!(said.contains("a full-width comma (，) is no delimiter there"), "{said}");
+        let (row, width) = (rows(format!("{HEADER}a,1,2,x，y\n")), "has 4");
+        assert!(!invalid(&row[0]).contains(width), "it has all its cells: {row:?}");
     }
 
     #[test]
@@ -1000,13 +1096,17 @@ mod any_input {
             let pipe = Pipe { chunks: bytes.chunks(chunk).map(<[u8]>::to_vec).collect(), ends: true };
             let rows = Opened::new(pipe, &options).unwrap().all().unwrap();
             let found: Vec<_> = rows.iter().map(|row| (row.line, row.cells.all())).collect();
+            let is_row = |row: &[String; 5]| {
+                matches!(form, Form::Jsonl) || row.iter().any(|cell| !cell.trim().is_empty())
+            };
             let expected: Vec<_> = table
                 .iter()
                 .zip(lines)
+                .filter(|(row, _)| is_row(row))
                 .map(|(row, line)| (line, [0, 1, 2, 3].map(|index: usize| &*row[index])))
                 .collect();
             prop_assert_eq!(found, expected);
-            for (row, texts) in rows.iter().zip(&table) {
+            for (row, texts) in rows.iter().zip(table.iter().filter(|row| is_row(row))) {
                 let ids = [1, 2, 3].map(|index: usize| InstId::parse(&texts[index]).map(InstId::get));
                 if let Ok(link) = &row.parsed {
                     prop_assert_eq!(&*link.association.obj_asst_id, texts[0].trim());

@@ -219,6 +219,10 @@ impl Summary<'_> {
                 "{count:>13}  of them repeat an earlier row and would end as existed: {lines}"
             )?;
         }
+        if stats.blank_rows > 0 {
+            let blank = grouped(stats.blank_rows);
+            writeln!(text, "{blank:>13}  rows of blank cells besides: skipped, like empty lines")?;
+        }
         if stats.unsettled > 0 {
             let left = grouped(stats.unsettled);
             writeln!(text, "{left:>13}  outstanding: read, but not settled")?;

@@ -182,6 +182,7 @@ impl Session<'_> {
         }
         manifest.refuse_other_than(stats.rows(), path)?;
         stats.input_ended = true;
+        stats.blank_rows = manifest.blank_rows;
         tracing::info!(
             "{} is finished since {}: nothing is sent",
             path.display(),
@@ -320,7 +321,9 @@ impl Session<'_> {
         let mut show = |stats: &RunStats| progress.show(stats);
         let finish = run::run(setting, journal, queue, stats, signals.halt(), &mut show).await;
         progress.finish();
-        Ok(finish?)
+        let finish = finish?;
+        stats.blank_rows = finish.ended.as_ref().map_or(0, |ended| ended.blank_rows);
+        Ok(finish)
     }
 
     /// Results, `run.json`, and only then is the journal removed: a crash in between is mended by
@@ -402,6 +405,7 @@ fn manifest(head: Head, end: EndEntry, stats: &RunStats, exit: Exit, sha256: Str
         reasons: (stats.reasons().into_iter())
             .map(|(reason, stats)| (reason.as_str().to_owned(), stats.count))
             .collect(),
+        blank_rows: stats.blank_rows,
         exit: exit.code(),
         results_sha256: sha256,
         undone: None,

@@ -225,6 +225,25 @@ impl OpenSource {
         })
     }
 
+    /// How many rows of blank cells were skipped.
+    pub(crate) fn blank_rows(&self) -> u64 {
+        match self {
+            Self::Inputs(reader) => reader.blank_rows(),
+            Self::Results(_) | Self::Created(_) => 0,
+        }
+    }
+
+    /// The row of blank cells before the row given last (at the end, after it), if it has this
+    /// fingerprint.
+    fn blank_before(&self, fingerprint: u32) -> Option<&Row> {
+        match self {
+            Self::Inputs(reader) => {
+                reader.blank_before().filter(|row| row.fingerprint() == fingerprint)
+            }
+            Self::Results(_) | Self::Created(_) => None,
+        }
+    }
+
     fn digests(&self) -> Result<Vec<Digest>, RowQueueError> {
         let path = match self {
             Self::Inputs(reader) => return Ok(reader.digests().to_vec()),
@@ -294,10 +313,14 @@ pub(crate) fn feed(
             break;
         }
         count = row.ordinal + 1;
-        if let Some(marks) = marks.as_mut().filter(|_| is_marked(&row))
-            && marks.read()? != row.fingerprint()
-        {
-            return Err(RowQueueError::Changed { row: place_of(&row) });
+        if let Some(marks) = marks.as_mut().filter(|_| is_marked(&row)) {
+            let marked = marks.read()?;
+            if marked != row.fingerprint() {
+                return Err(match rows.blank_before(marked) {
+                    Some(blank) => RowQueueError::Blank { row: place_of(blank) },
+                    None => RowQueueError::Changed { row: place_of(&row) },
+                });
+            }
         }
         let Some(remaining) = what_remains(replay, row.ordinal, remaining) else { continue };
         if sink.push(PendingRow { row, remaining }).is_err() {
@@ -305,9 +328,14 @@ pub(crate) fn feed(
         }
     }
     if count < replay.marked_through {
+        if let Some(marks) = &mut marks
+            && let Some(blank) = rows.blank_before(marks.read()?)
+        {
+            return Err(RowQueueError::Blank { row: place_of(blank) });
+        }
         return Err(RowQueueError::Short { rows: count, marked: replay.marked_through });
     }
-    Ok(Ended { rows: count, digests: rows.digests()? })
+    Ok(Ended { rows: count, blank_rows: rows.blank_rows(), digests: rows.digests()? })
 }
 
 #[cfg(test)]

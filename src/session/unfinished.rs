@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::failure::Failure;
 use super::source::{OpenSource, RowSource};
+use crate::association::Row;
 use crate::engine::remaining::{PendingRow, known_so_far};
 use crate::outcome::Record;
 use crate::storage::journal::{
@@ -76,10 +77,28 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for RecordsSoFar
             next.as_ref().map_or(true, |record| record.ordinal == row.ordinal)
         };
         if let Some(next) = self.outcomes.next_if(is_of_row) {
-            return Some(next);
+            let is_another = |record: &Record| (record.file, record.line) != (row.file, row.line);
+            return Some(match next {
+                Ok(record) if is_another(&record) => Err(another_row(&record, &row)),
+                next => next,
+            });
         }
         let outcome = known_so_far(&self.replay, row.ordinal, remaining);
         Some(Ok(Record::of(row, outcome)))
+    }
+}
+
+/// The input is not the one that was read, or was counted otherwise: no row of it can be told by its
+/// ordinal.
+fn another_row(record: &Record, row: &Row) -> ResultsError {
+    ResultsError::Unreadable {
+        path: "the input".into(),
+        line: Some(row.line),
+        what: format!(
+            "when the run read it, the row of this place stood at line {}. Restore the input; or, where \
+             rows of blank cells stand above, which version 0.1.0 counted, give this command with that version",
+            record.line
+        ),
     }
 }
 

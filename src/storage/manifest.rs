@@ -158,6 +158,9 @@ pub struct Manifest {
     pub counts: BTreeMap<String, u64>,
     /// Failed rows by reason, as written.
     pub reasons: BTreeMap<String, u64>,
+    /// Rows of blank cells in the inputs, which have no line.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub blank_rows: u64,
     /// How the process ended.
     pub exit: u8,
     /// Of the results file, lower-case hex.
@@ -165,6 +168,11 @@ pub struct Manifest {
     /// By what it is undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<Undone>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The manifest's path beside results.

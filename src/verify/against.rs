@@ -7,7 +7,7 @@ use crate::association::{Column, InstId, Row};
 use crate::engine::stats::Place;
 use crate::input::digest::Digest;
 use crate::input::{InputError, InputOptions, Reader, Source};
-use crate::outcome::Record;
+use crate::outcome::{Record, Status};
 
 /// The input, read alongside the results.
 pub struct Against {
@@ -57,7 +57,10 @@ impl Against {
             }
             self.advance()?;
         }
-        findings.say(FindingKind::RowExtra, Spot::Row(place), "no row starts there in the input");
+        if !is_blank(record) {
+            let what = "no row starts there in the input";
+            findings.say(FindingKind::RowExtra, Spot::Row(place), what);
+        }
         Ok(())
     }
 
@@ -83,6 +86,14 @@ impl Against {
         self.next = self.rows.next().transpose()?;
         Ok(())
     }
+}
+
+/// Whether this line stands for a row of blank cells. Version 0.1.0 wrote such lines; no row of the
+/// input belongs to them, since the reader skips these rows.
+fn is_blank(record: &Record) -> bool {
+    let texts = [Column::ObjAsstId, Column::InstId, Column::AsstInstId];
+    record.outcome.status == Status::Invalid
+        && texts.iter().all(|column| record.cells.get(*column).trim().is_empty())
 }
 
 const fn place_of(row: &Row) -> Place {
@@ -120,7 +131,7 @@ fn compare(row: &Row, record: &Record, later_biz_ids: &[InstId], findings: &mut 
 mod tests {
     use super::*;
     use crate::association::Cells;
-    use crate::outcome::{Outcome, Status};
+    use crate::outcome::Outcome;
 
     const INPUT: &str = "obj_asst_id,inst_id,asst_inst_id,biz_id\na,1,2,\na,1,3,7\na,x,4,\n";
 

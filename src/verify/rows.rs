@@ -231,6 +231,7 @@ mod tests {
                 parent: None,
             },
             digests: Vec::new(),
+            blank_rows: 0,
             finished_at: String::new(),
             counts: owned(counts),
             reasons: owned(reasons),

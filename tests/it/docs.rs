@@ -249,12 +249,12 @@ fn columns_and_keys_are_those_that_a_run_writes() {
         object.into_keys().collect::<BTreeSet<_>>()
     };
     let mut summary = keys(&output.stdout);
-    summary.insert("deleted".to_owned());
+    summary.extend(["blank_rows", "deleted"].map(str::to_owned));
     assert_eq!(keys_of("## Output and --json", "key"), summary);
 
     let manifest = "samples/associations.sandbox.results.csv.run.json";
     let mut manifest = keys(&fs::read(folder.path().join(manifest)).unwrap());
-    manifest.extend(["files", "parent", "undone"].map(str::to_owned));
+    manifest.extend(["blank_rows", "files", "parent", "undone"].map(str::to_owned));
     assert_eq!(keys_of("## run.json", "key"), manifest);
 }
 

@@ -222,3 +222,20 @@ fn an_undo_that_was_killed_goes_on_and_knows_what_it_saw_before_its_deletes() {
     assert_eq!(earlier.server.stored(), PRELOADED);
     earlier.bkassoc("verify in.undo.csv --live").ends(0);
 }
+
+/// Such rows had a line then and have none now, so that all rows behind the first have another ordinal.
+#[test]
+fn a_run_whose_rows_of_blank_cells_were_counted_is_refused_with_its_reason_and_left_as_it_is() {
+    let earlier = Earlier::run("blank-rows");
+    let journal = earlier.work.read("in.results.csv.journal");
+    let reason = ["line 5: this row has only blank cells", "Version 0.1.0", "--fresh"];
+    earlier.bkassoc("import in.csv").ends(7).saying(&reason);
+    earlier.bkassoc("undo in.results.csv --yes").ends(7).saying(&reason);
+    earlier.work.bkassoc("results in.results.csv -o so-far.csv").ends(7).saying(&["version 0.1.0"]);
+    assert!(!earlier.work.has("so-far.csv"));
+    assert!(earlier.work.read("in.results.csv.journal").starts_with(&journal), "it is kept");
+    assert_eq!(outcomes(&earlier.work.read("in.results.csv.journal")), outcomes(&journal));
+    earlier.bkassoc("import in.csv --fresh --yes").ends(3).saying(&["2  rows of blank cells"]);
+    assert_eq!(earlier.work.rows("in.results.csv").len(), 30);
+    earlier.server.assert_none_twice();
+}

@@ -244,3 +244,72 @@ fn json_in_other_shapes_is_refused_once_with_how_to_mend_it() {
         piped.ends(2).saying(&[said, "`jq -c .`"]);
     }
 }
+
+#[test]
+fn rows_of_blank_cells_are_no_rows_and_the_summary_counts_them() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let rows = format!("{NN},1,100,1\n,,,\n{NN},2,101,1\n{NN},x,102,1\n");
+    work.write(
+        "in.csv",
+        format!(",,,\n,,,\nobj_asst_id,inst_id,asst_inst_id,biz_id\n{rows} , ,,\n,,,\n"),
+    );
+    work.bkassoc("check in.csv --offline").ends(3).saying(&["3  rows", "5  rows of blank cells"]);
+    let said = work.bkassoc("import in.csv --json").to(&server).ends(3).json();
+    assert_eq!((&said["rows"], &said["blank_rows"]), (&3.into(), &5.into()));
+    let results = work.rows("in.results.csv");
+    assert_eq!(stats(&results, "status"), "created 2, invalid 1");
+    let lines: Vec<_> = results.iter().map(|row| &*row["line"]).collect();
+    assert_eq!(lines, ["4", "6", "7"]);
+    assert_eq!(work.json("in.results.csv.run.json")["blank_rows"], 5);
+    let again = work.bkassoc("import in.csv").to(&server).ends(3);
+    let _ = again.saying(&["nothing is sent", "5  rows of blank cells"]);
+    work.bkassoc("verify in.results.csv --against in.csv").ends(0);
+    work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(3);
+    work.bkassoc("verify in.rerun-1.csv --against in.csv").ends(0);
+    work.write("in.csv", links(3));
+    let said = work.bkassoc("import in.csv -o none.csv --json").to(&server).ends(0).json();
+    assert!(said.get("blank_rows").is_none(), "{said}");
+}
+
+#[test]
+fn a_file_without_a_header_is_told_as_that_and_read_with_no_header() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", format!("{NN},1,100,1\n{NN},2,101,1\n"));
+    let import = || work.bkassoc("import in.csv").to(&server);
+    import().ends(2).saying(&["line 1 looks like a row", "--no-header"]);
+    assert_eq!(server.all_calls(), 0);
+    import().args("--no-header --map inst_id=a").ends(2).saying(&["--map"]);
+    import().args("--no-header").ends(0);
+    let results = work.rows("in.results.csv");
+    let seen: Vec<_> = results.iter().map(|row| (&*row["line"], &*row["inst_id"])).collect();
+    assert_eq!(seen, [("1", "1"), ("2", "2")]);
+    server.assert_stored(&results);
+    // It decides what a row means, and is known of the run from then on.
+    import().ends(2).saying(&["--no-header"]);
+    import().env("BKASSOC_NO_HEADER", "true").ends(0).saying(&["nothing is sent"]);
+    work.bkassoc("verify in.results.csv --against in.csv").ends(0);
+    work.write("in.csv", links(2));
+    let headed = import().args("--no-header -o other.csv");
+    headed.ends(2).saying(&["line 1 is a header"]);
+}
+
+#[test]
+fn full_width_commas_are_read_where_the_header_proves_them_and_else_hinted_at() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let rows = links(3);
+    work.write("in.csv", rows.replace(',', "，")).write("ascii.csv", &rows);
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    let results = work.rows("in.results.csv");
+    assert_conserved(&results, &work.rows("ascii.csv"));
+    server.assert_stored(&results);
+    work.bkassoc("verify in.results.csv --against in.csv").ends(0);
+    work.write("in.csv", rows.replacen(",100,", "，100，", 1));
+    let mixed = work.bkassoc("import in.csv -o mixed.csv").to(&server);
+    mixed.ends(3).saying(&["a full-width comma (，) is no delimiter in this file"]);
+    work.write("in.csv", rows.replacen(',', "，", 1));
+    let header = work.bkassoc("import in.csv -o header.csv").to(&server);
+    header.ends(2).saying(&["full-width comma"]);
+}

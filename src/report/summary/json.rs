@@ -29,6 +29,7 @@ impl Summary<'_> {
             failed: stats.count(Status::Failed),
             invalid: stats.count(Status::Invalid),
             outstanding: stats.outstanding(),
+            blank_rows: (stats.blank_rows > 0).then_some(stats.blank_rows),
             reasons: (stats.reasons().into_iter())
                 .map(|(reason, stats)| (reason.as_str(), stats.count))
                 .collect(),
@@ -70,6 +71,8 @@ struct Json<'a> {
     failed: u64,
     invalid: u64,
     outstanding: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blank_rows: Option<u64>,
     reasons: BTreeMap<&'static str, u64>,
     calls: BTreeMap<&'static str, u64>,
     retries: u64,

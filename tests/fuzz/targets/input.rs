@@ -41,6 +41,7 @@ fn options(first: u8, second: u8) -> InputOptions {
         encoding: (!encoding.is_empty()).then(|| encoding.parse().expect("a known encoding")),
         default_biz_id: InstId::new(u64::from(second >> 2 & 1)).ok(),
         require_biz_id: second >> 3 & 1 == 1,
+        no_header: second >> 4 & 1 == 1,
     }
 }
 
