@@ -30,6 +30,9 @@ pub enum Source {
     Parent,
 }
 
+/// How the variables of flags begin.
+const PREFIX: &str = "BKASSOC_";
+
 /// Flags that must be typed each time.
 pub const TYPED_ONLY: [&str; 4] = ["sandbox", "fresh", "yes", "allow-other-target"];
 
@@ -305,7 +308,31 @@ pub fn may_stand_in_a_profile(flag: &str) -> bool {
 
 /// The variable that stands for a flag.
 pub fn variable(flag: &str) -> String {
-    format!("BKASSOC_{}", flag.replace('-', "_").to_uppercase())
+    format!("{PREFIX}{}", flag.replace('-', "_").to_uppercase())
+}
+
+/// Whether a variable looks like one of a flag and is none; and then the nearest that is one.
+pub fn unknown_variable(name: &str) -> Option<Option<String>> {
+    let rest = name.strip_prefix(PREFIX)?.to_lowercase();
+    let cli = Cli::command();
+    let arguments = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    let is_flag = |arg: &&Arg| arg.get_long().is_some_and(|flag| !ABOUT_ITSELF.contains(&flag));
+    let flags: BTreeSet<_> = arguments.filter(is_flag).map(Arg::get_id).collect();
+    let known = |id: &str| variable(id);
+    if flags.iter().any(|id| known(id.as_str()) == name) {
+        return None;
+    }
+    if flags.iter().any(|id| id.as_str() == rest) {
+        return Some(Some(known(&rest)));
+    }
+    // clap finds out which flag is near.
+    let flags = flags.into_iter().map(|id| Arg::new(id.clone()).long(id.clone()));
+    let command = clap::Command::new("flags").disable_help_flag(true).args(flags);
+    let error = command.try_get_matches_from(["flags".to_owned(), format!("--{rest}")]).err()?;
+    let Some(ContextValue::String(near)) = error.get(ContextKind::SuggestedArg) else {
+        return Some(None);
+    };
+    Some(near.strip_prefix("--").map(known))
 }
 
 fn layerable(command: &clap::Command) -> impl Iterator<Item = &Arg> {

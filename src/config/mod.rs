@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::cli::layers::{Layer, LayerError, Layered, Source, TYPED_ONLY, Typed, variable};
+use crate::cli::layers::{self, Layer, LayerError, Layered, Source, TYPED_ONLY, Typed, variable};
 use crate::cli::{Args, DisplayArgs, Groups, ServerCommand};
 use crate::clock::{self, Date};
 use crate::input::{InputOptions, UnknownEncoding};
@@ -34,6 +34,8 @@ pub use results::{Output, ResultsConfig};
 pub struct Environment<'a> {
     /// The variables.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The names of all variables.
+    pub names: &'a dyn Fn() -> Vec<OsString>,
     /// The configuration file of the machine.
     pub system_config: &'a Path,
     /// The local date.
@@ -45,6 +47,7 @@ impl Environment<'_> {
     pub fn of_process() -> Self {
         Environment {
             variable: &|name| std::env::var_os(name),
+            names: &|| std::env::vars_os().map(|(name, _)| name).collect(),
             system_config: Path::new("/etc/bkassoc/config.toml"),
             today: clock::today(),
         }
@@ -216,6 +219,7 @@ pub fn resolve<A: ServerCommand>(
     let groups = layered.args.groups();
     let target = &groups.server.target;
     let mut warnings = without_effect(environment);
+    warnings.extend(unknown_variables(environment));
     let connection = if !groups.calls_out {
         None
     } else if sandbox {
@@ -255,6 +259,20 @@ pub fn resolve<A: ServerCommand>(
 fn without_effect(environment: &Environment<'_>) -> Vec<String> {
     let set = TYPED_ONLY.into_iter().filter(|flag| environment.get(&variable(flag)).is_some());
     set.map(|flag| format!("{} has no effect: --{flag} has to be typed", variable(flag))).collect()
+}
+
+/// Variables that look like ours and stand for no flag: mostly mistyped. Their values may be secrets.
+fn unknown_variables(environment: &Environment<'_>) -> Vec<String> {
+    let mut names: Vec<_> = (environment.names)();
+    names.sort();
+    let names = names.iter().filter_map(|name| name.to_str());
+    let unknown = names.filter_map(|name| Some((name, layers::unknown_variable(name)?)));
+    unknown
+        .map(|(name, nearest)| match nearest {
+            Some(nearest) => format!("{name} has no effect: is {nearest} meant?"),
+            None => format!("{name} has no effect: there is no such flag"),
+        })
+        .collect()
 }
 
 /// Puts the layers beneath the command line, and says whether it is for a sandbox.

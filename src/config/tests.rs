@@ -74,6 +74,7 @@ impl Machine {
         };
         let environment = Environment {
             variable: &variable,
+            names: &|| self.variables.keys().map(OsString::from).collect(),
             system_config: &system_config,
             today: jiff::civil::date(2026, 2, 3),
         };
@@ -549,6 +550,7 @@ fn commands_without_a_target_take_variables_too_and_read_no_profile() {
     let variable = |name: &str| (name == "BKASSOC_LISTEN").then(|| "127.0.0.1:0".into());
     let environment = Environment {
         variable: &variable,
+        names: &Vec::new,
         system_config: &machine.path("etc/config.toml"),
         today: jiff::civil::date(2026, 2, 3),
     };

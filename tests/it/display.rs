@@ -280,6 +280,27 @@ fn a_variable_for_what_must_be_typed_is_told_to_have_no_effect() {
     assert!(server.all_calls() > 0);
 }
 
+#[test]
+fn a_mistyped_variable_is_told_with_the_one_that_is_meant_and_never_with_its_value() {
+    let server = Server::esb();
+    for (name, said) in [
+        ("BKASSOC_SETTLE_AFTR", "has no effect: is BKASSOC_SETTLE_AFTER meant?"),
+        ("BKASSOC_RATES", "has no effect: is BKASSOC_RATE meant?"),
+        ("BKASSOC_APP_SECRET", "has no effect: is BKASSOC_APP_SECRET_FILE meant?"),
+        ("BKASSOC_endpoint", "has no effect: is BKASSOC_ENDPOINT meant?"),
+        ("BKASSOC_XYZZY", "has no effect: there is no such flag"),
+    ] {
+        let work = folder(false);
+        let import = work.bkassoc("import in.csv").env(name, "hunter2").to(&server);
+        let done = import.ends(0).saying(&[&format!("{name} {said}")]);
+        assert!(!(done.stdout + &done.stderr).contains("hunter2"), "{name}");
+    }
+    let work = folder(false);
+    let known = work.bkassoc("import in.csv").env("BKASSOC_LISTEN", "127.0.0.1:0");
+    let done = known.env("BKASSOCIATE", "1").to(&server).ends(0);
+    assert!(!done.stderr.contains("no effect"), "{}", done.stderr);
+}
+
 /// A terminal of that many columns, its name, and what comes to be drawn on it until it is closed.
 fn terminal(columns: u16) -> (OwnedFd, String, JoinHandle<Vec<u8>>) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();

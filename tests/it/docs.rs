@@ -342,6 +342,7 @@ fn profiles_that_are_shown_can_be_used() {
                 let typed = Typed::parse(words.map(OsString::from)).unwrap();
                 let environment = Environment {
                     variable: &|_| None,
+                    names: &Vec::new,
                     system_config: Path::new("none"),
                     today: jiff::civil::date(2026, 2, 3),
                 };
