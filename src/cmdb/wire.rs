@@ -8,5 +8,5 @@ pub mod code;
 mod lenient;
 mod request;
 
-pub use answer::{Answer, BatchAnswer, Envelope, Found, ModelError, RateHint, Reply};
-pub use request::{Body, Find, Pattern, Request};
+pub use answer::{Answer, BatchAnswer, Envelope, Found, ModelError, RateHint, Reply, SharedBy};
+pub use request::{Body, Find, Pattern, Request, Route};

@@ -73,9 +73,10 @@ impl<'a, C: Cmdb> Asker<'a, C> {
     /// Asks once, when the pacer lets it.
     pub async fn ask(&self, kind: CallKind, request: Request) -> Result<(Reply, Query), Halt> {
         self.refuse_if_over()?;
+        let route = request.route();
         loop {
             let now = Instant::now();
-            let permit = self.caller.borrow_mut().permit(now);
+            let permit = self.caller.borrow_mut().permit(route, now);
             let Err((until, bottleneck)) = permit else { break };
             self.sleep_until(until).await?;
             self.stats.borrow_mut().calls.held(bottleneck, now.elapsed());
@@ -84,13 +85,13 @@ impl<'a, C: Cmdb> Asker<'a, C> {
         let deadline = self.limits.borrow().deadline(self.caller.borrow().health.answered);
         let call = {
             let calls = &mut self.stats.borrow_mut().calls;
-            self.caller.borrow().send((), kind, request, now, deadline, calls)
+            self.caller.borrow_mut().send((), kind, request, now, deadline, calls)
         };
-        let Landed { reply, sent_at, .. } = call.await;
+        let Landed { reply, sent, .. } = call.await;
         let calls = &mut self.stats.borrow_mut().calls;
         let query = self.caller.borrow_mut().landed(
             &reply,
-            sent_at,
+            sent,
             Instant::now(),
             calls,
             ServerHealth::judge_query,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::cmdb::Cmdb;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::Cause;
-use crate::cmdb::wire::{Reply, Request};
+use crate::cmdb::wire::{RateHint, Reply, Request, Route};
 use crate::engine::pacer::{Bottleneck, Feedback, Pacer};
 use crate::engine::server_health::ServerHealth;
 use crate::engine::stats::{CallKind, Calls};
@@ -40,8 +40,16 @@ pub struct Landed<T> {
     pub call: T,
     /// What came of it.
     pub reply: Reply,
+    /// When, and which way.
+    pub sent: Sent,
+}
+
+/// A call that goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
     /// When the pacer let it through, however late it was polled first.
-    pub sent_at: Instant,
+    pub at: Instant,
+    route: Route,
 }
 
 impl<'a, C: Cmdb> Caller<'a, C> {
@@ -62,14 +70,14 @@ impl<'a, C: Cmdb> Caller<'a, C> {
     }
 
     /// Lets one call through, or says when to ask again and what holds it.
-    pub fn permit(&mut self, now: Instant) -> Result<(), (Instant, Bottleneck)> {
-        self.pacer.permit(now)
+    pub fn permit(&mut self, route: Route, now: Instant) -> Result<(), (Instant, Bottleneck)> {
+        self.pacer.permit(route, now)
     }
 
     /// Makes a call that was let through at `now`. It is lost when `deadline` or the time limit of a
     /// call comes first.
     pub fn send<T>(
-        &self,
+        &mut self,
         call: T,
         kind: CallKind,
         request: Request,
@@ -78,10 +86,12 @@ impl<'a, C: Cmdb> Caller<'a, C> {
         calls: &mut Calls,
     ) -> impl Future<Output = Landed<T>> + use<'a, T, C> {
         calls.sent(kind);
+        let sent = Sent { at: now, route: request.route() };
+        self.pacer.sent(sent.route, now);
         let left = deadline.map(|deadline| deadline - now);
         let limit = left.map_or(self.timeout, |left| left.min(self.timeout));
         let reply = within(limit, self.cmdb.call(request));
-        reply.map(move |reply| Landed { call, reply, sent_at: now })
+        reply.map(move |reply| Landed { call, reply, sent })
     }
 
     /// Takes note of a call's end. `judge` says what the reply means, and why the call has to be made
@@ -89,21 +99,21 @@ impl<'a, C: Cmdb> Caller<'a, C> {
     pub fn landed<V>(
         &mut self,
         reply: &Reply,
-        sent_at: Instant,
+        sent: Sent,
         now: Instant,
         calls: &mut Calls,
         judge: impl FnOnce(&mut ServerHealth, &Reply) -> (V, Option<Cause>),
     ) -> V {
         if let Reply::Answered(_) | Reply::Oversized(_) = reply {
             self.health.answered = true;
-            calls.answered(now - sent_at);
+            calls.answered(now - sent.at);
         }
         let (verdict, cause) = judge(&mut self.health, reply);
         if cause.is_some() {
             self.health.note_trouble(reply);
         }
         calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
-        self.pacer.landed(Feedback::of(cause), reply.rate(), sent_at, now);
+        self.pacer.landed(sent.route, Feedback::of(cause), reply.rate(), sent.at, now);
         if cause == Some(Cause::Throttled)
             && let Some(pause) = self.long_pause(now)
         {
@@ -111,6 +121,11 @@ impl<'a, C: Cmdb> Caller<'a, C> {
             tracing::info!("the server's limit is reached ({said}): no call goes for {pause}");
         }
         verdict
+    }
+
+    /// A call has ended that nobody waits for any more. The pacer may wait for it.
+    pub fn landed_late(&mut self, sent: Sent, now: Instant) {
+        self.pacer.landed(sent.route, Feedback::Nothing, RateHint::default(), sent.at, now);
     }
 
     /// How long no call goes after one was refused, where that is long. Answers that come in the same
@@ -137,7 +152,6 @@ fn within(limit: Duration, call: impl Future<Output = Reply>) -> impl Future<Out
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cmdb::wire::RateHint;
 
     struct Nobody;
 
@@ -155,7 +169,7 @@ mod tests {
             let wait = Some(Duration::from_secs(seconds));
             let hint = RateHint { retry_after: wait, ..RateHint::default() };
             let now = start + at;
-            caller.pacer.landed(Feedback::Throttled, hint, now, now);
+            caller.pacer.landed(Route::Find, Feedback::Throttled, hint, now, now);
             caller.long_pause(now).map(|pause| pause.as_secs())
         };
         assert_eq!(pause(9, Duration::ZERO), None, "it is short");

@@ -5,12 +5,13 @@
 //!
 //! * `ceiling`: `--rate`, which is never exceeded. The only home of governor.
 //! * `quota`, with `pace`: how many calls the server lets through in a window of time. It is told by
-//!   headers, or learnt from refusals.
+//!   headers, or learnt from refusals. There is one for all calls, and one for each route where the
+//!   server counts so.
 //! * `flight`: how many calls the server takes at once. It is learnt from latencies and overloads;
 //!   `--concurrency` is the most.
 //!
-//! The caller asks [`Pacer::full`] and [`Pacer::permit`] before each call, and reports each call's end
-//! to [`Pacer::landed`]. Nothing here allocates, reads a clock or knows of rows. `tests/pace` has the
+//! The caller asks [`Pacer::full`] and [`Pacer::permit`] before each call, and reports each call that goes
+//! to [`Pacer::sent`] and its end to [`Pacer::landed`]. Nothing here allocates, reads a clock or knows of rows. `tests/pace` has the
 //! servers that the pacer is held against.
 
 mod ceiling;
@@ -21,7 +22,7 @@ mod quota;
 use tokio::time::Instant;
 
 use crate::cmdb::verdict::Cause;
-use crate::cmdb::wire::RateHint;
+use crate::cmdb::wire::{RateHint, Route, SharedBy};
 use ceiling::Ceiling;
 use flight::Flight;
 use quota::Quota;
@@ -93,7 +94,10 @@ impl Feedback {
 #[derive(Debug)]
 pub struct Pacer {
     ceiling: Ceiling,
+    /// Of all calls together.
     quota: Quota,
+    /// Of each route's calls, where the server counts them apart.
+    routes: Box<[Quota; Route::COUNT]>,
     flight: Flight,
 }
 
@@ -104,6 +108,7 @@ impl Pacer {
         Self {
             ceiling: Ceiling::new(per_second, now),
             quota: Quota::new(now),
+            routes: Box::new(std::array::from_fn(|_| Quota::new(now))),
             flight: Flight::new(per_second.map_or(1, ceiling::burst), concurrency, now),
         }
     }
@@ -120,21 +125,42 @@ impl Pacer {
 
     /// Lets one call through, or says when to ask again and what holds it. Where nothing but a call's
     /// end can change that, asking then does no harm.
-    pub fn permit(&mut self, now: Instant) -> Result<(), (Instant, Bottleneck)> {
-        self.quota.check(now).map_err(|until| (until, Bottleneck::Server))?;
-        self.ceiling.take(now).map_err(|until| (until, Bottleneck::Rate))?;
+    pub fn permit(&mut self, route: Route, now: Instant) -> Result<(), (Instant, Bottleneck)> {
+        let of_route = &mut self.routes[route as usize];
+        let within = self.quota.check(now).and_then(|()| of_route.check(now));
+        within.map_err(|until| (until, Bottleneck::Server))?;
+        self.ceiling.take(now).map_err(|until| (until, Bottleneck::Rate))
+    }
+
+    /// A call that was let through goes. It may turn out to go another way than it was to.
+    pub fn sent(&mut self, route: Route, now: Instant) {
         self.quota.took(now);
-        Ok(())
+        self.routes[route as usize].took(now);
     }
 
     /// Until when no call goes, after one was refused for the server's limit.
     pub fn paused_until(&self) -> Option<Instant> {
-        self.quota.paused_until()
+        let routes = self.routes.iter().filter_map(Quota::paused_until);
+        self.quota.paused_until().into_iter().chain(routes).max()
     }
 
     /// A call that was sent at `sent_at` has ended.
-    pub fn landed(&mut self, said: Feedback, hint: RateHint, sent_at: Instant, now: Instant) {
-        self.quota.landed(said, hint, sent_at, now);
+    pub fn landed(
+        &mut self,
+        route: Route,
+        said: Feedback,
+        hint: RateHint,
+        sent_at: Instant,
+        now: Instant,
+    ) {
+        let (mut speaks, mut silent) = (&mut self.quota, &mut self.routes[route as usize]);
+        if hint.shared_by == Some(SharedBy::Route) {
+            std::mem::swap(&mut speaks, &mut silent);
+        }
+        speaks.landed(said, hint, sent_at, now);
+        // What is let through is let through by both; one refusal is not the other's.
+        let said_of_silent = if said == Feedback::Throttled { Feedback::Nothing } else { said };
+        silent.landed(said_of_silent, RateHint::default(), sent_at, now);
         self.flight.landed(said, sent_at, now);
     }
 }
@@ -149,6 +175,18 @@ mod tests {
         Duration::from_millis(number)
     }
 
+    impl Pacer {
+        fn goes(&mut self, now: Instant) -> Result<(), (Instant, Bottleneck)> {
+            self.permit(Route::Create, now)?;
+            self.sent(Route::Create, now);
+            Ok(())
+        }
+
+        fn lands(&mut self, said: Feedback, hint: RateHint, sent_at: Instant, now: Instant) {
+            self.landed(Route::Create, said, hint, sent_at, now);
+        }
+    }
+
     fn retry_after(seconds: u64) -> RateHint {
         RateHint { retry_after: Some(Duration::from_secs(seconds)), ..RateHint::default() }
     }
@@ -158,7 +196,7 @@ mod tests {
             limit: Some(limit),
             remaining: Some(remaining),
             reset: Some(Duration::from_secs(1)),
-            retry_after: None,
+            ..RateHint::default()
         }
     }
 
@@ -166,7 +204,7 @@ mod tests {
     fn permits(pacer: &mut Pacer, from: Instant, length: Duration) -> Vec<Instant> {
         let (mut now, mut calls) = (from, Vec::new());
         while now < from + length {
-            match pacer.permit(now) {
+            match pacer.goes(now) {
                 Ok(()) => calls.push(now),
                 Err((until, _)) => {
                     let wait = (until - from).as_nanos().div_ceil(1_000_000);
@@ -183,12 +221,12 @@ mod tests {
         let mut pacer = Pacer::new(None, 64, start);
         let now = start + millis(10);
         for _ in 0..=calls {
-            pacer.permit(start).unwrap();
+            pacer.goes(start).unwrap();
         }
         for _ in 0..calls {
-            pacer.landed(Feedback::Answer, RateHint::default(), start, now);
+            pacer.lands(Feedback::Answer, RateHint::default(), start, now);
         }
-        pacer.landed(Feedback::Throttled, hint, start, now);
+        pacer.lands(Feedback::Throttled, hint, start, now);
         (pacer, now)
     }
 
@@ -212,8 +250,8 @@ mod tests {
     fn a_refusal_pauses_the_whole_pool_for_as_long_as_it_says() {
         let (mut pacer, now) = refused(20, retry_after(2));
         let until = now + Duration::from_secs(2);
-        assert_eq!(pacer.permit(now), Err((until, Bottleneck::Server)));
-        assert_eq!(pacer.permit(until - millis(1)), Err((until, Bottleneck::Server)));
+        assert_eq!(pacer.goes(now), Err((until, Bottleneck::Server)));
+        assert_eq!(pacer.goes(until - millis(1)), Err((until, Bottleneck::Server)));
     }
 
     #[test]
@@ -221,13 +259,13 @@ mod tests {
         let (mut one, now) = refused(20, retry_after(1));
         let (mut many, other_now) = refused(20, retry_after(1));
         for _ in 0..30 {
-            many.landed(Feedback::Throttled, retry_after(1), other_now - millis(10), other_now);
+            many.lands(Feedback::Throttled, retry_after(1), other_now - millis(10), other_now);
         }
         let length = Duration::from_secs(5);
         let calls = |pacer: &mut Pacer, now: Instant| {
             let go = now + Duration::from_secs(1);
-            pacer.permit(go).unwrap();
-            pacer.landed(Feedback::Answer, RateHint::default(), go, go + millis(10));
+            pacer.goes(go).unwrap();
+            pacer.lands(Feedback::Answer, RateHint::default(), go, go + millis(10));
             permits(pacer, go + millis(10), length).len()
         };
         let calls = [calls(&mut one, now), calls(&mut many, other_now)];
@@ -239,21 +277,21 @@ mod tests {
     fn after_a_pause_one_call_goes_alone_until_it_is_answered() {
         let (mut pacer, now) = refused(20, retry_after(1));
         let go = now + Duration::from_secs(1);
-        assert_eq!(pacer.permit(go), Ok(()));
-        assert!(pacer.permit(go + millis(500)).is_err());
-        pacer.landed(Feedback::Answer, RateHint::default(), go, go + millis(500));
-        assert_eq!(pacer.permit(go + millis(500)), Ok(()));
+        assert_eq!(pacer.goes(go), Ok(()));
+        assert!(pacer.goes(go + millis(500)).is_err());
+        pacer.lands(Feedback::Answer, RateHint::default(), go, go + millis(500));
+        assert_eq!(pacer.goes(go + millis(500)), Ok(()));
     }
 
     #[test]
     fn a_pause_of_which_nobody_says_how_long_doubles_while_refusals_go_on() {
         let (mut pacer, mut now) = refused(20, RateHint::default());
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let (until, hold) = pacer.permit(now).unwrap_err();
+            let (until, hold) = pacer.goes(now).unwrap_err();
             assert_eq!((until - now, hold), (Duration::from_secs(seconds), Bottleneck::Server));
-            pacer.permit(until).unwrap();
+            pacer.goes(until).unwrap();
             now = until + millis(10);
-            pacer.landed(Feedback::Throttled, RateHint::default(), until, now);
+            pacer.lands(Feedback::Throttled, RateHint::default(), until, now);
         }
     }
 
@@ -261,17 +299,17 @@ mod tests {
     fn a_trial_that_gets_no_answer_does_not_hold_the_others_for_ever() {
         let (mut pacer, now) = refused(20, retry_after(1));
         let go = now + Duration::from_secs(1);
-        pacer.permit(go).unwrap();
-        pacer.landed(Feedback::Nothing, RateHint::default(), go, go + Duration::from_secs(40));
-        assert_eq!(pacer.permit(go + Duration::from_secs(40)), Ok(()));
+        pacer.goes(go).unwrap();
+        pacer.lands(Feedback::Nothing, RateHint::default(), go, go + Duration::from_secs(40));
+        assert_eq!(pacer.goes(go + Duration::from_secs(40)), Ok(()));
     }
 
     #[test]
     fn a_quota_that_is_told_is_kept_before_anything_is_refused() {
         let start = Instant::now();
         let mut pacer = Pacer::new(None, 64, start);
-        pacer.permit(start).unwrap();
-        pacer.landed(Feedback::Answer, said(50, 49), start, start + millis(20));
+        pacer.goes(start).unwrap();
+        pacer.lands(Feedback::Answer, said(50, 49), start, start + millis(20));
         let calls = permits(&mut pacer, start + millis(20), Duration::from_secs(10)).len();
         assert!((480..=499).contains(&calls), "{calls}");
     }
@@ -280,9 +318,9 @@ mod tests {
     fn a_window_without_end_is_not_believed() {
         let start = Instant::now();
         let mut pacer = Pacer::new(None, 64, start);
-        pacer.permit(start).unwrap();
+        pacer.goes(start).unwrap();
         let moment = RateHint { reset: Some(Duration::from_hours(490_000)), ..said(50, 25) };
-        pacer.landed(Feedback::Answer, moment, start, start + millis(20));
+        pacer.lands(Feedback::Answer, moment, start, start + millis(20));
         let calls = permits(&mut pacer, start + millis(20), Duration::from_secs(10)).len();
         assert!((470..=499).contains(&calls), "{calls}");
     }
@@ -291,15 +329,50 @@ mod tests {
     fn a_quota_that_others_use_up_is_waited_for() {
         let start = Instant::now();
         let mut pacer = Pacer::new(None, 64, start);
-        pacer.permit(start).unwrap();
-        pacer.landed(Feedback::Answer, said(50, 49), start, start + millis(20));
+        pacer.goes(start).unwrap();
+        pacer.lands(Feedback::Answer, said(50, 49), start, start + millis(20));
         let next = start + millis(100);
-        pacer.permit(next).unwrap();
-        pacer.landed(Feedback::Answer, said(50, 0), next, next + millis(20));
-        let (until, hold) = pacer.permit(next + millis(20)).unwrap_err();
+        pacer.goes(next).unwrap();
+        pacer.lands(Feedback::Answer, said(50, 0), next, next + millis(20));
+        let (until, hold) = pacer.goes(next + millis(20)).unwrap_err();
         assert_eq!(hold, Bottleneck::Server);
         let ends = until - start;
         assert!(ends >= Duration::from_secs(1) && ends < millis(1100), "{ends:?}");
+    }
+
+    #[test]
+    fn a_quota_of_one_route_holds_no_other_and_one_of_all_holds_each() {
+        for (shared_by, others) in
+            [(Some(SharedBy::Route), Ok(())), (Some(SharedBy::All), Err(())), (None, Err(()))]
+        {
+            for (said_is, feedback) in
+                [(said(50, 0), Feedback::Answer), (RateHint::default(), Feedback::Throttled)]
+            {
+                let start = Instant::now();
+                let mut pacer = Pacer::new(None, 64, start);
+                let hint = RateHint { shared_by, ..said_is };
+                pacer.goes(start).unwrap();
+                pacer.lands(feedback, hint, start, start + millis(20));
+                let now = start + millis(100);
+                assert!(pacer.permit(Route::Create, now).is_err(), "{shared_by:?} {feedback:?}");
+                for route in [Route::Find, Route::Models, Route::CreateMany, Route::Delete] {
+                    let permit = pacer.permit(route, now).map_err(|_| ());
+                    assert_eq!(permit, others, "{shared_by:?} {feedback:?} {route:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn after_the_pause_of_a_route_one_call_of_it_goes_alone_and_the_others_as_they_like() {
+        let (mut pacer, now) =
+            refused(20, RateHint { shared_by: Some(SharedBy::Route), ..retry_after(1) });
+        let go = now + Duration::from_secs(1);
+        assert_eq!(pacer.goes(go), Ok(()));
+        assert!(pacer.permit(Route::Create, go + millis(500)).is_err());
+        assert_eq!(pacer.permit(Route::Find, go + millis(500)), Ok(()));
+        pacer.lands(Feedback::Answer, RateHint::default(), go, go + millis(500));
+        assert_eq!(pacer.permit(Route::Create, go + millis(500)), Ok(()));
     }
 
     #[test]
@@ -310,7 +383,7 @@ mod tests {
             now += millis(1);
             let sent_at = now;
             now += millis(1);
-            pacer.landed(Feedback::Overload, RateHint::default(), sent_at, now);
+            pacer.lands(Feedback::Overload, RateHint::default(), sent_at, now);
             assert!(pacer.concurrency() >= 1);
         }
         assert_eq!(pacer.concurrency(), 1);
@@ -320,7 +393,7 @@ mod tests {
             let sent_at = now;
             now += millis(10);
             for _ in 0..in_flight {
-                pacer.landed(Feedback::Answer, RateHint::default(), sent_at, now);
+                pacer.lands(Feedback::Answer, RateHint::default(), sent_at, now);
             }
             if pacer.concurrency() == 32 {
                 return;
@@ -335,12 +408,12 @@ mod tests {
         let mut pacer = Pacer::new(Some(5.0), 2, now);
         assert_eq!(pacer.full(1, now), None);
         assert_eq!(pacer.full(2, now), Some(Bottleneck::Concurrency));
-        pacer.permit(now).unwrap();
-        pacer.permit(now).unwrap();
-        assert_eq!(pacer.permit(now).unwrap_err().1, Bottleneck::Rate);
-        pacer.landed(Feedback::Overload, RateHint::default(), now, now + millis(1));
+        pacer.goes(now).unwrap();
+        pacer.goes(now).unwrap();
+        assert_eq!(pacer.goes(now).unwrap_err().1, Bottleneck::Rate);
+        pacer.lands(Feedback::Overload, RateHint::default(), now, now + millis(1));
         assert_eq!(pacer.full(1, now + millis(1)), Some(Bottleneck::Server));
-        pacer.landed(Feedback::Throttled, RateHint::default(), now, now + millis(1));
-        assert_eq!(pacer.permit(now + millis(1)).unwrap_err().1, Bottleneck::Server);
+        pacer.lands(Feedback::Throttled, RateHint::default(), now, now + millis(1));
+        assert_eq!(pacer.goes(now + millis(1)).unwrap_err().1, Bottleneck::Server);
     }
 }

@@ -11,7 +11,7 @@ use super::dialect::{Dialect, Written};
 use super::faults::{Draw, Fault, Faults, Prey};
 use super::refusal::Refusal;
 use super::{Caller, Quota, Sandbox, State};
-use crate::cmdb::wire::{RateHint, code};
+use crate::cmdb::wire::{RateHint, SharedBy, code};
 use crate::target::Entrance;
 
 /// What a call meets when it comes in.
@@ -23,20 +23,22 @@ struct Admission {
 }
 
 impl State {
-    /// Counts a call in the quota's window. Tells whether it is within the quota, and what is left.
-    fn meter(&mut self, quota: Quota, elapsed: Duration) -> (bool, RateHint) {
+    /// Counts a call in the quota's window. Tells whether it is within the quota, and what is left. A
+    /// gateway counts each of its resources apart.
+    fn meter(&mut self, quota: Quota, counted_as: Endpoint, elapsed: Duration) -> (bool, RateHint) {
         let (elapsed, length) = (elapsed.as_nanos(), quota.window.as_nanos().max(1));
-        if self.window.0 != elapsed / length {
-            self.window = (elapsed / length, 0);
+        let window = &mut self.windows[counted_as as usize];
+        if window.0 != elapsed / length {
+            *window = (elapsed / length, 0);
         }
-        self.window.1 += 1;
-        let used = self.window.1;
+        window.1 += 1;
+        let used = window.1;
         let left = u64::try_from(length - elapsed % length).unwrap_or(u64::MAX);
         let hint = RateHint {
             limit: Some(quota.calls),
             remaining: Some(quota.calls.saturating_sub(used)),
             reset: Some(Duration::from_secs(left.div_ceil(1_000_000_000))),
-            retry_after: None,
+            ..RateHint::default()
         };
         (used <= quota.calls, hint)
     }
@@ -50,7 +52,11 @@ impl Sandbox {
         call: Result<Call, Refusal>,
         caller: &Caller,
     ) -> Option<Written> {
-        let Admission { draw, faults, within_quota, hint } = self.admit(endpoint);
+        let Admission { draw, faults, within_quota, mut hint } =
+            self.admit(endpoint, caller.entrance);
+        if caller.entrance == Entrance::Gateway && hint.limit.is_some() {
+            hint.shared_by = Some(SharedBy::Route);
+        }
         let dialect = self.dialect(caller);
         let said = self.0.rate_headers || caller.entrance == Entrance::Gateway;
         let hint = if said { hint } else { RateHint::default() };
@@ -95,7 +101,7 @@ impl Sandbox {
     }
 
     /// Counts a call, draws its faults, and asks the quota.
-    fn admit(&self, endpoint: Endpoint) -> Admission {
+    fn admit(&self, endpoint: Endpoint, entrance: Entrance) -> Admission {
         let mut state = self.state();
         let number = state.calls.iter().sum();
         state.calls[endpoint as usize] += 1;
@@ -106,7 +112,9 @@ impl Sandbox {
             Endpoint::Models => Prey::Ask,
         };
         let draw = state.faults.draw(self.0.seed, number, prey);
-        let metered = self.0.quota.map(|quota| state.meter(quota, self.0.start.elapsed()));
+        let counted_as = if entrance == Entrance::Gateway { endpoint } else { Endpoint::ALL[0] };
+        let elapsed = self.0.start.elapsed();
+        let metered = self.0.quota.map(|quota| state.meter(quota, counted_as, elapsed));
         Admission {
             draw,
             faults: state.faults.clone(),
@@ -194,6 +202,7 @@ fn refuse(dialect: &Dialect, fault: Fault) -> Option<Written> {
             let mut written = dialect.gateway_throttled(200);
             (written.rate.limit, written.rate.remaining) = (Some(100), Some(0));
             written.rate.reset = second;
+            written.rate.shared_by = Some(SharedBy::Route);
             Some(written)
         }
         Fault::ThrottledCmdb => Some(dialect.too_many_requests()),

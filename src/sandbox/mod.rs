@@ -90,8 +90,8 @@ struct State {
     faults: Faults,
     /// How many calls came through the entrance, by endpoint.
     calls: [u64; Endpoint::ALL.len()],
-    /// The number of the quota's window, and the calls in it.
-    window: (u128, u64),
+    /// By what a call is counted as: the number of the quota's window, and the calls in it.
+    windows: [(u128, u64); Endpoint::ALL.len()],
 }
 
 impl State {
@@ -137,7 +137,7 @@ impl Sandbox {
             locks: FxHashSet::default(),
             faults: setup.faults,
             calls: [0; Endpoint::ALL.len()],
-            window: (0, 0),
+            windows: Default::default(),
         };
         if new {
             preload(&mut state, &setup.models)

@@ -23,7 +23,7 @@ use super::call::{Call, Endpoint, PathParts, parse_body};
 use super::dialect::{Dialect, Written, page};
 use super::refusal::{Refusal, language_of};
 use super::{Caller, Sandbox, Version};
-use crate::cmdb::wire::code;
+use crate::cmdb::wire::{SharedBy, code};
 use crate::target::Entrance;
 
 /// Larger bodies are refused; nginx in front of a real ESB lets 512 MiB through.
@@ -138,7 +138,12 @@ fn respond(written: Written) -> Response {
         ("Retry-After", rate.retry_after.map(seconds)),
     ];
     let numbers = numbers.into_iter().filter_map(|(name, n)| Some((name, n?.to_string())));
-    for (name, value) in numbers.chain(written.headers) {
+    let plugin = rate.shared_by.map(|shared_by| match shared_by {
+        SharedBy::Route => "bk-resource-rate-limit",
+        SharedBy::All => "bk-stage-rate-limit",
+    });
+    let plugin = plugin.map(|name| ("X-Bkapi-RateLimit-Plugin", name.to_owned()));
+    for (name, value) in numbers.chain(plugin).chain(written.headers) {
         let pair =
             HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
         if let Some((name, value)) = pair {

@@ -31,7 +31,7 @@ impl Version {
 /// A number of calls in a window of fixed length. Windows follow each other from the start on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// How many calls, of all kinds together.
+    /// How many calls: of all kinds together, behind a gateway of each kind.
     pub calls: u64,
     /// The window's length.
     pub window: Duration,

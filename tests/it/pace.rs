@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use bkassoc::cmdb::wire::Route;
 use bkassoc::engine::pacer::{Bottleneck, Feedback, Pacer};
 use serde::Deserialize;
 use server::{Server, ServerSpec};
@@ -22,6 +23,9 @@ struct Scenario {
     concurrency: usize,
     /// `--rate`; none: unlimited.
     rate: Option<f64>,
+    /// Each create that is answered is followed by a look-up.
+    #[serde(default)]
+    looks_up: bool,
     /// Rows that come in a second; none: more than can be sent.
     input: Option<f64>,
     seeds: u64,
@@ -86,7 +90,7 @@ fn simulate(scenario: &Scenario, seed: u64) -> Trace {
     let mut server = Server::new(&scenario.server, seed);
     let mut trace =
         Trace { calls: Vec::new(), sent: 0.0, states: Vec::new(), length: scenario.length };
-    let (mut now, mut in_flight, mut sent) = (0.0, 0, 0.0);
+    let (mut now, mut in_flight, mut sent, mut look_ups) = (0.0, 0, 0.0, 0);
     while now < scenario.length {
         let (wake, hold) = loop {
             if let Some(hold) = pacer.full(in_flight, at(now)) {
@@ -97,17 +101,23 @@ fn simulate(scenario: &Scenario, seed: u64) -> Trace {
             {
                 break ((sent + 1e-6) / input, Bottleneck::Input);
             }
-            match pacer.permit(at(now)) {
-                Ok(()) => {
-                    server.send(now);
-                    in_flight += 1;
-                    sent += 1.0;
-                }
+            let due =
+                if look_ups > 0 { &[Route::Find, Route::Create][..] } else { &[Route::Create] };
+            let mut held = Vec::new();
+            let permitted = due.iter().find(|route| {
+                pacer.permit(**route, at(now)).map_err(|wait| held.push(wait)).is_ok()
+            });
+            if let Some(&route) = permitted {
+                pacer.sent(route, at(now));
+                server.send(route, now);
+                look_ups -= usize::from(route == Route::Find);
+                in_flight += 1;
+                sent += 1.0;
+            } else {
+                let (until, hold) = held.into_iter().min_by_key(|(until, _)| *until).unwrap();
                 // tokio's timers tick in milliseconds.
-                Err((until, hold)) => {
-                    let until = (until - start).as_secs_f64();
-                    break ((until * 1000.0).ceil() / 1000.0, hold);
-                }
+                let until = (until - start).as_secs_f64();
+                break ((until * 1000.0).ceil() / 1000.0, hold);
             }
         };
         trace.states.push((now, pacer.concurrency(), hold));
@@ -115,7 +125,10 @@ fn simulate(scenario: &Scenario, seed: u64) -> Trace {
             Some(landed) => {
                 now = landed.at;
                 in_flight -= 1;
-                pacer.landed(landed.said, landed.hint, at(landed.sent), at(now));
+                let (said, sent) = (landed.said, at(landed.sent));
+                pacer.landed(landed.route, said, landed.hint, sent, at(now));
+                let created = landed.route == Route::Create && said == Feedback::Answer;
+                look_ups += usize::from(scenario.looks_up && created);
                 trace.calls.push(Done { sent: landed.sent, landed: now, said: landed.said });
             }
             None => now = wake.max(now + 1e-6),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bkassoc::association::{Association, InstId, Mapping, ModelAssociation, NewAssociation};
 use bkassoc::cmdb::Cmdb;
 use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions};
-use bkassoc::cmdb::wire::{Answer, Envelope, Find, Pattern, RateHint, Reply, Request};
+use bkassoc::cmdb::wire::{Answer, Envelope, Find, Pattern, RateHint, Reply, Request, SharedBy};
 use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
 use captures::Capture;
@@ -758,6 +758,7 @@ async fn the_servers_limit_and_its_id_for_the_call_are_read_from_headers() {
         "X-Bkapi-RateLimit-Limit: 100",
         "X-Bkapi-RateLimit-Remaining: 3",
         "X-Bkapi-RateLimit-Reset: 1",
+        "X-Bkapi-RateLimit-Plugin: bk-resource-rate-limit",
         "X-Bkapi-Request-Id: 5e4cfc3d-970f",
     ];
     let stub = Stub::start(vec![Act::Answer(sized(429, &headers, ""))]).await;
@@ -769,6 +770,7 @@ async fn the_servers_limit_and_its_id_for_the_call_are_read_from_headers() {
             remaining: Some(3),
             reset: Some(std::time::Duration::from_secs(1)),
             retry_after: None,
+            shared_by: Some(SharedBy::Route),
         }
     );
     assert_eq!(answer.request_id.as_deref(), Some("5e4cfc3d-970f"));

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RE
 use serde::Serialize;
 
 use super::ClientError;
-use crate::cmdb::wire::RateHint;
+use crate::cmdb::wire::{RateHint, SharedBy};
 use crate::options::Language;
 use crate::target::{Entrance, Identity, Secret, Target};
 
@@ -151,6 +151,7 @@ pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
             "x-bkapi-ratelimit-limit" => hint.limit = calls(name).filter(|limit| *limit > 0),
             "x-bkapi-ratelimit-remaining" => hint.remaining = calls(name),
             "x-bkapi-ratelimit-reset" => hint.reset = wait(number(name)),
+            "x-bkapi-ratelimit-plugin" => hint.shared_by = shared_by(headers.get(name)),
             "retry-after" => {
                 hint.retry_after = wait(number(name).or_else(|| retry_date(headers)));
             }
@@ -158,6 +159,16 @@ pub(super) fn rate_hint(headers: &HeaderMap) -> RateHint {
         }
     }
     hint
+}
+
+/// Which calls share the limit of the gateway's plugin that speaks. Where several have one, the headers
+/// are those of the last.
+fn shared_by(plugin: Option<&HeaderValue>) -> Option<SharedBy> {
+    match plugin?.to_str().ok()?.trim() {
+        "bk-resource-rate-limit" => Some(SharedBy::Route),
+        "bk-stage-rate-limit" | "bk-stage-global-rate-limit" => Some(SharedBy::All),
+        _ => None,
+    }
 }
 
 /// `Retry-After` as a date, less the server's own `Date`, so that the local clock does not matter.
@@ -240,8 +251,18 @@ mod tests {
                 remaining: Some(0),
                 reset: Some(Duration::from_secs(1)),
                 retry_after: Some(Duration::from_secs(7)),
+                shared_by: None,
             }
         );
+        for (plugin, shared_by) in [
+            ("bk-resource-rate-limit", Some(SharedBy::Route)),
+            ("bk-stage-rate-limit", Some(SharedBy::All)),
+            ("bk-stage-global-rate-limit", Some(SharedBy::All)),
+            ("another", None),
+        ] {
+            let hint = rate_hint(&headers(&[("x-bkapi-ratelimit-plugin", plugin)]));
+            assert_eq!(hint, RateHint { shared_by, ..RateHint::default() });
+        }
         let absurd = rate_hint(&headers(&[
             ("x-bkapi-ratelimit-limit", "0"),
             ("x-bkapi-ratelimit-remaining", "18446744073709551615"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::code;
 use super::lenient::{any_integer, lenient_bool, lenient_code, lenient_text, present};
 use crate::association::{Mapping, ModelAssociation};
 
@@ -256,6 +257,17 @@ pub struct RateHint {
     pub reset: Option<Duration>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// `X-Bkapi-RateLimit-Plugin`: which calls share the limit. `None` where nobody says.
+    pub shared_by: Option<SharedBy>,
+}
+
+/// Which calls a limit counts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedBy {
+    /// Those of one route.
+    Route,
+    /// All.
+    All,
 }
 
 /// An answer that arrived whole.
@@ -300,9 +312,14 @@ impl Reply {
 
     /// What the answer says about the server's limit.
     pub fn rate(&self) -> RateHint {
-        match self {
-            Self::Answered(answer) => answer.rate,
-            _ => RateHint::default(),
+        let Self::Answered(answer) = self else {
+            return RateHint::default();
+        };
+        let of_route =
+            answer.envelope.as_ref().and_then(Envelope::code) == Some(code::GATEWAY_RESOURCE_LIMIT);
+        RateHint {
+            shared_by: answer.rate.shared_by.or(of_route.then_some(SharedBy::Route)),
+            ..answer.rate
         }
     }
 }

@@ -32,6 +32,39 @@ pub enum Request {
     },
 }
 
+/// Where a request goes: what a gateway calls a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Of [`Request::Create`].
+    Create,
+    /// Of [`Request::CreateMany`].
+    CreateMany,
+    /// Of [`Request::Find`].
+    Find,
+    /// Of [`Request::Models`].
+    Models,
+    /// Of [`Request::Delete`].
+    Delete,
+}
+
+impl Route {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+}
+
+impl Request {
+    /// Where it goes.
+    pub const fn route(&self) -> Route {
+        match self {
+            Self::Create(_) => Route::Create,
+            Self::CreateMany { .. } => Route::CreateMany,
+            Self::Find(_) => Route::Find,
+            Self::Models(_) => Route::Models,
+            Self::Delete { .. } => Route::Delete,
+        }
+    }
+}
+
 /// A look-up: everything of one model association that fits any of the patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Find {

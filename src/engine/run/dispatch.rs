@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{COMPANY, Call, DRAIN, LINGER, Run, Wait};
 use crate::cmdb::Cmdb;
-use crate::cmdb::wire::{Find, Request};
+use crate::cmdb::wire::{Find, Request, Route};
 use crate::engine::circuit_breaker::Allowed;
 use crate::engine::conflicts::Slot;
 use crate::engine::preflight;
@@ -39,15 +39,52 @@ impl<C: Cmdb> Run<'_, C> {
         if !self.has_call(allowed, now) {
             return Err(wait_for(self.idle_for()));
         }
-        self.caller.permit(now).map_err(|(until, bottleneck)| Wait { until, bottleneck })?;
-        let next = match allowed {
-            Allowed::Probe => self.probe(),
-            _ if self.questions.are_due(now) => self.question(),
-            _ if self.look_ups_due(now) => self.look_up(),
-            _ => self.write(),
+        let next = if allowed == Allowed::Probe {
+            let probe = self.probe();
+            self.permit(probe.2.route(), now)?;
+            probe
+        } else {
+            self.first_permitted(now)?
         };
         self.breaker.sent(allowed, matches!(next.0, Call::LookUp(_)));
         Ok(next)
+    }
+
+    /// The first due call that the pacer lets through: a route with a quota of its own holds only its
+    /// own calls.
+    fn first_permitted(&mut self, now: Instant) -> Result<Next, Wait> {
+        let mut held: Option<Wait> = None;
+        for kind in [CallKind::Models, CallKind::Find, CallKind::Create] {
+            let route = match kind {
+                CallKind::Models if self.questions.are_due(now) => Route::Models,
+                CallKind::Find if self.look_ups_due(now) => Route::Find,
+                CallKind::Create if self.writes_due(now) => self.write_route(),
+                _ => continue,
+            };
+            match self.permit(route, now) {
+                Ok(()) if kind == CallKind::Models => return Ok(self.question()),
+                Ok(()) if kind == CallKind::Find => return Ok(self.look_up()),
+                Ok(()) => return Ok(self.write()),
+                Err(wait) if held.is_none_or(|held| wait.until < held.until) => held = Some(wait),
+                Err(_) => {}
+            }
+        }
+        Err(held.expect("there is a call to make"))
+    }
+
+    fn permit(&mut self, route: Route, now: Instant) -> Result<(), Wait> {
+        let permit = self.caller.permit(route, now);
+        permit.map_err(|(until, bottleneck)| Wait { until, bottleneck })
+    }
+
+    /// Which way the next write goes, but for a batch that finds no company.
+    fn write_route(&self) -> Route {
+        let next = self.rows.writes.front().map(|&slot| &self.rows.task(slot).goal);
+        match next {
+            Some(Goal::Delete { .. }) => Route::Delete,
+            _ if self.batch_size().is_some() => Route::CreateMany,
+            _ => Route::Create,
+        }
     }
 
     /// What is waited for while there is no call to make.
@@ -72,11 +109,16 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    /// Whether there is a call to make. Rows that have no attempt left end here.
+    /// Whether there is a call to make.
     fn has_call(&mut self, allowed: Allowed, now: Instant) -> bool {
         if allowed == Allowed::Probe || self.questions.are_due(now) || self.look_ups_due(now) {
             return true;
         }
+        self.writes_due(now) || self.look_ups_due(now)
+    }
+
+    /// Whether there is a row to write. Rows that have no attempt left end here.
+    fn writes_due(&mut self, now: Instant) -> bool {
         while let Some(&slot) = self.rows.writes.front() {
             if !self.may_write {
                 self.rows.writes.pop_front();
@@ -90,7 +132,7 @@ impl<C: Cmdb> Run<'_, C> {
             self.rows.writes.pop_front();
             self.take_step(slot, step, now);
         }
-        self.look_ups_due(now)
+        false
     }
 
     fn look_ups_due(&self, now: Instant) -> bool {
@@ -141,10 +183,14 @@ impl<C: Cmdb> Run<'_, C> {
         (Call::LookUp(slots), CallKind::Find, request)
     }
 
+    /// How many rows a write may carry. What tells whether the server is back is a row of its own: the
+    /// batches' path may be what fails.
+    fn batch_size(&self) -> Option<usize> {
+        self.batches.size().filter(|_| !self.breaker.is_tripped())
+    }
+
     fn write(&mut self) -> Next {
-        // What tells whether the server is back is a row of its own: the batches' path may be what fails.
-        let size = self.batches.size().filter(|_| !self.breaker.is_tripped());
-        let slots = match size {
+        let slots = match self.batch_size() {
             Some(size) => self.rows.take_batch(size),
             None => self.rows.writes.pop_front().into_iter().collect(),
         };

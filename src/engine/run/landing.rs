@@ -11,7 +11,7 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::{BatchVerdict, Cause, Query, Verdict, judge, judge_batch, judge_delete};
 use crate::cmdb::wire::{BatchAnswer, Envelope, Found, Reply};
-use crate::engine::caller::Landed;
+use crate::engine::caller::{Landed, Sent};
 use crate::engine::conflicts::Slot;
 use crate::engine::in_flight::{self, Pending, Ticket};
 use crate::engine::remaining::Goal;
@@ -22,17 +22,20 @@ use crate::outcome::Reason;
 
 impl<C: Cmdb> Run<'_, C> {
     pub(super) fn land(&mut self, landed: Landed<Ticket>) {
-        let Landed { call: ticket, reply, sent_at } = landed;
+        let Landed { call: ticket, reply, sent } = landed;
         let now = Instant::now();
         // What was given up is looked up by now: a late answer would say of it what may have changed.
-        let Some(Pending { call, .. }) = self.in_flight.landed(ticket, now) else { return };
+        let Some(Pending { call, .. }) = self.in_flight.landed(ticket, now) else {
+            self.caller.landed_late(sent, now);
+            return;
+        };
         match call {
-            Call::Write(slot) => self.land_write(slot, &reply, sent_at, now),
-            Call::Batch(slots) => self.land_batch(&slots, &reply, sent_at, now),
-            Call::LookUp(slots) => self.land_look_up(slots, &reply, sent_at, now),
-            Call::Models(names) => self.land_models(names, &reply, sent_at, now),
+            Call::Write(slot) => self.land_write(slot, &reply, sent, now),
+            Call::Batch(slots) => self.land_batch(&slots, &reply, sent, now),
+            Call::LookUp(slots) => self.land_look_up(slots, &reply, sent, now),
+            Call::Models(names) => self.land_models(names, &reply, sent, now),
             Call::Probe => {
-                let query = self.judged(&reply, sent_at, now, ServerHealth::judge_query);
+                let query = self.judged(&reply, sent, now, ServerHealth::judge_query);
                 for (slot, charge) in self.breaker.probe_landed(!query.is_silence(), now) {
                     self.rows.task_mut(slot).give_back(charge);
                 }
@@ -44,18 +47,18 @@ impl<C: Cmdb> Run<'_, C> {
     fn judged<V>(
         &mut self,
         reply: &Reply,
-        sent_at: Instant,
+        sent: Sent,
         now: Instant,
         judge: impl FnOnce(&mut ServerHealth, &Reply) -> (V, Option<Cause>),
     ) -> V {
-        self.caller.landed(reply, sent_at, now, &mut self.recorder.stats.calls, judge)
+        self.caller.landed(reply, sent, now, &mut self.recorder.stats.calls, judge)
     }
 
     /// A create or a delete of one row.
-    fn land_write(&mut self, slot: Slot, reply: &Reply, sent_at: Instant, now: Instant) {
+    fn land_write(&mut self, slot: Slot, reply: &Reply, sent: Sent, now: Instant) {
         self.rows.note_landed(slot);
         let goal = self.rows.task(slot).goal;
-        let verdict = self.judged(reply, sent_at, now, |health, reply| {
+        let verdict = self.judged(reply, sent, now, |health, reply| {
             let verdict = match goal {
                 Goal::Create => judge(reply, health.proven),
                 Goal::Delete { .. } => judge_delete(reply, health.proven),
@@ -113,11 +116,11 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    fn land_batch(&mut self, slots: &[Slot], reply: &Reply, sent_at: Instant, now: Instant) {
+    fn land_batch(&mut self, slots: &[Slot], reply: &Reply, sent: Sent, now: Instant) {
         for &slot in slots {
             self.rows.note_landed(slot);
         }
-        let verdict = self.judged(reply, sent_at, now, |health, reply| {
+        let verdict = self.judged(reply, sent, now, |health, reply| {
             let verdict = judge_batch(reply, health.proven);
             health.proven |= verdict == BatchVerdict::Answered;
             (verdict, verdict.cause())
@@ -197,8 +200,8 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    fn land_look_up(&mut self, slots: Vec<Slot>, reply: &Reply, sent_at: Instant, now: Instant) {
-        let query = self.judged(reply, sent_at, now, ServerHealth::judge_query);
+    fn land_look_up(&mut self, slots: Vec<Slot>, reply: &Reply, sent: Sent, now: Instant) {
+        let query = self.judged(reply, sent, now, ServerHealth::judge_query);
         if query == Query::Answered {
             tracing::trace!(rows = slots.len(), "look-up answered");
         } else {
@@ -212,7 +215,7 @@ impl<C: Cmdb> Run<'_, C> {
                 if self.rows.writes.is_empty() {
                     self.answered(now);
                 }
-                self.found(slots, &found, sent_at, now);
+                self.found(slots, &found, sent.at, now);
             }
             Query::Rejected if slots.len() == 1 => {
                 let step = self.rows.task_mut(slots[0]).on_unfindable(ServerMessage::of(reply));
@@ -276,8 +279,8 @@ impl<C: Cmdb> Run<'_, C> {
         self.id_watermark = self.id_watermark.max(largest);
     }
 
-    fn land_models(&mut self, names: Vec<Arc<str>>, reply: &Reply, sent_at: Instant, now: Instant) {
-        let query = self.judged(reply, sent_at, now, ServerHealth::judge_query);
+    fn land_models(&mut self, names: Vec<Arc<str>>, reply: &Reply, sent: Sent, now: Instant) {
+        let query = self.judged(reply, sent, now, ServerHealth::judge_query);
         self.breaker.trial_landed(!query.is_silence(), now);
         match self.questions.landed(names, reply, query, self.target, now) {
             Ok(true) => self.limits.progressed(now),

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use bkassoc::cmdb::wire::RateHint;
+use bkassoc::cmdb::wire::{RateHint, Route, SharedBy};
 use bkassoc::engine::pacer::Feedback;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -40,6 +40,9 @@ pub(super) struct ServerSpec {
     /// has it, instead of every second.
     #[serde(default)]
     windows_begin_with_a_call: bool,
+    /// Creates and look-ups are counted apart.
+    #[serde(default)]
+    quota_of_each_route: bool,
     /// No answer from, to.
     outage: Option<[f64; 2]>,
 }
@@ -72,12 +75,13 @@ enum Style {
 pub(super) struct Landed {
     pub(super) at: f64,
     pub(super) sent: f64,
+    pub(super) route: Route,
     pub(super) said: Feedback,
     pub(super) hint: RateHint,
 }
 
 enum Event {
-    Arrives { sent: f64, back: f64 },
+    Arrives { sent: f64, route: Route, back: f64 },
     Lands(Landed),
 }
 
@@ -95,8 +99,8 @@ pub(super) struct Server<'a> {
     in_flight: u32,
     /// When the queue is empty.
     idle_at: f64,
-    /// When the present window began, and the calls it had.
-    window: (f64, u64),
+    /// When the present window began, and the calls it had; of look-ups, where they are counted apart.
+    windows: [(f64, u64); 2],
     offset: f64,
 }
 
@@ -128,19 +132,19 @@ impl<'a> Server<'a> {
             number: 0,
             in_flight: 0,
             idle_at: 0.0,
-            window: (f64::NEG_INFINITY, 0),
+            windows: [(f64::NEG_INFINITY, 0); 2],
             offset,
         }
     }
 
-    pub(super) fn send(&mut self, now: f64) {
+    pub(super) fn send(&mut self, route: Route, now: f64) {
         let spec = self.spec;
         let mut latency = spec.latency + spec.jitter * self.rng.random_range(-1.0..=1.0);
         latency -= spec.tail * (1.0 - self.rng.random::<f64>()).ln();
         latency += spec.cold * (1.0 - now / spec.warm_at.max(1e-9)).max(0.0);
         let back = latency.max(0.0) / 2.0;
         self.in_flight += 1;
-        self.push(now + back, Event::Arrives { sent: now, back });
+        self.push(now + back, Event::Arrives { sent: now, route, back });
     }
 
     /// The next answer, if there is one until then.
@@ -148,7 +152,7 @@ impl<'a> Server<'a> {
         while self.events.peek()?.at <= until {
             let Timed { at, event, .. } = self.events.pop()?;
             match event {
-                Event::Arrives { sent, back } => self.arrives(at, sent, back),
+                Event::Arrives { sent, route, back } => self.arrives(at, sent, route, back),
                 Event::Lands(landed) => {
                     self.in_flight -= 1;
                     return Some(landed);
@@ -158,16 +162,17 @@ impl<'a> Server<'a> {
         None
     }
 
-    fn arrives(&mut self, now: f64, sent: f64, back: f64) {
+    fn arrives(&mut self, now: f64, sent: f64, route: Route, back: f64) {
         let spec = self.spec;
         let mut said = Feedback::Answer;
         let mut at = now + back;
         let mut hint = RateHint::default();
         if let Some(calls) = calls_at(&spec.quota, now) {
-            let (within, said) = self.meter(calls, now);
+            let (within, said) = self.meter(calls, route, now);
             hint = said;
             if !within {
-                self.push(at, Event::Lands(Landed { at, sent, said: Feedback::Throttled, hint }));
+                let said = Feedback::Throttled;
+                self.push(at, Event::Lands(Landed { at, sent, route, said, hint }));
                 return;
             }
         }
@@ -182,21 +187,23 @@ impl<'a> Server<'a> {
             self.idle_at = self.idle_at.max(now) + 1.0 / capacity as f64;
             at = at.max(self.idle_at + back);
         }
-        self.push(at, Event::Lands(Landed { at, sent, said, hint }));
+        self.push(at, Event::Lands(Landed { at, sent, route, said, hint }));
     }
 
     /// Counts a call in its window.
-    fn meter(&mut self, calls: u64, now: f64) -> (bool, RateHint) {
-        if now >= self.window.0 + 1.0 {
+    fn meter(&mut self, calls: u64, route: Route, now: f64) -> (bool, RateHint) {
+        let apart = self.spec.quota_of_each_route;
+        let window = &mut self.windows[usize::from(apart && route == Route::Find)];
+        if now >= window.0 + 1.0 {
             let begins = if self.spec.windows_begin_with_a_call {
                 now
             } else {
                 (now + self.offset).floor() - self.offset
             };
-            self.window = (begins, 0);
+            *window = (begins, 0);
         }
-        self.window.1 += 1;
-        let used = self.window.1;
+        window.1 += 1;
+        let used = window.1;
         let within = used <= calls;
         let second = Some(Duration::from_secs(1));
         let hint = match self.spec.style {
@@ -204,7 +211,7 @@ impl<'a> Server<'a> {
                 limit: Some(calls),
                 remaining: Some(calls.saturating_sub(used)),
                 reset: second,
-                retry_after: None,
+                ..RateHint::default()
             },
             Style::RetryAfter if !within => RateHint { retry_after: second, ..RateHint::default() },
             Style::RetryAtOnce if !within => {
@@ -212,7 +219,9 @@ impl<'a> Server<'a> {
             }
             _ => RateHint::default(),
         };
-        (within, hint)
+        let told = !within || self.spec.style == Style::Headers;
+        let shared_by = (apart && told).then_some(SharedBy::Route);
+        (within, RateHint { shared_by, ..hint })
     }
 
     fn push(&mut self, at: f64, event: Event) {

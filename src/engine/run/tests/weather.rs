@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::*;
-use super::world::{World, name_of, row};
+use super::world::{MODELS, World, name_of, row};
 use crate::association::{InstId, Mapping, Row};
 use crate::cmdb::wire::Reply;
 use crate::cmdb::wire::{Answer, Envelope, Pattern, code};
@@ -14,8 +14,10 @@ use crate::options::Batch;
 use crate::options::Rate;
 use crate::outcome::Reason;
 use crate::outcome::Status;
-use crate::sandbox::Sandbox;
 use crate::sandbox::faults::Faults;
+use crate::sandbox::models::Models as SandboxModels;
+use crate::sandbox::{Quota, Sandbox};
+use crate::target::Entrance;
 
 /// What a server does with a call instead of answering it.
 enum Weather {
@@ -382,4 +384,29 @@ async fn a_lock_of_25_seconds_costs_no_row() {
     assert_eq!(world.check().unwrap().get(&Status::Created), Some(&200));
     let calls = sky.calls_between(0, 30);
     assert!(calls < 200 + 20 * 30, "{calls} calls hammer");
+}
+
+/// Each of 300 rows exists, and so costs a create and its part of a look-up.
+#[tokio::test(start_paused = true)]
+async fn look_ups_cost_no_creates_where_the_gateway_counts_each_route() {
+    let name = name_of(Mapping::ManyToMany);
+    let rows = || (0..300).map(|n| row(n, name, n + 1, n + 1)).collect();
+    let existing: Vec<_> = (1..=300).map(|n| [n, n]).collect();
+    let models = MODELS.replacen("n:n\"", &format!("n:n\"\nexisting = {existing:?}"), 1);
+    let taken = |entrance| {
+        let models = SandboxModels::from_toml(&models).unwrap();
+        async move {
+            let world = World::with_setup(rows(), |setup| {
+                (setup.models, setup.entrance, setup.rate_headers) = (models, entrance, true);
+                setup.quota = Some(Quota { calls: 10, window: Duration::from_secs(1) });
+            });
+            let start = Instant::now();
+            let finish = world.process().await;
+            assert!(finish.halt.is_none(), "{:?}", finish.halt);
+            start.elapsed().as_secs()
+        }
+    };
+    let (apart, together) = (taken(Entrance::Gateway).await, taken(Entrance::Native).await);
+    assert!((30..34).contains(&apart), "{apart} s");
+    assert!(together > 36, "{together} s");
 }
