@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use reqwest::{Client, Method, Response, Url};
 
 use crate::cmdb::Cmdb;
-use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request};
+use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request, RequestId};
 use crate::gzip;
 use crate::options::{Language, Proxy};
 use crate::target::{Entrance, Identity, Target, behind_api_root};
@@ -105,6 +105,7 @@ pub enum ClientError {
 /// A CMDB behind HTTP.
 pub struct HttpClient {
     client: Client,
+    entrance: Entrance,
     routes: Routes,
     /// The beginning of each body: an open JSON object with the credentials, or nothing.
     preamble: Vec<u8>,
@@ -138,6 +139,7 @@ impl HttpClient {
         let headers = headers::fixed(target, identity, options.language)?;
         Ok(Self {
             client: connect::client(&endpoint, &headers, options)?,
+            entrance: target.entrance,
             routes: Routes::new(target.entrance, &endpoint),
             preamble: preamble(target, identity),
             cleaner: Cleaner::new(identity),
@@ -207,11 +209,19 @@ impl HttpClient {
 
 impl Cmdb for HttpClient {
     async fn call(&self, request: Request) -> Reply {
+        self.call_as(request, None).await
+    }
+
+    async fn call_as(&self, request: Request, id: Option<RequestId>) -> Reply {
         let limit = match request {
             Request::Create(_) | Request::Delete { .. } => SMALL_ANSWER,
             Request::CreateMany { .. } | Request::Find(_) | Request::Models(_) => LARGE_ANSWER,
         };
-        let response = match self.client.execute(self.request(&request)).await {
+        let mut http = self.request(&request);
+        if let Some(id) = id {
+            headers::put_request_id(http.headers_mut(), self.entrance, id);
+        }
+        let response = match self.client.execute(http).await {
             Ok(response) => response,
             Err(error) => return self.failure(error),
         };

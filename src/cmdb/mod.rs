@@ -11,10 +11,16 @@ pub mod http;
 
 use std::future::Future;
 
-use wire::{Reply, Request};
+use wire::{Reply, Request, RequestId};
 
 /// A CMDB, near or far.
 pub trait Cmdb {
     /// Makes one call. Dropping the future abandons the call, which may be executed all the same.
     fn call(&self, request: Request) -> impl Future<Output = Reply>;
+
+    /// The same under an id of the caller's, where the way to the CMDB carries one.
+    fn call_as(&self, request: Request, id: Option<RequestId>) -> impl Future<Output = Reply> {
+        let _ = id;
+        self.call(request)
+    }
 }

@@ -9,4 +9,4 @@ mod lenient;
 mod request;
 
 pub use answer::{Answer, BatchAnswer, Envelope, Found, ModelError, RateHint, Reply, SharedBy};
-pub use request::{Body, Find, Pattern, Request, Route};
+pub use request::{Body, Find, Pattern, Request, RequestId, Route};

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::cmdb::Cmdb;
 use crate::cmdb::verdict::{Cause, Query};
 use crate::cmdb::wire::{Reply, Request};
-use crate::engine::caller::{Caller, Landed};
+use crate::engine::caller::{Caller, Landed, Outgoing};
+use crate::engine::request_ids::RequestIds;
 use crate::engine::retry::Backoff;
 use crate::engine::server_health::ServerHealth;
 use crate::engine::stats::{CallKind, RunStats};
@@ -49,10 +50,11 @@ impl<'a, C: Cmdb> Asker<'a, C> {
         seed: u64,
     ) -> Self {
         let now = Instant::now();
+        let ids = RequestIds::new(target.entrance, &seed.to_string(), seed);
         Self {
             target,
             options,
-            caller: RefCell::new(Caller::new(cmdb, options, concurrency, now)),
+            caller: RefCell::new(Caller::new(cmdb, options, concurrency, ids, now)),
             limits: RefCell::new(TimeLimits::new(options, target, true, now)),
             rng: RefCell::new(StdRng::seed_from_u64(seed)),
             stats: RefCell::default(),
@@ -85,7 +87,8 @@ impl<'a, C: Cmdb> Asker<'a, C> {
         let deadline = self.limits.borrow().deadline(self.caller.borrow().health.answered);
         let call = {
             let calls = &mut self.stats.borrow_mut().calls;
-            self.caller.borrow_mut().send((), kind, request, now, deadline, calls)
+            let outgoing = Outgoing { kind, request, write: None };
+            self.caller.borrow_mut().send((), outgoing, now, deadline, calls)
         };
         let Landed { reply, sent, .. } = call.await;
         let calls = &mut self.stats.borrow_mut().calls;

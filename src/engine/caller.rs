@@ -12,8 +12,9 @@ use tokio::time::{Instant, timeout};
 use crate::cmdb::Cmdb;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::Cause;
-use crate::cmdb::wire::{RateHint, Reply, Request, Route};
+use crate::cmdb::wire::{RateHint, Reply, Request, RequestId, Route};
 use crate::engine::pacer::{Bottleneck, Feedback, Pacer};
+use crate::engine::request_ids::RequestIds;
 use crate::engine::server_health::ServerHealth;
 use crate::engine::stats::{CallKind, Calls};
 use crate::options::{EngineOptions, brief_duration};
@@ -26,6 +27,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(10);
 pub struct Caller<'a, C> {
     cmdb: &'a C,
     timeout: Duration,
+    ids: Option<RequestIds>,
     pacer: Pacer,
     /// What calls have shown of the server.
     pub health: ServerHealth,
@@ -44,20 +46,61 @@ pub struct Landed<T> {
     pub sent: Sent,
 }
 
-/// A call that goes.
+/// A call that is to go.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// What it is counted as.
+    pub kind: CallKind,
+    /// What is asked.
+    pub request: Request,
+    /// Of a write: the row (of a batch, the first) and how many writes it has had, this one included.
+    pub write: Option<(u64, u32)>,
+}
+
+/// A call that went.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
     /// When the pacer let it through, however late it was polled first.
     pub at: Instant,
     route: Route,
+    id: Option<RequestId>,
+}
+
+impl Sent {
+    /// An answer without an id of the server's has ours.
+    fn named(&self, mut reply: Reply) -> Reply {
+        if let Reply::Answered(answer) = &mut reply
+            && answer.request_id.is_none()
+        {
+            answer.request_id = self.id.map(|id| id.to_string());
+        }
+        reply
+    }
+
+    /// What the reply says. Where none came, and the call may have reached the server, our id is what to
+    /// look for there.
+    pub fn said(&self, reply: &Reply) -> ServerMessage {
+        let mut said = ServerMessage::of(reply);
+        if let Reply::Lost(_) | Reply::Oversized(_) = reply {
+            said.request_id = self.id.map(|id| id.to_string());
+        }
+        said
+    }
 }
 
 impl<'a, C: Cmdb> Caller<'a, C> {
     /// No call is made yet. At most `concurrency` go at once.
-    pub fn new(cmdb: &'a C, options: &EngineOptions, concurrency: usize, now: Instant) -> Self {
+    pub fn new(
+        cmdb: &'a C,
+        options: &EngineOptions,
+        concurrency: usize,
+        ids: Option<RequestIds>,
+        now: Instant,
+    ) -> Self {
         Self {
             cmdb,
             timeout: options.timeout,
+            ids,
             pacer: Pacer::new(options.rate.per_second(), concurrency, now),
             health: ServerHealth::default(),
             paused_until: None,
@@ -79,19 +122,23 @@ impl<'a, C: Cmdb> Caller<'a, C> {
     pub fn send<T>(
         &mut self,
         call: T,
-        kind: CallKind,
-        request: Request,
+        outgoing: Outgoing,
         now: Instant,
         deadline: Option<Instant>,
         calls: &mut Calls,
     ) -> impl Future<Output = Landed<T>> + use<'a, T, C> {
+        let Outgoing { kind, request, write } = outgoing;
         calls.sent(kind);
-        let sent = Sent { at: now, route: request.route() };
+        let id = match write {
+            Some(write) => self.id_of(write),
+            None => self.ids.as_mut().map(RequestIds::of_question),
+        };
+        let sent = Sent { at: now, route: request.route(), id };
         self.pacer.sent(sent.route, now);
         let left = deadline.map(|deadline| deadline - now);
         let limit = left.map_or(self.timeout, |left| left.min(self.timeout));
-        let reply = within(limit, self.cmdb.call(request));
-        reply.map(move |reply| Landed { call, reply, sent })
+        let reply = within(limit, self.cmdb.call_as(request, id));
+        reply.map(move |reply| Landed { call, reply: sent.named(reply), sent })
     }
 
     /// Takes note of a call's end. `judge` says what the reply means, and why the call has to be made
@@ -117,10 +164,15 @@ impl<'a, C: Cmdb> Caller<'a, C> {
         if cause == Some(Cause::Throttled)
             && let Some(pause) = self.long_pause(now)
         {
-            let (said, pause) = (ServerMessage::of(reply), brief_duration(pause));
+            let (said, pause) = (sent.said(reply), brief_duration(pause));
             tracing::info!("the server's limit is reached ({said}): no call goes for {pause}");
         }
         verdict
+    }
+
+    /// Our id for a write, where the entrance takes one: see [`Outgoing::write`].
+    pub fn id_of(&self, (row, attempt): (u64, u32)) -> Option<RequestId> {
+        self.ids.as_ref().map(|ids| ids.of_write(row, attempt))
     }
 
     /// A call has ended that nobody waits for any more. The pacer may wait for it.
@@ -164,7 +216,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_pause_is_logged_when_it_begins_and_not_by_each_answer_that_repeats_it() {
         let start = Instant::now();
-        let mut caller = Caller::new(&Nobody, &EngineOptions::default(), 64, start);
+        let mut caller = Caller::new(&Nobody, &EngineOptions::default(), 64, None, start);
         let mut pause = |seconds: u64, at: Duration| {
             let wait = Some(Duration::from_secs(seconds));
             let hint = RateHint { retry_after: wait, ..RateHint::default() };
@@ -177,5 +229,20 @@ mod tests {
         assert_eq!(pause(30, Duration::from_millis(10_200)), None);
         assert_eq!(pause(30, Duration::from_millis(39_900)), None);
         assert_eq!(pause(20, Duration::from_secs(80)), Some(20), "it is another");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_was_given_up_holds_the_pacer_only_until_it_lands() {
+        let start = Instant::now();
+        let mut caller = Caller::new(&Nobody, &EngineOptions::default(), 64, None, start);
+        let hint = RateHint { retry_after: Some(Duration::from_secs(1)), ..RateHint::default() };
+        caller.pacer.landed(Route::Create, Feedback::Throttled, hint, start, start);
+        let trial = Sent { at: start + Duration::from_secs(2), route: Route::Create, id: None };
+        caller.permit(trial.route, trial.at).unwrap();
+        caller.pacer.sent(trial.route, trial.at);
+        let later = trial.at + Duration::from_secs(40);
+        assert!(caller.permit(trial.route, later).is_err());
+        caller.landed_late(trial, later);
+        assert!(caller.permit(trial.route, later).is_ok());
     }
 }

@@ -15,6 +15,7 @@ pub mod circuit_breaker;
 pub mod stats;
 pub mod server_health;
 pub mod time_limits;
+pub mod request_ids;
 pub mod caller;
 pub mod in_flight;
 pub mod asker;

@@ -25,7 +25,7 @@ use crate::cmdb::wire::Request;
 use crate::engine::active_rows::{ActiveRow, ActiveRows, Next};
 use crate::engine::batches::Batches;
 use crate::engine::call_size::CallSize;
-use crate::engine::caller::{Caller, Landed};
+use crate::engine::caller::{Caller, Landed, Outgoing};
 use crate::engine::circuit_breaker::CircuitBreaker;
 use crate::engine::conflicts::Slot;
 use crate::engine::in_flight::{self, InFlight, Ticket};
@@ -35,6 +35,7 @@ use crate::engine::permission::Permission;
 use crate::engine::preflight::Questions;
 use crate::engine::recorder::Recorder;
 use crate::engine::remaining::{PendingRow, Remaining};
+use crate::engine::request_ids::RequestIds;
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::stats::{Bottleneck, CallKind, RunStats};
 use crate::engine::task::{Policy, Step, Task};
@@ -73,6 +74,8 @@ pub struct Setting<'a, C> {
     pub target: &'a Target,
     /// How fast, how long, how often.
     pub options: &'a EngineOptions,
+    /// What tells this run from all others, over all its processes.
+    pub run_key: &'a str,
     /// What earlier processes of this run left behind.
     pub earlier: &'a Replay,
     /// Milliseconds since 1970: the wall clock.
@@ -152,12 +155,15 @@ struct Run<'a, C> {
 
 impl<'a, C: Cmdb> Run<'a, C> {
     fn new(
-        Setting { cmdb, target, options, earlier, clock, seed, writes, each }: Setting<'a, C>,
+        setting: Setting<'a, C>,
         journal: &'a mut Journal,
         queue: RowQueue,
         stats: &'a mut RunStats,
     ) -> Self {
+        let Setting { cmdb, target, options, run_key, earlier, clock, seed, writes, each } =
+            setting;
         let now = Instant::now();
+        let ids = RequestIds::new(target.entrance, run_key, seed);
         let policy =
             Policy { max_attempts: options.max_attempts, settle_after: options.settle_after };
         Self {
@@ -174,7 +180,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             batches: Batches::new(options.batch),
             look_up_size: CallSize::default(),
             breaker: CircuitBreaker::default(),
-            caller: Caller::new(cmdb, options, options.concurrency, now),
+            caller: Caller::new(cmdb, options, options.concurrency, ids, now),
             in_flight: InFlight::new(now),
             permission: Permission::default(),
             limits: TimeLimits::new(options, target, false, now),
@@ -360,8 +366,19 @@ impl<'a, C: Cmdb> Run<'a, C> {
         };
         let patience = self.breaker.patience();
         let deadline = usual(&call).map(|usual| now + in_flight::unusual(usual).max(patience));
+        let outgoing = Outgoing { kind, request, write: self.write_of(&call) };
         let ticket = self.in_flight.sent(call, now);
-        self.caller.send(ticket, kind, request, now, deadline, &mut self.recorder.stats.calls)
+        self.caller.send(ticket, outgoing, now, deadline, &mut self.recorder.stats.calls)
+    }
+
+    /// Of a call that writes: its row, of a batch the first, and how many writes that has had.
+    fn write_of(&self, call: &Call) -> Option<(u64, u32)> {
+        let first = match call {
+            Call::Write(slot) => *slot,
+            Call::Batch(slots) => *slots.first()?,
+            Call::LookUp(_) | Call::Models(_) | Call::Probe => return None,
+        };
+        Some((self.rows.ordinal(first), self.rows.task(first).writes()))
     }
 
     /// Where a row goes after a step of its task.

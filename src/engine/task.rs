@@ -53,6 +53,8 @@ pub struct Task {
     /// What it is to end as.
     pub goal: Goal,
     attempts: Attempts,
+    /// Writes that were sent.
+    writes: u32,
     /// Whether a write of ours may have been executed without an answer that proves it.
     doubted: bool,
     /// When the last such write was given up, while the row's absence is not believed. Not when it was
@@ -104,6 +106,7 @@ impl Task {
             model,
             goal,
             attempts: Attempts::default(),
+            writes: 0,
             doubted: watermark.is_some(),
             doubt_since: watermark.map(|_| started),
             id_watermark: watermark.unwrap_or(largest_id),
@@ -121,6 +124,11 @@ impl Task {
             Goal::Create | Goal::Delete { .. } => Step::LookUp(started),
         };
         Some((task, step))
+    }
+
+    /// Writes that were sent by this process, charged or not.
+    pub fn writes(&self) -> u32 {
+        self.writes
     }
 
     /// Writes that were charged to the row.
@@ -172,6 +180,7 @@ impl Task {
 
     /// The row's write is about to be sent. Before the first create, whatever has been seen is older.
     pub fn about_to_write(&mut self, largest_id: i64) {
+        self.writes += 1;
         if !self.doubted && self.attempts.is_first() {
             self.id_watermark = self.id_watermark.max(largest_id);
         }

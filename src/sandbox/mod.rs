@@ -43,7 +43,7 @@ use models::{Models, TableId};
 use rows::{Row, Store};
 
 use crate::cmdb::Cmdb;
-use crate::cmdb::wire::{Answer, Envelope, Reply, Request};
+use crate::cmdb::wire::{Answer, Envelope, Reply, Request, RequestId};
 use crate::options::Language;
 use crate::target::Entrance;
 
@@ -235,11 +235,16 @@ fn preload(state: &mut State, models: &Models) -> io::Result<()> {
 
 impl Cmdb for Sandbox {
     async fn call(&self, request: Request) -> Reply {
+        self.call_as(request, None).await
+    }
+
+    async fn call_as(&self, request: Request, id: Option<RequestId>) -> Reply {
+        let native = self.0.entrance == Entrance::Native;
         let caller = Caller {
             entrance: self.0.entrance,
             supplier_account: self.0.supplier_account.clone(),
             language: self.0.language,
-            request_id: None,
+            request_id: id.filter(|_| native).map(|id| id.to_string()),
         };
         let call = Call::from(request);
         let endpoint = call.endpoint();

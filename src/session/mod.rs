@@ -296,10 +296,12 @@ impl Session<'_> {
         let server = Server::of(self.connection(), self.config.engine.concurrency)?;
         let OpenJournal { journal, replay, stats, head, .. } = opened;
         let earlier = Arc::new(std::mem::take(replay));
+        let run_key = head.key();
         let setting = Setting {
             cmdb: &server,
             target: self.target(),
             options: &self.config.engine,
+            run_key: &run_key,
             earlier: &earlier,
             clock: clock::millis,
             seed: rand::random(),

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::{HttpClient, HttpOptions};
-use crate::cmdb::wire::{Reply, Request};
+use crate::cmdb::wire::{Reply, Request, RequestId};
 use crate::config::Connection;
 use crate::exit::Exit;
 use crate::sandbox::models::Models;
@@ -36,10 +36,14 @@ impl Server {
 
 impl Cmdb for Server {
     async fn call(&self, request: Request) -> Reply {
+        self.call_as(request, None).await
+    }
+
+    async fn call_as(&self, request: Request, id: Option<RequestId>) -> Reply {
         match self {
             // On the heap: its state is larger than that of a call over HTTP, and would be its.
-            Self::Near(sandbox) => Box::pin(sandbox.call(request)).await,
-            Self::Far(client) => client.call(request).await,
+            Self::Near(sandbox) => Box::pin(sandbox.call_as(request, id)).await,
+            Self::Far(client) => client.call_as(request, id).await,
         }
     }
 }

@@ -96,6 +96,13 @@ impl std::fmt::Display for Undone {
 }
 
 impl Head {
+    /// What tells this run from all others, and stays the same over its processes.
+    pub fn key(&self) -> String {
+        let Self { work, target, inputs, started_at, .. } = self;
+        let (work, endpoint, inputs) = (work.as_str(), &target.endpoint, inputs.join("\n"));
+        format!("{work}\n{endpoint}\n{started_at}\n{inputs}")
+    }
+
     /// Why this version can't go by what stands under this head, if it can't.
     pub fn foreign(&self) -> Option<String> {
         (self.format != FORMAT).then(|| {

@@ -1,6 +1,7 @@
 //! A server that fails in every way: no row fails because of it, none is stored twice, and each id is
 //! the server's.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bkassoc::sandbox::Quota;
@@ -45,6 +46,42 @@ fn import_with(entrance: Entrance, faults: &[(Fault, f64)]) {
 #[test]
 fn answers_that_are_lost_are_recovered() {
     import_with(Entrance::Esb, &[(Fault::LostAnswer, 0.15)]);
+}
+
+#[test]
+fn a_call_that_got_no_answer_is_named_by_an_id_of_ours_where_the_entrance_takes_one() {
+    for entrance in [Entrance::Native, Entrance::Gateway, Entrance::Esb] {
+        let faults = Faults::none().with(Fault::LostAnswer, 1.0);
+        let server = Server::with(entrance, |setup| setup.faults = faults);
+        let work = Workdir::new();
+        work.write("in.csv", csv_of([format!("{NN},11,21,1"), format!("{NN},11,22,1")]));
+        let model = format!("--model {NN}=bk_load_balance,bk_host,n:n");
+        let flags = format!("import in.csv -v {model} --max-outage 500ms --connect-timeout 500ms");
+        let done = work.bkassoc(&flags).to(&server).run();
+        // Nothing is answered, so that the run stops; what was sent is in the log.
+        let ids: Vec<&str> = (done.stderr.split("(request ").skip(1))
+            .map(|rest| rest.split_once(')').unwrap().0)
+            .collect();
+        let is_id = |id: &&str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        assert!(ids.iter().all(is_id), "{}", done.stderr);
+        assert_eq!(ids.is_empty(), entrance == Entrance::Esb, "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_row_that_was_recovered_is_shown_with_the_id_that_its_create_had() {
+    let server = Server::with(Entrance::Native, |setup| {
+        setup.faults = Faults::none().with(Fault::LostAnswer, 0.15);
+        setup.fault_seed = 3;
+    });
+    let work = Workdir::new();
+    work.write("in.csv", rows());
+    work.bkassoc("import in.csv --max-attempts 20 --batch off").to(&server).ends(0);
+    let results = work.rows("in.results.csv");
+    let ids: BTreeSet<&str> = results.iter().map(|row| row["request_id"].as_str()).collect();
+    assert_eq!(ids.len(), results.len(), "each row has one of its own");
+    assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
+    assert!(results.iter().any(|row| row["status"] == "recovered"));
 }
 
 #[test]

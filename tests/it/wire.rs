@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bkassoc::association::{Association, InstId, Mapping, ModelAssociation, NewAssociation};
 use bkassoc::cmdb::Cmdb;
 use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions};
-use bkassoc::cmdb::wire::{Answer, Envelope, Find, Pattern, RateHint, Reply, Request, SharedBy};
+use bkassoc::cmdb::wire::{
+    Answer, Envelope, Find, Pattern, RateHint, Reply, Request, RequestId, SharedBy,
+};
 use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
 use captures::Capture;
@@ -527,6 +529,29 @@ async fn the_apiserver_gets_user_and_account_under_old_and_new_names_and_no_secr
             "x-bkcmdb-user: admin",
         ]
     );
+}
+
+#[tokio::test]
+async fn an_id_of_ours_is_sent_where_it_is_kept() {
+    for (entrance, names) in [
+        (Entrance::Esb, &[][..]),
+        (Entrance::Gateway, &["x-request-id"]),
+        (Entrance::Native, &["cc_request_id", "x-request-id"]),
+    ] {
+        let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
+        let client = client(entrance, &stub.url());
+        answered(client.call_as(seed(), Some(RequestId(0xabc))).await);
+        answered(client.call(seed()).await);
+        let ids_of = |seen: &Seen| -> Vec<String> {
+            let headers = seen.headers.iter().filter_map(|line| line.split_once(": "));
+            let ids = headers
+                .filter(|(name, _)| name.ends_with("request_id") || name.ends_with("request-id"));
+            ids.map(|(name, id)| format!("{name} {id}")).collect()
+        };
+        let wanted: Vec<_> = names.iter().map(|name| format!("{name} {:032x}", 0xabc)).collect();
+        assert_eq!(ids_of(&stub.seen()[0]), wanted);
+        assert_eq!(ids_of(&stub.seen()[1]), [""; 0]);
+    }
 }
 
 #[tokio::test]

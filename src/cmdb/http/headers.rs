@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RE
 use serde::Serialize;
 
 use super::ClientError;
-use crate::cmdb::wire::{RateHint, SharedBy};
+use crate::cmdb::wire::{RateHint, RequestId, SharedBy};
 use crate::options::Language;
 use crate::target::{Entrance, Identity, Secret, Target};
 
@@ -121,6 +121,20 @@ pub(super) fn ascii_json(json: &str) -> String {
         }
     }
     ascii
+}
+
+/// Names a call by an id of the caller's. An ESB takes none. CMDB keeps the first header's up to 3.13 and
+/// the second's from 3.14 on, as the gateway does.
+pub(super) fn put_request_id(headers: &mut HeaderMap, entrance: Entrance, id: RequestId) {
+    let names: &[&str] = match entrance {
+        Entrance::Esb => return,
+        Entrance::Gateway => &["x-request-id"],
+        Entrance::Native => &["cc_request_id", "x-request-id"],
+    };
+    let id = HeaderValue::from_str(&id.to_string()).expect("hexadecimal digits are ASCII");
+    for name in names {
+        headers.insert(HeaderName::from_static(name), id.clone());
+    }
 }
 
 /// The call's id, where a header has it.

@@ -1,5 +1,6 @@
 //! Requests: the calls, and their bodies without the credentials.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -30,6 +31,17 @@ pub enum Request {
         /// The association's id.
         id: i64,
     },
+}
+
+/// An id of the caller's for a call, which a gateway and an apiserver keep in their logs: 32 hexadecimal
+/// digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub u128);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 /// Where a request goes: what a gateway calls a resource.

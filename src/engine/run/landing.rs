@@ -68,7 +68,7 @@ impl<C: Cmdb> Run<'_, C> {
         });
         let task = self.rows.task_mut(slot);
         let association = &task.new.association;
-        let said = ServerMessage::of(reply);
+        let said = sent.said(reply);
         if let Verdict::Created(_) | Verdict::Accepted = verdict {
             tracing::trace!(?verdict, row = %association, ?goal, "write");
         } else {
@@ -90,7 +90,7 @@ impl<C: Cmdb> Run<'_, C> {
             (Verdict::Failed(Reason::Forbidden), Step::Settle(outcome))
                 if goal == Goal::Create && !self.permission.is_granted() =>
             {
-                let said = ServerMessage::of(reply);
+                let said = sent.said(reply);
                 if let Some(halt) = self.permission.hold(slot, outcome, &said)
                     && self.stopping.is_none()
                 {
@@ -128,7 +128,7 @@ impl<C: Cmdb> Run<'_, C> {
         if verdict == BatchVerdict::Answered {
             tracing::trace!(rows = slots.len(), "batch answered");
         } else {
-            tracing::debug!(?verdict, rows = slots.len(), "batch: {}", ServerMessage::of(reply));
+            tracing::debug!(?verdict, rows = slots.len(), "batch: {}", sent.said(reply));
         }
         let cause = verdict.cause();
         // One call is one row's worth of silence: three lost batches are an outage, one is not.
@@ -145,7 +145,7 @@ impl<C: Cmdb> Run<'_, C> {
             BatchVerdict::Answered => {
                 let items = reply.envelope().and_then(Envelope::batch).unwrap_or_default();
                 self.batches.grow();
-                self.land_items(slots, &items, reply, now);
+                self.land_items(slots, &items, &sent.said(reply), now);
             }
             BatchVerdict::NoSuchPath => {
                 self.batches.give_up("this server has no batches");
@@ -159,7 +159,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.each_of(slots, now, |task, rng| task.on_batch_again(cause, now, rng));
             }
             BatchVerdict::InDoubt(_) => {
-                let said = ServerMessage::of(reply);
+                let said = sent.said(reply);
                 self.each_of(slots, now, |task, _| task.on_batch_lost(said.clone(), now));
             }
             BatchVerdict::Stop(stop) => {
@@ -170,8 +170,13 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     /// Items that an answer names are what it says; the others are in doubt.
-    fn land_items(&mut self, slots: &[Slot], items: &BatchAnswer, reply: &Reply, now: Instant) {
-        let said = ServerMessage::of(reply);
+    fn land_items(
+        &mut self,
+        slots: &[Slot],
+        items: &BatchAnswer,
+        said: &ServerMessage,
+        now: Instant,
+    ) {
         for (place, &slot) in slots.iter().enumerate() {
             let task = self.rows.task_mut(slot);
             let step = match items.created.get(&place) {
@@ -205,7 +210,7 @@ impl<C: Cmdb> Run<'_, C> {
         if query == Query::Answered {
             tracing::trace!(rows = slots.len(), "look-up answered");
         } else {
-            tracing::debug!(?query, rows = slots.len(), "look-up: {}", ServerMessage::of(reply));
+            tracing::debug!(?query, rows = slots.len(), "look-up: {}", sent.said(reply));
         }
         let was_closed = !self.breaker.is_tripped();
         self.breaker.trial_landed(!query.is_silence(), now);
@@ -218,7 +223,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.found(slots, &found, sent.at, now);
             }
             Query::Rejected if slots.len() == 1 => {
-                let step = self.rows.task_mut(slots[0]).on_unfindable(ServerMessage::of(reply));
+                let step = self.rows.task_mut(slots[0]).on_unfindable(sent.said(reply));
                 self.take_step(slots[0], step, now);
             }
             Query::Rejected => {
@@ -322,7 +327,12 @@ impl<C: Cmdb> Run<'_, C> {
     /// What becomes of a call that is not waited for any more. It need not have been the rows' doing.
     fn give_up(&mut self, call: Call, now: Instant) {
         const WHY: &str = "no answer, while the server answers others";
-        let lost = || ServerMessage { message: WHY.to_owned(), ..ServerMessage::default() };
+        let id = self.write_of(&call).and_then(|write| self.caller.id_of(write));
+        let request_id = id.map(|id| id.to_string());
+        let lost = || {
+            let (message, request_id) = (WHY.to_owned(), request_id.clone());
+            ServerMessage { message, request_id, ..ServerMessage::default() }
+        };
         match call {
             Call::Write(slot) => {
                 self.rows.note_landed(slot);

@@ -19,7 +19,7 @@ const USER: &[&str] = &["X-Bkcmdb-User", "BK_USER"];
 pub(super) const LANGUAGE: &[&str] = &["X-Bkcmdb-Language", "HTTP_BLUEKING_LANGUAGE"];
 /// The headers whose value becomes the call's id (tests/wire/cmdb-05.json#5.11,
 /// tests/wire/cmdb-11.json#11.7).
-const REQUEST_ID: &[&str] = &["Cc_Request_Id", "X-Bkapi-Request-Id"];
+const REQUEST_ID: &[&str] = &["Cc_Request_Id", "X-Request-ID", "X-Bkapi-Request-Id"];
 
 /// Where a path under `/api/v3` leads.
 pub(super) enum Route {

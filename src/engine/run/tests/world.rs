@@ -241,6 +241,7 @@ impl World {
             cmdb,
             target: &self.target,
             options: &self.options,
+            run_key: "a run",
             earlier: &back,
             clock: || 1,
             seed: 1,
