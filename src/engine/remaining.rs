@@ -31,6 +31,9 @@ pub enum Remaining {
         /// The largest association id that had been seen before that call: what is found with a larger
         /// one may be that call's doing.
         id_watermark: i64,
+        /// Since when, in milliseconds since 1970, no process of this run has sent it; `None`: since this
+        /// process began.
+        since: Option<i64>,
     },
     /// Nothing: its outcome is carried over from the parent run.
     Carry(Outcome),
@@ -44,7 +47,7 @@ impl Remaining {
         match (outcome.status, outcome.reason) {
             // That run did not say what it had seen before it sent the row.
             (Status::InDoubt, _) | (_, Some(Reason::OutcomeUnknown)) => {
-                Self::InDoubt { goal, id_watermark: 0 }
+                Self::InDoubt { goal, id_watermark: 0, since: None }
             }
             _ => Self::All(goal),
         }
@@ -71,7 +74,14 @@ pub fn what_remains(earlier: &Replay, ordinal: u64, asked: Remaining) -> Option<
     if earlier.settled.contains(ordinal) {
         return None;
     }
-    let Remaining::All(goal) = asked else { return Some(asked) };
+    let since = earlier.doubted_since.get(&ordinal).copied().flatten();
+    let goal = match asked {
+        Remaining::All(goal) => goal,
+        Remaining::InDoubt { goal, id_watermark, .. } => {
+            return Some(Remaining::InDoubt { goal, id_watermark, since });
+        }
+        Remaining::Carry(_) => return Some(asked),
+    };
     let sent = match goal {
         Goal::Create => earlier.may_have_been_sent(ordinal),
         // A delete goes out only after its own record.
@@ -82,7 +92,7 @@ pub fn what_remains(earlier: &Replay, ordinal: u64, asked: Remaining) -> Option<
     if !sent {
         return Some(asked);
     }
-    Some(Remaining::InDoubt { goal, id_watermark: earlier.id_watermark_of(ordinal) })
+    Some(Remaining::InDoubt { goal, id_watermark: earlier.id_watermark_of(ordinal), since })
 }
 
 /// What is known so far of a row that has no outcome, of a run that is not finished.

@@ -112,17 +112,21 @@ impl Attempts {
 
     /// Takes back what an outage cost.
     pub fn give_back(&mut self, charge: u32) {
-        self.charged = self.charged.saturating_sub(charge);
+        let left = self.charged.checked_sub(charge);
+        self.charged = left.expect("no more is given back than was charged");
     }
 
-    /// How long the next call waits.
+    /// How long the next call waits; the first does not.
     pub fn wait(&self, rng: &mut impl Rng) -> Duration {
+        if self.is_first() {
+            return Duration::ZERO;
+        }
         let schedule = match self.cause {
             Some(Cause::Throttled | Cause::Crowded) => Backoff::BUSY,
             Some(Cause::Locked) => Backoff::LOCKED,
             _ => Backoff::NO_ANSWER,
         };
-        schedule.wait((self.charged + self.free).saturating_sub(1), rng)
+        schedule.wait(self.charged + self.free - 1, rng)
     }
 }
 

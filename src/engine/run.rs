@@ -122,6 +122,23 @@ struct Wait {
     bottleneck: Bottleneck,
 }
 
+/// Rows in doubt since before this process that are about to be sent again.
+#[derive(Debug, Default)]
+struct Resending {
+    /// Not written down yet.
+    asked: Vec<(Slot, Instant)>,
+    /// Written down, and waiting for the disk.
+    noted: Vec<(Slot, Instant)>,
+    /// Where in the journal that ends.
+    noted_at: u64,
+}
+
+impl Resending {
+    fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.noted.is_empty()
+    }
+}
+
 /// The end of a run, under way.
 #[derive(Debug)]
 struct Stopping {
@@ -142,6 +159,9 @@ struct Run<'a, C> {
     rng: StdRng,
     /// The largest association id seen.
     id_watermark: i64,
+    /// The wall clock when this process began.
+    began_at: i64,
+    resending: Resending,
     batches: Batches,
     look_up_size: CallSize,
     breaker: CircuitBreaker,
@@ -177,6 +197,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
             policy,
             rng: StdRng::seed_from_u64(seed),
             id_watermark: earlier.largest_id,
+            began_at: clock(),
+            resending: Resending::default(),
             batches: Batches::new(options.batch),
             look_up_size: CallSize::default(),
             breaker: CircuitBreaker::default(),
@@ -205,6 +227,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             self.heed_silence(now);
             self.take_rows();
             self.admit(now);
+            self.resend(now);
             self.rows.wake(now);
             let wait = loop {
                 match self.next_call(now) {
@@ -271,8 +294,10 @@ impl<'a, C: Cmdb> Run<'a, C> {
     fn check_limits(&mut self, now: Instant) {
         // Rows that are kept for a last look, or for proof that anything is permitted, wait for more
         // input and not for the server; so do those behind them.
-        let waits =
-            !self.in_flight.is_empty() || self.rows.is_moving() || self.questions.are_open();
+        let waits = !self.in_flight.is_empty()
+            || self.rows.is_moving()
+            || !self.resending.is_empty()
+            || self.questions.are_open();
         self.limits.note_wait(waits, now);
         if self.stopping.is_none()
             && let Some(halt) = self.limits.over(&self.caller.health, now)
@@ -345,8 +370,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
             }
             let PendingRow { row, remaining } = self.intake.pop();
             let new = row.parsed.clone().expect("rows without an association are refused");
-            let (watermark, started) = (self.id_watermark, self.limits.started());
-            let (task, step) = Task::begin(new, model, &remaining, watermark, started)
+            let since = self.doubt_since(&remaining);
+            let (task, step) = Task::begin(new, model, &remaining, self.id_watermark, since)
                 .expect("rows that are carried over are not let in");
             self.rows.admit(row, number, task, &step, now);
         }
@@ -381,9 +406,41 @@ impl<'a, C: Cmdb> Run<'a, C> {
         Some((self.rows.ordinal(first), self.rows.task(first).writes()))
     }
 
+    /// Since when a row is in doubt that an earlier process may have sent. A clock that was ahead then is
+    /// not believed: nothing is in doubt since a moment to come.
+    fn doubt_since(&self, remaining: &Remaining) -> Instant {
+        let started = self.limits.started();
+        let Remaining::InDoubt { since: Some(since), .. } = remaining else { return started };
+        let waited =
+            u64::try_from(self.began_at - since).map_or(Duration::ZERO, Duration::from_millis);
+        started.checked_sub(waited.min(self.policy.settle_after)).unwrap_or(started)
+    }
+
+    /// Lets rows go that are sent again, once it is on disk that they are.
+    fn resend(&mut self, now: Instant) {
+        let Resending { asked, noted, noted_at } = &mut self.resending;
+        if self.recorder.journal.is_on_disk(*noted_at) {
+            for (slot, at) in noted.drain(..) {
+                self.rows.put(slot, Next::Write, at, now);
+            }
+        }
+        if noted.is_empty() && !asked.is_empty() {
+            let mut ordinals: Vec<_> =
+                asked.iter().map(|(slot, _)| self.rows.ordinal(*slot)).collect();
+            ordinals.sort_unstable();
+            *noted_at = self.recorder.journal.resent(&ordinals);
+            std::mem::swap(noted, asked);
+        }
+    }
+
     /// Where a row goes after a step of its task.
     fn take_step(&mut self, slot: Slot, step: Step, now: Instant) {
         match step {
+            Step::Write(at)
+                if self.may_write && self.rows.task_mut(slot).takes_note_of_resending() =>
+            {
+                self.resending.asked.push((slot, at));
+            }
             Step::Write(at) => self.rows.put(slot, Next::Write, at, now),
             Step::LookUp(at) => self.rows.put(slot, Next::LookUp, at, now),
             Step::LookUpLast => self.rows.last.push(slot),
@@ -420,6 +477,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
     /// kept for this moment. True where that made something happen.
     fn finish_the_last(&mut self, now: Instant) -> bool {
         let stuck = !self.rows.is_moving()
+            && self.resending.is_empty()
             && !self.questions.are_open()
             && (!self.rows.has_room() || self.intake.is_done());
         if !stuck {

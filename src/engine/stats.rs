@@ -14,6 +14,8 @@ use crate::exit::Exit;
 use crate::outcome::{Reason, Record, Status};
 pub use calls::{BottleneckTimes, CallKind, Calls};
 
+const CARRIED_ARE_SETTLED: &str = "rows that are carried over are settled";
+
 /// How many rows of each reason are shown by name.
 pub const SHOWN: usize = 5;
 
@@ -164,7 +166,7 @@ impl RunStats {
 
     /// Rows that this process settled.
     pub fn settled_here(&self) -> u64 {
-        self.settled().saturating_sub(self.carried)
+        self.settled().checked_sub(self.carried).expect(CARRIED_ARE_SETTLED)
     }
 
     /// Rows that nothing more will be done for: settled ones, and those that a check lets pass.
@@ -174,7 +176,7 @@ impl RunStats {
 
     /// Rows that this process is done with.
     pub fn done_here(&self) -> u64 {
-        self.done().saturating_sub(self.carried)
+        self.done().checked_sub(self.carried).expect(CARRIED_ARE_SETTLED)
     }
 
     /// Rows that ended badly, whatever may become of them.

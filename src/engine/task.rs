@@ -60,6 +60,8 @@ pub struct Task {
     /// When the last such write was given up, while the row's absence is not believed. Not when it was
     /// sent: a stalled network may have held it back until then.
     doubt_since: Option<Instant>,
+    /// Whether an earlier process may have sent it, and this one has not.
+    came_in_doubt: bool,
     /// The largest association id seen before the row could first be sent.
     id_watermark: i64,
     /// What the server said was taken.
@@ -87,18 +89,18 @@ struct Batching {
 
 impl Task {
     /// A row that is about to be under way, and its first step. `largest_id` is the largest
-    /// association id seen so far, `started` when this process began. `None` where nothing is left to
-    /// do.
+    /// association id seen so far; `doubt_since` is since when a row that comes in doubt is so. `None`
+    /// where nothing is left to do.
     pub fn begin(
         new: NewAssociation,
         model: Arc<ModelAssociation>,
         remaining: &Remaining,
         largest_id: i64,
-        started: Instant,
+        doubt_since: Instant,
     ) -> Option<(Self, Step)> {
         let (goal, watermark) = match *remaining {
             Remaining::All(goal) => (goal, None),
-            Remaining::InDoubt { goal, id_watermark } => (goal, Some(id_watermark)),
+            Remaining::InDoubt { goal, id_watermark, .. } => (goal, Some(id_watermark)),
             Remaining::Carry(_) => return None,
         };
         let task = Self {
@@ -108,7 +110,8 @@ impl Task {
             attempts: Attempts::default(),
             writes: 0,
             doubted: watermark.is_some(),
-            doubt_since: watermark.map(|_| started),
+            doubt_since: watermark.map(|_| doubt_since),
+            came_in_doubt: watermark.is_some(),
             id_watermark: watermark.unwrap_or(largest_id),
             taken: None,
             looks: 0,
@@ -120,8 +123,8 @@ impl Task {
         };
         // What is to be deleted has to be seen first.
         let step = match goal {
-            Goal::Create if !task.doubted => Step::Write(started),
-            Goal::Create | Goal::Delete { .. } => Step::LookUp(started),
+            Goal::Create if !task.doubted => Step::Write(doubt_since),
+            Goal::Create | Goal::Delete { .. } => Step::LookUp(doubt_since),
         };
         Some((task, step))
     }
@@ -144,6 +147,13 @@ impl Task {
     /// Whether a write for the row may have been executed without anybody having heard so.
     pub fn is_doubted(&self) -> bool {
         self.doubted
+    }
+
+    /// Whether it has to be written down before the row's next write that the row is sent again: a
+    /// process that is killed often would else never believe that a row is absent. Asked once. A delete
+    /// has its own record.
+    pub fn takes_note_of_resending(&mut self) -> bool {
+        std::mem::take(&mut self.came_in_doubt) && self.goal == Goal::Create
     }
 
     /// The row is looked up for the last time.

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::failure::Failure;
-use crate::clock::now;
+use crate::clock::{millis, now};
 use crate::engine::stats::{CallKind, RunStats};
 use crate::exit::Exit;
 use crate::storage::journal::disk::{self, Disk};
@@ -118,14 +118,15 @@ pub(crate) fn remove(journal: &Path) -> Result<(), ResultsError> {
 }
 
 pub(crate) fn held(path: &Path) -> JournalError {
-    let unknown = || Holder { host: "unknown".to_owned(), pid: 0, since: "unknown".to_owned() };
+    let unknown =
+        || Holder { host: "unknown".to_owned(), pid: 0, since: "unknown".to_owned(), at: None };
     let holder = replay::holder(path).unwrap_or_else(unknown);
     JournalError::Held { path: path.to_owned(), holder }
 }
 
 fn holder() -> Holder {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Holder { host, pid: std::process::id(), since: now() }
+    Holder { host, pid: std::process::id(), since: now(), at: Some(millis()) }
 }
 
 struct Nowhere;

@@ -90,6 +90,9 @@ pub struct Holder {
     pub pid: u32,
     /// When it opened the journal, RFC 3339.
     pub since: String,
+    /// The same in milliseconds since 1970. Version 0.1.0 did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<i64>,
 }
 
 /// A line of the file, as it is read.
@@ -107,6 +110,8 @@ enum Entry {
     Closed(Vec<u64>),
     /// This row's association was seen, and its delete goes out.
     Deleting(u64),
+    /// These rows were in doubt when the process began, and are sent again.
+    Resent(Vec<u64>),
     Undone(Option<Undone>),
     End(EndEntry),
 }
@@ -167,6 +172,7 @@ enum Line<'a> {
     Synced(u64),
     Closed(&'a [u64]),
     Deleting(u64),
+    Resent(&'a [u64]),
     Undone(Option<&'a Undone>),
     End(&'a EndEntry),
 }
@@ -220,10 +226,12 @@ pub struct Journal {
     buffer: Vec<u8>,
     /// The length of the file, as written.
     written: u64,
-    /// Marks that no sync covers yet: the file's length after each, and the row through which it goes.
+    /// Marks, and rows to be sent again, that no sync covers yet: the file's length after each, and the row
+    /// through which marks go there.
     unsynced_marks: VecDeque<(u64, u64)>,
     marked_through: u64,
     durable_through: u64,
+    durable_bytes: u64,
     dirty_since: Option<Instant>,
     syncing: Option<u64>,
     broken: bool,
@@ -251,6 +259,7 @@ impl Journal {
             ),
             marked_through,
             durable_through: 0,
+            durable_bytes: 0,
             dirty_since: (marked_through > 0).then(Instant::now),
             syncing: None,
             broken: false,
@@ -301,6 +310,19 @@ impl Journal {
     /// Says that a row's association was seen and that its delete goes out.
     pub fn deleting(&mut self, ordinal: u64) {
         self.push(&Line::Deleting(ordinal));
+    }
+
+    /// Says that rows which were in doubt when this process began may be sent again, once this is on disk.
+    /// Gives the point in the file that [`Self::is_on_disk`] is to be asked for.
+    pub fn resent(&mut self, ordinals: &[u64]) -> u64 {
+        self.push(&Line::Resent(ordinals));
+        self.unsynced_marks.push_back((self.end(), self.marked_through));
+        self.end()
+    }
+
+    /// Whether everything up to a point in the file is on disk.
+    pub fn is_on_disk(&self, end: u64) -> bool {
+        end <= self.durable_bytes
     }
 
     /// Says which undo undoes this run, or that none does after all.
@@ -373,6 +395,7 @@ impl Journal {
         let through = self.syncing.take().unwrap_or(0);
         // A failed sync may have dropped the pages for good: the next one would succeed and lie.
         result.map_err(|error| self.broke(error))?;
+        self.durable_bytes = self.durable_bytes.max(through);
         while let Some(&(end, rows)) = self.unsynced_marks.front() {
             if end > through {
                 break;

@@ -49,6 +49,8 @@ struct Watched {
     may_be_sent: bool,
     /// Whether a process said that its delete goes out.
     deleting: bool,
+    /// The opening of the journal at which it was in doubt first, since it was last sent.
+    since: Option<i64>,
     settled: bool,
 }
 
@@ -58,12 +60,17 @@ impl Watched {
     }
 
     fn remaining(&self, asked: &Remaining) -> Option<Remaining> {
-        let in_doubt = |goal| Remaining::InDoubt { goal, id_watermark: self.marked.unwrap() };
+        let since = self.since;
+        let in_doubt =
+            |goal| Remaining::InDoubt { goal, id_watermark: self.marked.unwrap(), since };
         match asked {
             _ if self.settled => None,
             Remaining::All(goal @ Goal::Create) if self.may_be_sent => Some(in_doubt(*goal)),
             Remaining::All(goal @ Goal::Delete { .. }) if self.may_be_sent && self.deleting => {
                 Some(in_doubt(*goal))
+            }
+            Remaining::InDoubt { goal, id_watermark, .. } => {
+                Some(Remaining::InDoubt { goal: *goal, id_watermark: *id_watermark, since })
             }
             asked => Some(asked.clone()),
         }
@@ -80,9 +87,10 @@ impl Watched {
     }
 }
 
-/// One process, from its opening of the journal to its end.
+/// One process, from its opening of the journal, at the time `at`, to its end.
 fn process(
     path: &Path,
+    at: i64,
     earlier: &Replay,
     asked: &[Remaining],
     rows: &mut [Watched; ROWS],
@@ -94,8 +102,12 @@ fn process(
     if earlier.head.is_none() {
         journal.write_head(&head());
     }
-    journal.write_holder(&Holder { host: String::new(), pid: 1, since: String::new() });
+    let (host, since) = (String::new(), String::new());
+    journal.write_holder(&Holder { host, pid: 1, since, at: Some(at) });
     journal.flush().unwrap();
+    for row in rows.iter_mut().filter(|row| row.is_open() && row.may_be_sent) {
+        row.since.get_or_insert(at);
+    }
     let mut flushed = *rows;
     for event in events {
         match *event {
@@ -110,6 +122,11 @@ fn process(
             }
             Event::Send(at) if rows[at].is_open() => match asked[at] {
                 Remaining::All(Goal::Create) | Remaining::InDoubt { .. } => {
+                    if rows[at].since.take().is_some() {
+                        journal.resent(&[at as u64]);
+                        journal.flush().unwrap();
+                        flushed = *rows;
+                    }
                     rows[at].may_be_sent = true;
                 }
                 Remaining::All(Goal::Delete { .. }) => {
@@ -134,6 +151,9 @@ fn process(
     }
     match end {
         End::InOrder => {
+            for row in rows.iter_mut().filter(|row| !row.may_be_sent) {
+                row.since = None;
+            }
             let sent = |at: &usize| rows[*at].is_open() && rows[*at].may_be_sent;
             journal.close(&(0..ROWS).filter(sent).map(|at| at as u64).collect::<Vec<_>>());
             journal.flush().unwrap();
@@ -173,7 +193,7 @@ fn asked() -> impl Strategy<Value = Remaining> {
     let goal = prop_oneof![Just(Goal::Create), Just(Goal::Delete { id: 5 })];
     prop_oneof![
         4 => goal.prop_map(Remaining::All),
-        1 => Just(Remaining::InDoubt { goal: Goal::Create, id_watermark: 0 }),
+        1 => Just(Remaining::InDoubt { goal: Goal::Create, id_watermark: 0, since: None }),
         1 => Just(Remaining::Carry(Outcome::good(Status::Created, 5, 1, 1))),
     ]
 }
@@ -201,8 +221,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.csv.journal");
         let (mut rows, mut earlier) = ([Watched::default(); ROWS], Replay::default());
-        for history in &processes {
-            process(&path, &earlier, &asked, &mut rows, history);
+        for (history, at) in processes.iter().zip(1..) {
+            process(&path, at, &earlier, &asked, &mut rows, history);
             earlier = replay(&path, |_| {}).unwrap();
             for (at, (row, asked)) in rows.iter().zip(&asked).enumerate() {
                 let remaining = what_remains(&earlier, at as u64, asked.clone());

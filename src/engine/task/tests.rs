@@ -69,8 +69,11 @@ async fn what_is_found_after_doubt_is_recovered_unless_it_is_older() {
         let outcome = settled(look(&mut life, &[found(id, 1, 2)]));
         assert_eq!((outcome.status, outcome.association_id), (status, Some(id)));
     }
-    let (mut life, step) =
-        life(Mapping::OneToOne, &Remaining::InDoubt { goal: Goal::Create, id_watermark: 0 }, 99);
+    let (mut life, step) = life(
+        Mapping::OneToOne,
+        &Remaining::InDoubt { goal: Goal::Create, id_watermark: 0, since: None },
+        99,
+    );
     assert!(matches!(step, Step::LookUp(_)));
     assert_eq!(settled(look(&mut life, &[found(5, 1, 2)])).status, Status::Recovered);
 }
@@ -188,8 +191,11 @@ async fn a_number_nobody_knows_is_tried_once_more_and_then_rejected() {
 
 fn removal(sent: bool) -> Task {
     let goal = Goal::Delete { id: 7 };
-    let remaining =
-        if sent { Remaining::InDoubt { goal, id_watermark: 0 } } else { Remaining::All(goal) };
+    let remaining = if sent {
+        Remaining::InDoubt { goal, id_watermark: 0, since: None }
+    } else {
+        Remaining::All(goal)
+    };
     life(Mapping::ManyToMany, &remaining, 0).0
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use memchr::memmem;
 
 use super::{EndEntry, Entry, Holder, JournalError};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::outcome::{Record, Status};
 use crate::storage::manifest::{Head, Undone};
@@ -31,6 +31,9 @@ pub struct Replay {
     /// If the last process ended in order: the rows without an outcome that may have been sent. Otherwise
     /// every marked row may have been sent.
     pub sent: Option<FxHashSet<u64>>,
+    /// Rows without an outcome that were in doubt when a later process opened the journal, and that none
+    /// has sent again since: when that was, in milliseconds since 1970; `None` where it was not written.
+    pub doubted_since: FxHashMap<u64, Option<i64>>,
     /// Rows without an outcome whose association was seen before a delete went out.
     pub deleting: FxHashSet<u64>,
     /// The undo of this run, if there is one.
@@ -48,12 +51,22 @@ impl Replay {
             && self.sent.as_ref().is_none_or(|sent| sent.contains(&ordinal))
     }
 
+    /// Another process opened the journal then. The one before it is gone: what that left in doubt is so
+    /// since now at the latest, until this one sends it again.
+    fn open(&mut self, at: Option<i64>) {
+        for row in self.in_doubt_from(0) {
+            self.doubted_since.entry(row).or_insert(at);
+        }
+        // From here on a process may have sent any marked row.
+        self.sent = None;
+    }
+
     /// The rows from `start` on that may have been sent and have no outcome.
     pub fn in_doubt_from(&self, start: u64) -> Vec<u64> {
         let open = |row: &u64| *row >= start && !self.settled.contains(*row);
         match &self.sent {
             Some(sent) => sent.iter().copied().filter(open).collect(),
-            None => (start..self.marked_through).filter(open).collect(),
+            None => self.settled.gaps(start, self.marked_through).collect(),
         }
     }
 
@@ -92,6 +105,19 @@ impl Settled {
         self.ranges.range(..=ordinal).next_back().is_some_and(|(_, end)| ordinal < *end)
     }
 
+    /// Those from `start` to `end` (exclusive) that are not in.
+    pub fn gaps(&self, start: u64, end: u64) -> impl Iterator<Item = u64> {
+        let before = self.ranges.range(..=start).next_back();
+        let mut from = before.map_or(start, |(_, past)| start.max(*past));
+        let next = self.ranges.range(start.saturating_add(1)..end.max(start.saturating_add(1)));
+        let next = next.map(|(start, past)| (*start, *past)).chain([(end, end)]);
+        next.flat_map(move |(next, past)| {
+            let gap = from..next;
+            from = from.max(past);
+            gap
+        })
+    }
+
     /// The number of ordinals.
     pub fn len(&self) -> u64 {
         self.ranges.iter().map(|(start, end)| end - start).sum()
@@ -119,9 +145,17 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
             _ if replay.head.is_none() => {
                 return Err(lines.foreign("it has no header".to_owned()));
             }
-            // From here on a process may have sent any marked row.
-            Entry::Opened(_) => replay.sent = None,
-            Entry::Closed(sent) => replay.sent = Some(sent.into_iter().collect()),
+            Entry::Opened(holder) => replay.open(holder.at),
+            Entry::Closed(sent) => {
+                let sent: FxHashSet<u64> = sent.into_iter().collect();
+                replay.doubted_since.retain(|row, _| sent.contains(row));
+                replay.sent = Some(sent);
+            }
+            Entry::Resent(rows) => {
+                for row in rows {
+                    replay.doubted_since.remove(&row);
+                }
+            }
             // Whole lines are missing before this one.
             Entry::Synced(bytes) if bytes > lines.start() => return Err(lines.damaged()),
             Entry::Synced(_) => {}
@@ -141,6 +175,7 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
                     return Err(lines.damaged());
                 }
                 replay.deleting.remove(&outcome.row);
+                replay.doubted_since.remove(&outcome.row);
                 let record = Record::from(outcome);
                 replay.largest_id =
                     replay.largest_id.max(record.outcome.association_id.unwrap_or(0));

@@ -68,6 +68,7 @@ async fn written() -> Vec<u8> {
         host: "h".to_owned(),
         pid: 7,
         since: "2026-01-01T00:00:00+00:00".to_owned(),
+        at: Some(1_767_225_600_000),
     });
     journal.mark(&[11, 22, 33, 44], 0);
     journal.settle().await.unwrap();
@@ -217,7 +218,7 @@ fn who_holds_a_journal_is_told_without_reading_what_became_of_rows() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     let mut journal = Journal::new(PathBuf::from("j"), Box::new(Memory::default()), 0, 0);
-    let holder = |pid| Holder { host: "h".to_owned(), pid, since: "now".to_owned() };
+    let holder = |pid| Holder { host: "h".to_owned(), pid, since: "now".to_owned(), at: None };
     journal.write_holder(&holder(1));
     // As another version may write it.
     let outcome = br#"{"outcome":{"row":3,"end":{"status":"unheard-of"}}}"#;
@@ -251,5 +252,19 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = read(&bytes);
+    }
+}
+
+#[test]
+fn the_gaps_of_a_set_are_what_is_not_in_it() {
+    let mut settled = Settled::default();
+    for ordinal in [2, 3, 5, 9] {
+        settled.insert(ordinal);
+    }
+    for start in 0..12 {
+        for end in start..12 {
+            let plain: Vec<u64> = (start..end).filter(|row| !settled.contains(*row)).collect();
+            assert_eq!(settled.gaps(start, end).collect::<Vec<_>>(), plain, "{start}..{end}");
+        }
     }
 }

@@ -102,7 +102,7 @@ fn write(steps: &[Step<'_>]) -> Written {
     let mut journal = Journal::new(PathBuf::from("journal"), Box::new(memory.clone()), 0, 0);
     let mut written = Written::default();
     let holder =
-        Holder { host: "host".to_owned(), pid: 7, since: "2026-01-01T00:00:00+00:00".to_owned() };
+        Holder { host: "host".to_owned(), pid: 7, since: "2026-01-01T00:00:00+00:00".to_owned(), at: None };
     journal.write_head(&head());
     journal.write_holder(&holder);
     let mut open: Vec<u64> = Vec::new();

@@ -178,3 +178,18 @@ async fn a_row_at_which_the_server_always_fails_without_a_number_is_settled_in_t
     assert_eq!(finish.halt, None);
     assert_eq!(world.records()[6].outcome.reason, Some(Reason::OutcomeUnknown));
 }
+
+/// Each life is shorter than the doubt that the one before left behind.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_killed_every_half_second_gets_on() {
+    let numbered = (0..2000).map(|n| row(n, name_of(Mapping::ManyToMany), n + 1, n + 1));
+    let world = World::new(numbered.collect(), Faults::none(), 1);
+    let mut rng = StdRng::seed_from_u64(5);
+    let mut starts = 1;
+    while world.process_killed_after(Duration::from_millis(500), &mut rng).await.is_none() {
+        starts += 1;
+        assert!(starts < 1000, "{} rows are settled", world.read_back().settled.len());
+    }
+    let counts = world.check().unwrap();
+    assert_eq!(counts.get(&Status::Failed), None, "{starts} starts: {counts:?}");
+}

@@ -112,6 +112,12 @@ impl Platter {
     }
 }
 
+/// A wall clock that goes with tokio's.
+fn wall_clock() -> i64 {
+    thread_local!(static BEGAN: Instant = Instant::now());
+    BEGAN.with(|began| 1 + began.elapsed().as_millis() as i64)
+}
+
 pub(super) const MODELS: &str = r#"
 [instances]
 s = ["1-100000"]
@@ -232,7 +238,12 @@ impl World {
                 parent: None,
             });
         }
-        journal.write_holder(&Holder { host: String::new(), pid: 1, since: String::new() });
+        journal.write_holder(&Holder {
+            host: String::new(),
+            pid: 1,
+            since: String::new(),
+            at: Some(wall_clock()),
+        });
         let rows = self.rows.iter().filter_map(|row| {
             let remaining = what_remains(&back, row.ordinal, Remaining::All(Goal::Create))?;
             Some(PendingRow { row: row.clone(), remaining })
@@ -243,7 +254,7 @@ impl World {
             options: &self.options,
             run_key: "a run",
             earlier: &back,
-            clock: || 1,
+            clock: wall_clock,
             seed: 1,
             writes: true,
             each: &mut |_| Ok(()),
