@@ -38,13 +38,25 @@ pub enum Exit {
     Terminated = 143,
 }
 
-/// Why a run ended before its input did.
+/// Why a command or its run ends before it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Halt {
     /// The exit code.
     pub exit: Exit,
     /// What happened and what to do, for a person.
     pub message: String,
+}
+
+impl Halt {
+    /// With this exit code, for this reason.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// Nothing was sent, since it was asked for wrongly.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
 }
 
 impl Exit {

@@ -32,7 +32,6 @@ use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::report::progress::{Progress, Screen};
 use crate::report::summary::{Checked, Forecast, RunKind, Scope, Summary, next_step};
-use crate::session::failure::Failure;
 use crate::session::question::may_start_anew;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
@@ -54,7 +53,7 @@ pub(super) fn run(
     config: &Config,
     typed: &Typed,
     screen: &Screen,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, Halt> {
     announce(config, screen);
     let source = RowSource::inputs(inputs, config.input.clone());
     let job = Job { config, typed, screen, files: source.files() };
@@ -89,27 +88,9 @@ struct End {
     halt: Option<Halt>,
 }
 
-/// Why a check ends early.
-enum Stopped {
-    Halted(Halt),
-    Failed(Failure),
-}
-
-impl From<Halt> for Stopped {
-    fn from(halt: Halt) -> Self {
-        Self::Halted(halt)
-    }
-}
-
-impl From<Failure> for Stopped {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 impl Job<'_> {
     /// A check replaces what an earlier check left under its own name, and nothing else.
-    fn make_way(&self) -> Result<(), Failure> {
+    fn make_way(&self) -> Result<(), Halt> {
         let results = &self.config.results;
         let Output::File(path) = &results.output else {
             return Ok(());
@@ -122,7 +103,7 @@ impl Job<'_> {
                 Ok(path_state::clear(path, true)?)
             }
             PathState::Stranger | PathState::Unfinished | PathState::Finished(_) => {
-                Err(Failure::usage(format!(
+                Err(Halt::usage(format!(
                     "{} is there: give another -o, or --fresh to move it aside",
                     path.display()
                 )))
@@ -130,7 +111,7 @@ impl Job<'_> {
         }
     }
 
-    async fn go(&self, rows: Option<OpenSource>) -> Result<End, Failure> {
+    async fn go(&self, rows: Option<OpenSource>) -> Result<End, Halt> {
         let engine = &self.config.engine;
         let Some(connection) = &self.config.connection else {
             return self.look(None, rows).await;
@@ -145,7 +126,7 @@ impl Job<'_> {
         &self,
         mut contact: Option<Asker<'_, Server>>,
         rows: Option<OpenSource>,
-    ) -> Result<End, Failure> {
+    ) -> Result<End, Halt> {
         let scope = match (&contact, &rows) {
             (None, _) => Scope::Offline,
             (_, None) => Scope::Contact,
@@ -171,7 +152,7 @@ impl Job<'_> {
         };
         let read = tokio::select! {
             read = read => read,
-            exit = signals.next() => Err(Stopped::Halted(interrupted(exit))),
+            exit = signals.next() => Err(interrupted(exit)),
         };
         progress.finish();
         if let Some(contact) = contact {
@@ -185,8 +166,9 @@ impl Job<'_> {
         seen.stats.elapsed = started.elapsed();
         match done {
             Ok(()) => Ok(End { scope, seen, halt: None }),
-            Err(Stopped::Halted(halt)) => Ok(End { scope, seen, halt: Some(halt) }),
-            Err(Stopped::Failed(failure)) => Err(failure),
+            // These say nothing of what was checked.
+            Err(halt) if matches!(halt.exit, Exit::Unwritable | Exit::Bug) => Err(halt),
+            Err(halt) => Ok(End { scope, seen, halt: Some(halt) }),
         }
     }
 
@@ -197,7 +179,7 @@ impl Job<'_> {
         mut contact: Option<&mut Asker<'_, Server>>,
         seen: &mut Seen,
         show: &mut dyn FnMut(&RunStats),
-    ) -> Result<Check, Stopped> {
+    ) -> Result<Check, Halt> {
         let unwritable = |error| self.unwritable(error);
         let mut check = Check::new(&self.folder()).map_err(unwritable)?;
         let mut models = Models::given(&self.config.engine.models);
@@ -208,7 +190,7 @@ impl Job<'_> {
             if let Some(most) = self.config.engine.max_duration
                 && started.elapsed() >= most
             {
-                return Err(time_limits::duration_over(most).into());
+                return Err(time_limits::duration_over(most));
             }
             seen.stats.elapsed = started.elapsed();
             show(&seen.stats);
@@ -235,9 +217,7 @@ impl Job<'_> {
             yield_now().await;
         }
         match ended {
-            Some(Err(error)) => {
-                return Err(Halt { exit: error.exit(), message: error.to_string() }.into());
-            }
+            Some(Err(error)) => return Err(error.into()),
             Some(Ok(ended)) => seen.stats.blank_rows = ended.blank_rows,
             None => {}
         }
@@ -252,7 +232,7 @@ impl Job<'_> {
         check: Check,
         seen: &mut Seen,
         signals: &mut Signals,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), Halt> {
         let results = &self.config.results;
         let (files, now) = (self.files.clone(), clock::millis());
         let records = signals.or_interrupted(move || check.records(files, now)).await;
@@ -284,8 +264,8 @@ impl Job<'_> {
                 seen.repeats = repeats;
                 Ok(())
             }
-            (Err(_), Some(halt)) => Err(halt.into()),
-            (Err(error), None) => Err(Failure::from(error).into()),
+            (Err(_), Some(halt)) => Err(halt),
+            (Err(error), None) => Err(error.into()),
         }
     }
 
@@ -297,7 +277,7 @@ impl Job<'_> {
         }
     }
 
-    fn unwritable(&self, error: io::Error) -> Failure {
+    fn unwritable(&self, error: io::Error) -> Halt {
         ResultsError::Unwritable { path: self.folder(), error }.into()
     }
 
@@ -411,6 +391,6 @@ fn interrupted(exit: Exit) -> Halt {
     Halt { exit, message: "interrupted: nothing was created, no results were written".to_owned() }
 }
 
-fn bug(error: &tokio::task::JoinError) -> Failure {
-    Failure::new(Exit::Bug, error.to_string())
+fn bug(error: &tokio::task::JoinError) -> Halt {
+    Halt::new(Exit::Bug, error.to_string())
 }

@@ -3,14 +3,13 @@
 use super::{announce, check, conclude, resolve};
 use crate::cli::Import;
 use crate::cli::layers::Typed;
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::report::progress::Screen;
 use crate::session::Session;
-use crate::session::failure::Failure;
 use crate::session::source::RowSource;
 
 /// Runs it.
-pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
+pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     let (args, config) = resolve::<Import>(typed, None)?;
     if args.dry_run {
         return check::run(&args.inputs, &config, typed, screen);

@@ -19,11 +19,10 @@ use crate::cli::layers::{Typed, wants_json};
 use crate::cli::{Args, Check, Command, ServerCommand};
 use crate::config::{self, Config, Environment, Output};
 use crate::engine::stats::{Calls, RunStats};
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::report::log;
 use crate::report::progress::Screen;
 use crate::report::summary::{RunKind, Summary, next_step};
-use crate::session::failure::Failure;
 use crate::session::{Ending, Session};
 use crate::storage::path_state;
 use crate::verify::Findings;
@@ -44,13 +43,13 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     let screen = Screen::default();
     match dispatch(&typed, &screen) {
         Ok(exit) => exit.into(),
-        Err(failure) => {
+        Err(halt) => {
             if typed.wants_json() {
                 let is_verify = matches!(typed.command(), Command::Verify(_));
-                print_as_json(is_verify, failure.exit, &failure.message);
+                print_as_json(is_verify, halt.exit, &halt.message);
             }
-            log::say_error(&screen, &failure.message);
-            failure.exit.into()
+            log::say_error(&screen, &halt.message);
+            halt.exit.into()
         }
     }
 }
@@ -101,7 +100,7 @@ fn answer_usage(error: &clap::Error, argv: &[OsString]) -> ExitCode {
     Exit::Usage.into()
 }
 
-fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
+fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     match typed.command() {
         Command::Import(_) => import::run(typed, screen),
         Command::Check(_) => {
@@ -116,13 +115,13 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Failure> {
         Command::Completions { shell } => Ok(print(&completions::script(*shell))),
         Command::Man { command } => {
             let page = man::page(command.as_deref());
-            Ok(print(&page.map_err(|error| Failure::usage(error.to_string()))?))
+            Ok(print(&page.map_err(|error| Halt::usage(error.to_string()))?))
         }
     }
 }
 
 /// Decides a command that has no target.
-fn resolve_plain<A: Args>(typed: &Typed) -> Result<A, Failure> {
+fn resolve_plain<A: Args>(typed: &Typed) -> Result<A, Halt> {
     Ok(config::plain(typed, &Environment::of_process())?)
 }
 
@@ -130,7 +129,7 @@ fn resolve_plain<A: Args>(typed: &Typed) -> Result<A, Failure> {
 fn resolve<A: ServerCommand>(
     typed: &Typed,
     parent: Option<&config::Parent>,
-) -> Result<(A, Config), Failure> {
+) -> Result<(A, Config), Halt> {
     Ok(config::resolve(typed, &Environment::of_process(), parent)?)
 }
 

@@ -3,16 +3,15 @@
 use super::{announce, conclude, resolve};
 use crate::cli::Rerun;
 use crate::cli::layers::Typed;
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::outcome::Status;
 use crate::report::progress::Screen;
 use crate::session::Session;
-use crate::session::failure::Failure;
 use crate::session::parent::ParentRun;
 use crate::session::source::{Choice, RowSource};
 
 /// Runs it.
-pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, Failure> {
+pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, Halt> {
     let parent = ParentRun::find(&args.results)?;
     parent.refuse_undo()?;
     parent.refuse_undone()?;

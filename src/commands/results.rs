@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::cli::Results as Args;
 use crate::config::Environment;
 use crate::config::paths::{dated, refuse_own_input};
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::options::Format;
 use crate::outcome::Record;
 use crate::report::progress::Screen;
-use crate::session::failure::Failure;
 use crate::session::parent::ParentRun;
 use crate::session::unfinished::Unfinished;
 use crate::storage::path_state::{self, PathState};
@@ -21,13 +20,13 @@ use crate::storage::results::reader::Reader;
 use crate::storage::results::{self, ResultsError};
 
 /// Runs it.
-pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Halt> {
     let output = dated(&args.output, Environment::of_process().today);
     let args = &Args { output, results: args.results.clone() };
     let format =
         if is_stdout(&args.output) { Some(Format::Csv) } else { Format::of_name(&args.output) };
     let format = format.ok_or_else(|| {
-        Failure::usage(format!("{}: results end with .csv, .tsv or .jsonl", args.output.display()))
+        Halt::usage(format!("{}: results end with .csv, .tsv or .jsonl", args.output.display()))
     })?;
     if !is_stdout(&args.output) {
         refuse_to_replace(&args.output)?;
@@ -48,9 +47,9 @@ fn is_stdout(output: &Path) -> bool {
 }
 
 /// What is written here may take the place of what was written here before, and of nothing else.
-fn refuse_to_replace(output: &Path) -> Result<(), Failure> {
+fn refuse_to_replace(output: &Path) -> Result<(), Halt> {
     let refuse = |what: &str| {
-        Err(Failure::usage(format!("-o {}: {what}: give another file", output.display())))
+        Err(Halt::usage(format!("-o {}: {what}: give another file", output.display())))
     };
     match path_state::look(output)? {
         PathState::Unfinished | PathState::Finished(_) => refuse("a run has its results there"),
@@ -63,30 +62,30 @@ fn holds_results(path: &Path) -> bool {
     Reader::open(path, &[]).is_ok_and(|mut reader| !matches!(reader.next(), Some(Err(_))))
 }
 
-fn nothing_there(results: &Path) -> Failure {
+fn nothing_there(results: &Path) -> Halt {
     let message = format!("{}: there is no run, finished or not", results.display());
-    Failure::new(Exit::Input, message)
+    Halt::new(Exit::Input, message)
 }
 
-fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Failure> {
+fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Halt> {
     let run = Unfinished::read(&args.results)?.ok_or_else(|| nothing_there(&args.results))?;
     if let Some(undone) = run.undone() {
-        return Err(Failure::usage(format!(
+        return Err(Halt::usage(format!(
             "the unfinished run at {} was {undone}: what became of its rows stands there",
             args.results.display()
         )));
     }
     if !is_stdout(&args.output) {
         let inputs: Vec<_> = run.head.inputs.iter().map(PathBuf::from).collect();
-        refuse_own_input(&args.output, &inputs)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        refuse_own_input(&args.output, &inputs).map_err(|error| Halt::usage(error.to_string()))?;
     }
     let files = run.head.files.clone();
     match run.rows() {
         Ok(rows) => write(args, format, &files, run.records(rows)),
-        Err(failure) => {
+        Err(halt) => {
             screen.say(&format!(
-                "bkassoc: {failure}: rows without an outcome are left out, since only the input has their text"
+                "bkassoc: {}: rows without an outcome are left out, since only the input has their text",
+                halt.message
             ));
             write(args, format, &files, run.outcomes)
         }
@@ -98,7 +97,7 @@ fn write(
     format: Format,
     files: &[String],
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, Halt> {
     if is_stdout(&args.output) {
         let stdout = std::io::stdout().lock();
         results::write_to(stdout, &args.output, format, files, records, |_| {})?;

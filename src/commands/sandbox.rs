@@ -6,28 +6,27 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::cli::Sandbox as Args;
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::options::Rate;
 use crate::report::log;
 use crate::report::progress::Screen;
 use crate::sandbox::models::Models;
 use crate::sandbox::{Quota, Sandbox, Setup, server};
-use crate::session::failure::Failure;
 use crate::session::runtime::runtime;
 use crate::session::signals::Signals;
 use crate::target::Entrance;
 
 /// Serves until a signal comes.
-pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Halt> {
     log::start(args.log.log_format, args.log.quiet, args.log.verbose, screen.clone());
     let setup = setup(args)?;
     let credentials = setup.models.credentials.clone();
     runtime()?.block_on(async {
-        let sandbox = Sandbox::new(setup)
-            .map_err(|error| Failure::new(Exit::Unwritable, error.to_string()))?;
+        let sandbox =
+            Sandbox::new(setup).map_err(|error| Halt::new(Exit::Unwritable, error.to_string()))?;
         let listener = TcpListener::bind(args.listen)
             .await
-            .map_err(|error| Failure::usage(format!("can't listen on {}: {error}", args.listen)))?;
+            .map_err(|error| Halt::usage(format!("can't listen on {}: {error}", args.listen)))?;
         let address = listener.local_addr().map_or(args.listen, |address| address);
         let entrance = args.entrance;
         if !args.log.quiet {
@@ -39,16 +38,16 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Failure> {
         };
         server::serve(listener, sandbox, entrance, stop)
             .await
-            .map_err(|error| Failure::new(Exit::Bug, error.to_string()))
+            .map_err(|error| Halt::new(Exit::Bug, error.to_string()))
     })?;
     Ok(Exit::Ok)
 }
 
-fn setup(args: &Args) -> Result<Setup, Failure> {
+fn setup(args: &Args) -> Result<Setup, Halt> {
     let models = match &args.models {
         None => Models::sample(),
         Some(path) => {
-            let named = |error: String| Failure::usage(format!("{}: {error}", path.display()));
+            let named = |error: String| Halt::usage(format!("{}: {error}", path.display()));
             let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
             Models::from_toml(&text).map_err(|error| named(error.to_string()))?
         }

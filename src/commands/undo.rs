@@ -5,10 +5,9 @@ use crate::cli::Undo;
 use crate::cli::layers::Typed;
 use crate::clock;
 use crate::config::{Output, ResultsConfig};
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::report::progress::Screen;
 use crate::report::summary::grouped;
-use crate::session::failure::Failure;
 use crate::session::question::ask;
 use crate::session::source::RowSource;
 use crate::session::undone_run::UndoneRun;
@@ -17,7 +16,7 @@ use crate::storage::manifest::Undone;
 use crate::storage::path_state::{self, PathState};
 
 /// Runs it.
-pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, Failure> {
+pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, Halt> {
     let undone = UndoneRun::find(&args.results)?;
     let (args, config) = resolve::<Undo>(typed, undone.inherited().as_ref())?;
     if !args.parent.allow_other_target {
@@ -43,17 +42,13 @@ pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, F
     Ok(conclude(&session, typed, ending))
 }
 
-fn confirm(count: u64, session: &Session<'_>) -> Result<(), Failure> {
+fn confirm(count: u64, session: &Session<'_>) -> Result<(), Halt> {
     let question = format!("delete {} associations at {}?", grouped(count), session.target());
-    if ask(session.screen, &question)? {
-        Ok(())
-    } else {
-        Err(Failure::usage("nothing was deleted"))
-    }
+    if ask(session.screen, &question)? { Ok(()) } else { Err(Halt::usage("nothing was deleted")) }
 }
 
 /// Deletes, once the run knows of it. Where an undo goes on, the run knows already.
-fn delete(undone: &UndoneRun, session: &Session<'_>, begins: bool) -> Result<Ending, Failure> {
+fn delete(undone: &UndoneRun, session: &Session<'_>, begins: bool) -> Result<Ending, Halt> {
     let output = &session.config.results.output;
     let by = match output {
         Output::File(path) => path.display().to_string(),
@@ -71,7 +66,7 @@ fn delete(undone: &UndoneRun, session: &Session<'_>, begins: bool) -> Result<End
 }
 
 /// Whether this command would begin an undo, and not go on with one or show its end.
-fn begins(results: &ResultsConfig) -> Result<bool, Failure> {
+fn begins(results: &ResultsConfig) -> Result<bool, Halt> {
     match &results.output {
         Output::File(path) => {
             Ok(results.fresh || matches!(path_state::look(path)?, PathState::Free))

@@ -6,13 +6,11 @@ use super::{announce, print, resolve};
 use crate::cli::Verify;
 use crate::cli::layers::Typed;
 use crate::config::{Config, Connection, reading};
-use crate::engine::run::Halt;
 use crate::engine::stats::{Calls, RunStats};
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::input::{InputOptions, Source, digest_of};
 use crate::outcome::Status;
 use crate::report::progress::{Progress, ProgressMode, Screen};
-use crate::session::failure::Failure;
 use crate::session::parent::ParentRun;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
@@ -31,7 +29,7 @@ use crate::verify::rows::RowAudit;
 use crate::verify::{FindingKind, Findings, Spot};
 
 /// Runs it.
-pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit, Failure> {
+pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit, Halt> {
     let (run, lost) = find(&args.results)?;
     let (args, config) = resolve::<Verify>(typed, run.inherited().as_ref())?;
     refuse_lost_sandbox(&config)?;
@@ -71,7 +69,7 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
 }
 
 /// The run that wrote these results, and why its manifest is lost, if it is: that is a finding.
-fn find(results: &Path) -> Result<(ParentRun, Option<String>), Failure> {
+fn find(results: &Path) -> Result<(ParentRun, Option<String>), Halt> {
     if let Err(error @ ManifestError::Foreign { .. }) = path_state::look(results) {
         return Ok((ParentRun::new(results, None), Some(error.to_string())));
     }
@@ -82,9 +80,9 @@ fn find(results: &Path) -> Result<(ParentRun, Option<String>), Failure> {
 }
 
 /// A sandbox in memory is gone with the run that it was for.
-fn refuse_lost_sandbox(config: &Config) -> Result<(), Failure> {
+fn refuse_lost_sandbox(config: &Config) -> Result<(), Halt> {
     match &config.connection {
-        Some(connection) if connection.target.endpoint == Target::SANDBOX => Err(Failure::usage(
+        Some(connection) if connection.target.endpoint == Target::SANDBOX => Err(Halt::usage(
             "--live: a sandbox in memory is gone with its run; give results of a server (as \
              `bkassoc sandbox` is one), or leave out --live",
         )),
@@ -117,7 +115,7 @@ impl Offline {
         lost: Option<String>,
         config: &Config,
         screen: &Screen,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Halt> {
         let files =
             run.lineage.last().map(|(_, first)| first.head.files.clone()).unwrap_or_default();
         if let (Some(manifest), false) = (run.manifest(), args.against.is_empty()) {
@@ -147,12 +145,12 @@ impl Offline {
     }
 
     /// Reading takes a while, and writes nothing that a signal would leave half done.
-    async fn go_unless_interrupted(self) -> Result<(Findings, RunStats), Failure> {
+    async fn go_unless_interrupted(self) -> Result<(Findings, RunStats), Halt> {
         let done = Signals::listen()?.or_interrupted(move || self.go()).await;
-        done.map_err(|exit| Failure::new(exit, "interrupted"))?
+        done.map_err(|exit| Halt::new(exit, "interrupted"))?
     }
 
-    fn go(mut self) -> Result<(Findings, RunStats), Failure> {
+    fn go(mut self) -> Result<(Findings, RunStats), Halt> {
         let mut findings = Findings::new(self.files);
         if let Some(what) = self.lost {
             findings.say(FindingKind::NoRunJson, Spot::Whole, what);
@@ -201,15 +199,15 @@ impl Offline {
 
 /// What does not fit into memory goes beside the results, or, where that can't be written, to where
 /// the system keeps such things.
-fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<RowAudit, Failure> {
+fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<RowAudit, Halt> {
     let work = manifest.map(|manifest| manifest.head.work);
     RowAudit::new(work, folder_of(results))
         .or_else(|_| RowAudit::new(work, &std::env::temp_dir()))
         .map_err(|error| temporary(&error))
 }
 
-fn temporary(error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Unwritable, format!("a temporary file for sorting: {error}"))
+fn temporary(error: &std::io::Error) -> Halt {
+    Halt::new(Exit::Unwritable, format!("a temporary file for sorting: {error}"))
 }
 
 /// Opens the inputs as the run read them, but for what is said otherwise now.
@@ -217,7 +215,7 @@ fn open_inputs(
     inputs: &[PathBuf],
     given: &InputOptions,
     lineage: &[(PathBuf, Manifest)],
-) -> Result<Against, Failure> {
+) -> Result<Against, Halt> {
     let mut origin = Origin::default();
     let mut run = InputOptions::default();
     for (_, manifest) in lineage {
@@ -244,20 +242,16 @@ fn open_inputs(
 }
 
 /// Only results that have a line for each row of an input can be held against one.
-fn refuse_other_inputs(
-    args: &Verify,
-    manifest: &Manifest,
-    files: &[String],
-) -> Result<(), Failure> {
+fn refuse_other_inputs(args: &Verify, manifest: &Manifest, files: &[String]) -> Result<(), Halt> {
     if manifest.head.work == Work::Undo {
-        return Err(Failure::usage(
+        return Err(Halt::usage(
             "--against: an undo has lines for some rows of its input only; hold the results of the \
              import or rerun against it",
         ));
     }
     let (read, given) = (files.len().max(1), args.against.len());
     if read != given {
-        return Err(Failure::usage(format!(
+        return Err(Halt::usage(format!(
             "--against: the run read {read} inputs, and {given} are given: name all of them, in the \
              order of the run{}",
             if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
@@ -276,7 +270,7 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    async fn go(&self, findings: &mut Findings) -> Result<(RunStats, Option<Halt>), Failure> {
+    async fn go(&self, findings: &mut Findings) -> Result<(RunStats, Option<Halt>), Halt> {
         let engine = &self.config.engine;
         let server = Server::of(self.connection, engine.concurrency)?;
         let setting = Setting {

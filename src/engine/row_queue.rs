@@ -106,10 +106,13 @@ pub struct Closed;
 impl RowSink {
     /// Puts a row in, waiting for room.
     pub fn push(&mut self, row: PendingRow) -> Result<(), Closed> {
-        match self.rows.try_send(row) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(row)) => self.rows.blocking_send(row).map_err(|_| Closed),
-            Err(TrySendError::Closed(_)) => Err(Closed),
+        match self.rows.try_reserve() {
+            Ok(room) => {
+                room.send(row);
+                Ok(())
+            }
+            Err(TrySendError::Full(())) => self.rows.blocking_send(row).map_err(|_| Closed),
+            Err(TrySendError::Closed(())) => Err(Closed),
         }
     }
 }

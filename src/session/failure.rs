@@ -1,38 +1,20 @@
-//! Why a command ends without doing its work, and with which exit code.
+//! With which exit code each error ends a command.
 
 use crate::cmdb::http::ClientError;
 use crate::config::ConfigError;
 use crate::engine::row_queue::RowQueueError;
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::input::InputError;
 use crate::storage::journal::JournalError;
 use crate::storage::manifest::ManifestError;
 use crate::storage::path_state::ClearError;
 use crate::storage::results::ResultsError;
 
-/// Why a command ends without doing its work.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct Failure {
-    pub(crate) exit: Exit,
-    pub(crate) message: String,
-}
-
-impl Failure {
-    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
-    }
-
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, message)
-    }
-}
-
 macro_rules! failures {
     ($($error:ty => |$it:ident| $exit:expr;)*) => {
-        $(impl From<$error> for Failure {
+        $(impl From<$error> for Halt {
             fn from($it: $error) -> Self {
-                Self { exit: $exit, message: $it.to_string() }
+                Self::new($exit, $it.to_string())
             }
         })*
     };

@@ -32,7 +32,6 @@ use crate::storage::path_state::{self, PathState};
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Outcomes, ResultsError};
 use crate::target::Target;
-use failure::Failure;
 use open_journal::{OpenJournal, held, open_journal, remove};
 use question::may_start_anew;
 use runtime::runtime;
@@ -61,17 +60,14 @@ pub(crate) struct Session<'a> {
 
 impl Session<'_> {
     /// Runs it to its end. `before` is called once it is known that there is something to do.
-    pub(crate) fn run(
-        &self,
-        before: impl FnOnce() -> Result<(), Failure>,
-    ) -> Result<Ending, Failure> {
+    pub(crate) fn run(&self, before: impl FnOnce() -> Result<(), Halt>) -> Result<Ending, Halt> {
         let path = match &self.config.results.output {
             Output::File(path) => path,
             Output::Stdout => {
                 before()?;
                 return self.stream();
             }
-            Output::Nowhere => return Err(Failure::usage("results need a place: give -o")),
+            Output::Nowhere => return Err(Halt::usage("results need a place: give -o")),
         };
         if let Some(ending) = self.find(path)? {
             return Ok(ending);
@@ -105,7 +101,7 @@ impl Session<'_> {
         &self,
         results: &Path,
         rows: &RowSource,
-    ) -> Result<Option<Ending>, Failure> {
+    ) -> Result<Option<Ending>, Halt> {
         let rows = rows.open()?;
         let mut opened = open_journal(results, &self.head())?;
         opened.begin()?;
@@ -120,14 +116,14 @@ impl Session<'_> {
     }
 
     /// What stands at the results path decides: an ending where there is nothing left to do.
-    fn find(&self, path: &Path) -> Result<Option<Ending>, Failure> {
+    fn find(&self, path: &Path) -> Result<Option<Ending>, Halt> {
         let results = &self.config.results;
         match path_state::look(path)? {
             PathState::Free => Ok(None),
             _ if results.replace => Ok(None),
             _ if results.fresh => may_start_anew(path, results.yes, self.screen).map(|()| None),
             PathState::Unfinished => Ok(None),
-            PathState::Stranger => Err(Failure::usage(format!(
+            PathState::Stranger => Err(Halt::usage(format!(
                 "{} is there and was not written by a run (it has no run.json): give another -o, or --fresh \
                  to move it aside",
                 path.display()
@@ -138,7 +134,7 @@ impl Session<'_> {
 
     /// Where the run is to start anew, what stands at its path goes, once the input is known to be one.
     /// A `run.json` whose results are gone is an audit record all the same.
-    fn make_room(&self, path: &Path) -> Result<(), Failure> {
+    fn make_room(&self, path: &Path) -> Result<(), Halt> {
         let results = &self.config.results;
         let goes = match path_state::look(path)? {
             PathState::Free => manifest::path_for(path).exists(),
@@ -151,9 +147,9 @@ impl Session<'_> {
     }
 
     /// A finished run of the same input: how it ended, once more.
-    fn finished(&self, path: &Path, manifest: &Manifest) -> Result<Ending, Failure> {
+    fn finished(&self, path: &Path, manifest: &Manifest) -> Result<Ending, Halt> {
         let refuse = |what: String| {
-            Err(Failure::usage(format!(
+            Err(Halt::usage(format!(
                 "{} holds a finished run, and {what}. Give another -o (as -o 'links-{{date}}.csv'), or --fresh to \
                  move it aside",
                 path.display()
@@ -223,18 +219,18 @@ impl Session<'_> {
     }
 
     /// The journal of this run: new, or one that this very command may go on with.
-    fn open_own_journal(&self, results: &Path) -> Result<OpenJournal, Failure> {
+    fn open_own_journal(&self, results: &Path) -> Result<OpenJournal, Halt> {
         let head = self.head();
         let opened = open_journal(results, &head)?;
         if let Some(what) = opened.head.difference(&head) {
-            return Err(Failure::usage(format!(
+            return Err(Halt::usage(format!(
                 "{} is the journal of an unfinished run, and {what}. Give the same command as before, another \
                  -o, or --fresh to start anew",
                 opened.journal.path().display()
             )));
         }
         if let Some(undone) = &opened.replay.undone {
-            return Err(Failure::usage(format!(
+            return Err(Halt::usage(format!(
                 "the unfinished run at {} was {undone}. Give another -o, or --fresh to start anew",
                 results.display()
             )));
@@ -248,11 +244,11 @@ impl Session<'_> {
         path: &Path,
         rows: OpenSource,
         mut opened: OpenJournal,
-    ) -> Result<Ending, Failure> {
+    ) -> Result<Ending, Halt> {
         let ended = runtime()?.block_on(self.to_the_end(path, rows, &mut opened));
         let (stats, exit, error) = match ended {
             Ok((stats, exit)) => (stats, exit, None),
-            Err(Failure { exit, message }) => {
+            Err(Halt { exit, message }) => {
                 opened.count_what_was_written();
                 (opened.stats, exit, Some(message))
             }
@@ -265,7 +261,7 @@ impl Session<'_> {
         path: &Path,
         rows: OpenSource,
         opened: &mut OpenJournal,
-    ) -> Result<(RunStats, Exit), Failure> {
+    ) -> Result<(RunStats, Exit), Halt> {
         // Where an earlier process settled every row, nothing is left to send; the input is read all
         // the same, since another input would be another run.
         let earlier = opened.replay.end.take();
@@ -292,7 +288,7 @@ impl Session<'_> {
         opened: &mut OpenJournal,
         writes: bool,
         each: &mut dyn FnMut(&Record) -> io::Result<()>,
-    ) -> Result<Finish, Failure> {
+    ) -> Result<Finish, Halt> {
         let server = Server::of(self.connection(), self.config.engine.concurrency)?;
         let OpenJournal { journal, replay, stats, head, .. } = opened;
         let earlier = Arc::new(std::mem::take(replay));
@@ -336,7 +332,7 @@ impl Session<'_> {
         opened: &mut OpenJournal,
         end: EndEntry,
         mut signals: Signals,
-    ) -> Result<(RunStats, Exit), Failure> {
+    ) -> Result<(RunStats, Exit), Halt> {
         let before = opened.stats.clone();
         let carried = before.settled() - before.settled_here();
         let (head, lock) = (opened.head.clone(), opened.lock.take());
@@ -358,13 +354,13 @@ impl Session<'_> {
         };
         let done = signals.or_interrupted(work).await.map_err(|exit| {
             let message = "interrupted while writing results; the same command writes them";
-            Failure::new(exit, message)
+            Halt::new(exit, message)
         })?;
         Ok(done?)
     }
 
     /// `-o -`: outcomes in order of completion on stdout, and no journal.
-    fn stream(&self) -> Result<Ending, Failure> {
+    fn stream(&self) -> Result<Ending, Halt> {
         let (rows, files) = (self.rows.open()?, self.rows.files());
         let format = self.config.results.format;
         let mut writer =
@@ -377,19 +373,19 @@ impl Session<'_> {
         let stats = opened.stats;
         let (exit, error) = match called.and_then(|_| Ok(flushed?)) {
             Ok(()) => (exit_of(&stats), None),
-            Err(Failure { exit, message }) => (exit, Some(message)),
+            Err(Halt { exit, message }) => (exit, Some(message)),
         };
         Ok(Ending { stats, exit, results: None, error })
     }
 }
 
 /// A run that settled every row; else why it did not.
-fn whole(finish: Finish) -> Result<Ended, Failure> {
+fn whole(finish: Finish) -> Result<Ended, Halt> {
     match finish {
-        Finish { halt: Some(halt), .. } => Err(Failure::new(halt.exit, halt.message)),
+        Finish { halt: Some(halt), .. } => Err(halt),
         Finish { halt: None, ended: Some(ended) } => Ok(ended),
         Finish { halt: None, ended: None } => {
-            Err(Failure::new(Exit::Bug, "the run ended for no reason".to_owned()))
+            Err(Halt::new(Exit::Bug, "the run ended for no reason".to_owned()))
         }
     }
 }

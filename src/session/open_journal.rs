@@ -8,10 +8,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::failure::Failure;
 use crate::clock::{millis, now};
 use crate::engine::stats::{CallKind, RunStats};
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::storage::journal::disk::{self, Disk};
 use crate::storage::journal::replay::{self, Replay};
 use crate::storage::journal::{self, Holder, Journal, JournalError};
@@ -84,7 +83,7 @@ impl OpenJournal {
 }
 
 /// Opens and locks a journal. One that is new begins with this head.
-pub(crate) fn open_journal(results: &Path, head: &Head) -> Result<OpenJournal, Failure> {
+pub(crate) fn open_journal(results: &Path, head: &Head) -> Result<OpenJournal, Halt> {
     let path = journal::path_for(results);
     let unwritable = |error| JournalError::Unwritable { path: path.clone(), error };
     // Nothing was begun: that the run stops and goes on is not what has to be told.
@@ -95,7 +94,7 @@ pub(crate) fn open_journal(results: &Path, head: &Head) -> Result<OpenJournal, F
              to be writable",
             results.display()
         );
-        Failure::new(Exit::Unwritable, message)
+        Halt::new(Exit::Unwritable, message)
     };
     let Some(file) = disk::open_locked(&path).map_err(no_place)? else {
         return Err(held(&path).into());

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
 use crate::config;
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::outcome::Status;
 use crate::storage::manifest::{self, Head, Manifest, Parent, Work};
 use crate::storage::path_state::{self, PathState};
@@ -25,14 +24,14 @@ impl ParentRun {
     }
 
     /// Finds the run that wrote these results, if it is finished.
-    pub(crate) fn find(results: &Path) -> Result<Self, Failure> {
+    pub(crate) fn find(results: &Path) -> Result<Self, Halt> {
         match path_state::look(results)? {
             PathState::Finished(manifest) => Ok(Self::new(results, Some(*manifest))),
             PathState::Stranger => Ok(Self::new(results, None)),
             PathState::Free => {
-                Err(Failure::new(Exit::Input, format!("{}: no such file", results.display())))
+                Err(Halt::new(Exit::Input, format!("{}: no such file", results.display())))
             }
-            PathState::Unfinished => Err(Failure::usage(format!(
+            PathState::Unfinished => Err(Halt::usage(format!(
                 "the run at {} is not finished: give its command again, or write what it knows so far with \
                  `bkassoc results {0} -o FILE` and take that",
                 results.display()
@@ -46,7 +45,7 @@ impl ParentRun {
     }
 
     /// A rerun creates what is missing: of an undo's rows, what that deleted.
-    pub(crate) fn refuse_undo(&self) -> Result<(), Failure> {
+    pub(crate) fn refuse_undo(&self) -> Result<(), Halt> {
         let is_undo = match self.manifest() {
             Some(manifest) => manifest.head.work == Work::Undo,
             None => Reader::open(&self.results, &[])?
@@ -56,7 +55,7 @@ impl ParentRun {
         if !is_undo {
             return Ok(());
         }
-        Err(Failure::usage(format!(
+        Err(Halt::usage(format!(
             "{} are the results of an undo, and a rerun creates: to delete what is left, give the undo again \
              with another -o",
             self.results.display()
@@ -64,16 +63,16 @@ impl ParentRun {
     }
 
     /// What an undo deleted is not there any more, and reruns carry it over from run to run.
-    pub(crate) fn refuse_undone(&self) -> Result<(), Failure> {
+    pub(crate) fn refuse_undone(&self) -> Result<(), Halt> {
         let Some(undone) = Manifest::undone_in(&self.lineage) else { return Ok(()) };
-        Err(Failure::usage(format!(
+        Err(Halt::usage(format!(
             "{undone}, so what it calls created is gone: import its input anew, with another -o or with --fresh"
         )))
     }
 
     /// Input names, in order; empty for a single input. Reads the whole file, so that a line that is
     /// none of ours, or one that is gone, is known before anything is sent.
-    pub(crate) fn files(&self) -> Result<Vec<String>, Failure> {
+    pub(crate) fn files(&self) -> Result<Vec<String>, Halt> {
         let manifest = self.manifest();
         let known = manifest.map_or(&[][..], |manifest| &manifest.head.files);
         let mut reader = Reader::open(&self.results, known)?;

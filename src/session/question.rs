@@ -3,15 +3,15 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
-use super::failure::Failure;
 use super::runtime::runtime;
 use super::signals::Signals;
+use crate::exit::Halt;
 use crate::report::progress::Screen;
 
 /// Asks on the terminal, where there is one.
-pub(crate) fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
+pub(crate) fn ask(screen: &Screen, question: &str) -> Result<bool, Halt> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{question} Give --yes to say so without a terminal")));
+        return Err(Halt::usage(format!("{question} Give --yes to say so without a terminal")));
     }
     screen.say(&format!("bkassoc: {question} [y/N]"));
     let read = || {
@@ -21,15 +21,15 @@ pub(crate) fn ask(screen: &Screen, question: &str) -> Result<bool, Failure> {
     // A part of the run may have gone before, and from then on signals are for us to hear.
     let answer = runtime()?.block_on(async {
         let answer = Signals::listen()?.or_interrupted(read).await;
-        answer.map_err(|exit| Failure::new(exit, "interrupted"))
+        answer.map_err(|exit| Halt::new(exit, "interrupted"))
     })?;
     Ok(answer.is_ok_and(|answer| matches!(answer.trim(), "y" | "Y" | "yes")))
 }
 
 /// Asks whether what stands at a results path may be moved aside, unless that was said before.
-pub(crate) fn may_start_anew(path: &Path, yes: bool, screen: &Screen) -> Result<(), Failure> {
+pub(crate) fn may_start_anew(path: &Path, yes: bool, screen: &Screen) -> Result<(), Halt> {
     if yes || ask(screen, &format!("move {} aside and start anew?", path.display()))? {
         return Ok(());
     }
-    Err(Failure::usage("nothing was done"))
+    Err(Halt::usage("nothing was done"))
 }

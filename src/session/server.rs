@@ -1,11 +1,10 @@
 //! The server that a command calls: behind HTTP, or a sandbox in this process.
 
-use super::failure::Failure;
 use crate::cmdb::Cmdb;
 use crate::cmdb::http::{HttpClient, HttpOptions};
 use crate::cmdb::wire::{Reply, Request, RequestId};
 use crate::config::Connection;
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::sandbox::models::Models;
 use crate::sandbox::{Sandbox, Setup};
 use crate::target::Target;
@@ -18,7 +17,7 @@ pub(crate) enum Server {
 
 impl Server {
     /// The server of a connection. Opens none: nothing is sent.
-    pub(crate) fn of(connection: &Connection, concurrency: usize) -> Result<Self, Failure> {
+    pub(crate) fn of(connection: &Connection, concurrency: usize) -> Result<Self, Halt> {
         let Connection { target, identity, http, .. } = connection;
         if target.endpoint == Target::SANDBOX {
             let mut setup = Setup::new(Models::sample());
@@ -26,7 +25,7 @@ impl Server {
             setup.language = http.language;
             let sandbox = Sandbox::new(setup);
             return Ok(Self::Near(
-                sandbox.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?,
+                sandbox.map_err(|error| Halt::new(Exit::Bug, error.to_string()))?,
             ));
         }
         let options = HttpOptions { concurrency, ..http.clone() };

@@ -8,9 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::failure::Failure;
-use crate::engine::run::Halt;
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 
 /// The same signal twice within this time is one: timeout(1) sends it to the process, and then to the
 /// process's group. No person is that fast.
@@ -26,8 +24,8 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Listens from now on. Needs a runtime.
-    pub(crate) fn listen() -> Result<Self, Failure> {
-        Self::heard().map_err(|error| Failure::new(Exit::Bug, error.to_string()))
+    pub(crate) fn listen() -> Result<Self, Halt> {
+        Self::heard().map_err(|error| Halt::new(Exit::Bug, error.to_string()))
     }
 
     fn heard() -> io::Result<Self> {

@@ -4,12 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
 use crate::association::{Row, RowError};
 use crate::config::reading;
 use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
 use crate::engine::row_queue::{Ended, RowQueueError, RowSink};
-use crate::exit::Exit;
+use crate::exit::{Exit, Halt};
 use crate::input::digest::Digest;
 use crate::input::{self, InputOptions, Reader, RowParser, Source};
 use crate::outcome::{Outcome, Reason, Record, Status};
@@ -38,9 +37,9 @@ impl RowSource {
     }
 
     /// What a run reads, as its head says.
-    pub(crate) fn of_head(head: &Head) -> Result<Self, Failure> {
+    pub(crate) fn of_head(head: &Head) -> Result<Self, Halt> {
         if head.inputs.iter().any(|name| name == "-") {
-            return Err(Failure::new(Exit::Input, "the input was standard input"));
+            return Err(Halt::new(Exit::Input, "the input was standard input"));
         }
         let paths: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
         let path = paths.first().cloned().unwrap_or_default();
@@ -98,7 +97,7 @@ impl RowSource {
     }
 
     /// How many rows it has.
-    pub(crate) fn count(&self) -> Result<u64, Failure> {
+    pub(crate) fn count(&self) -> Result<u64, Halt> {
         let mut rows = self.open()?;
         let mut count = 0;
         while let Some(row) = rows.next() {
@@ -109,7 +108,7 @@ impl RowSource {
     }
 
     /// Opens it: what is wrong with headers is known before anything is sent.
-    pub(crate) fn open(&self) -> Result<OpenSource, Failure> {
+    pub(crate) fn open(&self) -> Result<OpenSource, Halt> {
         Ok(match self {
             Self::Inputs { sources, options } => {
                 OpenSource::Inputs(Box::new(Reader::open(sources, options)?))

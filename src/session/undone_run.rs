@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
 use super::open_journal::open_journal;
 use super::parent::{self, ParentRun};
 use super::runtime::runtime;
 use super::source::RowSource;
 use crate::config;
+use crate::exit::Halt;
 use crate::storage::journal::{self, replay};
 use crate::storage::manifest::{self, Head, Manifest, Parent, Undone, Work};
 use crate::storage::path_state::{self, PathState};
@@ -26,17 +26,17 @@ pub(crate) enum UndoneRun {
 }
 
 impl UndoneRun {
-    pub(crate) fn find(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn find(path: &Path) -> Result<Self, Halt> {
         let found = if matches!(path_state::look(path)?, PathState::Unfinished) {
             let replay = replay::replay(&journal::path_for(path), |_| {})?;
-            let none = || Failure::usage(format!("{}: nothing was begun there", path.display()));
+            let none = || Halt::usage(format!("{}: nothing was begun there", path.display()));
             let head = Box::new(replay.head.ok_or_else(none)?);
             Self::Unfinished { results: path.to_owned(), head, undone: replay.undone }
         } else {
             Self::Finished(ParentRun::find(path)?)
         };
         if found.head().is_some_and(|head| head.work == Work::Undo) {
-            return Err(Failure::usage(
+            return Err(Halt::usage(
                 "these are the results of an undo: to go on with one, give its own command again",
             ));
         }
@@ -58,11 +58,11 @@ impl UndoneRun {
     }
 
     /// Without a manifest nothing says of which CMDB the ids are.
-    pub(crate) fn refuse_ids_of_nowhere(&self) -> Result<(), Failure> {
+    pub(crate) fn refuse_ids_of_nowhere(&self) -> Result<(), Halt> {
         if self.head().is_some() {
             return Ok(());
         }
-        Err(Failure::usage(format!(
+        Err(Halt::usage(format!(
             "there is no {}: nothing says of which CMDB these ids are. Give --allow-other-target to delete \
              them at the one that you name",
             manifest::path_for(self.results()).display()
@@ -85,7 +85,7 @@ impl UndoneRun {
     }
 
     /// What it created.
-    pub(crate) fn created(&self, include_recovered: bool) -> Result<RowSource, Failure> {
+    pub(crate) fn created(&self, include_recovered: bool) -> Result<RowSource, Halt> {
         let (path, files) = match self {
             Self::Finished(run) => (run.results.clone(), run.files()?),
             Self::Unfinished { results, head, .. } => {
@@ -97,7 +97,7 @@ impl UndoneRun {
 
     /// Notes in the run by what it is undone, if it was not before (`None`: takes the note back): before
     /// the first delete, and as firmly as a mark, so that it never passes for a run whose rows are there.
-    pub(crate) fn note(&self, by: Option<&Undone>) -> Result<(), Failure> {
+    pub(crate) fn note(&self, by: Option<&Undone>) -> Result<(), Halt> {
         match self {
             Self::Finished(run) => {
                 // A rerun's results hold what the runs before it created.

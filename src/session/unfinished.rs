@@ -3,10 +3,10 @@
 use std::iter::Peekable;
 use std::path::Path;
 
-use super::failure::Failure;
 use super::source::{OpenSource, RowSource};
 use crate::association::Row;
 use crate::engine::remaining::{PendingRow, known_so_far};
+use crate::exit::Halt;
 use crate::outcome::Record;
 use crate::storage::journal::{
     self,
@@ -24,7 +24,7 @@ pub(crate) struct Unfinished {
 
 impl Unfinished {
     /// Reads its journal. `None`: nothing was begun.
-    pub(crate) fn read(results: &Path) -> Result<Option<Self>, Failure> {
+    pub(crate) fn read(results: &Path) -> Result<Option<Self>, Halt> {
         let journal = journal::path_for(results);
         // Outcomes first: of a run that is at work meanwhile, a row that is sent now is in doubt at worst.
         let outcomes = Outcomes::of_journal(&journal)?;
@@ -38,7 +38,7 @@ impl Unfinished {
     }
 
     /// The rows that it reads.
-    pub(crate) fn rows(&self) -> Result<OpenSource, Failure> {
+    pub(crate) fn rows(&self) -> Result<OpenSource, Halt> {
         RowSource::of_head(&self.head)?.open()
     }
 
