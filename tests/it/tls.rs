@@ -1,8 +1,8 @@
 //! HTTPS: whom the client trusts, and what a connection that can't be made means for a run.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bkassoc::cmdb::Cmdb;
@@ -13,7 +13,9 @@ use bkassoc::target::{Entrance, Identity, Secret, Target};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, crypto::ring};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_bidirectional,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -57,7 +59,11 @@ impl Authority {
 struct Front {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// The lines that opened a tunnel.
+    asked: Asked,
 }
+
+type Asked = Arc<Mutex<Vec<String>>>;
 
 /// How a connection begins.
 #[derive(Clone)]
@@ -65,6 +71,8 @@ enum Opening {
     Tls(Arc<ServerConfig>),
     /// A `CONNECT`, which is granted, and then TLS.
     Tunnel(Arc<ServerConfig>),
+    /// The same within TLS of the proxy's own.
+    TunnelInTls(Arc<ServerConfig>, Arc<ServerConfig>),
     /// It is closed.
     Closed,
 }
@@ -74,6 +82,8 @@ impl Front {
         let connections = Arc::new(AtomicUsize::new(0));
         let (bound, address) = std::sync::mpsc::channel();
         let (behind, count) = (server.address, Arc::clone(&connections));
+        let asked = Asked::default();
+        let lines = Arc::clone(&asked);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
@@ -81,11 +91,11 @@ impl Front {
                 bound.send(listener.local_addr().unwrap()).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
                     count.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(carry(stream, behind, opening.clone()));
+                    tokio::spawn(carry(stream, behind, opening.clone(), Arc::clone(&lines)));
                 }
             });
         });
-        Self { address: address.recv().unwrap(), connections }
+        Self { address: address.recv().unwrap(), connections, asked }
     }
 
     fn tls(server: &Server, config: ServerConfig) -> Self {
@@ -101,17 +111,34 @@ impl Front {
     }
 }
 
-async fn carry(mut near: TcpStream, behind: SocketAddr, opening: Opening) {
-    let config = match opening {
-        Opening::Closed => return,
-        Opening::Tls(config) => config,
+async fn carry(mut near: TcpStream, behind: SocketAddr, opening: Opening, asked: Asked) {
+    match opening {
+        Opening::Closed => {}
+        Opening::Tls(config) => encrypted(near, behind, config).await,
         Opening::Tunnel(config) => {
-            let mut head = BufReader::new(&mut near).lines();
-            while head.next_line().await.unwrap().is_some_and(|line| !line.is_empty()) {}
-            near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
-            config
+            grant(&mut near, &asked).await;
+            encrypted(near, behind, config).await;
         }
-    };
+        Opening::TunnelInTls(outer, inner) => {
+            let Ok(mut near) = TlsAcceptor::from(outer).accept(near).await else { return };
+            grant(&mut near, &asked).await;
+            encrypted(near, behind, inner).await;
+        }
+    }
+}
+
+async fn grant<S: AsyncRead + AsyncWrite + Unpin>(near: &mut S, asked: &Asked) {
+    let mut head = BufReader::new(&mut *near).lines();
+    while let Some(line) = head.next_line().await.unwrap().filter(|line| !line.is_empty()) {
+        asked.lock().unwrap().push(line);
+    }
+    near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+}
+
+async fn encrypted<S>(near: S, behind: SocketAddr, config: Arc<ServerConfig>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     // A client that does not trust the certificate goes away.
     let Ok(mut near) = TlsAcceptor::from(config).accept(near).await else { return };
     let mut far = TcpStream::connect(behind).await.unwrap();
@@ -251,4 +278,30 @@ fn a_proxy_is_tunnelled_through() {
     let import = format!("import in.csv --ca-cert ca.pem --proxy http://{}", proxy.address);
     work.bkassoc(&import).aim(Entrance::Esb, "https://cmdb.example.com").ends(0);
     assert_eq!(server.calls(Endpoint::Create), 20);
+}
+
+#[test]
+fn a_proxys_user_opens_the_tunnel_and_reaches_nobody_behind_it() {
+    let authority = Authority::new("ours");
+    let certify = |name: &str| Arc::new(authority.certify(name, |_| {}));
+    for in_tls in [false, true] {
+        let (server, inner) = (Server::esb(), certify("cmdb.example.com"));
+        let (scheme, opening) = if in_tls {
+            ("https", Opening::TunnelInTls(certify("127.0.0.1"), inner))
+        } else {
+            ("http", Opening::Tunnel(inner))
+        };
+        let proxy = Front::new(&server, opening);
+        let work = Workdir::new();
+        work.write("ca.pem", &authority.pem).write("in.csv", links(3));
+        for (user, sent) in [("u:p%2Fw", "Basic dTpwL3c="), ("tok%2Fen", "Basic dG9rL2VuOg==")] {
+            let url = format!("{scheme}://{user}@{}", proxy.address);
+            let import = format!("import in.csv --fresh --yes --ca-cert ca.pem --proxy {url}");
+            work.bkassoc(&import).aim(Entrance::Esb, "https://cmdb.example.com").ends(0);
+            let asked = std::mem::take(&mut *proxy.asked.lock().unwrap());
+            let has = |wanted: &str| asked.iter().any(|line| line.eq_ignore_ascii_case(wanted));
+            assert!(has("CONNECT cmdb.example.com:443 HTTP/1.1"), "{asked:?}");
+            assert!(has(&format!("Proxy-Authorization: {sent}")), "{asked:?}");
+        }
+    }
 }

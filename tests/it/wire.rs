@@ -880,3 +880,30 @@ async fn a_proxys_user_is_sent_with_and_without_a_password() {
         assert_eq!(proxy.only().header("proxy-authorization"), Some(sent));
     }
 }
+
+/// A name of this machine that is not recognised as loopback, so that a proxy would get its calls.
+#[tokio::test]
+async fn a_proxys_password_goes_to_no_server_that_is_reached_without_it() {
+    let server = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
+    let endpoint = server.url().replace("127.0.0.1", "0.0.0.0");
+    let proxy = via("http://u:pw@127.0.0.1:9".to_owned(), Some("0.0.0.0"));
+    answered(through(proxy, &endpoint).call(seed()).await);
+    assert_eq!(server.only().header("proxy-authorization"), None);
+}
+
+/// The third column behind the addresses: 02 is the timer of keepalive.
+#[tokio::test]
+async fn connections_are_kept_alive_by_tcp() {
+    let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
+    answered(client(Entrance::Esb, &stub.url()).call(seed()).await);
+    let client = client(Entrance::Esb, &stub.url());
+    answered(client.call(seed()).await);
+    let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let port = format!("0100007F:{:04X}", stub.address.port());
+    let timers: Vec<_> = (sockets.lines())
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.get(2) == Some(&&*port) && fields[3] == "01")
+        .map(|fields| fields[5][..2].to_owned())
+        .collect();
+    assert!(!timers.is_empty() && timers.iter().all(|timer| timer == "02"), "{timers:?}");
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use reqwest::header::HeaderMap;
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Url};
 
 use super::{ClientError, HttpOptions};
 use crate::options::Proxy;
@@ -17,6 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shorter than the 2 s after which a gunicorn without nginx in front of it closes idle connections
 /// (docs/cmdb-api.md#connections).
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// A firewall forgets a connection on which nothing passes, and an answer may take 30 s.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// The client for an endpoint.
 pub(super) fn client(
@@ -38,6 +40,7 @@ pub(super) fn client(
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(options.concurrency)
             .tcp_nodelay(true)
+            .tcp_keepalive(TCP_KEEPALIVE)
             .danger_accept_invalid_certs(options.insecure)
             .tls_built_in_root_certs(trust_system);
         let builder = with_proxy(builder, endpoint, &options.proxy)?;
@@ -65,16 +68,44 @@ fn with_proxy(
         Proxy::Through { url, origin, but_for } if !is_loopback(endpoint) => {
             let proxy = proxy_at(url.expose())
                 .ok_or_else(|| ClientError::Proxy { origin: origin.clone() })?;
-            Ok(builder.proxy(proxy.no_proxy(but_for.as_deref().and_then(hosts))))
+            // Not left to reqwest, which would send the proxy's password to the server itself.
+            if is_among(endpoint.host_str().unwrap_or_default(), but_for.as_deref()) {
+                return Ok(builder.no_proxy());
+            }
+            Ok(builder.proxy(proxy))
         }
         Proxy::Through { .. } | Proxy::None => Ok(builder.no_proxy()),
     }
 }
 
-/// Hosts as `no_proxy` has them. reqwest compares them as they stand, and a URL's host is in small
-/// letters.
-fn hosts(text: &str) -> Option<NoProxy> {
-    NoProxy::from_string(&text.to_lowercase())
+/// Whether a host, in small letters, is one of those that `no_proxy` names: by its name or that of a
+/// domain above it, by its address or that of its network.
+fn is_among(host: &str, names: Option<&str>) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address: Option<IpAddr> = host.parse().ok();
+    names.unwrap_or_default().to_lowercase().split(',').map(str::trim).any(|name| {
+        if let Some(address) = address {
+            let (network, length) = name.split_once('/').unwrap_or((name, "128"));
+            let network = network.trim_start_matches('[').trim_end_matches(']').parse().ok();
+            return network
+                .zip(length.parse().ok())
+                .is_some_and(|(network, length)| is_in(address, network, length));
+        }
+        let name = name.trim_start_matches('.');
+        let above = host.strip_suffix(name).filter(|_| !name.is_empty());
+        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    })
+}
+
+/// Whether the first `length` bits of two addresses are the same.
+fn is_in(address: IpAddr, network: IpAddr, length: u32) -> bool {
+    let (different, bits) = match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits() ^ b.to_bits()), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits(), 128),
+        _ => return false,
+    };
+    let rest = bits - length.min(bits);
+    rest == 128 || different >> rest == 0
 }
 
 /// The proxy of a URL, if that is one of HTTP.
@@ -170,7 +201,24 @@ mod tests {
 
     #[test]
     fn hosts_that_a_proxy_is_not_for_may_be_written_in_any_case() {
-        let small = format!("{:?}", NoProxy::from_string("example.com,.corp,10.0.0.0/8").unwrap());
-        assert_eq!(format!("{:?}", hosts("Example.COM,.corp,10.0.0.0/8").unwrap()), small);
+        let names = "Example.COM, .corp,10.1.0.0/16,fd00::/8,[::2],10.2.0.1";
+        for (host, is) in [
+            ("example.com", true),
+            ("cmdb.example.com", true),
+            ("notexample.com", false),
+            ("example.com.cn", false),
+            ("corp", true),
+            ("paas.corp", true),
+            ("10.1.255.255", true),
+            ("10.2.0.1", true),
+            ("10.2.0.2", false),
+            ("[fd00::1]", true),
+            ("[fe00::1]", false),
+            ("[::2]", true),
+        ] {
+            assert_eq!(is_among(host, Some(names)), is, "{host}");
+            assert!(!is_among(host, Some("")) && !is_among(host, None), "{host}");
+        }
+        assert!(is_among("10.9.9.9", Some("0.0.0.0/0")) && is_among("[fe00::1]", Some("::/0")));
     }
 }
