@@ -117,6 +117,8 @@ pub(super) struct Terms {
     pub(super) language: Language,
     /// How old a row must be to be seen.
     pub(super) lag: Option<Duration>,
+    /// Whether a batch ends in the middle of an item, which is stored by half.
+    pub(super) cut: bool,
 }
 
 /// The parts of the path of delete, search and count.

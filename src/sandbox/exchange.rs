@@ -68,6 +68,7 @@ impl Sandbox {
             own: caller.supplier_account == self.0.models.supplier_account,
             language: caller.language,
             lag: draw.lag.then_some(faults.lag_by),
+            cut: draw.fault == Some(Fault::HalfRows),
         };
         let work = |delay| self.work(call, terms, delay);
         let written = match draw.fault {
@@ -77,7 +78,7 @@ impl Sandbox {
                 self.wait(slowness).await;
                 return None;
             }
-            Some(Fault::LostAnswer) => {
+            Some(Fault::LostAnswer | Fault::HalfRows) => {
                 self.run(endpoint, slowness, work(slowness)).await.ok();
                 return None;
             }
@@ -107,7 +108,8 @@ impl Sandbox {
         state.calls[endpoint as usize] += 1;
         let prey = match endpoint {
             Endpoint::Create => Prey::Create,
-            Endpoint::CreateMany | Endpoint::Delete => Prey::Write,
+            Endpoint::CreateMany => Prey::Batch,
+            Endpoint::Delete => Prey::Write,
             Endpoint::Find | Endpoint::Search | Endpoint::Count => Prey::Read,
             Endpoint::Models => Prey::Ask,
         };

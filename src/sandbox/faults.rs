@@ -34,6 +34,9 @@ pub enum Fault {
     LostAnswer,
     /// The call is executed, and the answer's body is cut in half, with a `Content-Length` that fits.
     Garbled,
+    /// The caller of a batch leaves in the middle of it: the connection closes, the items up to there are
+    /// stored, and the one under way in its source model's table only (docs/cmdb-api.md#half-rows).
+    HalfRows,
     /// The call takes longer.
     Slow,
     /// A look-up does not see the newest rows: a secondary answered it
@@ -83,6 +86,8 @@ pub enum FaultError {
 pub(super) enum Prey {
     /// A single create.
     Create,
+    /// A batch of creates.
+    Batch,
     /// Any other write.
     Write,
     /// A look-up.
@@ -114,6 +119,7 @@ impl Fault {
         Self::LateCommit,
         Self::LostAnswer,
         Self::Garbled,
+        Self::HalfRows,
         Self::Slow,
         Self::ReadLag,
     ];
@@ -131,6 +137,7 @@ impl Fault {
             Self::LateCommit => "late-commit",
             Self::LostAnswer => "lost-answer",
             Self::Garbled => "garbled",
+            Self::HalfRows => "half-rows",
             Self::Slow => "slow",
             Self::ReadLag => "read-lag",
         }
@@ -143,7 +150,8 @@ impl Fault {
     fn can_hit(self, prey: Prey) -> bool {
         match self {
             Self::Locked | Self::DataNull => prey == Prey::Create,
-            Self::LateCommit => matches!(prey, Prey::Create | Prey::Write),
+            Self::LateCommit => matches!(prey, Prey::Create | Prey::Batch | Prey::Write),
+            Self::HalfRows => prey == Prey::Batch,
             Self::ReadLag => prey == Prey::Read,
             _ => true,
         }
@@ -288,6 +296,7 @@ mod tests {
             Fault::ALL.into_iter().filter(hit).count()
         };
         assert_eq!(all(Prey::Create), 11);
+        assert_eq!(all(Prey::Batch), 10);
         assert_eq!(all(Prey::Write), 9);
         assert_eq!(all(Prey::Read), 9);
         assert_eq!(all(Prey::Ask), 8);

@@ -1,7 +1,7 @@
 //! The rows on disk: an append-only file that survives the sandbox's restart.
 //!
-//! Owns the file's format: a heading, then `+ ID OBJ_ASST_ID SOURCE TARGET` for each created row and
-//! `- ID` for each deleted one. A last line without its end was torn by a crash and is cut off. Lines reach
+//! Owns the file's format: a heading, then `+ ID OBJ_ASST_ID SOURCE TARGET` for each created row,
+//! with ` half` behind it where it is in the source model's table only, and `- ID` for each deleted one. A last line without its end was torn by a crash and is cut off. Lines reach
 //! the operating system one by one; a power loss may take some.
 
 use std::fs::{File, OpenOptions};
@@ -62,9 +62,16 @@ impl Log {
         Ok((log, whole == 0))
     }
 
-    pub(super) fn created(&mut self, id: u32, row: Row, models: &Models) -> io::Result<()> {
+    pub(super) fn created(
+        &mut self,
+        id: u32,
+        row: Row,
+        half: bool,
+        models: &Models,
+    ) -> io::Result<()> {
         let name = &models.get(row.table).model.obj_asst_id;
-        self.line(&format!("+ {id} {name} {} {}", row.source, row.target))
+        let half = if half { " half" } else { "" };
+        self.line(&format!("+ {id} {name} {} {}{half}", row.source, row.target))
     }
 
     pub(super) fn deleted(&mut self, id: i64) -> io::Result<()> {
@@ -103,7 +110,7 @@ fn apply(record: &str, models: &Models, rows: &mut Store) -> Result<(), String> 
     let unreadable = || format!("{record:?} is no record");
     let parts: Vec<_> = record.split(' ').collect();
     match parts.as_slice() {
-        ["+", id, name, source, target] => {
+        ["+", id, name, source, target, half @ ..] if matches!(half, [] | ["half"]) => {
             let table = models.table(name).ok_or_else(|| {
                 format!("{name} is not among the models; take the models file it was written with")
             })?;
@@ -117,6 +124,9 @@ fn apply(record: &str, models: &Models, rows: &mut Store) -> Result<(), String> 
                 target: target.parse().map_err(|_| unreadable())?,
                 table,
             });
+            if !half.is_empty() {
+                rows.halve(id);
+            }
         }
         ["-", id] => {
             rows.remove(id.parse().map_err(|_| unreadable())?);

@@ -59,13 +59,13 @@ impl Sandbox {
         if model.is_empty() && !everywhere {
             return Err(Refusal::of(code::UNASSIGNED, "bk_obj_id"));
         }
-        let within = |known: &Known| everywhere || touches(known, model);
+        let within = if everywhere { Within::All } else { Within::TableOf(model) };
         Ok(json(&self.show(self.matching(filter, within, terms))))
     }
 
     /// One page of the rows that a model is an end of.
     pub(super) fn search(&self, model: &str, filter: &Filter, page: &Page, terms: Terms) -> String {
-        let found = self.matching(filter, |known| touches(known, model), terms);
+        let found = self.matching(filter, Within::TableOf(model), terms);
         let rows = found.into_iter().skip(page.start).take(page.limit).collect();
         let info = json(&project(&self.show(rows), &page.fields));
         format!(r#"{{"info":{info}}}"#)
@@ -73,25 +73,19 @@ impl Sandbox {
 
     /// Counts only the rows that a model is the source of (docs/cmdb-api.md#lists).
     pub(super) fn count(&self, model: &str, filter: &Filter, terms: Terms) -> String {
-        let is_source = |known: &Known| *known.model.source == *model;
-        let count = self.matching(filter, is_source, terms).len();
+        let count = self.matching(filter, Within::SourceOf(model), terms).len();
         format!(r#"{{"count":{count}}}"#)
     }
 
     /// The rows that a filter lets through, of some model associations, ids ascending.
-    fn matching(
-        &self,
-        filter: &Filter,
-        within: impl Fn(&Known) -> bool,
-        terms: Terms,
-    ) -> Vec<(i64, Row)> {
+    fn matching(&self, filter: &Filter, within: Within<'_>, terms: Terms) -> Vec<(i64, Row)> {
         if !terms.own {
             return Vec::new();
         }
         let state = self.state();
         let mut ids = BTreeSet::new();
         for alternative in &filter.0 {
-            for (table, known) in self.0.models.all().filter(|(_, known)| within(known)) {
+            for (table, known) in self.0.models.all().filter(|(_, known)| within.has(known)) {
                 if self.table_fits(alternative, known) {
                     collect(&state.rows, table, alternative, &mut ids);
                 }
@@ -99,6 +93,11 @@ impl Sandbox {
         }
         let horizon = terms.lag.map(|lag| state.rows.horizon(Instant::now(), lag));
         ids.retain(|id| horizon.is_none_or(|horizon| *id < horizon));
+        let is_shown = |id: &u32| {
+            let known = |row: Row| within.has_halves(self.0.models.get(row.table));
+            !state.rows.is_half(*id) || state.rows.get(i64::from(*id)).is_some_and(known)
+        };
+        ids.retain(is_shown);
         let ids = ids.into_iter().map(i64::from);
         ids.filter_map(|id| Some((id, state.rows.get(id)?))).collect()
     }
@@ -157,6 +156,36 @@ impl Sandbox {
             filter.admits(&shown).then_some(shown)
         };
         json(&self.0.models.all().filter_map(show).collect::<Vec<_>>())
+    }
+}
+
+/// What is read. From 3.10 on each model has a table, with the rows of which it is either end
+/// (docs/cmdb-api.md#find).
+#[derive(Clone, Copy)]
+enum Within<'a> {
+    /// The one table of before 3.10.
+    All,
+    /// A model's table.
+    TableOf(&'a str),
+    /// The rows in a model's table of which it is the source.
+    SourceOf(&'a str),
+}
+
+impl Within<'_> {
+    fn has(self, known: &Known) -> bool {
+        match self {
+            Self::All => true,
+            Self::TableOf(model) => touches(known, model),
+            Self::SourceOf(model) => *known.model.source == *model,
+        }
+    }
+
+    /// Whether that is where half rows are, too (docs/cmdb-api.md#half-rows).
+    fn has_halves(self, known: &Known) -> bool {
+        match self {
+            Self::All => true,
+            Self::TableOf(model) | Self::SourceOf(model) => *known.model.source == *model,
+        }
     }
 }
 

@@ -58,6 +58,9 @@ pub struct StoredRow {
     pub source: i64,
     /// The target.
     pub target: i64,
+    /// Whether it is in the source model's table only, as a batch that was cut leaves it
+    /// (docs/cmdb-api.md#half-rows).
+    pub half: bool,
 }
 
 /// A CMDB in memory. Clones share it.
@@ -95,11 +98,17 @@ struct State {
 }
 
 impl State {
-    fn insert(&mut self, row: Row, models: &Models) -> io::Result<u32> {
+    /// Adds a row; `half` keeps it out of the target model's table, where that is another one.
+    fn insert(&mut self, row: Row, half: bool, models: &Models) -> io::Result<u32> {
+        let model = &models.get(row.table).model;
+        let half = half && model.source != model.target;
         if let Some(log) = &mut self.log {
-            log.created(self.rows.next_id(), row, models)?;
+            log.created(self.rows.next_id(), row, half, models)?;
         }
         let id = self.rows.insert(row);
+        if half {
+            self.rows.halve(id);
+        }
         self.rows.born(id, Instant::now(), self.faults.lag_by);
         Ok(id)
     }
@@ -168,6 +177,7 @@ impl Sandbox {
             obj_asst_id: Arc::clone(&self.0.models.get(row.table).model.obj_asst_id),
             source: row.source,
             target: row.target,
+            half: u32::try_from(id).is_ok_and(|id| state.rows.is_half(id)),
         };
         state.rows.iter().map(stored).collect()
     }
@@ -184,9 +194,18 @@ impl Sandbox {
 
     /// Stores a row past all checks; `None` where there is no such model association.
     pub fn insert(&self, obj_asst_id: &str, source: i64, target: i64) -> Option<i64> {
+        self.put(obj_asst_id, source, target, false)
+    }
+
+    /// The same for the source model's table alone.
+    pub fn insert_half(&self, obj_asst_id: &str, source: i64, target: i64) -> Option<i64> {
+        self.put(obj_asst_id, source, target, true)
+    }
+
+    fn put(&self, obj_asst_id: &str, source: i64, target: i64, half: bool) -> Option<i64> {
         let table = self.0.models.table(obj_asst_id)?;
         let row = Row { source, target, table };
-        let stored = self.state().insert(row, &self.0.models);
+        let stored = self.state().insert(row, half, &self.0.models);
         stored.ok().map(i64::from)
     }
 
@@ -227,7 +246,7 @@ fn preload(state: &mut State, models: &Models) -> io::Result<()> {
     for (table, known) in models.all() {
         for &(source, target) in &known.existing {
             let row = Row { source, target, table };
-            state.insert(row, models)?;
+            state.insert(row, false, models)?;
         }
     }
     Ok(())

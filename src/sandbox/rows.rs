@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use rustc_hash::FxHashSet;
 use tokio::time::Instant;
 
 use super::models::TableId;
@@ -54,6 +55,8 @@ pub(super) struct Store {
     /// The row of an id is at `id - 1`. Places of deleted and unused ids are empty.
     all: Vec<Option<Row>>,
     indexes: Vec<Index>,
+    /// The ids of rows that are in their source model's table only, and not in the target's.
+    half: FxHashSet<u32>,
     live: usize,
     /// Since when there are rows from which id on, for as long as a look-up may lag.
     births: VecDeque<(Instant, u32)>,
@@ -69,6 +72,7 @@ impl Store {
         Self {
             all: Vec::new(),
             indexes: mappings.map(index).collect(),
+            half: FxHashSet::default(),
             live: 0,
             births: VecDeque::new(),
         }
@@ -90,6 +94,16 @@ impl Store {
             by_target.insert(target_key(row.target, id));
         }
         id
+    }
+
+    /// Takes a row out of the target model's table.
+    pub(super) fn halve(&mut self, id: u32) {
+        self.half.insert(id);
+    }
+
+    /// Whether a row is in its source model's table only.
+    pub(super) fn is_half(&self, id: u32) -> bool {
+        self.half.contains(&id)
     }
 
     /// Lets the next row get this id, if it is not behind already.
@@ -123,6 +137,7 @@ impl Store {
         let number = u32::try_from(id).ok()?;
         let row = self.all.get_mut(number.checked_sub(1)? as usize)?.take()?;
         self.live -= 1;
+        self.half.remove(&number);
         let index = &mut self.indexes[row.table.index()];
         index.by_pair.remove(&pair_key(row.source, row.target, number));
         if let Some(by_target) = &mut index.by_target {
@@ -156,6 +171,11 @@ impl Store {
 
     pub(super) fn has_target(&self, table: TableId, target: i64) -> bool {
         self.with_target(table, target).next().is_some()
+    }
+
+    /// Whether the target model's table has a row of that target.
+    pub(super) fn has_whole_target(&self, table: TableId, target: i64) -> bool {
+        self.with_target(table, target).any(|id| !self.is_half(id))
     }
 
     pub(super) fn with_pair(

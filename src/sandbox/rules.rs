@@ -78,7 +78,7 @@ impl Sandbox {
             let held = self.lock(row, mapping).await?;
             self.window(mapping).await;
             drop(held);
-            if let Some(id) = self.store(row)? {
+            if let Some(id) = self.store(row, false)? {
                 self.pause(1).await;
                 return Ok(format!(r#"{{"id":{id}}}"#));
             }
@@ -90,7 +90,8 @@ impl Sandbox {
         let model = &self.0.models.get(row.table).model;
         if terms.own {
             let state = self.state();
-            if mapping_is_violated(&state.rows, model.mapping, row) {
+            let has_target = Store::has_target;
+            if mapping_is_violated(&state.rows, model.mapping, row, has_target) {
                 return Err(Refusal::new(match (model.mapping, self.0.version) {
                     (Mapping::OneToMany, Version::V3_5 | Version::V3_14) => {
                         code::MAPPING_ONE_TO_MANY
@@ -168,14 +169,14 @@ impl Sandbox {
         locked
     }
 
-    /// Stores a row; `None` where the unique index forbids it. 3.5 has none.
-    fn store(&self, row: Row) -> Result<Option<u32>, Refusal> {
+    /// Stores a row, or half of it; `None` where the unique index forbids it. 3.5 has none.
+    fn store(&self, row: Row, half: bool) -> Result<Option<u32>, Refusal> {
         let mut state = self.state();
         let unique = self.0.version != Version::V3_5;
         if unique && state.rows.has_pair(row.table, row.source, row.target) {
             return Ok(None);
         }
-        let stored = state.insert(row, &self.0.models);
+        let stored = state.insert(row, half, &self.0.models);
         stored.map(Some).map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))
     }
 
@@ -194,12 +195,18 @@ impl Sandbox {
             return Err(Refusal::new(code::UNKNOWN_ASSOCIATION));
         }
         let (mut created, mut errors) = (Map::new(), Map::new());
-        for (index, &(source, target)) in pairs.iter().enumerate() {
+        // The client of a batch that is cut leaves in the middle of an item.
+        let cut = terms.cut.then_some(pairs.len() / 2);
+        for (index, &pair) in pairs.iter().enumerate() {
             if index > 0 {
                 self.pause_in_batch().await;
             }
             let models = (source_model, target_model);
-            let result = self.create_in_batch(models, table, (source, target), terms);
+            let half = cut == Some(index);
+            let result = self.create_in_batch(models, table, pair, half, terms);
+            if half {
+                break;
+            }
             match result {
                 Ok(id) => created.insert(index.to_string(), id.into()),
                 Err(refusal) => {
@@ -216,6 +223,7 @@ impl Sandbox {
         models: (&str, &str),
         table: Option<TableId>,
         (source, target): (i64, i64),
+        half: bool,
         terms: Terms,
     ) -> Result<u32, Refusal> {
         let row = table.map(|table| Row { source, target, table });
@@ -227,13 +235,15 @@ impl Sandbox {
         self.check_instances(models, source, target, terms)?;
         let row = row.ok_or(Refusal::new(UNKNOWN_ASSOCIATION_IN_BATCH))?;
         let mapping = self.0.models.get(row.table).model.mapping;
-        if mapping_is_violated(&self.state().rows, mapping, row) {
+        // A batch counts targets in the target model's table, a single create in the source's.
+        let has_target = Store::has_whole_target;
+        if mapping_is_violated(&self.state().rows, mapping, row, has_target) {
             return Err(Refusal::new(match mapping {
                 Mapping::OneToMany => code::MAPPING_ONE_TO_MANY,
                 _ => code::MAPPING_ONE_TO_ONE,
             }));
         }
-        let stored = self.store(row)?;
+        let stored = self.store(row, half)?;
         stored.ok_or_else(|| Refusal::of(ALREADY_EXISTS_IN_BATCH, names()))
     }
 
@@ -242,7 +252,11 @@ impl Sandbox {
     fn delete(&self, model: &str, id: i64, terms: Terms) -> Result<String, Refusal> {
         let mut state = self.state();
         let old = self.0.version == Version::V3_5;
-        let held_here = |row: &Row| old || touches(self.0.models.get(row.table), model);
+        let is_half = u32::try_from(id).is_ok_and(|id| state.rows.is_half(id));
+        let held_here = |row: &Row| {
+            let known = self.0.models.get(row.table);
+            old || *known.model.source == *model || (touches(known, model) && !is_half)
+        };
         let found = state.rows.get(id).filter(|row| terms.own && held_here(row));
         if found.is_none() && old {
             return Err(Refusal::new(code::NOT_FOUND));
@@ -312,12 +326,17 @@ fn check_batch(
     Ok(())
 }
 
-fn mapping_is_violated(rows: &Store, mapping: Mapping, row: Row) -> bool {
+fn mapping_is_violated(
+    rows: &Store,
+    mapping: Mapping,
+    row: Row,
+    has_target: fn(&Store, TableId, i64) -> bool,
+) -> bool {
     match mapping {
         Mapping::OneToOne => {
-            rows.has_source(row.table, row.source) || rows.has_target(row.table, row.target)
+            rows.has_source(row.table, row.source) || has_target(rows, row.table, row.target)
         }
-        Mapping::OneToMany => rows.has_target(row.table, row.target),
+        Mapping::OneToMany => has_target(rows, row.table, row.target),
         Mapping::ManyToMany => false,
     }
 }

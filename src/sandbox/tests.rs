@@ -79,9 +79,13 @@ fn create_many(name: &str, targets: std::ops::RangeInclusive<u64>) -> Request {
 }
 
 fn find(name: &str, source: u64, target: u64) -> Request {
+    find_from("a", name, source, target)
+}
+
+fn find_from(model: &str, name: &str, source: u64, target: u64) -> Request {
     let id = |number| InstId::new(number).unwrap();
     Request::Find(Find {
-        obj_id: "a".into(),
+        obj_id: model.into(),
         obj_asst_id: name.into(),
         any_of: vec![Pattern::Pair(id(source), id(target))],
     })
@@ -375,6 +379,41 @@ async fn a_batch_names_what_it_created_and_says_the_rest_in_words() {
     assert_eq!(data["error_msg"]["0"], "the associations a->b already exist");
 }
 
+/// Whether a look-up finds the pair through a model.
+async fn shows(sandbox: &Sandbox, model: &str, name: &str, (source, target): (u64, u64)) -> bool {
+    let answer = answered(sandbox.call(find_from(model, name, source, target)).await);
+    !answer.envelope.unwrap().found().unwrap().is_empty()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_cut_leaves_half_of_its_middle_row() {
+    for latency in [Duration::ZERO, LATENCY] {
+        let sandbox = sandbox(|setup| {
+            setup.faults = Faults::none().with(Fault::HalfRows, 1.0);
+            setup.latency = latency;
+        });
+        assert_eq!(code_of(&sandbox.call(create_many(MANY, 1..=5)).await), -2);
+        let halves: Vec<_> =
+            sandbox.rows().iter().map(|row| (row.id, row.target, row.half)).collect();
+        assert_eq!(halves, [(1, 1, false), (2, 2, false), (3, 3, true)]);
+        assert!(shows(&sandbox, "b", MANY, (1, 2)).await);
+        assert!(shows(&sandbox, "a", MANY, (1, 3)).await);
+        assert!(!shows(&sandbox, "b", MANY, (1, 3)).await);
+        // Single creates are refused for it.
+        assert_eq!(code_of(&sandbox.call(create(MANY, 2, 3)).await), code::MAPPING_ONE_TO_ONE);
+        sandbox.set_faults(Faults::none());
+        sandbox.call(create_many(MANY, 2..=4)).await;
+        assert_eq!(sandbox.len(), 4, "the same pair is a duplicate");
+        // It goes through its source model only, and then it can be created whole.
+        for (model, left) in [("b", 4), ("a", 3)] {
+            let answer = sandbox.call(Request::Delete { obj_id: model.into(), id: 3 }).await;
+            assert_eq!((code_of(&answer), sandbox.len()), (0, left), "through {model}");
+        }
+        assert_eq!(code_of(&sandbox.call(create(MANY, 1, 3)).await), 0);
+        assert!(shows(&sandbox, "b", MANY, (1, 3)).await);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn rows_survive_a_restart_and_ids_go_on_ascending() {
     let folder = tempfile::tempdir().unwrap();
@@ -386,13 +425,14 @@ async fn rows_survive_a_restart_and_ids_go_on_ascending() {
     }
     let delete = Request::Delete { obj_id: "a".into(), id: 3 };
     first.call(delete).await;
+    first.insert_half(ANY, 1, 4);
     let rows = first.rows();
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.iter().map(|row| row.half).collect::<Vec<_>>(), [false, false, true]);
     drop(first);
     let second = open();
     assert_eq!(second.rows(), rows);
     second.call(create(ANY, 1, 9)).await;
-    assert_eq!(second.rows().last().unwrap().id, 4);
+    assert_eq!(second.rows().last().unwrap().id, 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,6 +465,7 @@ fn a_data_file_that_is_damaged_or_none_is_refused_with_its_line() {
         ("inst_id,asst_inst_id\n", 1),
         ("bkassoc sandbox 1\n+ 1 a_any_b 1 1\n? 2\n", 3),
         ("bkassoc sandbox 1\n+ 1 a_any_b x 1\n", 2),
+        ("bkassoc sandbox 1\n+ 1 a_any_b 1 1 whole\n", 2),
         ("bkassoc sandbox 1\n+ 1 a_any_c 1 1\n", 2),
         ("bkassoc sandbox 1\n+ 2 a_any_b 1 1\n+ 2 a_any_b 1 2\n", 3),
     ] {
