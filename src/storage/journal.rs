@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::association::Cells;
 use crate::input::digest::Digest;
 use crate::outcome::{Outcome, Record};
+use crate::storage::links::followed;
 use crate::storage::manifest::{Head, Undone};
 use disk::Disk;
 
@@ -215,7 +216,7 @@ fn checksum(body: &[u8]) -> [u8; 8] {
 
 /// The journal's path beside results.
 pub fn path_for(results: &Path) -> PathBuf {
-    results.with_added_extension("journal")
+    followed(results).with_added_extension("journal")
 }
 
 /// A journal open for appending, held by this process alone.

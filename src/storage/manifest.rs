@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::association::Row;
 use crate::input::digest::Digest;
+use crate::storage::links::followed;
 use crate::target::Target;
 
 /// The version of journal and `run.json`.
@@ -184,7 +185,7 @@ fn is_zero(count: &u64) -> bool {
 
 /// The manifest's path beside results.
 pub fn path_for(results: &Path) -> PathBuf {
-    results.with_added_extension("run.json")
+    followed(results).with_added_extension("run.json")
 }
 
 /// What goes wrong with a manifest.

@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of calls, pace or sessions.
 
+pub mod links;
 pub mod sort;
 pub mod manifest;
 pub mod journal;

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::storage::journal::{self, disk};
+use crate::storage::links::followed;
 use crate::storage::manifest::{self, Manifest, ManifestError};
 
 /// What stands there.
@@ -65,7 +66,7 @@ pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     let lock = disk::open_locked(&journal).map_err(refused)?;
     let lock = lock.ok_or_else(|| ClearError::Held(results.to_owned()))?;
     let is_empty = lock.metadata().map_err(refused)?.len() == 0;
-    let paths = [results.to_owned(), manifest::path_for(results), journal.clone()];
+    let paths = [followed(results), manifest::path_for(results), journal.clone()];
     let aside = aside(&paths);
     for path in paths {
         let to = path.with_added_extension(&aside);

@@ -16,6 +16,7 @@ use crate::options::Format;
 use crate::outcome::{Record, Status};
 use crate::storage::journal::disk::{folder_of, sync_folder_of};
 use crate::storage::journal::{JournalError, replay};
+use crate::storage::links::followed;
 use crate::storage::sort::{Sorted, Sorter};
 use writer::Writer;
 
@@ -229,11 +230,12 @@ pub fn write_whole(path: &Path, text: &str) -> Result<(), ResultsError> {
     })
 }
 
-/// Fills a draft beside `path`, syncs it, and replaces `path` by it.
+/// Fills a draft beside `path`, syncs it, and replaces `path` by it: where it is a link, what that names.
 fn replace<T>(
     path: &Path,
     fill: impl FnOnce(&File) -> Result<T, ResultsError>,
 ) -> Result<T, ResultsError> {
+    let path = &*followed(path);
     let draft = path.with_added_extension("draft");
     let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
     let file = File::create(&draft)

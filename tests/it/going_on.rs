@@ -420,3 +420,35 @@ fn a_journal_that_has_lost_a_row_makes_no_results() {
         assert!(work.read("out.csv.journal").starts_with(&damaged), "it is kept");
     }
 }
+
+#[test]
+fn a_run_is_the_same_under_a_link_s_name_and_leaves_the_link_a_link() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    fs::create_dir(work.path("disk")).unwrap();
+    std::os::unix::fs::symlink("disk/real.csv", work.path("link.csv")).unwrap();
+    work.write("in.csv", links(300));
+    let import =
+        |output: &str| work.bkassoc("import in.csv --rate 200/s -o").arg(output).to(&server);
+    let running = import("link.csv").start();
+    running.until_true(|| server.calls(Endpoint::Create) >= 20);
+    import("disk/real.csv").ends(10);
+    running.signal(Signal::INT);
+    running.wait().with(130);
+    assert_eq!(work.names(), ["disk", "in.csv", "link.csv"]);
+    import("disk/real.csv").ends(0);
+    import("link.csv").ends(0).saying(&["nothing is sent"]);
+    assert!(work.path("link.csv").is_symlink());
+    let rows = work.rows("disk/real.csv");
+    assert_conserved(&rows, &work.rows("in.csv"));
+    assert_eq!(server.calls(Endpoint::Create), 300, "no row was sent twice");
+    work.bkassoc("verify link.csv --against in.csv").ends(0);
+    work.bkassoc("undo link.csv --yes").to(&server).ends(0);
+    import("disk/real.csv").ends(2).saying(&["undone"]);
+    import("link.csv").args("--fresh --yes").ends(0);
+    assert!(work.path("link.csv").is_symlink() && work.has("disk/real.csv.old"));
+    assert_eq!(
+        work.names(),
+        ["disk", "in.csv", "link.csv", "link.undo.csv", "link.undo.csv.run.json"]
+    );
+}
