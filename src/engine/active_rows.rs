@@ -184,12 +184,16 @@ impl ActiveRows {
         self.timers.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// Takes rows of one model association that wait to be looked up, oldest first.
+    /// Takes rows of one model association that wait to be looked up through the same model, oldest
+    /// first.
     pub fn take_look_ups(&mut self, most: usize) -> Vec<Slot> {
         let Some(&oldest) = self.look_ups.front() else { return Vec::new() };
-        let model = Arc::clone(&self.slab[oldest].task.model);
-        let of_model = |active: &ActiveRow| Arc::ptr_eq(&active.task.model, &model);
-        let taken = take(&mut self.look_ups, &self.slab, most, of_model);
+        let first = &self.slab[oldest].task;
+        let (model, through) = (Arc::clone(&first.model), Arc::clone(first.look_up_model()));
+        let fits = |active: &ActiveRow| {
+            Arc::ptr_eq(&active.task.model, &model) && *active.task.look_up_model() == through
+        };
+        let taken = take(&mut self.look_ups, &self.slab, most, fits);
         if self.look_ups.is_empty() {
             self.look_ups_since = None;
         }

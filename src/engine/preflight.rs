@@ -201,7 +201,7 @@ impl<C: Cmdb> Asker<'_, C> {
                 Query::Answered => return Ok(()),
                 Query::Again(_) => self.wait_to_ask_again(&reply).await?,
                 Query::Stop(stop) => return Err(refused(stop, &reply, self.target)),
-                Query::Forbidden => return Err(look_ups_refused(&reply, model)),
+                Query::Forbidden => return Err(look_ups_refused(&reply, &model.source)),
                 Query::Rejected => {
                     let (said, name) = (ServerMessage::of(&reply), &model.obj_asst_id);
                     return Err(Halt {

@@ -2,7 +2,6 @@
 //!
 //! Knows nothing of rows, of time limits or of how calls are made.
 
-use crate::association::ModelAssociation;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::{Cause, Query, Stop, judge_query};
 use crate::cmdb::wire::Reply;
@@ -46,14 +45,14 @@ pub fn refused(stop: Stop, reply: &Reply, target: &Target) -> Halt {
     Halt { exit: Exit::Target, message: format!("{}: {advice}", ServerMessage::of(reply)) }
 }
 
-/// The end of a run that may not look rows of a model association up.
-pub fn look_ups_refused(reply: &Reply, model: &ModelAssociation) -> Halt {
-    let (said, source) = (ServerMessage::of(reply), &model.source);
+/// The end of a run that may not look rows up through a model.
+pub fn look_ups_refused(reply: &Reply, model: &str) -> Halt {
+    let said = ServerMessage::of(reply);
     Halt {
         exit: Exit::Target,
         message: format!(
             "look-ups are refused ({said}): give the user permission to find instances of \
-             {source}, then give the same command"
+             {model}, then give the same command"
         ),
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::association::{ModelAssociation, NewAssociation};
 use crate::cmdb::server_message::ServerMessage;
-use crate::cmdb::verdict::{Cause, Taken, Verdict};
+use crate::cmdb::verdict::{Cause, Stop, Taken, Verdict};
 use crate::cmdb::wire::{Found, Pattern};
 use crate::engine::remaining::{Goal, Remaining};
 use crate::engine::retry::Attempts;
@@ -70,10 +70,42 @@ pub struct Task {
     looks: u32,
     unknown_codes: u32,
     batching: Batching,
-    /// Whether this very process sent a delete for it.
-    deleted_here: bool,
+    deleting: Deleting,
+    half: Half,
     last_look: bool,
     said: ServerMessage,
+}
+
+/// Deletes that were sent for the row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Deleting {
+    /// It was seen, and a delete of ours may have been executed,
+    sent: bool,
+    /// by this very process.
+    here: bool,
+}
+
+/// Whether a batch that was cut left the row in its source model's table only.
+#[derive(Clone, Copy, Debug, Default)]
+enum Half {
+    /// No batch with the row in it is in doubt.
+    #[default]
+    No,
+    /// One may have been cut in the middle of the row.
+    MayBe,
+    /// This id was found through the source model, then: it is looked for through the target model.
+    Found(i64, Instant),
+    /// It is half, and is deleted, to be created again.
+    Mending(i64),
+}
+
+/// What a row's next write is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Its association is created.
+    Create,
+    /// The association with this id is deleted.
+    Delete(i64),
 }
 
 /// How the row fared in batches.
@@ -109,7 +141,7 @@ impl Task {
             goal,
             attempts: Attempts::default(),
             writes: 0,
-            doubted: watermark.is_some(),
+            doubted: watermark.is_some() && goal == Goal::Create,
             doubt_since: watermark.map(|_| doubt_since),
             came_in_doubt: watermark.is_some(),
             id_watermark: watermark.unwrap_or(largest_id),
@@ -117,7 +149,9 @@ impl Task {
             looks: 0,
             unknown_codes: 0,
             batching: Batching::default(),
-            deleted_here: false,
+            deleting: Deleting { sent: watermark.is_some(), here: false },
+            // Whether an earlier process sent it in a batch is not known.
+            half: if watermark.is_some() { Half::MayBe } else { Half::No },
             last_look: false,
             said: ServerMessage::default(),
         };
@@ -146,7 +180,10 @@ impl Task {
 
     /// Whether a write for the row may have been executed without anybody having heard so.
     pub fn is_doubted(&self) -> bool {
-        self.doubted
+        match self.goal {
+            Goal::Create => self.doubted,
+            Goal::Delete { .. } => self.deleting.sent,
+        }
     }
 
     /// Whether it has to be written down before the row's next write that the row is sent again: a
@@ -163,14 +200,30 @@ impl Task {
 
     /// Whether the row may travel with others.
     pub fn may_batch(&self) -> bool {
-        self.goal == Goal::Create && !self.batching.single
+        self.next_write() == Write::Create && !self.batching.single
+    }
+
+    /// What its next write is.
+    pub const fn next_write(&self) -> Write {
+        match (self.goal, self.half) {
+            (Goal::Create, Half::Mending(id)) | (Goal::Delete { id }, _) => Write::Delete(id),
+            (Goal::Create, _) => Write::Create,
+        }
+    }
+
+    /// The model through which it is looked up.
+    pub fn look_up_model(&self) -> &Arc<str> {
+        match self.half {
+            Half::Found(..) => &self.model.target,
+            Half::No | Half::MayBe | Half::Mending(_) => &self.model.source,
+        }
     }
 
     /// What to look for.
     pub fn patterns(&self) -> impl Iterator<Item = Pattern> + use<> {
-        let patterns = match self.goal {
-            Goal::Create => self.patterns_to_create(),
-            Goal::Delete { id } => self.patterns_to_delete(id),
+        let patterns = match self.next_write() {
+            Write::Create => self.patterns_to_create(),
+            Write::Delete(id) => self.patterns_to_delete(id),
         };
         patterns.into_iter().flatten()
     }
@@ -182,7 +235,7 @@ impl Task {
         if !spent {
             return None;
         }
-        if self.doubted && !self.last_look {
+        if self.is_doubted() && !self.last_look {
             return Some(Step::LookUpLast);
         }
         Some(Step::Settle(self.gave_up()))
@@ -205,7 +258,8 @@ impl Task {
         rng: &mut impl Rng,
     ) -> Step {
         self.said = said;
-        if let Goal::Delete { .. } = self.goal {
+        let deletes = matches!(self.next_write(), Write::Delete(_));
+        if deletes {
             self.looks = 0;
         }
         match verdict {
@@ -225,27 +279,29 @@ impl Task {
             }
             Verdict::InDoubt(cause) => {
                 self.attempts.charge(cause, now);
-                match self.goal {
-                    Goal::Create => {
-                        self.unknown_codes += u32::from(cause == Cause::UnknownCode);
-                        self.taken = None;
-                        self.doubt(now)
-                    }
-                    Goal::Delete { .. } => self.delete_was_sent(now),
+                if deletes {
+                    return self.delete_was_sent(now);
                 }
+                self.unknown_codes += u32::from(cause == Cause::UnknownCode);
+                self.taken = None;
+                self.doubt(now)
             }
             Verdict::Again(cause) => {
                 self.attempts.charge(cause, now);
                 Step::Write(now + self.attempts.wait(rng))
             }
             // What another took away between the look and the delete is gone all the same.
-            Verdict::Failed(Reason::NotFound) if matches!(self.goal, Goal::Delete { .. }) => {
+            Verdict::Failed(Reason::NotFound) if deletes => {
                 self.attempts.count();
                 self.delete_was_sent(now)
             }
             Verdict::Failed(reason) => {
                 self.attempts.count();
                 self.end_badly(reason)
+            }
+            // It need not be the run's end that half of a row can't be deleted.
+            Verdict::Stop(Stop::Setup) if self.is_mending() => {
+                self.end_badly(Reason::OutcomeUnknown)
             }
             // The run stops; the row stays as it is, marked and without an outcome.
             Verdict::Stop(_) => Step::Write(now),
@@ -261,17 +317,22 @@ impl Task {
         policy: &Policy,
         rng: &mut impl Rng,
     ) -> Step {
-        match self.goal {
-            Goal::Create => self.found_to_create(found, asked_at, now, policy, rng),
-            Goal::Delete { id } => self.found_to_delete(id, found, now, rng),
+        match self.next_write() {
+            Write::Create => self.found_to_create(found, asked_at, now, policy, rng),
+            Write::Delete(id) => self.found_to_delete(id, found, now, rng),
         }
+    }
+
+    /// Whether half of the row is deleted, to create it again.
+    pub const fn is_mending(&self) -> bool {
+        matches!(self.half, Half::Mending(_))
     }
 
     /// Nobody can look the row up: it ends with what is known. Without a look nothing is deleted, or
     /// believed to be.
     pub fn on_unfindable(&mut self, said: ServerMessage) -> Step {
         self.said = said;
-        let unsent = matches!(self.goal, Goal::Delete { .. }) && !self.doubted;
+        let unsent = self.goal != Goal::Create && !self.deleting.sent;
         self.end_badly(if unsent { Reason::Rejected } else { Reason::OutcomeUnknown })
     }
 
@@ -300,7 +361,15 @@ impl Task {
         Step::Settle(self.failed(reason, self.said.message.clone()))
     }
 
-    fn failed(&self, reason: Reason, message: String) -> Outcome {
+    fn failed(&self, mut reason: Reason, mut message: String) -> Outcome {
+        if let Half::Mending(id) = self.half {
+            let (source, target) = (&self.model.source, &self.model.target);
+            message = format!(
+                "a batch that was cut left association {id} by half: it is found through {source} and not \
+                 through {target}. It could not be deleted and created again: {message}"
+            );
+            reason = Reason::OutcomeUnknown;
+        }
         let mut outcome = Outcome::bad(reason, message, self.charged(), 0);
         outcome.code = self.said.code;
         outcome.request_id.clone_from(&self.said.request_id);
@@ -309,7 +378,7 @@ impl Task {
 
     /// The end of a row whose attempts are used up.
     fn gave_up(&self) -> Outcome {
-        let is_certain = self.goal == Goal::Create || !self.doubted;
+        let is_certain = self.goal == Goal::Create || !self.deleting.sent;
         if self.attempts.cause() == Some(Cause::Locked) && is_certain && self.unknown_codes < 2 {
             let message = format!(
                 "the server's lock was not free for over a minute, which is as long as one lives: another \
@@ -318,9 +387,9 @@ impl Task {
             );
             return self.failed(Reason::LockContention, message);
         }
-        match self.goal {
-            Goal::Create => self.gave_up_creating(),
-            Goal::Delete { id } => self.gave_up_deleting(id),
+        match self.next_write() {
+            Write::Create => self.gave_up_creating(),
+            Write::Delete(id) => self.gave_up_deleting(id),
         }
     }
 }

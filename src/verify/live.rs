@@ -199,7 +199,7 @@ impl<C: Cmdb> Live<'_, C> {
                     }
                 }
                 Query::Stop(stop) => return Err(refused(stop, &reply, self.asker.target)),
-                Query::Forbidden => return Err(look_ups_refused(&reply, model)),
+                Query::Forbidden => return Err(look_ups_refused(&reply, &model.source)),
             }
         }
         Ok(off)

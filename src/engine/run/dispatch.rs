@@ -11,8 +11,8 @@ use crate::cmdb::wire::{Find, Request, Route};
 use crate::engine::circuit_breaker::Allowed;
 use crate::engine::conflicts::Slot;
 use crate::engine::preflight;
-use crate::engine::remaining::Goal;
 use crate::engine::stats::{Bottleneck, CallKind};
+use crate::engine::task::Write;
 
 /// A call, what it is counted as, and its request.
 type Next = (Call, CallKind, Request);
@@ -79,9 +79,9 @@ impl<C: Cmdb> Run<'_, C> {
 
     /// Which way the next write goes, but for a batch that finds no company.
     fn write_route(&self) -> Route {
-        let next = self.rows.writes.front().map(|&slot| &self.rows.task(slot).goal);
+        let next = self.rows.writes.front().map(|&slot| self.rows.task(slot).next_write());
         match next {
-            Some(Goal::Delete { .. }) => Route::Delete,
+            Some(Write::Delete(_)) => Route::Delete,
             _ if self.batch_size().is_some() => Route::CreateMany,
             _ => Route::Create,
         }
@@ -173,11 +173,11 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn look_up(&mut self) -> Next {
         let slots = self.rows.take_look_ups(self.look_up_size.get());
-        let model = &self.rows.task(slots[0]).model;
+        let first = self.rows.task(slots[0]);
         let any_of = slots.iter().flat_map(|&slot| self.rows.task(slot).patterns()).collect();
         let request = Request::Find(Find {
-            obj_id: Arc::clone(&model.source),
-            obj_asst_id: Arc::clone(&model.obj_asst_id),
+            obj_id: Arc::clone(first.look_up_model()),
+            obj_asst_id: Arc::clone(&first.model.obj_asst_id),
             any_of,
         });
         (Call::LookUp(slots), CallKind::Find, request)
@@ -208,15 +208,15 @@ impl<C: Cmdb> Run<'_, C> {
 
     fn write_one(&mut self, slot: Slot) -> Next {
         let task = self.rows.task(slot);
-        match task.goal {
-            Goal::Create => {
+        match task.next_write() {
+            Write::Create => {
                 let mut new = task.new.clone();
                 if !self.options.send_biz_id {
                     new.biz_id = None;
                 }
                 (Call::Write(slot), CallKind::Create, Request::Create(new))
             }
-            Goal::Delete { id } => {
+            Write::Delete(id) => {
                 let obj_id = Arc::clone(&task.model.source);
                 self.recorder.journal.deleting(self.rows.ordinal(slot));
                 (Call::Write(slot), CallKind::Delete, Request::Delete { obj_id, id })

@@ -14,10 +14,9 @@ use crate::cmdb::wire::{BatchAnswer, Envelope, Found, Reply};
 use crate::engine::caller::{Landed, Sent};
 use crate::engine::conflicts::Slot;
 use crate::engine::in_flight::{self, Pending, Ticket};
-use crate::engine::remaining::Goal;
 use crate::engine::retry::Backoff;
 use crate::engine::server_health::{ServerHealth, look_ups_refused, refused};
-use crate::engine::task::{Step, Task};
+use crate::engine::task::{Step, Task, Write};
 use crate::outcome::Reason;
 
 impl<C: Cmdb> Run<'_, C> {
@@ -57,11 +56,11 @@ impl<C: Cmdb> Run<'_, C> {
     /// A create or a delete of one row.
     fn land_write(&mut self, slot: Slot, reply: &Reply, sent: Sent, now: Instant) {
         self.rows.note_landed(slot);
-        let goal = self.rows.task(slot).goal;
+        let write = self.rows.task(slot).next_write();
         let verdict = self.judged(reply, sent, now, |health, reply| {
-            let verdict = match goal {
-                Goal::Create => judge(reply, health.proven),
-                Goal::Delete { .. } => judge_delete(reply, health.proven),
+            let verdict = match write {
+                Write::Create => judge(reply, health.proven),
+                Write::Delete(_) => judge_delete(reply, health.proven),
             };
             health.proven |= matches!(verdict, Verdict::Created(_));
             (verdict, verdict.cause())
@@ -70,9 +69,9 @@ impl<C: Cmdb> Run<'_, C> {
         let association = &task.new.association;
         let said = sent.said(reply);
         if let Verdict::Created(_) | Verdict::Accepted = verdict {
-            tracing::trace!(?verdict, row = %association, ?goal, "write");
+            tracing::trace!(?verdict, row = %association, ?write, "write");
         } else {
-            tracing::debug!(?verdict, row = %association, ?goal, "write: {said}");
+            tracing::debug!(?verdict, row = %association, ?write, "write: {said}");
         }
         let before = task.charged();
         let step = task.on_verdict(verdict, said, now, &mut self.rng);
@@ -81,14 +80,14 @@ impl<C: Cmdb> Run<'_, C> {
             Some(cause) if cause.is_silence() => self.unanswered(slot, charge, now),
             cause => {
                 self.answered(now);
-                if goal == Goal::Create && cause.is_none() {
+                if write == Write::Create && cause.is_none() {
                     self.batches.single_answered();
                 }
             }
         }
         match (verdict, step) {
             (Verdict::Failed(Reason::Forbidden), Step::Settle(outcome))
-                if goal == Goal::Create && !self.permission.is_granted() =>
+                if write == Write::Create && !self.permission.is_granted() =>
             {
                 let said = sent.said(reply);
                 if let Some(halt) = self.permission.hold(slot, outcome, &said)
@@ -99,7 +98,9 @@ impl<C: Cmdb> Run<'_, C> {
             }
             (verdict, step) => {
                 match verdict {
-                    Verdict::Stop(stop) => self.stop(refused(stop, reply, self.target)),
+                    Verdict::Stop(stop) if !matches!(step, Step::Settle(_)) => {
+                        self.stop(refused(stop, reply, self.target));
+                    }
                     Verdict::Created(id) => self.id_watermark = self.id_watermark.max(id),
                     _ => {}
                 }
@@ -231,7 +232,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.look_again(slots, now, now);
             }
             Query::Forbidden => {
-                self.stop(look_ups_refused(reply, &self.rows.task(slots[0]).model));
+                self.stop(look_ups_refused(reply, self.rows.task(slots[0]).look_up_model()));
             }
             Query::Stop(stop) => self.stop(refused(stop, reply, self.target)),
             Query::Answered | Query::Again(_) => {
@@ -269,9 +270,9 @@ impl<C: Cmdb> Run<'_, C> {
             let association = &task.new.association;
             let source = by_source.get(&association.inst_id.get());
             let target = by_target.get(&association.asst_inst_id.get());
-            let of_its_id = match task.goal {
-                Goal::Create => None,
-                Goal::Delete { id } => by_id.get(&id),
+            let of_its_id = match task.next_write() {
+                Write::Create => None,
+                Write::Delete(id) => by_id.get(&id),
             };
             let near: Vec<Found> = (source.into_iter().chain(target).flatten())
                 .chain(of_its_id)

@@ -3,7 +3,7 @@
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::{Policy, Step, Task};
+use super::{Deleting, Half, Policy, Step, Task};
 use crate::association::Mapping;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::{Cause, Taken};
@@ -52,6 +52,7 @@ impl Task {
         self.said = said;
         self.attempts.count_free();
         self.lose_batch();
+        self.half = Half::MayBe;
         self.doubt(now)
     }
 
@@ -85,7 +86,14 @@ impl Task {
     ) -> Step {
         if let Some(id) = found.iter().filter(|f| self.is_this(f)).map(|f| f.id).min() {
             let ours = self.doubted && id > self.id_watermark;
+            if ours && matches!(self.half, Half::MayBe) && self.model.source != self.model.target {
+                self.half = Half::Found(id, now);
+                return Step::LookUp(now);
+            }
             return self.end_well(if ours { Status::Recovered } else { Status::Existed }, id);
+        }
+        if let Half::Found(id, since) = self.half {
+            return self.not_found_through_target(id, since + policy.settle_after, asked_at, now);
         }
         if std::mem::take(&mut self.batching.refused) {
             return self.go_singly(now);
@@ -105,6 +113,31 @@ impl Task {
             return Step::Settle(self.gave_up());
         }
         Step::Write(now + self.attempts.wait(rng))
+    }
+
+    /// It was found through its source model, and is not through its target model: somebody's batch may
+    /// be at work on it, or was cut in the middle of it. Which, time tells.
+    fn not_found_through_target(
+        &mut self,
+        id: i64,
+        believed_at: Instant,
+        asked_at: Instant,
+        now: Instant,
+    ) -> Step {
+        if asked_at < believed_at {
+            return Step::LookUp(believed_at);
+        }
+        tracing::warn!(row = %self.new.association, id, "a batch left it by half: it is created again");
+        self.half = Half::Mending(id);
+        (self.deleting, self.looks) = (Deleting::default(), 0);
+        Step::LookUp(now)
+    }
+
+    /// Half of the row is gone: it is created singly.
+    pub(super) fn mended(&mut self, now: Instant) -> Step {
+        self.half = Half::No;
+        (self.doubt_since, self.taken, self.looks) = (None, None, 0);
+        self.go_singly(now)
     }
 
     /// The server said "taken", and the row's own association is not there: another may be in the way,

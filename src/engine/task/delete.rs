@@ -6,7 +6,7 @@
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::{Step, Task};
+use super::{Deleting, Half, Step, Task};
 use crate::association::Association;
 use crate::cmdb::wire::{Found, Pattern};
 use crate::engine::retry::Backoff;
@@ -24,7 +24,7 @@ impl Task {
 
     /// A delete was sent and may have been executed: whether it was, a look tells.
     pub(super) fn delete_was_sent(&mut self, now: Instant) -> Step {
-        (self.doubted, self.deleted_here) = (true, true);
+        self.deleting = Deleting { sent: true, here: true };
         Step::LookUp(now)
     }
 
@@ -39,7 +39,7 @@ impl Task {
         let other = found.iter().find(|found| (found.id == id) != self.is_this(found));
         let is_another_s = found.iter().any(|found| found.id == id && !self.is_this(found));
         match (here, other) {
-            (true, _) if !self.doubted => Step::Write(now),
+            (true, _) if !self.deleting.sent => Step::Write(now),
             (true, _) => {
                 if let Some(step) = self.look_again(now) {
                     return step;
@@ -49,10 +49,18 @@ impl Task {
                 }
                 Step::Write(now + self.attempts.wait(rng))
             }
-            (false, _) if self.doubted && !is_another_s => {
+            (false, _) if self.deleting.sent && !is_another_s => {
                 // A read that lags may just not show what this process has not seen itself.
-                let step = if self.deleted_here { None } else { self.look_again(now) };
-                step.unwrap_or_else(|| self.end_well(Status::Deleted, id))
+                let step = if self.deleting.here { None } else { self.look_again(now) };
+                let end = |task: &mut Self| match task.half {
+                    Half::Mending(_) => task.mended(now),
+                    Half::No | Half::MayBe | Half::Found(..) => task.end_well(Status::Deleted, id),
+                };
+                step.unwrap_or_else(|| end(self))
+            }
+            // What is not there any more, or is another's, needs no mending.
+            (false, _) if self.is_mending() => {
+                self.look_again(now).unwrap_or_else(|| self.mended(now))
             }
             (false, Some(other)) => {
                 let message = format!(
@@ -75,7 +83,7 @@ impl Task {
     }
 
     pub(super) fn gave_up_deleting(&self, id: i64) -> Outcome {
-        if !self.doubted {
+        if !self.deleting.sent {
             return self.failed(Reason::Unavailable, self.said.message.clone());
         }
         let message = format!(

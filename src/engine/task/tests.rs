@@ -75,6 +75,8 @@ async fn what_is_found_after_doubt_is_recovered_unless_it_is_older() {
         99,
     );
     assert!(matches!(step, Step::LookUp(_)));
+    // An earlier process may have sent it in a batch: it is looked for through both models.
+    assert!(matches!(look(&mut life, &[found(5, 1, 2)]), Step::LookUp(_)));
     assert_eq!(settled(look(&mut life, &[found(5, 1, 2)])).status, Status::Recovered);
 }
 
@@ -288,4 +290,64 @@ async fn locks_that_never_open_are_told_as_such() {
     }
     let Some(Step::Settle(outcome)) = removal.before_write(&POLICY) else { panic!() };
     assert_eq!(outcome.reason, Some(Reason::LockContention));
+}
+
+/// A row that a lost batch may have left by half, found through its source model.
+fn found_through_source() -> Task {
+    let (mut task, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 5);
+    task.on_batch_lost(ServerMessage::default(), Instant::now());
+    assert_eq!(**task.look_up_model(), *"s");
+    assert!(matches!(look(&mut task, &[found(9, 1, 2)]), Step::LookUp(_)));
+    assert_eq!(**task.look_up_model(), *"t");
+    task
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_lost_batch_a_row_is_there_when_it_is_found_through_both_models() {
+    let outcome = settled(look(&mut found_through_source(), &[found(9, 1, 2)]));
+    assert_eq!((outcome.status, outcome.association_id), (Status::Recovered, Some(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_another_s_batch_at_work_is_not_taken_for_half_a_row() {
+    let mut task = found_through_source();
+    let believed = Instant::now() + POLICY.settle_after;
+    assert_eq!(look(&mut task, &[]), Step::LookUp(believed));
+    tokio::time::advance(POLICY.settle_after).await;
+    assert_eq!(settled(look(&mut task, &[found(9, 1, 2)])).status, Status::Recovered);
+    assert_eq!(task.next_write(), Write::Create);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_row_is_seen_deleted_seen_gone_and_created_singly() {
+    let mut task = found_through_source();
+    tokio::time::advance(POLICY.settle_after).await;
+    assert!(matches!(look(&mut task, &[]), Step::LookUp(_)));
+    assert_eq!((task.next_write(), &**task.look_up_model()), (Write::Delete(9), "s"));
+    assert!(matches!(look(&mut task, &[found(9, 1, 2)]), Step::Write(_)));
+    assert!(matches!(verdict(&mut task, Verdict::Accepted), Step::LookUp(_)));
+    assert!(matches!(look(&mut task, &[]), Step::Write(_)));
+    assert_eq!((task.next_write(), task.may_batch()), (Write::Create, false));
+    assert_eq!(settled(verdict(&mut task, Verdict::Created(12))).association_id, Some(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_row_that_can_not_be_deleted_is_told_as_that_and_stops_nothing() {
+    for refused in [Verdict::Failed(Reason::Forbidden), Verdict::Stop(Stop::Setup)] {
+        let mut task = found_through_source();
+        tokio::time::advance(POLICY.settle_after).await;
+        look(&mut task, &[]);
+        look(&mut task, &[found(9, 1, 2)]);
+        let outcome = settled(verdict(&mut task, refused));
+        assert_eq!(outcome.reason, Some(Reason::OutcomeUnknown));
+        assert!(outcome.message.contains("association 9 by half"), "{}", outcome.message);
+    }
+}
+
+/// An id that was there before is not ours to delete.
+#[tokio::test(start_paused = true)]
+async fn an_older_row_is_not_looked_for_through_its_target_model() {
+    let (mut task, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 5);
+    task.on_batch_lost(ServerMessage::default(), Instant::now());
+    assert_eq!(settled(look(&mut task, &[found(5, 1, 2)])).status, Status::Existed);
 }

@@ -9,10 +9,11 @@ use super::world::{World, name_of, row};
 use crate::association::{Mapping, Row};
 use crate::cmdb::wire::Reply;
 use crate::cmdb::wire::{Answer, Envelope};
+use crate::options::Batch;
 use crate::outcome::Reason;
 use crate::outcome::Status;
-use crate::sandbox::Sandbox;
-use crate::sandbox::faults::Faults;
+use crate::sandbox::faults::{Fault, Faults};
+use crate::sandbox::{Endpoint, Sandbox};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -192,4 +193,17 @@ async fn a_process_that_is_killed_every_half_second_gets_on() {
     }
     let counts = world.check().unwrap();
     assert_eq!(counts.get(&Status::Failed), None, "{starts} starts: {counts:?}");
+}
+
+/// A fifth of all batches is cut in the middle of a row.
+#[tokio::test(start_paused = true)]
+async fn rows_that_a_cut_batch_left_by_half_are_created_anew() {
+    let numbered = (0..1000).map(|n| row(n, name_of(Mapping::ManyToMany), n + 1, n + 1));
+    let mut world = World::new(numbered.collect(), Faults::none().with(Fault::HalfRows, 0.2), 3);
+    world.options.batch = Batch::Size(50);
+    assert_eq!(world.process().await.halt, None);
+    let counts = world.check().unwrap();
+    assert_eq!(counts.get(&Status::Failed), None, "{counts:?}");
+    assert!(world.sandbox.calls(Endpoint::Delete) > 0, "no row was left by half");
+    assert!(counts[&Status::Recovered] > 20, "{counts:?}");
 }

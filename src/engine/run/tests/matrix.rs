@@ -46,6 +46,7 @@ async fn scenario(seed: u64) -> Result<(), String> {
         Fault::ReadLag,
         Fault::ThrottledCmdb,
         Fault::ThrottledGateway,
+        Fault::HalfRows,
     ];
     for _ in 0..rng.random_range(1..4) {
         faults = faults.with(kinds[rng.random_range(0..kinds.len())], rng.random_range(0.02..0.3));

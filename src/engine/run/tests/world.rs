@@ -299,6 +299,9 @@ impl World {
         let mut stored: HashMap<(String, i64, i64), i64> = HashMap::new();
         let mut sides: HashSet<(String, char, i64)> = HashSet::new();
         for one in self.sandbox.rows() {
+            if one.half {
+                return Err(format!("stored by half: {one:?}"));
+            }
             let name = one.obj_asst_id.to_string();
             if stored.insert((name.clone(), one.source, one.target), one.id).is_some() {
                 return Err(format!("stored twice: {one:?}"));
