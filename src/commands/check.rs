@@ -337,7 +337,7 @@ impl Job<'_> {
 
 /// Reads on a thread of its own.
 fn feed(mut rows: OpenSource) -> RowQueue {
-    RowQueue::spawn(move |sink| {
+    RowQueue::spawn(rows.waits(), move |sink| {
         while let Some(planned) = rows.next() {
             if sink.push(planned?).is_err() {
                 break;

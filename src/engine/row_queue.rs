@@ -6,8 +6,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use futures::FutureExt;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::remaining::PendingRow;
@@ -17,7 +15,7 @@ use crate::storage::journal::JournalError;
 
 /// Rows that may wait for the loop.
 const CAPACITY: usize = 2048;
-/// Rows that are fetched when the loop waits for the first of them.
+/// Rows that travel together.
 const AT_ONCE: usize = 64;
 
 /// Why there are no more rows although the input has not ended.
@@ -86,8 +84,8 @@ pub struct Ended {
 
 /// The loop's end of the queue.
 pub struct RowQueue {
-    rows: mpsc::Receiver<PendingRow>,
-    /// Rows that were waited for, and are not taken yet.
+    rows: mpsc::Receiver<Vec<PendingRow>>,
+    /// Rows that came with others, and are not taken yet.
     here: Vec<PendingRow>,
     end: oneshot::Receiver<Result<Ended, RowQueueError>>,
     /// About how many rows there will be.
@@ -96,7 +94,10 @@ pub struct RowQueue {
 
 /// The reader's end of the queue.
 pub struct RowSink {
-    rows: mpsc::Sender<PendingRow>,
+    rows: mpsc::Sender<Vec<PendingRow>>,
+    /// Rows that wait for company.
+    chunk: Vec<PendingRow>,
+    at_once: usize,
 }
 
 /// The loop takes no more rows.
@@ -106,14 +107,14 @@ pub struct Closed;
 impl RowSink {
     /// Puts a row in, waiting for room.
     pub fn push(&mut self, row: PendingRow) -> Result<(), Closed> {
-        match self.rows.try_reserve() {
-            Ok(room) => {
-                room.send(row);
-                Ok(())
-            }
-            Err(TrySendError::Full(())) => self.rows.blocking_send(row).map_err(|_| Closed),
-            Err(TrySendError::Closed(())) => Err(Closed),
-        }
+        self.chunk.push(row);
+        if self.chunk.len() < self.at_once { Ok(()) } else { self.send() }
+    }
+
+    fn send(&mut self) -> Result<(), Closed> {
+        let next = Vec::with_capacity(self.at_once);
+        let chunk = std::mem::replace(&mut self.chunk, next);
+        self.rows.blocking_send(chunk).map_err(|_| Closed)
     }
 }
 
@@ -121,18 +122,27 @@ impl RowQueue {
     /// A queue and its other end, which says how the input ended before it lets go of the rows.
     fn new(
         here: Vec<PendingRow>,
+        at_once: usize,
     ) -> (Self, RowSink, oneshot::Sender<Result<Ended, RowQueueError>>) {
-        let (sink, rows) = mpsc::channel(CAPACITY);
+        let (sender, rows) = mpsc::channel(CAPACITY / at_once);
         let (ends, end) = oneshot::channel();
-        (Self { rows, here, end, expected: Arc::default() }, RowSink { rows: sink }, ends)
+        let sink = RowSink { rows: sender, chunk: Vec::new(), at_once };
+        (Self { rows, here, end, expected: Arc::default() }, sink, ends)
     }
 
-    /// Starts the reader's thread. `read` pushes rows until the input ends or the sink is closed.
+    /// Starts the reader's thread. `read` pushes rows until the input ends or the sink is closed. Rows
+    /// come one by one, or, if the reader never waits long for the next one, many at once: that is cheaper.
     pub fn spawn(
+        waits: bool,
         read: impl FnOnce(&mut RowSink) -> Result<Ended, RowQueueError> + Send + 'static,
     ) -> Self {
-        let (queue, mut sink, ends) = Self::new(Vec::new());
-        std::thread::spawn(move || ends.send(read(&mut sink)));
+        let (queue, mut sink, ends) = Self::new(Vec::new(), if waits { 1 } else { AT_ONCE });
+        std::thread::spawn(move || {
+            let end = read(&mut sink);
+            // What was read before an error comes before it.
+            let _ = sink.send();
+            ends.send(end)
+        });
         queue
     }
 
@@ -152,7 +162,7 @@ impl RowQueue {
     pub fn open(rows: impl IntoIterator<Item = PendingRow>) -> (Self, impl FnOnce()) {
         let rows: Vec<_> = rows.into_iter().collect();
         let count = rows.last().map_or(0, |pending| pending.row.ordinal + 1);
-        let (queue, sink, ends) = Self::new(rows);
+        let (queue, sink, ends) = Self::new(rows, 1);
         (queue, move || {
             let _ = ends.send(Ok(Ended { rows: count, ..Ended::default() }));
             drop(sink);
@@ -161,10 +171,16 @@ impl RowQueue {
 
     /// Takes up to `most` rows that are there.
     pub fn take(&mut self, most: usize) -> Vec<PendingRow> {
-        let missing = most.saturating_sub(self.here.len());
-        self.rows.recv_many(&mut self.here, missing).now_or_never();
-        let rest = self.here.split_off(most.min(self.here.len()));
-        std::mem::replace(&mut self.here, rest)
+        let mut rows = std::mem::take(&mut self.here);
+        // At once: growing would copy the rows again and again.
+        rows.reserve(most.min(self.rows.len() * AT_ONCE));
+        while rows.len() < most
+            && let Ok(mut chunk) = self.rows.try_recv()
+        {
+            rows.append(&mut chunk);
+        }
+        self.here = rows.split_off(most.min(rows.len()));
+        rows
     }
 
     /// How the input ended, once all rows are taken.
@@ -176,7 +192,7 @@ impl RowQueue {
     /// Waits until there is something to take, or to be told of the end. May wake for nothing.
     pub async fn news(&mut self) {
         if self.here.is_empty() {
-            self.rows.recv_many(&mut self.here, AT_ONCE).await;
+            self.here.extend(self.rows.recv().await.unwrap_or_default());
         }
     }
 }
@@ -204,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn rows_come_in_order_and_the_end_after_the_last_of_them() {
         let most = 2 * CAPACITY as u64 + 1;
-        let mut queue = RowQueue::spawn(move |sink| {
+        let mut queue = RowQueue::spawn(false, move |sink| {
             (0..most).try_for_each(|ordinal| sink.push(row(ordinal))).unwrap();
             Ok(Ended { rows: most, ..Ended::default() })
         });
@@ -224,11 +240,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_row_does_not_wait_for_the_next_one_where_that_may_be_long_in_coming() {
+        let (go_on, goes_on) = oneshot::channel::<()>();
+        let mut queue = RowQueue::spawn(true, move |sink| {
+            sink.push(row(0)).unwrap();
+            let _ = goes_on.blocking_recv();
+            Ok(Ended::default())
+        });
+        queue.news().await;
+        assert_eq!(queue.take(10).len(), 1);
+        drop(go_on);
+    }
+
+    #[tokio::test]
     async fn a_reader_goes_no_further_than_the_queue_is_long_and_stops_with_the_loop() {
         let pushed = Arc::new(AtomicU64::new(0));
         let (stopped, stops) = oneshot::channel();
         let count = Arc::clone(&pushed);
-        let mut queue = RowQueue::spawn(move |sink| {
+        let mut queue = RowQueue::spawn(false, move |sink| {
             while sink.push(row(0)).is_ok() {
                 count.fetch_add(1, Ordering::SeqCst);
             }
@@ -244,6 +273,6 @@ mod tests {
         (0..1_000).for_each(|_| std::thread::yield_now());
         drop(queue);
         stops.await.unwrap();
-        assert!(pushed.load(Ordering::SeqCst) <= (CAPACITY + AT_ONCE + taken) as u64);
+        assert!(pushed.load(Ordering::SeqCst) <= (CAPACITY + 3 * AT_ONCE + taken) as u64);
     }
 }

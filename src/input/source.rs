@@ -22,7 +22,7 @@ pub enum Source {
 
 impl Source {
     /// Whether it can be opened a second time and gives the same bytes again.
-    pub(super) fn is_regular_file(&self) -> bool {
+    pub fn is_regular_file(&self) -> bool {
         match self {
             Self::Path(path) => path.metadata().is_ok_and(|found| found.is_file()),
             Self::Stdin => false,

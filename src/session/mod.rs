@@ -307,7 +307,7 @@ impl Session<'_> {
         let head = head.clone();
         let path = journal.path().to_owned();
         let replay = Arc::clone(&earlier);
-        let queue = RowQueue::spawn(move |sink| {
+        let queue = RowQueue::spawn(rows.waits(), move |sink| {
             source::feed(rows, &path, &replay, |row| head.place_of(row), writes, sink)
         });
         if writes {

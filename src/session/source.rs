@@ -111,7 +111,9 @@ impl RowSource {
     pub(crate) fn open(&self) -> Result<OpenSource, Halt> {
         Ok(match self {
             Self::Inputs { sources, options } => {
-                OpenSource::Inputs(Box::new(Reader::open(sources, options)?))
+                let reader = Box::new(Reader::open(sources, options)?);
+                let waits = !sources.iter().all(Source::is_regular_file);
+                OpenSource::Inputs { reader, waits }
             }
             Self::Results { path, files, options, choice } => {
                 OpenSource::Results(Box::new(OpenResults {
@@ -187,7 +189,7 @@ impl Choice {
 
 /// A source that is open, at its next row.
 pub(crate) enum OpenSource {
-    Inputs(Box<Reader>),
+    Inputs { reader: Box<Reader>, waits: bool },
     Results(Box<OpenResults>),
     Created(Box<Created>),
 }
@@ -208,11 +210,16 @@ pub(crate) struct Created {
 }
 
 impl OpenSource {
+    /// Whether the next row may be long in coming.
+    pub(crate) const fn waits(&self) -> bool {
+        matches!(self, Self::Inputs { waits: true, .. })
+    }
+
     /// The next row, with what is left to do for it when the run begins.
     pub(crate) fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
         let unreadable = |error: &dyn ToString| RowQueueError::Unreadable(error.to_string());
         Some(match self {
-            Self::Inputs(reader) => match reader.next()? {
+            Self::Inputs { reader, .. } => match reader.next()? {
                 Ok(row) => Ok(PendingRow { row, remaining: Remaining::All(Goal::Create) }),
                 Err(error) => Err(unreadable(&error)),
             },
@@ -227,7 +234,7 @@ impl OpenSource {
     /// How many rows of blank cells were skipped.
     pub(crate) fn blank_rows(&self) -> u64 {
         match self {
-            Self::Inputs(reader) => reader.blank_rows(),
+            Self::Inputs { reader, .. } => reader.blank_rows(),
             Self::Results(_) | Self::Created(_) => 0,
         }
     }
@@ -236,7 +243,7 @@ impl OpenSource {
     /// fingerprint.
     fn blank_before(&self, fingerprint: u32) -> Option<&Row> {
         match self {
-            Self::Inputs(reader) => {
+            Self::Inputs { reader, .. } => {
                 reader.blank_before().filter(|row| row.fingerprint() == fingerprint)
             }
             Self::Results(_) | Self::Created(_) => None,
@@ -245,7 +252,7 @@ impl OpenSource {
 
     fn digests(&self) -> Result<Vec<Digest>, RowQueueError> {
         let path = match self {
-            Self::Inputs(reader) => return Ok(reader.digests().to_vec()),
+            Self::Inputs { reader, .. } => return Ok(reader.digests().to_vec()),
             Self::Results(results) => &results.path,
             Self::Created(created) => &created.path,
         };
@@ -367,7 +374,7 @@ mod tests {
             let rows = rows().unwrap();
             let place_of = |row: &Row| format!("line {}", row.line);
             let mut fed =
-                RowQueue::spawn(move |sink| feed(rows, &path, &replay, place_of, true, sink));
+                RowQueue::spawn(true, move |sink| feed(rows, &path, &replay, place_of, true, sink));
             let error = loop {
                 fed.take(2);
                 match fed.end() {
