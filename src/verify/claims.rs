@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::places::Places;
 use super::{Finding, FindingKind, Spot};
-use crate::association::{Association, NewAssociation};
+use crate::association::{Association, ModelAssociation, NewAssociation};
 use crate::engine::call_size::LOOK_UP;
 use crate::engine::stats::Place;
 use crate::input;
@@ -17,6 +17,9 @@ use crate::storage::results::reader::Reader;
 
 /// How many claims may wait until a call is full of claims of their model association.
 const MOST_WAITING: usize = 16 * LOOK_UP;
+
+/// What is wrong with a claim, in words.
+pub(super) type Contradiction = (FindingKind, String);
 
 /// A line that claims what the server has.
 #[derive(Clone, Debug)]
@@ -29,7 +32,7 @@ pub struct Claim {
 
 impl Claim {
     /// What is wrong, if the server has the association under these ids and no others.
-    pub(super) fn contradicted_by(&self, ids: &[i64]) -> Option<(FindingKind, String)> {
+    pub(super) fn contradicted_by(&self, ids: &[i64]) -> Option<Contradiction> {
         let here = ids.contains(&self.id);
         match (self.status, ids) {
             (Status::Deleted, _) => {
@@ -45,7 +48,17 @@ impl Claim {
         }
     }
 
-    pub(super) fn finding(&self, (kind, what): (FindingKind, String)) -> Finding {
+    /// That the server has it under this id, and does not have it through its target model.
+    pub(super) fn half(&self, id: i64, model: &ModelAssociation) -> Contradiction {
+        let (source, target) = (&model.source, &model.target);
+        let what = format!(
+            "{self}, and {id} is found through {source} only, not through {target}: delete {id} through \
+             {source}, then import the row again, singly"
+        );
+        (FindingKind::HalfWritten, what)
+    }
+
+    pub(super) fn finding(&self, (kind, what): Contradiction) -> Finding {
         Finding { kind, spot: Spot::Row(self.place), what }
     }
 }

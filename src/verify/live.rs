@@ -1,4 +1,5 @@
-//! Results held against the server: every association that should be there is asked for.
+//! Results held against the server: every association that should be there is asked for, from both its
+//! ends.
 //!
 //! Many associations a call, a few calls in flight, paced like a run. Asking does no harm, so that a
 //! call without an answer is simply made again, for fewer.
@@ -12,13 +13,14 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::claims::{Claim, Claims};
+use super::claims::{Claim, Claims, Contradiction};
+use super::standing::Standing;
 use super::{Finding, FindingKind, Findings};
-use crate::association::{Association, Cells, ModelAssociation};
+use crate::association::{Cells, ModelAssociation};
 use crate::cmdb::Cmdb;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::Query;
-use crate::cmdb::wire::{Envelope, Find, Found, Pattern, Request};
+use crate::cmdb::wire::{Envelope, Find, Pattern, Request};
 use crate::engine::asker::Asker;
 use crate::engine::call_size::CallSize;
 use crate::engine::models::{Knowledge, Models};
@@ -135,12 +137,14 @@ impl<C: Cmdb> Live<'_, C> {
         let name = &claims[0].association.obj_asst_id;
         match self.model(name).await? {
             Ok(model) => {
-                let doubtful = self.contradicted(&model, claims.clone()).await?;
+                let doubtful = self.contradicted(&model, &claims).await?;
                 if !doubtful.is_empty() {
                     sleep(LAG).await;
-                    let again = doubtful.into_iter().map(|(claim, _)| claim).collect();
-                    let off = self.contradicted(&model, again).await?;
-                    findings.extend(off.into_iter().map(|(claim, what)| claim.finding(what)));
+                    let again: Vec<_> =
+                        doubtful.iter().map(|(claim, _)| claims[*claim].clone()).collect();
+                    let off = self.contradicted(&model, &again).await?;
+                    findings
+                        .extend(off.into_iter().map(|(claim, what)| again[claim].finding(what)));
                 }
             }
             Err(what) => {
@@ -157,14 +161,56 @@ impl<C: Cmdb> Live<'_, C> {
         Ok(findings)
     }
 
-    /// The claims that the server contradicts now.
+    /// What the server contradicts now, each with the place of its claim. What is there is asked for
+    /// through the target's model, too: a half row is not there (docs/cmdb-api.md#half-rows).
     async fn contradicted(
         &self,
         model: &ModelAssociation,
-        claims: Vec<Claim>,
-    ) -> Result<Vec<(Claim, (FindingKind, String))>, Halt> {
+        claims: &[Claim],
+    ) -> Result<Vec<(usize, Contradiction)>, Halt> {
         let mut off = Vec::new();
-        let mut parts = vec![claims];
+        let mut there = Vec::new();
+        let all = (0..claims.len()).collect();
+        let refused = self.look_up(model, &model.source, claims, all, |claim, standing| {
+            let ids = standing.ids(&claims[claim].association);
+            off.extend(claims[claim].contradicted_by(ids).map(|what| (claim, what)));
+            there.extend(ids.iter().min().map(|id| (claim, *id)));
+        });
+        let refused = refused.await?;
+        off.extend(refused.into_iter().map(|(claim, said)| {
+            (claim, (FindingKind::NotAsked, format!("the server refuses the question: {said}")))
+        }));
+        if model.source == model.target || there.is_empty() {
+            return Ok(off);
+        }
+        let ids: FxHashMap<_, _> = there.iter().copied().collect();
+        let there = there.into_iter().map(|(claim, _)| claim).collect();
+        let halves = self.look_up(model, &model.target, claims, there, |claim, standing| {
+            if standing.ids(&claims[claim].association).is_empty() {
+                off.push((claim, claims[claim].half(ids[&claim], model)));
+            }
+        });
+        let refused = halves.await?;
+        off.extend(refused.into_iter().map(|(claim, said)| {
+            let target = &model.target;
+            let what = format!("whether it is there through {target}, too, is not told: {said}");
+            (claim, (FindingKind::NotAsked, what))
+        }));
+        Ok(off)
+    }
+
+    /// Looks some claims up through the model of an end, as many a call as the server takes. `each` gets
+    /// every claim with what it was answered. Gives those that the server refuses to look up.
+    async fn look_up(
+        &self,
+        model: &ModelAssociation,
+        obj_id: &Arc<str>,
+        claims: &[Claim],
+        which: Vec<usize>,
+        mut each: impl FnMut(usize, &Standing),
+    ) -> Result<Vec<(usize, String)>, Halt> {
+        let mut refused_ones = Vec::new();
+        let mut parts = vec![which];
         let mut tries = 0;
         while let Some(mut now) = parts.pop() {
             let most = self.size.borrow().get();
@@ -172,20 +218,22 @@ impl<C: Cmdb> Live<'_, C> {
                 let rest = now.split_off(most);
                 parts.push(rest);
             }
-            let (reply, query) = self.asker.ask(CallKind::Find, find(model, &now)).await?;
+            let request = find(model, obj_id, now.iter().map(|claim| &claims[*claim]));
+            let (reply, query) = self.asker.ask(CallKind::Find, request).await?;
             match query {
                 Query::Answered if let Some(found) = reply.envelope().and_then(Envelope::found) => {
                     tries = 0;
                     self.asker.progressed();
                     self.size.borrow_mut().grow();
-                    off.extend(contradictions(now, &found));
+                    let standing = Standing::new(&found);
+                    for claim in now {
+                        each(claim, &standing);
+                    }
                 }
                 Query::Rejected if now.len() == 1 => {
                     self.asker.progressed();
-                    let said = ServerMessage::of(&reply);
-                    let what =
-                        (FindingKind::NotAsked, format!("the server refuses the question: {said}"));
-                    off.extend(now.into_iter().map(|claim| (claim, what.clone())));
+                    let said = ServerMessage::of(&reply).to_string();
+                    refused_ones.extend(now.into_iter().map(|claim| (claim, said.clone())));
                 }
                 Query::Rejected => {
                     self.asker.progressed();
@@ -199,15 +247,21 @@ impl<C: Cmdb> Live<'_, C> {
                     }
                 }
                 Query::Stop(stop) => return Err(refused(stop, &reply, self.asker.target)),
+                // The target's model takes a permission of its own, which no run needs.
+                Query::Forbidden if *obj_id != model.source => {
+                    let said = ServerMessage::of(&reply).to_string();
+                    let all = now.into_iter().chain(parts.drain(..).flatten());
+                    refused_ones.extend(all.map(|claim| (claim, said.clone())));
+                }
                 Query::Forbidden => return Err(look_ups_refused(&reply, &model.source)),
             }
         }
-        Ok(off)
+        Ok(refused_ones)
     }
 
     /// What was too much at once becomes two parts, however large others may grow meanwhile: so that
     /// it ends.
-    fn halve(&self, mut claims: Vec<Claim>, parts: &mut Vec<Vec<Claim>>) {
+    fn halve(&self, mut claims: Vec<usize>, parts: &mut Vec<Vec<usize>>) {
         self.size.borrow_mut().shrink(claims.len());
         let half = claims.split_off(claims.len().div_ceil(2));
         parts.extend([half, claims].into_iter().filter(|part| !part.is_empty()));
@@ -226,34 +280,20 @@ impl<C: Cmdb> Live<'_, C> {
     }
 }
 
-/// The question for some claims of one model association.
-fn find(model: &ModelAssociation, claims: &[Claim]) -> Request {
-    let mut pairs: Vec<_> = (claims.iter())
-        .map(|claim| (claim.association.inst_id, claim.association.asst_inst_id))
-        .collect();
+/// The question for some claims of one model association, in the table of a model at one of its ends.
+fn find<'a>(
+    model: &ModelAssociation,
+    obj_id: &Arc<str>,
+    claims: impl Iterator<Item = &'a Claim>,
+) -> Request {
+    let mut pairs: Vec<_> =
+        claims.map(|claim| (claim.association.inst_id, claim.association.asst_inst_id)).collect();
     pairs.sort_unstable();
     pairs.dedup();
     Request::Find(Find {
-        obj_id: Arc::clone(&model.source),
+        obj_id: Arc::clone(obj_id),
         obj_asst_id: Arc::clone(&model.obj_asst_id),
         any_of: pairs.into_iter().map(|(s, t)| Pattern::Pair(s, t)).collect(),
-    })
-}
-
-/// The claims that what was found contradicts.
-fn contradictions(
-    claims: Vec<Claim>,
-    found: &[Found],
-) -> impl Iterator<Item = (Claim, (FindingKind, String))> + use<'_> {
-    let mut ids: FxHashMap<(u64, u64), Vec<i64>> = FxHashMap::default();
-    for found in found {
-        ids.entry((found.bk_inst_id, found.bk_asst_inst_id)).or_default().push(found.id);
-    }
-    claims.into_iter().filter_map(move |claim| {
-        let Association { inst_id, asst_inst_id, .. } = &claim.association;
-        let ids = ids.get(&(inst_id.get(), asst_inst_id.get()));
-        let what = claim.contradicted_by(ids.map_or(&[], Vec::as_slice))?;
-        Some((claim, what))
     })
 }
 

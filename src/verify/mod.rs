@@ -8,6 +8,7 @@ mod ids;
 pub mod claims;
 pub mod rows;
 pub mod against;
+mod standing;
 pub mod live;
 pub mod report;
 
@@ -86,6 +87,8 @@ kinds! {
     Missing = "missing", "associations that the server does not have";
     /// The server has it under another id.
     Different = "different", "associations that the server has under another id";
+    /// In the source model's table only.
+    HalfWritten = "half-written", "associations that the server has in the source model's table only";
     /// Deleted, and there.
     NotDeleted = "not-deleted", "deleted associations that the server has";
     /// The server can't be asked for it.

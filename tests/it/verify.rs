@@ -8,6 +8,9 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::server::Server as InProcess;
+use crate::workdir::{NN, Workdir, links};
+
 const BKASSOC: &str = env!("CARGO_BIN_EXE_bkassoc");
 
 const ROWS: &str = "\
@@ -132,7 +135,7 @@ fn a_run_of_ours_is_right_in_every_respect_and_format() {
         assert_eq!(exit, Some(0), "{json}");
         assert_eq!(json["rows"], 6);
         assert_eq!(json["checked"], serde_json::json!(["file", "run.json", "input", "server"]));
-        assert_eq!(json["calls"]["find"], 2, "one for each model association");
+        assert_eq!(json["calls"]["find"], 4, "one for each end of each model association");
     }
     let output = work.run("verify r.csv --against a.csv");
     assert!(text(&output.stdout).contains("nothing is off"), "{}", text(&output.stdout));
@@ -268,4 +271,21 @@ fn a_server_that_refuses_the_caller_ends_it_with_exit_8() {
     let error = json["error"].as_str().unwrap();
     assert!(error.contains("--app-secret-file") && !error.contains("not-the-secret"), "{error}");
     assert_eq!(json["checked"], serde_json::json!(["file", "run.json"]));
+}
+
+#[test]
+fn a_row_that_a_cut_batch_left_by_half_is_found() {
+    let server = InProcess::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(3));
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    work.bkassoc("verify in.results.csv --live").to(&server).ends(0);
+    let half = server.sandbox.insert_half(NN, 1, 77).unwrap();
+    work.write("in.csv", links(3) + &format!("{NN},1,77,1\n"));
+    work.bkassoc("import in.csv -o half.csv").to(&server).ends(0);
+    let said = work.bkassoc("verify half.csv --live --json").to(&server).ends(3).json();
+    let found = &said["findings"][0];
+    assert_eq!((&found["kind"], &found["count"]), (&"half-written".into(), &1.into()), "{said}");
+    let what = found["first"][0]["what"].as_str().unwrap();
+    assert!(what.contains(&format!("delete {half} through bk_load_balance")), "{what}");
 }

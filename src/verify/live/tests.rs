@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::cmdb::wire::{Answer, Reply};
+use crate::cmdb::wire::{Answer, Found, Reply};
 use crate::engine::call_size::LOOK_UP;
 use crate::exit::Exit;
 use crate::options::Format;
@@ -36,10 +36,15 @@ impl Server {
         }
     }
 
+    /// The sizes of the look-ups through the source's model.
     fn finds(&self) -> Vec<usize> {
+        self.finds_through("s")
+    }
+
+    fn finds_through(&self, through: &str) -> Vec<usize> {
         (self.requests.borrow().iter())
             .filter_map(|request| match request {
-                Request::Find(find) => Some(find.any_of.len()),
+                Request::Find(find) if *find.obj_id == *through => Some(find.any_of.len()),
                 _ => None,
             })
             .collect()
@@ -220,6 +225,56 @@ async fn a_read_that_lags_is_no_finding() {
     assert_eq!(server.finds(), [3, 3]);
 }
 
+/// A server on which the pair of this target is by half: the target's model does not show it the first
+/// `lags` times.
+fn half(half: u64, lags: usize) -> Server {
+    let asked = Cell::new(0);
+    Server::new(move |request, _| {
+        let through_target = matches!(request, Request::Find(find) if *find.obj_id == *"t");
+        asked.update(|times| times + usize::from(through_target));
+        let hidden = through_target && asked.get() <= lags;
+        holding(request, |source, target| {
+            as_created(source, target).filter(|_| !(hidden && target == half))
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_only_its_source_shows_is_half_written_once_that_is_believed() {
+    let server = half(2, usize::MAX);
+    let audit_of_half = audit(&server, created("a", 1..=3)).await;
+    assert_eq!(audit_of_half.lines(FindingKind::HalfWritten), [3]);
+    assert_eq!(audit_of_half.findings.groups().count(), 1);
+    assert_eq!((server.finds(), server.finds_through("t")), (vec![3, 1], vec![3, 1]));
+    let (_, group) = audit_of_half.findings.groups().next().unwrap();
+    let what = &group.first[0].1;
+    assert!(what.contains("1002") && what.contains("delete 1002 through s"), "{what}");
+
+    let lagging = audit(&half(2, 1), created("a", 1..=3)).await;
+    assert!(lagging.findings.is_empty(), "the target's table lags on its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_one_model_with_itself_there_is_one_table_to_ask() {
+    let server = half(2, usize::MAX);
+    let options = EngineOptions {
+        models: vec![crate::options::model("a=t,t").unwrap()],
+        ..EngineOptions::default()
+    };
+    audit_until(&server, created("a", 1..=1), options, std::future::pending()).await;
+    assert_eq!((server.finds(), server.finds_through("t")), (vec![], vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_may_not_see_the_targets_model_is_told_what_is_not_known() {
+    let server = Server::new(|request, _| match request {
+        Request::Find(find) if *find.obj_id == *"t" => refusal(9_900_403, "no permission"),
+        _ => holding(request, as_created),
+    });
+    let audit = audit(&server, created("a", 1..=3)).await;
+    assert_eq!((audit.lines(FindingKind::NotAsked), audit.halt), (vec![2, 3, 4], None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_without_an_answer_is_made_again() {
     let server = Server::new(|request, before| match before % 3 {
@@ -229,7 +284,7 @@ async fn a_call_without_an_answer_is_made_again() {
     });
     let audit = audit(&server, created("a", 1..=1)).await;
     assert!(audit.findings.is_empty() && audit.halt.is_none());
-    assert_eq!((audit.stats.calls.retries, audit.stats.calls.throttled), (4, 2));
+    assert_eq!((audit.stats.calls.retries, audit.stats.calls.throttled), (6, 3));
 }
 
 #[tokio::test(start_paused = true)]
