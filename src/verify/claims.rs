@@ -6,8 +6,10 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::places::Places;
+use super::standing::Standing;
 use super::{Finding, FindingKind, Spot};
-use crate::association::{Association, ModelAssociation, NewAssociation};
+use crate::association::{Association, Mapping, ModelAssociation, NewAssociation};
+use crate::cmdb::wire::{Found, Pattern};
 use crate::engine::call_size::LOOK_UP;
 use crate::engine::stats::Place;
 use crate::input;
@@ -46,6 +48,43 @@ impl Claim {
                 Some((FindingKind::Different, format!("{self}, and the server has it as {id}")))
             }
         }
+    }
+
+    /// What has to be asked for: the association, and whatever else is on a side that a rule bounds, where
+    /// the line says that the association is there.
+    pub(super) fn patterns(&self, rule: Mapping) -> [Option<Pattern>; 2] {
+        let (source, target) = (self.association.inst_id, self.association.asst_inst_id);
+        match rule {
+            Mapping::OneToOne if self.is_there() => {
+                [Some(Pattern::Source(source)), Some(Pattern::Target(target))]
+            }
+            Mapping::OneToMany if self.is_there() => [Some(Pattern::Target(target)), None],
+            _ => [Some(Pattern::Pair(source, target)), None],
+        }
+    }
+
+    /// Whether the line says that the server has the association.
+    fn is_there(&self) -> bool {
+        self.status != Status::Deleted
+    }
+
+    /// That others stand on its side, against the rule.
+    pub(super) fn broken_by(&self, standing: &Standing, rule: Mapping) -> Option<Contradiction> {
+        if !self.is_there() || standing.ids(&self.association).is_empty() {
+            return None;
+        }
+        let beside = standing.beside(&self.association, rule);
+        let Found { id, bk_inst_id, bk_asst_inst_id, .. } = beside.first()?;
+        let more = match beside.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let what = format!(
+            "{self}, and the server has {id} ({bk_inst_id} -> {bk_asst_inst_id}){more} beside it, against \
+             the {} rule: delete what is wrong",
+            rule.as_str()
+        );
+        Some((FindingKind::RuleBroken, what))
     }
 
     /// That the server has it under this id, and does not have it through its target model.

@@ -5,22 +5,23 @@
 //! call without an answer is simply made again, for fewer.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::claims::{Claim, Claims, Contradiction};
 use super::standing::Standing;
 use super::{Finding, FindingKind, Findings};
-use crate::association::{Cells, ModelAssociation};
+use crate::association::{Cells, Mapping, ModelAssociation};
 use crate::cmdb::Cmdb;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::Query;
-use crate::cmdb::wire::{Envelope, Find, Pattern, Request};
+use crate::cmdb::wire::{Envelope, Find, Request};
 use crate::engine::asker::Asker;
 use crate::engine::call_size::CallSize;
 use crate::engine::models::{Knowledge, Models};
@@ -140,8 +141,10 @@ impl<C: Cmdb> Live<'_, C> {
                 let doubtful = self.contradicted(&model, &claims).await?;
                 if !doubtful.is_empty() {
                     sleep(LAG).await;
+                    let doubtful: BTreeSet<_> =
+                        doubtful.into_iter().map(|(claim, _)| claim).collect();
                     let again: Vec<_> =
-                        doubtful.iter().map(|(claim, _)| claims[*claim].clone()).collect();
+                        doubtful.into_iter().map(|claim| claims[claim].clone()).collect();
                     let off = self.contradicted(&model, &again).await?;
                     findings
                         .extend(off.into_iter().map(|(claim, what)| again[claim].finding(what)));
@@ -161,8 +164,10 @@ impl<C: Cmdb> Live<'_, C> {
         Ok(findings)
     }
 
-    /// What the server contradicts now, each with the place of its claim. What is there is asked for
-    /// through the target's model, too: a half row is not there (docs/cmdb-api.md#half-rows).
+    /// What the server contradicts now, each with the place of its claim. Where a rule allows an
+    /// association alone, all that is on its side is asked for: two creates at once may break it
+    /// (docs/cmdb-api.md#mapping-rules). What is there is asked for through the target's model, too: a
+    /// half row is not there (docs/cmdb-api.md#half-rows).
     async fn contradicted(
         &self,
         model: &ModelAssociation,
@@ -171,9 +176,11 @@ impl<C: Cmdb> Live<'_, C> {
         let mut off = Vec::new();
         let mut there = Vec::new();
         let all = (0..claims.len()).collect();
-        let refused = self.look_up(model, &model.source, claims, all, |claim, standing| {
+        let rule = if model.guessed { Mapping::ManyToMany } else { model.mapping };
+        let refused = self.look_up(model, &model.source, rule, claims, all, |claim, standing| {
             let ids = standing.ids(&claims[claim].association);
             off.extend(claims[claim].contradicted_by(ids).map(|what| (claim, what)));
+            off.extend(claims[claim].broken_by(standing, rule).map(|what| (claim, what)));
             there.extend(ids.iter().min().map(|id| (claim, *id)));
         });
         let refused = refused.await?;
@@ -185,11 +192,13 @@ impl<C: Cmdb> Live<'_, C> {
         }
         let ids: FxHashMap<_, _> = there.iter().copied().collect();
         let there = there.into_iter().map(|(claim, _)| claim).collect();
-        let halves = self.look_up(model, &model.target, claims, there, |claim, standing| {
-            if standing.ids(&claims[claim].association).is_empty() {
-                off.push((claim, claims[claim].half(ids[&claim], model)));
-            }
-        });
+        let no_rule = Mapping::ManyToMany;
+        let halves =
+            self.look_up(model, &model.target, no_rule, claims, there, |claim, standing| {
+                if standing.ids(&claims[claim].association).is_empty() {
+                    off.push((claim, claims[claim].half(ids[&claim], model)));
+                }
+            });
         let refused = halves.await?;
         off.extend(refused.into_iter().map(|(claim, said)| {
             let target = &model.target;
@@ -199,12 +208,14 @@ impl<C: Cmdb> Live<'_, C> {
         Ok(off)
     }
 
-    /// Looks some claims up through the model of an end, as many a call as the server takes. `each` gets
-    /// every claim with what it was answered. Gives those that the server refuses to look up.
+    /// Looks some claims up through the model of an end, as many a call as the server takes, and what a
+    /// rule allows none beside. `each` gets every claim with what it was answered. Gives those that the
+    /// server refuses to look up.
     async fn look_up(
         &self,
         model: &ModelAssociation,
         obj_id: &Arc<str>,
+        rule: Mapping,
         claims: &[Claim],
         which: Vec<usize>,
         mut each: impl FnMut(usize, &Standing),
@@ -213,19 +224,20 @@ impl<C: Cmdb> Live<'_, C> {
         let mut parts = vec![which];
         let mut tries = 0;
         while let Some(mut now) = parts.pop() {
-            let most = self.size.borrow().get();
+            let patterns = if rule == Mapping::OneToOne { 2 } else { 1 };
+            let most = self.size.borrow().get().div_ceil(patterns);
             if now.len() > most {
                 let rest = now.split_off(most);
                 parts.push(rest);
             }
-            let request = find(model, obj_id, now.iter().map(|claim| &claims[*claim]));
+            let request = find(model, obj_id, rule, now.iter().map(|claim| &claims[*claim]));
             let (reply, query) = self.asker.ask(CallKind::Find, request).await?;
             match query {
                 Query::Answered if let Some(found) = reply.envelope().and_then(Envelope::found) => {
                     tries = 0;
                     self.asker.progressed();
                     self.size.borrow_mut().grow();
-                    let standing = Standing::new(&found);
+                    let standing = Standing::new(found);
                     for claim in now {
                         each(claim, &standing);
                     }
@@ -284,16 +296,15 @@ impl<C: Cmdb> Live<'_, C> {
 fn find<'a>(
     model: &ModelAssociation,
     obj_id: &Arc<str>,
+    rule: Mapping,
     claims: impl Iterator<Item = &'a Claim>,
 ) -> Request {
-    let mut pairs: Vec<_> =
-        claims.map(|claim| (claim.association.inst_id, claim.association.asst_inst_id)).collect();
-    pairs.sort_unstable();
-    pairs.dedup();
+    let mut asked = FxHashSet::default();
+    let patterns = claims.flat_map(|claim| claim.patterns(rule)).flatten();
     Request::Find(Find {
         obj_id: Arc::clone(obj_id),
         obj_asst_id: Arc::clone(&model.obj_asst_id),
-        any_of: pairs.into_iter().map(|(s, t)| Pattern::Pair(s, t)).collect(),
+        any_of: patterns.filter(|pattern| asked.insert(*pattern)).collect(),
     })
 }
 

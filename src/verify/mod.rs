@@ -5,10 +5,10 @@
 
 mod places;
 mod ids;
+mod standing;
 pub mod claims;
 pub mod rows;
 pub mod against;
-mod standing;
 pub mod live;
 pub mod report;
 
@@ -89,6 +89,8 @@ kinds! {
     Different = "different", "associations that the server has under another id";
     /// In the source model's table only.
     HalfWritten = "half-written", "associations that the server has in the source model's table only";
+    /// Others on a side that a rule bounds.
+    RuleBroken = "rule-broken", "associations that stand beside others against a 1:1 or 1:n rule";
     /// Deleted, and there.
     NotDeleted = "not-deleted", "deleted associations that the server has";
     /// The server can't be asked for it.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::server::Server as InProcess;
-use crate::workdir::{NN, Workdir, links};
+use crate::workdir::{NN, ONE_N, Workdir, csv_of, links};
 
 const BKASSOC: &str = env!("CARGO_BIN_EXE_bkassoc");
 
@@ -288,4 +288,20 @@ fn a_row_that_a_cut_batch_left_by_half_is_found() {
     assert_eq!((&found["kind"], &found["count"]), (&"half-written".into(), &1.into()), "{said}");
     let what = found["first"][0]["what"].as_str().unwrap();
     assert!(what.contains(&format!("delete {half} through bk_load_balance")), "{what}");
+}
+
+#[test]
+fn a_rule_that_two_imports_at_once_have_broken_is_found() {
+    let server = InProcess::esb();
+    let work = Workdir::new();
+    work.write("in.csv", csv_of([format!("{ONE_N},11,2001,1"), format!("{ONE_N},11,2002,1")]));
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    // The server checks before it locks: another's create may have passed at the same time.
+    let other = server.sandbox.insert(ONE_N, 12, 2002).unwrap();
+    let said = work.bkassoc("verify in.results.csv --live --json").to(&server).ends(3).json();
+    let found = &said["findings"][0];
+    assert_eq!((&found["kind"], &found["count"]), (&"rule-broken".into(), &1.into()), "{said}");
+    let what = found["first"][0]["what"].as_str().unwrap();
+    assert!(what.contains(&format!("{other} (12 -> 2002)")), "{what}");
+    assert_eq!(found["first"][0]["line"], 3);
 }

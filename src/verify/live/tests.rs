@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::cmdb::wire::{Answer, Found, Reply};
+use crate::cmdb::wire::{Answer, Found, Pattern, Reply};
 use crate::engine::call_size::LOOK_UP;
 use crate::exit::Exit;
 use crate::options::Format;
@@ -252,6 +252,75 @@ async fn a_row_that_only_its_source_shows_is_half_written_once_that_is_believed(
 
     let lagging = audit(&half(2, 1), created("a", 1..=3)).await;
     assert!(lagging.findings.is_empty(), "the target's table lags on its own");
+}
+
+/// A server under a rule that has these associations: id, source, target.
+fn bounded(mapping: &'static str, rows: &'static [(i64, u64, u64)]) -> Server {
+    Server::new(move |request, _| {
+        let data = match request {
+            Request::Models(_) => to_raw_value(&[serde_json::json!({
+                "bk_obj_asst_id": "a", "bk_obj_id": "s", "bk_asst_obj_id": "t", "bk_asst_id": "x",
+                "mapping": mapping,
+            })]),
+            Request::Find(find) => {
+                let fits = |pattern: &Pattern, source: u64, target: u64| match pattern {
+                    Pattern::Pair(s, t) => (s.get(), t.get()) == (source, target),
+                    Pattern::Source(s) => s.get() == source,
+                    Pattern::Target(t) => t.get() == target,
+                    Pattern::Id(_) => false,
+                };
+                let found: Vec<_> = (rows.iter())
+                    .filter(|(_, s, t)| find.any_of.iter().any(|pattern| fits(pattern, *s, *t)))
+                    .map(|&(id, bk_inst_id, bk_asst_inst_id)| {
+                        let bk_obj_asst_id = "a".to_owned();
+                        Found { id, bk_obj_asst_id, bk_inst_id, bk_asst_inst_id }
+                    })
+                    .collect();
+                to_raw_value(&found)
+            }
+            other => panic!("asked for {other:?}"),
+        };
+        answer(true, 0, "success", data.unwrap())
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_beside_a_row_against_its_rule_is_told_with_both_ids_and_ends() {
+    // Row 2 shares its source with 50, row 3 its target with 51.
+    let rows = &[(1002, 1, 2), (50, 1, 9), (1003, 1, 3), (51, 8, 3)];
+    for (mapping, broken) in [("n:n", vec![]), ("1:n", vec![4]), ("1:1", vec![3, 4])] {
+        let audit = audit(&bounded(mapping, rows), created("a", 2..=3)).await;
+        assert_eq!(audit.lines(FindingKind::RuleBroken), broken, "{mapping}");
+        assert_eq!(audit.findings.groups().count(), usize::from(!broken.is_empty()));
+        if mapping == "1:n" {
+            let what = &audit.findings.groups().next().unwrap().1.first[0].1;
+            for says in ["created as 1003", "a 1 -> 3", "51 (8 -> 3)", "1:n rule"] {
+                assert!(what.contains(says), "{what}");
+            }
+        }
+    }
+    // Of what is gone, and of a rule that is only guessed, nothing stands in the way.
+    let deleted = vec![good(3, "a", 3, Status::Deleted, 7)];
+    assert!(audit(&bounded("1:1", &[(51, 8, 3)]), deleted).await.findings.is_empty());
+    let options = EngineOptions {
+        models: vec![crate::options::model("a=s,t").unwrap()],
+        ..EngineOptions::default()
+    };
+    let server = bounded("1:1", rows);
+    let guessed = audit_until(&server, created("a", 2..=3), options, std::future::pending());
+    assert!(guessed.await.findings.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_patterns_a_row_needs_a_call_has_no_more_than_a_look_up() {
+    let server = bounded("1:1", &[]);
+    let records = (1..=1_000).map(|n| {
+        let mut record = good(n + 1, "a", n, Status::Existed, 1);
+        record.cells = Cells::new(["a", &n.to_string(), &n.to_string(), ""]);
+        record
+    });
+    audit(&server, records.collect()).await;
+    assert_eq!(server.finds().iter().max(), Some(&LOOK_UP));
 }
 
 #[tokio::test(start_paused = true)]
