@@ -33,6 +33,7 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
     let (run, lost) = find(&args.results)?;
     let (args, config) = resolve::<Verify>(typed, run.inherited().as_ref())?;
     refuse_lost_sandbox(&config)?;
+    let work = run.manifest().map(|manifest| manifest.head.work);
     let offline = Offline::new(&args, run, lost, &config, screen)?;
     announce(&config, screen);
     let mut checked = offline.checks();
@@ -40,8 +41,10 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
     let (mut findings, stats) = runtime.block_on(offline.go_unless_interrupted())?;
     let (mut calls, mut halt) = (Calls::default(), None);
     if let Some(connection) = &config.connection {
-        let claims = claims(&stats);
-        let live = Live { connection, config: &config, results: &args.results, claims, screen };
+        let of_undo = work == Some(Work::Undo) || stats.count(Status::Deleted) > 0;
+        let claims = claims(&stats, of_undo);
+        let results = &args.results;
+        let live = Live { connection, config: &config, results, of_undo, claims, screen };
         let (asked, ended) = runtime.block_on(live.go(&mut findings))?;
         (calls, halt) = (asked.calls, ended);
         if halt.is_none() {
@@ -90,9 +93,10 @@ fn refuse_lost_sandbox(config: &Config) -> Result<(), Halt> {
     }
 }
 
-/// How many rows say what the server has.
-fn claims(stats: &RunStats) -> u64 {
-    Status::ALL.iter().filter(|status| status.is_good()).map(|status| stats.count(*status)).sum()
+/// How many rows say what the server has, or has not.
+fn claims(stats: &RunStats, of_undo: bool) -> u64 {
+    let says = |status: &&Status| status.is_good() || (!of_undo && **status == Status::Failed);
+    Status::ALL.iter().filter(says).map(|status| stats.count(*status)).sum()
 }
 
 /// All that needs no server.
@@ -265,6 +269,7 @@ struct Live<'a> {
     connection: &'a Connection,
     config: &'a Config,
     results: &'a Path,
+    of_undo: bool,
     claims: u64,
     screen: &'a Screen,
 }
@@ -277,10 +282,12 @@ impl Live<'_> {
             cmdb: &server,
             target: &self.connection.target,
             options: engine,
+            results: self.results,
             expected: self.claims,
             seed: rand::random(),
         };
-        let claims = Claims::new(Reader::open(self.results, &[])?, findings.files.clone());
+        let reader = Reader::open(self.results, &[])?;
+        let claims = Claims::new(reader, findings.files.clone(), self.of_undo);
         let signals = Signals::listen()?;
         // Nothing is at stake: what is in flight need not be waited for.
         let stop = async {

@@ -13,41 +13,76 @@ use crate::cmdb::wire::{Found, Pattern};
 use crate::engine::call_size::LOOK_UP;
 use crate::engine::stats::Place;
 use crate::input;
-use crate::outcome::Status;
+use crate::outcome::{Outcome, Reason, Status};
 use crate::storage::results::ResultsError;
 use crate::storage::results::reader::Reader;
 
 /// How many claims may wait until a call is full of claims of their model association.
 const MOST_WAITING: usize = 16 * LOOK_UP;
 
-/// What is wrong with a claim, in words.
-pub(super) type Contradiction = (FindingKind, String);
+/// What is wrong with a claim.
+#[derive(Debug)]
+pub(super) struct Contradiction {
+    kind: FindingKind,
+    /// In words.
+    pub(super) what: String,
+    /// The id under which the server has what the line says is not there.
+    pub(super) there_as: Option<i64>,
+}
 
-/// A line that claims what the server has.
+impl Contradiction {
+    pub(super) fn new(kind: FindingKind, what: String) -> Self {
+        Self { kind, what, there_as: None }
+    }
+}
+
+/// A line that claims what the server has: an association under an id, or none.
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub(super) place: Place,
     pub(super) status: Status,
-    pub(super) id: i64,
+    pub(super) reason: Option<Reason>,
+    /// `None` where the line says that it is not there.
+    pub(super) id: Option<i64>,
     pub(super) association: Association,
 }
 
 impl Claim {
     /// What is wrong, if the server has the association under these ids and no others.
     pub(super) fn contradicted_by(&self, ids: &[i64]) -> Option<Contradiction> {
-        let here = ids.contains(&self.id);
+        let off =
+            |kind, says: String| Some(Contradiction::new(kind, format!("{self}, and {says}")));
+        let Some(id) = self.id else {
+            let id = *ids.iter().min()?;
+            return Some(Contradiction { there_as: Some(id), ..self.unexpected(id) });
+        };
         match (self.status, ids) {
-            (Status::Deleted, _) => {
-                here.then(|| (FindingKind::NotDeleted, format!("{self}, and the server has it")))
+            (Status::Deleted, _) if ids.contains(&id) => {
+                off(FindingKind::NotDeleted, "the server has it".to_owned())
             }
-            _ if here => None,
-            (_, []) => {
-                Some((FindingKind::Missing, format!("{self}, and the server does not have it")))
-            }
-            (_, [id, ..]) => {
-                Some((FindingKind::Different, format!("{self}, and the server has it as {id}")))
+            (Status::Deleted, _) => None,
+            _ if ids.contains(&id) => None,
+            (_, []) => off(FindingKind::Missing, "the server does not have it".to_owned()),
+            (_, [other, ..]) => {
+                off(FindingKind::Different, format!("the server has it as {other}"))
             }
         }
+    }
+
+    /// That a row which failed is there. Only its reason tells how that may have come.
+    fn unexpected(&self, id: i64) -> Contradiction {
+        let why = match self.reason {
+            Some(Reason::OutcomeUnknown) => "its create was executed, or it was created since",
+            _ => "it was created since, or the line was changed",
+        };
+        let choice = match self.reason {
+            Some(reason) if reason.retryable() => String::new(),
+            Some(reason) => format!(" --reason {}", reason.as_str()),
+            None => format!(" --status {}", self.status.as_str()),
+        };
+        let what =
+            format!("{self}, and the server has it as {id}: {why}. `rerun{choice}` settles it");
+        Contradiction::new(FindingKind::Exists, what)
     }
 
     /// What has to be asked for: the association, and whatever else is on a side that a rule bounds, where
@@ -65,7 +100,7 @@ impl Claim {
 
     /// Whether the line says that the server has the association.
     fn is_there(&self) -> bool {
-        self.status != Status::Deleted
+        self.id.is_some() && self.status != Status::Deleted
     }
 
     /// That others stand on its side, against the rule.
@@ -84,7 +119,7 @@ impl Claim {
              the {} rule: delete what is wrong",
             rule.as_str()
         );
-        Some((FindingKind::RuleBroken, what))
+        Some(Contradiction::new(FindingKind::RuleBroken, what))
     }
 
     /// That the server has it under this id, and does not have it through its target model.
@@ -94,18 +129,22 @@ impl Claim {
             "{self}, and {id} is found through {source} only, not through {target}: delete {id} through \
              {source}, then import the row again, singly"
         );
-        (FindingKind::HalfWritten, what)
+        Contradiction::new(FindingKind::HalfWritten, what)
     }
 
-    pub(super) fn finding(&self, (kind, what): Contradiction) -> Finding {
-        Finding { kind, spot: Spot::Row(self.place), what }
+    pub(super) fn finding(&self, off: Contradiction) -> Finding {
+        Finding { kind: off.kind, spot: Spot::Row(self.place), what: off.what }
     }
 }
 
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (status, id) = (self.status.as_str(), self.id);
-        write!(f, "{}: {status} as {id}", self.association)
+        write!(f, "{}: {}", self.association, self.status.as_str())?;
+        match (self.id, self.reason) {
+            (Some(id), _) => write!(f, " as {id}"),
+            (None, Some(reason)) => write!(f, " for {}", reason.as_str()),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -114,18 +153,21 @@ pub struct Claims {
     reader: Reader,
     places: Places,
     files: Vec<String>,
+    of_undo: bool,
     cells: input::RowParser,
     waiting: FxHashMap<Arc<str>, Vec<Claim>>,
     count: usize,
 }
 
 impl Claims {
-    /// Reads a file whose lines were all verified before. `files` are the inputs that it names.
-    pub fn new(reader: Reader, files: Vec<String>) -> Self {
+    /// Reads a file whose lines were all verified before. `files` are the inputs that it names. What an
+    /// undo could not delete claims nothing.
+    pub fn new(reader: Reader, files: Vec<String>, of_undo: bool) -> Self {
         Self {
             reader,
             places: Places::new(true),
             files,
+            of_undo,
             cells: input::RowParser::new(None, false),
             waiting: FxHashMap::default(),
             count: 0,
@@ -142,14 +184,26 @@ impl Claims {
             };
             let name = self.reader.files().get(record.file as usize).map(String::as_str);
             let (place, _) = self.places.next(&mut self.files, name, record.line);
-            let status = record.outcome.status;
-            let id = record.outcome.association_id.filter(|id| *id > 0 && status.is_good());
-            if let (Some(id), Ok(NewAssociation { association, .. })) =
-                (id, self.cells.read(record.cells.all()).1)
+            let Outcome { status, reason, association_id, .. } = record.outcome;
+            let id = association_id.filter(|id| *id > 0 && status.is_good());
+            if (id.is_some() || self.is_absent(status, reason))
+                && let Ok(NewAssociation { association, .. }) =
+                    self.cells.read(record.cells.all()).1
             {
-                return Some(Ok(Claim { place, status, id, association }));
+                return Some(Ok(Claim { place, status, reason, id, association }));
             }
         }
+    }
+
+    /// Whether a line says that the server does not have it. The business topology's associations are
+    /// there, and refused all the same.
+    fn is_absent(&self, status: Status, reason: Option<Reason>) -> bool {
+        !self.of_undo
+            && matches!(status, Status::Failed | Status::Invalid)
+            && !matches!(
+                reason,
+                Some(Reason::MainlineAssociation | Reason::NotFound | Reason::NotTheSame)
+            )
     }
 
     fn release(&mut self, name: &Arc<str>) -> Option<Vec<Claim>> {
@@ -196,7 +250,7 @@ mod tests {
     use super::*;
     use crate::association::Cells;
     use crate::options::Format;
-    use crate::outcome::{Outcome, Record};
+    use crate::outcome::Record;
     use crate::storage::results;
 
     #[test]
@@ -214,7 +268,7 @@ mod tests {
             })
         });
         results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
-        let mut claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new());
+        let mut claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new(), false);
         let mut asked = 0;
         while let Some(batch) = claims.next() {
             asked += batch.unwrap().len();

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::claims::{Claim, Claims, Contradiction};
 use super::standing::Standing;
+use super::suspects::Suspects;
 use super::{Finding, FindingKind, Findings};
 use crate::association::{Cells, Mapping, ModelAssociation};
 use crate::cmdb::Cmdb;
@@ -49,7 +51,9 @@ pub struct Setting<'a, C> {
     pub target: &'a Target,
     /// How fast, how long.
     pub options: &'a EngineOptions,
-    /// Claims of the file.
+    /// The file.
+    pub results: &'a Path,
+    /// Lines that are asked for.
     pub expected: u64,
     /// Seeds the jitter.
     pub seed: u64,
@@ -64,15 +68,19 @@ pub async fn compare<C: Cmdb>(
     stop: impl Future<Output = Halt>,
     show: &mut dyn FnMut(&RunStats),
 ) -> Result<(RunStats, Option<Halt>), ResultsError> {
-    let Setting { cmdb, target, options, expected, seed } = setting;
+    let Setting { cmdb, target, options, results, expected, seed } = setting;
     let in_flight = options.concurrency.min(IN_FLIGHT);
     let live = Live {
         asker: Asker::new(cmdb, target, options, in_flight, seed),
         models: Mutex::new(Models::given(&options.models)),
         size: RefCell::default(),
+        suspects: RefCell::new(Suspects::of(results)),
     };
     live.asker.stats.borrow_mut().expected = Some(expected);
     let halt = live.go(claims, findings, stop, show).await?;
+    if halt.is_none() {
+        live.suspects.into_inner().finish(findings)?;
+    }
     let stats = live.asker.stats.into_inner();
     show(&stats);
     Ok((stats, halt))
@@ -82,6 +90,12 @@ pub async fn compare<C: Cmdb>(
 enum End {
     Halt(Halt),
     Results(ResultsError),
+}
+
+impl From<ResultsError> for End {
+    fn from(error: ResultsError) -> Self {
+        Self::Results(error)
+    }
 }
 
 impl From<Halt> for End {
@@ -96,6 +110,7 @@ struct Live<'a, C> {
     models: Mutex<Models>,
     /// How many claims a call asks for.
     size: RefCell<CallSize>,
+    suspects: RefCell<Suspects>,
 }
 
 impl<C: Cmdb> Live<'_, C> {
@@ -145,20 +160,27 @@ impl<C: Cmdb> Live<'_, C> {
                         doubtful.into_iter().map(|(claim, _)| claim).collect();
                     let again: Vec<_> =
                         doubtful.into_iter().map(|claim| claims[claim].clone()).collect();
-                    let off = self.contradicted(&model, &again).await?;
-                    findings
-                        .extend(off.into_iter().map(|(claim, what)| again[claim].finding(what)));
+                    for (claim, off) in self.contradicted(&model, &again).await? {
+                        let claim = &again[claim];
+                        match off.there_as {
+                            Some(id) => {
+                                let mut suspects = self.suspects.borrow_mut();
+                                suspects.take(id, claim.place, &claim.association, &off.what)?;
+                            }
+                            None => findings.push(claim.finding(off)),
+                        }
+                    }
                 }
             }
             Err(what) => {
-                let off =
-                    claims.iter().map(|claim| claim.finding((FindingKind::NotAsked, what.clone())));
-                findings.extend(off);
+                let unasked = claims.iter().filter(|claim| claim.id.is_some());
+                let off = || Contradiction::new(FindingKind::NotAsked, what.clone());
+                findings.extend(unasked.map(|claim| claim.finding(off())));
             }
         }
         let mut stats = self.asker.stats.borrow_mut();
-        for Claim { place: Place { file, line }, status, id, .. } in claims {
-            let outcome = Outcome::good(status, id, 0, 0);
+        for Claim { place: Place { file, line }, status, reason, .. } in claims {
+            let outcome = Outcome { reason, ..Outcome::open(status, String::new()) };
             stats.add(&Record { ordinal: 0, file, line, cells: Cells::default(), outcome });
         }
         Ok(findings)
@@ -184,8 +206,10 @@ impl<C: Cmdb> Live<'_, C> {
             there.extend(ids.iter().min().map(|id| (claim, *id)));
         });
         let refused = refused.await?;
-        off.extend(refused.into_iter().map(|(claim, said)| {
-            (claim, (FindingKind::NotAsked, format!("the server refuses the question: {said}")))
+        let refused = refused.into_iter().filter(|(claim, _)| claims[*claim].id.is_some());
+        off.extend(refused.map(|(claim, said)| {
+            let what = format!("the server refuses the question: {said}");
+            (claim, Contradiction::new(FindingKind::NotAsked, what))
         }));
         if model.source == model.target || there.is_empty() {
             return Ok(off);
@@ -203,7 +227,7 @@ impl<C: Cmdb> Live<'_, C> {
         off.extend(refused.into_iter().map(|(claim, said)| {
             let target = &model.target;
             let what = format!("whether it is there through {target}, too, is not told: {said}");
-            (claim, (FindingKind::NotAsked, what))
+            (claim, Contradiction::new(FindingKind::NotAsked, what))
         }));
         Ok(off)
     }

@@ -6,6 +6,7 @@
 mod places;
 mod ids;
 mod standing;
+mod suspects;
 pub mod claims;
 pub mod rows;
 pub mod against;
@@ -91,6 +92,8 @@ kinds! {
     HalfWritten = "half-written", "associations that the server has in the source model's table only";
     /// Others on a side that a rule bounds.
     RuleBroken = "rule-broken", "associations that stand beside others against a 1:1 or 1:n rule";
+    /// Failed or invalid, and there.
+    Exists = "exists", "failed or invalid rows that the server has, by no other line of the file";
     /// Deleted, and there.
     NotDeleted = "not-deleted", "deleted associations that the server has";
     /// The server can't be asked for it.

@@ -305,3 +305,31 @@ fn a_rule_that_two_imports_at_once_have_broken_is_found() {
     assert!(what.contains(&format!("{other} (12 -> 2002)")), "{what}");
     assert_eq!(found["first"][0]["line"], 3);
 }
+
+#[test]
+fn a_failed_row_that_exists_and_statuses_that_were_swapped_are_found() {
+    let work = Work::new();
+    work.import("a.csv --biz-id 2 -o r.csv");
+    assert_eq!(work.kinds("r.csv --live"), [""; 0]);
+    // Nobody can tell offline that this was not so.
+    let text = work.read("r.csv");
+    let created: Vec<_> = text.lines().nth(1).unwrap().split(',').collect();
+    let failed: Vec<_> = text.lines().nth(6).unwrap().split(',').collect();
+    assert_eq!((created[5], failed[5]), ("created", "failed"), "{text}");
+    let swapped = |of: &[&str], as_other: &[&str]| [&of[..5], &as_other[5..]].concat().join(",");
+    let text = text.replace(&created.join(","), &swapped(&created, &failed));
+    let text = text.replace(&failed.join(","), &swapped(&failed, &created));
+    work.write("r.csv", &text);
+    fs::remove_file(work.path("r.csv.run.json")).unwrap();
+    let (_, json) = work.verify("r.csv --live");
+    let found: Vec<_> = (json["findings"].as_array().unwrap().iter())
+        .map(|finding| (finding["kind"].as_str().unwrap(), &finding["first"][0]["line"]))
+        .collect();
+    let (second, seventh) = (Value::from(2), Value::from(7));
+    let whole = Value::Null;
+    assert_eq!(
+        found,
+        [("no-run-json", &whole), ("exists", &second), ("not-asked", &seventh)],
+        "{json}"
+    );
+}

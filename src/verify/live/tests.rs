@@ -12,7 +12,7 @@ use crate::cmdb::wire::{Answer, Found, Pattern, Reply};
 use crate::engine::call_size::LOOK_UP;
 use crate::exit::Exit;
 use crate::options::Format;
-use crate::outcome::Status;
+use crate::outcome::{Reason, Status};
 use crate::storage::results;
 use crate::storage::results::reader::Reader;
 
@@ -163,9 +163,15 @@ async fn audit_until(
         supplier_account: "0".to_owned(),
         tenant_id: None,
     };
-    let setting =
-        Setting { cmdb: server, target: &target, options: &options, expected: 0, seed: 1 };
-    let claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new());
+    let setting = Setting {
+        cmdb: server,
+        target: &target,
+        options: &options,
+        results: &path,
+        expected: 0,
+        seed: 1,
+    };
+    let claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new(), false);
     let mut findings = Findings::default();
     let (stats, halt) = compare(setting, claims, &mut findings, stop, &mut |_| {}).await.unwrap();
     Audit { stats, halt, findings }
@@ -252,6 +258,40 @@ async fn a_row_that_only_its_source_shows_is_half_written_once_that_is_believed(
 
     let lagging = audit(&half(2, 1), created("a", 1..=3)).await;
     assert!(lagging.findings.is_empty(), "the target's table lags on its own");
+}
+
+fn failed(line: u64, target: u64, reason: Reason) -> Record {
+    let outcome = Outcome::bad(reason, String::new(), 1, 0);
+    Record { outcome, ..good(line, "a", target, Status::Created, 1) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_row_that_is_there_is_told_unless_another_line_is_why() {
+    // 2 and 3 are there; 3 is what line 5 created.
+    let there =
+        |_: u64, target: u64| (2..=3).contains(&target).then_some(target.cast_signed() + 1000);
+    let server = Server::new(move |request, _| holding(request, there));
+    let records = vec![
+        failed(2, 1, Reason::MissingSource),
+        failed(3, 2, Reason::OutcomeUnknown),
+        failed(4, 3, Reason::Throttled),
+        good(5, "a", 3, Status::Created, 1003),
+        failed(6, 2, Reason::MainlineAssociation),
+        failed(7, 2, Reason::MissingTarget),
+        Record {
+            cells: Cells::new(["unknown", "1", "2", ""]),
+            ..failed(8, 2, Reason::UnknownAssociation)
+        },
+        Record { cells: Cells::new(["a", "x", "2", ""]), ..failed(9, 2, Reason::InvalidRow) },
+    ];
+    let audit = audit(&server, records).await;
+    assert_eq!(audit.lines(FindingKind::Exists), [3, 7]);
+    assert_eq!(audit.findings.groups().count(), 1, "{:?}", audit.findings);
+    let first = &audit.findings.groups().next().unwrap().1.first;
+    let says = ["1002: its create was executed", "1002: it was created since, or"];
+    assert!(first[0].1.contains(says[0]) && first[1].1.contains(says[1]), "{first:?}");
+    assert!(first[0].1.contains("`rerun`"), "{first:?}");
+    assert!(first[1].1.contains("`rerun --reason missing-target`"), "{first:?}");
 }
 
 /// A server under a rule that has these associations: id, source, target.
