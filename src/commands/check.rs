@@ -305,6 +305,7 @@ impl Job<'_> {
             unfinished: None,
             exit,
             error: halt.as_ref().map(|halt| &*halt.message),
+            warnings: &[],
             checked: Some(&checked),
             next,
         };

@@ -78,6 +78,7 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str) {
             unfinished: None,
             exit,
             error,
+            warnings: &[],
             checked: None,
             next: None,
         }
@@ -148,6 +149,7 @@ fn conclude(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
         unfinished: results.filter(|path| path_state::is_unfinished(path)),
         exit,
         error: error.as_deref(),
+        warnings: &session.warnings,
         checked: None,
         next,
     };
@@ -174,7 +176,11 @@ fn announce(config: &Config, screen: &Screen) {
     {
         log::say(screen, &connection.announcement(config.engine.rate));
     }
-    for warning in &config.warnings {
+    warn(&config.warnings);
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
 }

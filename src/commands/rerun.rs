@@ -1,6 +1,6 @@
 //! `bkassoc rerun`: settle again the rows of a results file that did not end well.
 
-use super::{announce, conclude, resolve};
+use super::{announce, conclude, resolve, warn};
 use crate::cli::Rerun;
 use crate::cli::layers::Typed;
 use crate::exit::{Exit, Halt};
@@ -22,8 +22,10 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
         choice: choice(&args),
         path: args.results,
     };
+    let warnings = parent.warnings();
     announce(&config, screen);
-    let session = Session { config: &config, screen, rows, parent: Some(parent.named()) };
+    warn(&warnings);
+    let session = Session { config: &config, screen, rows, parent: Some(parent.named()), warnings };
     let ending = session.run(|| Ok(()))?;
     Ok(conclude(&session, typed, ending))
 }

@@ -35,7 +35,11 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Halt> {
         PathState::Unfinished => unfinished(args, format, screen),
         PathState::Finished(manifest) => {
             let files = manifest.head.files.clone();
-            ParentRun::new(&args.results, Some(*manifest)).refuse_undone()?;
+            let run = ParentRun::new(&args.results, Some(*manifest));
+            run.refuse_undone()?;
+            for warning in run.warnings() {
+                screen.say(&format!("bkassoc: {warning}"));
+            }
             write(args, format, &files, Reader::open(&args.results, &files)?)
         }
         PathState::Free | PathState::Stranger => Err(nothing_there(&args.results)),

@@ -1,6 +1,6 @@
 //! `bkassoc undo`: delete what a run created.
 
-use super::{announce, conclude, resolve};
+use super::{announce, conclude, resolve, warn};
 use crate::cli::Undo;
 use crate::cli::layers::Typed;
 use crate::clock;
@@ -23,8 +23,10 @@ pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, H
         undone.refuse_ids_of_nowhere()?;
     }
     let rows = undone.created(args.include_recovered)?;
-    let session = Session { config: &config, screen, rows, parent: Some(undone.named()) };
+    let (parent, warnings) = (Some(undone.named()), undone.warnings());
     announce(&config, screen);
+    warn(&warnings);
+    let session = Session { config: &config, screen, rows, parent, warnings };
     let mut begins_to_delete = false;
     if begins(&config.results)? {
         if let UndoneRun::Unfinished { results, head, .. } = &undone

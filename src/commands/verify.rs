@@ -104,6 +104,8 @@ struct Offline {
     run: ParentRun,
     /// Why there is no manifest.
     lost: Option<String>,
+    /// Whether the server is asked afterwards.
+    is_live: bool,
     /// Input names, in order; empty for a single input.
     files: Vec<String>,
     against: Option<Against>,
@@ -133,6 +135,7 @@ impl Offline {
         Ok(Self {
             run,
             lost,
+            is_live: config.connection.is_some(),
             files,
             against,
             inputs: args.against.iter().map(|input| input.display().to_string()).collect(),
@@ -170,6 +173,10 @@ impl Offline {
         }
         if let Some(undone) = Manifest::undone_in(&self.run.lineage) {
             findings.say(FindingKind::Undone, Spot::Whole, undone);
+        }
+        // The server tells whether the rows are there, whatever became of them.
+        if let (Some(lost), false) = (Manifest::lost_in(&self.run.lineage), self.is_live) {
+            findings.say(FindingKind::NoParent, Spot::Whole, lost);
         }
         let mut rows = rows(manifest, results)?;
         rows.stats().expected = manifest.map(|found| found.counts.values().sum());

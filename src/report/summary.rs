@@ -79,6 +79,8 @@ pub struct Summary<'a> {
     pub exit: Exit,
     /// Why it ended early, if it did.
     pub error: Option<&'a str>,
+    /// What is not known of the run whose results were read.
+    pub warnings: &'a [String],
     /// What a check adds.
     pub checked: Option<&'a Checked>,
     /// The command to go on with, from [`next_step`].
@@ -132,6 +134,9 @@ impl Summary<'_> {
         writeln!(text, ": {}.", self.ending())?;
         if let Some(error) = self.error {
             writeln!(text, "{error}")?;
+        }
+        for warning in self.warnings {
+            writeln!(text, "Warning: {warning}")?;
         }
         if !self.is_of_contact() {
             self.write_rows(text)?;

@@ -56,6 +56,8 @@ pub(crate) struct Session<'a> {
     pub(crate) rows: RowSource,
     /// The run whose results are read.
     pub(crate) parent: Option<Parent>,
+    /// What is not known of that run.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Session<'_> {

@@ -70,6 +70,11 @@ impl ParentRun {
         )))
     }
 
+    /// What can't be known, since a run before it is not to be found.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        Manifest::lost_in(&self.lineage).into_iter().collect()
+    }
+
     /// Input names, in order; empty for a single input. Reads the whole file, so that a line that is
     /// none of ours, or one that is gone, is known before anything is sent.
     pub(crate) fn files(&self) -> Result<Vec<String>, Halt> {

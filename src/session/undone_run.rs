@@ -79,6 +79,15 @@ impl UndoneRun {
         }
     }
 
+    /// Who can't be told that it is undone.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let Self::Finished(run) = self else { return Vec::new() };
+        let lost = Manifest::lost_in(&run.lineage).map(|lost| {
+            format!("{lost}. Nor can it be told of this undo: its own command would end well, with rows that are gone")
+        });
+        lost.into_iter().collect()
+    }
+
     /// How the undo names it.
     pub(crate) fn named(&self) -> Parent {
         parent::named(self.results(), self.head())

@@ -251,6 +251,20 @@ impl Manifest {
         })
     }
 
+    /// What a lineage ends at, where that is no import: the run before it is not to be found, and nobody
+    /// knows whether that was undone.
+    pub fn lost_in(lineage: &[(PathBuf, Self)]) -> Option<String> {
+        let (path, last) = lineage.last().filter(|(_, last)| last.head.work == Work::Rerun)?;
+        let before = last.head.parent.as_ref()?;
+        Some(format!(
+            "{} carries rows of {}, and that run is not to be found there, nor beside it: whether its rows \
+             were undone can't be known. Put {1} back, with its run.json, or ask the server with `bkassoc \
+             verify {0} --live`",
+            path.display(),
+            before.results
+        ))
+    }
+
     /// Where this one is a rerun: the run whose rows it settled again, unless another stands there by
     /// now.
     fn settled_again(&self, results: &Path) -> Option<(PathBuf, Self)> {

@@ -56,6 +56,8 @@ kinds! {
     Counts = "counts", "the rows are not those that run.json counts";
     /// An undo deleted what it, or a run before it, created.
     Undone = "undone", "what the run created was deleted by an undo";
+    /// A run before it is not to be found.
+    NoParent = "no-parent", "whether a run before it was undone can't be told";
     /// A line that is no line of results.
     Unreadable = "unreadable", "lines that can't be read";
     /// A line that does not come after the one before it.

@@ -333,3 +333,35 @@ fn a_failed_row_that_exists_and_statuses_that_were_swapped_are_found() {
         "{json}"
     );
 }
+
+#[test]
+fn a_parent_that_was_moved_away_is_said_to_be_missing() {
+    let server = InProcess::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(2) + &format!("{NN},99999,21,1\n"));
+    let said = |line: &str, code| {
+        let ended = work.bkassoc(line).to(&server).ends(code);
+        (ended.stderr, ended.stdout)
+    };
+    said("import in.csv -o a.csv", 3);
+    let (stderr, stdout) = said("rerun a.csv --all-failed -o b.csv", 3);
+    assert!(!(stderr + &stdout).contains("not to be found"));
+    said("verify b.csv", 0);
+
+    fs::create_dir(work.path("aside")).unwrap();
+    for name in ["a.csv", "a.csv.run.json"] {
+        fs::rename(work.path(name), work.path(&format!("aside/{name}"))).unwrap();
+    }
+    said("undo aside/a.csv --yes", 0);
+    let says = "carries rows of a.csv, and that run is not to be found";
+    let (stderr, stdout) = said("rerun b.csv --all-failed -o c.csv", 3);
+    assert!(stderr.contains(says) && stdout.contains(says), "{stderr}{stdout}");
+    let ended = work.bkassoc("results b.csv -o so-far.csv").ends(0);
+    assert!(ended.stderr.contains(says), "{}", ended.stderr);
+    let found = work.bkassoc("verify c.csv --json").ends(3).json();
+    assert_eq!(found["findings"][0]["kind"], "no-parent", "{found}");
+    let found = work.bkassoc("verify c.csv --live --json").to(&server).ends(3).json();
+    assert_eq!(found["findings"][0]["kind"], "missing", "the server tells: {found}");
+    let undone = work.bkassoc("undo c.csv --yes --json").to(&server).ends(3).json();
+    assert!(undone["warnings"][0].as_str().unwrap().contains("told of this undo"), "{undone}");
+}

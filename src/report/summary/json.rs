@@ -45,6 +45,7 @@ impl Summary<'_> {
             results: self.results.map(Path::to_string_lossy),
             next: self.next.as_deref(),
             error: self.error,
+            warnings: self.warnings,
             check: self.checked,
         };
         json_line(&json)
@@ -84,6 +85,8 @@ struct Json<'a> {
     results: Option<Cow<'a, str>>,
     next: Option<&'a [String]>,
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<&'a Checked>,
 }

@@ -66,6 +66,7 @@ fn a_stranger_reads_what_happened_and_what_to_do() {
         unfinished: None,
         exit: Exit::SomeFailed,
         error: None,
+        warnings: &[],
         checked: None,
         next: Some(vec!["bkassoc".into(), "rerun".into(), "my results.csv".into()]),
     };
@@ -116,6 +117,7 @@ fn lines_of_several_inputs_are_told_with_their_files() {
         unfinished: None,
         exit: Exit::SomeFailed,
         error: None,
+        warnings: &[],
         checked: None,
         next: None,
     };
@@ -136,6 +138,7 @@ fn the_json_has_the_keys_of_the_design_in_their_order() {
         unfinished: None,
         exit: Exit::SomeFailed,
         error: None,
+        warnings: &[],
         checked: None,
         next: Some(words("bkassoc rerun a.results.csv")),
     };
@@ -168,6 +171,7 @@ fn a_run_that_ends_in_an_error_tells_it_in_every_form() {
         unfinished: Some(Path::new("a undo.csv")),
         exit: Exit::Outage,
         error: Some("no answer ever came from https://h"),
+        warnings: &[],
         checked: None,
         next: Some(words("bkassoc undo a.csv")),
     };
@@ -207,6 +211,7 @@ fn quiet_says_nothing_when_all_went_well_but_json_is_always_written() {
         unfinished: None,
         exit: Exit::Ok,
         error: None,
+        warnings: &[],
         checked: None,
         next: None,
     };
