@@ -16,13 +16,14 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
     parent.refuse_undo()?;
     parent.refuse_undone()?;
     let (args, config) = resolve::<Rerun>(typed, parent.inherited().as_ref())?;
-    let rows = RowSource::Results {
-        files: parent.files()?,
-        options: config.input.clone(),
-        choice: choice(&args),
-        path: args.results,
-    };
-    let warnings = parent.warnings();
+    let (files, choice) = (parent.files()?, choice(&args));
+    let mut warnings = parent.warnings();
+    // What is settled again need not be what it was.
+    if !choice.statuses.iter().any(|status| status.is_good()) {
+        warnings.extend(parent.refuse_edited()?);
+    }
+    let rows =
+        RowSource::Results { files, options: config.input.clone(), choice, path: args.results };
     announce(&config, screen);
     warn(&warnings);
     let session = Session { config: &config, screen, rows, parent: Some(parent.named()), warnings };

@@ -31,6 +31,7 @@ use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Outcomes, ResultsError};
+use crate::storage::seals::Sealer;
 use crate::target::Target;
 use open_journal::{OpenJournal, held, open_journal, remove};
 use question::may_start_anew;
@@ -343,12 +344,14 @@ impl Session<'_> {
         let work = move || -> Result<(RunStats, Exit), ResultsError> {
             let mut stats = before.without_rows();
             let outcomes = results::conserved(Outcomes::of_journal(&journal)?, end.rows);
+            let mut sealer = Sealer::default();
             let sha256 = results::write(&results, format, &head.files, outcomes, |record| {
+                sealer.take(record);
                 if record.ordinal < carried { stats.carry(record) } else { stats.add(record) }
             })?;
             stats.input_ended = true;
             let exit = exit_of(&stats);
-            let manifest = manifest(head, end, &stats, exit, sha256);
+            let manifest = manifest(head, end, &stats, exit, sha256, sealer.finish());
             results::write_whole(&manifest::path_for(&results), &manifest.to_json())?;
             remove(&journal)?;
             drop(lock);
@@ -392,7 +395,14 @@ fn whole(finish: Finish) -> Result<Ended, Halt> {
     }
 }
 
-fn manifest(head: Head, end: EndEntry, stats: &RunStats, exit: Exit, sha256: String) -> Manifest {
+fn manifest(
+    head: Head,
+    end: EndEntry,
+    stats: &RunStats,
+    exit: Exit,
+    sha256: String,
+    seals: Vec<String>,
+) -> Manifest {
     let counts = Status::ALL.into_iter().map(|status| (status, stats.count(status)));
     Manifest {
         head,
@@ -408,6 +418,7 @@ fn manifest(head: Head, end: EndEntry, stats: &RunStats, exit: Exit, sha256: Str
         blank_rows: stats.blank_rows,
         exit: exit.code(),
         results_sha256: sha256,
+        seals,
         undone: None,
     }
 }

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::config;
 use crate::exit::{Exit, Halt};
+use crate::input::{Source, digest_of};
 use crate::outcome::Status;
 use crate::storage::manifest::{self, Head, Manifest, Parent, Work};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::reader::Reader;
+use crate::storage::seals;
 
 /// A finished run by its results.
 pub(crate) struct ParentRun {
@@ -73,6 +75,36 @@ impl ParentRun {
     /// What can't be known, since a run before it is not to be found.
     pub(crate) fn warnings(&self) -> Vec<String> {
         Manifest::lost_in(&self.lineage).into_iter().collect()
+    }
+
+    /// Whether the results are no more as the run wrote them.
+    pub(crate) fn is_changed(&self) -> Result<bool, Halt> {
+        let Some(manifest) = self.manifest() else { return Ok(false) };
+        let is = digest_of(&Source::Path(self.results.clone()))?.sha256;
+        Ok(is != manifest.results_sha256)
+    }
+
+    /// Refuses results in which a row that ended well was changed, since a rerun carries it over as if the
+    /// server had said so. Gives what can't be known of them.
+    pub(crate) fn refuse_edited(&self) -> Result<Option<String>, Halt> {
+        let Some(manifest) = self.manifest() else { return Ok(None) };
+        if !self.is_changed()? {
+            return Ok(None);
+        }
+        let results = self.results.display();
+        if manifest.seals.is_empty() {
+            return Ok(Some(format!(
+                "{results} was changed since its run wrote it. Whether rows that ended well were, too, bkassoc {}                  left nothing to tell by: see `bkassoc verify {results} --against INPUT`",
+                manifest.head.tool
+            )));
+        }
+        let reader = Reader::open(&self.results, &manifest.head.files)?;
+        let Some(rows) = seals::broken(&manifest.seals, reader)? else { return Ok(None) };
+        Err(Halt::usage(format!(
+            "{results}: a row that ended well was changed since the run wrote it, among rows {} to {} of the              file: its cells, its status or its association_id. A rerun would carry it over as if the server had              said so: restore it. Only rows that are settled again may be mended. `bkassoc verify {results}              --against INPUT` names cells that differ, `--live` what the server has",
+            rows.start(),
+            rows.end()
+        )))
     }
 
     /// Input names, in order; empty for a single input. Reads the whole file, so that a line that is

@@ -173,6 +173,9 @@ pub struct Manifest {
     pub exit: u8,
     /// Of the results file, lower-case hex.
     pub results_sha256: String,
+    /// Of what ended well in each 256 lines of them, in order; none before version 0.2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seals: Vec<String>,
     /// By what it is undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<Undone>,

@@ -8,4 +8,5 @@ pub mod sort;
 pub mod manifest;
 pub mod journal;
 pub mod path_state;
+pub mod seals;
 pub mod results;

@@ -237,6 +237,7 @@ mod tests {
             reasons: owned(reasons),
             exit: exit.code(),
             results_sha256: String::new(),
+            seals: Vec::new(),
             undone: None,
         }
     }

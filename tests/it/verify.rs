@@ -365,3 +365,45 @@ fn a_parent_that_was_moved_away_is_said_to_be_missing() {
     let undone = work.bkassoc("undo c.csv --yes --json").to(&server).ends(3).json();
     assert!(undone["warnings"][0].as_str().unwrap().contains("told of this undo"), "{undone}");
 }
+
+#[test]
+fn a_rerun_refuses_a_row_that_ended_well_and_was_changed_and_takes_mended_ones() {
+    let work = Work::new();
+    work.import("a.csv --biz-id 2 -o r.csv");
+    let whole = work.read("r.csv");
+    let rerun = |out: &str| work.run(&format!("rerun r.csv --all-failed -o {out}"));
+    let created = whole.lines().nth(1).unwrap();
+    let id = created.split(',').nth(6).unwrap();
+    for (from, to) in [
+        ("bk_host,11,21,", "bk_host,11,29,"),
+        ("created,", "existed,"),
+        (&format!("created,{id},"), "created,999,"),
+        ("line,obj", "line,obj"),
+    ] {
+        work.write("r.csv", &whole);
+        work.edit("r.csv", from, to);
+        // A failed row may be mended in any case.
+        work.edit("r.csv", "belong_bk_host,1.0,23", "belong_bk_host,12,23");
+        let output = rerun("never.csv");
+        let said = text(&output.stderr);
+        if from == to {
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            assert!(work.read("never.csv").contains("12,23,1,created"), "{said}");
+        } else {
+            assert_eq!(output.status.code(), Some(2), "{from}: {said}");
+            assert!(said.contains("among rows 1 to 6"), "{said}");
+            assert!(!work.path("never.csv").exists());
+        }
+    }
+    // As a spreadsheet writes it.
+    work.write("r.csv", &whole.replace(',', ";"));
+    assert_eq!(rerun("other.csv").status.code(), Some(3));
+    // As version 0.1.0 left it.
+    work.edit("r.csv", "bk_host;11;21;", "bk_host;11;29;");
+    let mut manifest: Value = serde_json::from_str(&work.read("r.csv.run.json")).unwrap();
+    manifest.as_object_mut().unwrap().remove("seals").unwrap();
+    work.write("r.csv.run.json", &manifest.to_string());
+    let output = rerun("unsealed.csv");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("left nothing to tell by"), "{}", text(&output.stderr));
+}
