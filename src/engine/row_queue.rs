@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::remaining::PendingRow;
@@ -114,7 +115,10 @@ impl RowSink {
     fn send(&mut self) -> Result<(), Closed> {
         let next = Vec::with_capacity(self.at_once);
         let chunk = std::mem::replace(&mut self.chunk, next);
-        self.rows.blocking_send(chunk).map_err(|_| Closed)
+        match self.rows.try_send(chunk) {
+            Err(TrySendError::Full(chunk)) => self.rows.blocking_send(chunk).map_err(|_| Closed),
+            sent => sent.map_err(|_| Closed),
+        }
     }
 }
 
