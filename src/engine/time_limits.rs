@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::engine::server_health::ServerHealth;
 use crate::exit::{Exit, Halt};
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, exact_duration};
 use crate::target::Target;
 
 /// The limits of a run, or of the questions of another command.
@@ -57,7 +57,7 @@ impl<'a> TimeLimits<'a> {
             return None;
         }
         let trouble = &health.trouble;
-        let most = humantime::format_duration(self.longest_silence(health.answered));
+        let most = exact_duration(self.longest_silence(health.answered));
         let message = if health.answered {
             format!(
                 "nothing came forward for {most}, the last answer being: {trouble}. What is not done \
@@ -95,6 +95,6 @@ impl<'a> TimeLimits<'a> {
 
 /// The end of a run whose time is over.
 pub fn duration_over(most: Duration) -> Halt {
-    let most = humantime::format_duration(most);
+    let most = exact_duration(most);
     Halt { exit: Exit::MaxDuration, message: format!("--max-duration {most} is over") }
 }
