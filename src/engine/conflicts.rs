@@ -1,7 +1,7 @@
 //! Which rows may be under way together.
 //!
 //! The server's own check of its 1:1 and 1:n rules is racy: a real one stored 19 rows where one is
-//! allowed (captures-cmdb 9). So two rows that could break a rule, and two rows of the same triple,
+//! allowed (docs/cmdb-api.md#mapping-rules). So two rows that could break a rule, and two rows of the same triple,
 //! are never under way together. Owns the keys and the queues behind them; knows nothing of calls.
 //!
 //! Rows enter in input order. A row stands in one queue for each of its keys and may go when it is
