@@ -242,6 +242,10 @@ pub struct Sandbox {
     /// Which CMDB it behaves as
     #[arg(long, value_parser = values::words(Version::WORDS), default_value = "3.10.18", value_name = "VERSION")]
     pub cmdb_version: Version,
+    /// Its ESB has the components of an older one: no batch, and deletes go where only a CMDB before 3.10
+    /// has them
+    #[arg(long)]
+    pub old_esb: bool,
     /// How long each answer takes
     #[arg(long, value_name = "D", default_value = "0s", value_parser = options::duration)]
     pub latency: Duration,

@@ -34,6 +34,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether the write was surely not executed. A delete of what is not there changes nothing either, but
+    /// one before it may have.
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::Again(_) | Self::Stop(_) => true,
+            Self::Failed(reason) => !matches!(reason, Reason::NotFound),
+            Self::Created(_) | Self::Accepted | Self::LookUp(_) | Self::InDoubt(_) => false,
+        }
+    }
+
     /// Why the write has to be made again, or may have been executed.
     pub const fn cause(self) -> Option<Cause> {
         match self {
@@ -98,6 +108,8 @@ pub enum Stop {
     Certificate,
     /// Headers are missing, or the server's side is not set up for the call.
     Setup,
+    /// The server has no call that deletes, or the entrance sends it to a path that the CMDB does not have.
+    NoDelete,
 }
 
 /// What the answer to a question (a look-up, a model association) means. Asking twice does no harm, so
@@ -197,7 +209,7 @@ pub fn judge_delete(reply: &Reply, proven: bool) -> Verdict {
     if let Reply::Answered(answer) = reply
         && (answer.status == 404 && code_of(answer).is_none() || backend_lacks_path(answer))
     {
-        return Verdict::Stop(Stop::Setup);
+        return Verdict::Stop(Stop::NoDelete);
     }
     if let Reply::Answered(answer) = reply
         && code_of(answer) == Some(code::NOT_FOUND)

@@ -26,8 +26,9 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
         RowSource::Results { files, options: config.input.clone(), choice, path: args.results };
     announce(&config, screen);
     warn(&warnings);
-    let session = Session { config: &config, screen, rows, parent: Some(parent.named()), warnings };
-    let ending = session.run(|| Ok(()))?;
+    let parent = Some(parent.named());
+    let session = Session { config: &config, screen, rows, parent, warnings, undoes: None };
+    let ending = session.run()?;
     Ok(conclude(&session, typed, ending))
 }
 

@@ -55,6 +55,7 @@ fn setup(args: &Args) -> Result<Setup, Halt> {
     let mut setup = Setup::new(models);
     setup.entrance = args.entrance;
     setup.version = args.cmdb_version;
+    setup.old_esb = args.old_esb;
     setup.latency = args.latency;
     setup.quota = match args.quota {
         Rate::Unlimited => None,

@@ -300,7 +300,7 @@ impl Task {
                 self.end_badly(reason)
             }
             // It need not be the run's end that half of a row can't be deleted.
-            Verdict::Stop(Stop::Setup) if self.is_mending() => {
+            Verdict::Stop(Stop::Setup | Stop::NoDelete) if self.is_mending() => {
                 self.end_badly(Reason::OutcomeUnknown)
             }
             // The run stops; the row stays as it is, marked and without an outcome.

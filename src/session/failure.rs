@@ -31,8 +31,9 @@ failures! {
         ClearError::Held(_) => Exit::Held,
         ClearError::Refused { .. } => Exit::Unwritable,
     };
-    JournalError => |error| match error {
+    JournalError => |error| match &error {
         JournalError::Held { .. } => Exit::Held,
+        JournalError::NotBegun(halt) => halt.exit,
         JournalError::Unwritable { .. }
         | JournalError::Unreadable { .. }
         | JournalError::Unseen(_)

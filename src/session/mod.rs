@@ -23,11 +23,12 @@ use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::run::{self, Finish, Setting};
 use crate::engine::stats::{RunStats, exit_of};
 use crate::exit::{Exit, Halt};
+use crate::input::digest::Digest;
 use crate::input::{Source, about_how_many, digest_of};
 use crate::outcome::{Record, Status};
 use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::{self, EndEntry, JournalError};
-use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent};
+use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Outcomes, ResultsError};
@@ -39,6 +40,7 @@ use runtime::runtime;
 use server::Server;
 use signals::Signals;
 use source::{OpenSource, RowSource};
+use undone_run::UndoneRun;
 
 /// How a run ended.
 pub(crate) struct Ending {
@@ -59,23 +61,21 @@ pub(crate) struct Session<'a> {
     pub(crate) parent: Option<Parent>,
     /// What is not known of that run.
     pub(crate) warnings: Vec<String>,
+    /// The run that is undone.
+    pub(crate) undoes: Option<Arc<UndoneRun>>,
 }
 
 impl Session<'_> {
-    /// Runs it to its end. `before` is called once it is known that there is something to do.
-    pub(crate) fn run(&self, before: impl FnOnce() -> Result<(), Halt>) -> Result<Ending, Halt> {
+    /// Runs it to its end.
+    pub(crate) fn run(&self) -> Result<Ending, Halt> {
         let path = match &self.config.results.output {
             Output::File(path) => path,
-            Output::Stdout => {
-                before()?;
-                return self.stream();
-            }
+            Output::Stdout => return self.stream(),
             Output::Nowhere => return Err(Halt::usage("results need a place: give -o")),
         };
         if let Some(ending) = self.find(path)? {
             return Ok(ending);
         }
-        before()?;
         let rows = self.rows.open()?;
         self.make_room(path)?;
         let mut opened = self.open_own_journal(path)?;
@@ -164,7 +164,7 @@ impl Session<'_> {
         if let Some(undone) = &manifest.undone {
             return refuse(format!("it was {undone}"));
         }
-        let digests = self.rows.sources().iter().map(digest_of).collect::<Result<Vec<_>, _>>()?;
+        let digests = self.digests()?;
         if !manifest.has_inputs(&digests) {
             let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
             return refuse(format!("its input was not what {} is now", names.join(", ")));
@@ -189,6 +189,11 @@ impl Session<'_> {
         );
         let exit = Exit::of_code(manifest.exit).unwrap_or_else(|| exit_of(&stats));
         Ok(Ending { stats, exit, results: Some(path.to_owned()), error: None })
+    }
+
+    /// What is read, as it is now.
+    fn digests(&self) -> Result<Vec<Digest>, Halt> {
+        Ok(self.rows.sources().iter().map(digest_of).collect::<Result<_, _>>()?)
     }
 
     fn head(&self) -> Head {
@@ -270,18 +275,51 @@ impl Session<'_> {
         let earlier = opened.replay.end.take();
         // From now on, so that a signal between the run and its results is heard too.
         let signals = Signals::listen()?;
+        self.note_before_deletes(opened);
         let called = self.call(rows, opened, true, &mut |_| Ok(())).await.and_then(whole);
-        if called.is_err() && !opened.may_have_written() {
-            remove(opened.journal.path())?;
+        if !opened.may_have_written() {
+            self.take_note_back(opened)?;
+            if called.is_err() {
+                remove(opened.journal.path())?;
+            }
         }
         let ended = called?;
         let end = match earlier {
             Some(earlier) if earlier.rows == ended.rows => earlier,
-            _ => EndEntry { rows: ended.rows, inputs: ended.digests, finished_at: clock::now() },
+            _ => {
+                let inputs = match self.undoes.as_deref() {
+                    // The journal of a run that is undone has got its note since it was read.
+                    Some(UndoneRun::Unfinished { .. }) => self.digests()?,
+                    _ => ended.digests,
+                };
+                EndEntry { rows: ended.rows, inputs, finished_at: clock::now() }
+            }
         };
         opened.journal.end_of_run(&end);
         opened.journal.settle().await?;
         self.make_results(path, opened, end, signals).await
+    }
+
+    /// What an undo deletes, the run that it undoes knows of from before the first delete on.
+    fn note_before_deletes(&self, opened: &mut OpenJournal) {
+        let Some(run) = self.undoes.clone() else { return };
+        let by = self.named_as_undo(&opened.head);
+        opened.journal.before_deletes(Box::new(move || run.note(&by)));
+    }
+
+    /// Nothing was deleted: nothing was undone.
+    fn take_note_back(&self, opened: &OpenJournal) -> Result<(), Halt> {
+        let Some(run) = &self.undoes else { return Ok(()) };
+        run.take_back(&self.named_as_undo(&opened.head))
+    }
+
+    /// How the run that is undone names this undo.
+    fn named_as_undo(&self, head: &Head) -> Undone {
+        let by = match &self.config.results.output {
+            Output::File(path) => path.display().to_string(),
+            Output::Stdout | Output::Nowhere => "-".to_owned(),
+        };
+        Undone { by, at: head.started_at.clone() }
     }
 
     /// Makes the calls that the rows need, `writes` or only look-ups.
@@ -371,9 +409,13 @@ impl Session<'_> {
         let mut writer =
             Writer::new(io::stdout().lock(), format, &files).map_err(JournalError::Unseen)?;
         let mut opened = OpenJournal::nowhere(self.head());
+        self.note_before_deletes(&mut opened);
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
         let called =
             runtime()?.block_on(self.call(rows, &mut opened, true, &mut each)).and_then(whole);
+        if !opened.may_have_written() {
+            self.take_note_back(&opened)?;
+        }
         let flushed = writer.flush().map_err(JournalError::Unseen);
         let stats = opened.stats;
         let (exit, error) = match called.and_then(|_| Ok(flushed?)) {

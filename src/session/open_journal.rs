@@ -11,10 +11,11 @@ use futures::future::BoxFuture;
 use crate::clock::{millis, now};
 use crate::engine::stats::{CallKind, RunStats};
 use crate::exit::{Exit, Halt};
+use crate::outcome::Status;
 use crate::storage::journal::disk::{self, Disk};
 use crate::storage::journal::replay::{self, Replay};
 use crate::storage::journal::{self, Holder, Journal, JournalError};
-use crate::storage::manifest::Head;
+use crate::storage::manifest::{Head, Work};
 use crate::storage::results::ResultsError;
 
 /// A journal that is open, and what it says.
@@ -26,6 +27,8 @@ pub(crate) struct OpenJournal {
     pub(crate) head: Head,
     /// Whether an earlier process had begun it.
     pub(crate) resumes: bool,
+    /// Whether an earlier process may have sent a delete.
+    deletes_before: bool,
     /// Held as long as this file is open.
     pub(crate) lock: Option<Arc<File>>,
 }
@@ -39,6 +42,7 @@ impl OpenJournal {
             stats: RunStats::default(),
             head,
             resumes: false,
+            deletes_before: false,
             lock: None,
         }
     }
@@ -73,10 +77,16 @@ impl OpenJournal {
         }
     }
 
-    /// Whether the server may hold anything of this run: else the journal is worth nothing, and
-    /// would only bind the next try to a target that may have been wrong.
+    /// Whether the server may hold anything of this run, or have lost anything to it: else the journal is
+    /// worth nothing, and would only bind the next try to a target that may have been wrong.
     pub(crate) fn may_have_written(&self) -> bool {
         let calls = &self.stats.calls;
+        if self.head.work == Work::Undo {
+            // What has no call that deletes had none for the process before either.
+            let before = self.deletes_before && !calls.lacks_delete;
+            let unrefused = calls.count(CallKind::Delete) > calls.refused_deletes;
+            return before || unrefused || self.stats.count(Status::Deleted) > 0;
+        }
         let writes = [CallKind::Create, CallKind::Batch, CallKind::Delete];
         self.resumes || writes.into_iter().any(|kind| calls.count(kind) > 0)
     }
@@ -107,7 +117,8 @@ pub(crate) fn open_journal(results: &Path, head: &Head) -> Result<OpenJournal, H
     let file = Arc::new(file);
     let disk = Box::new(Arc::clone(&file));
     let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
-    Ok(OpenJournal { journal, replay, stats, head, resumes, lock: Some(file) })
+    let deletes_before = replay.deletes;
+    Ok(OpenJournal { journal, replay, stats, head, resumes, deletes_before, lock: Some(file) })
 }
 
 pub(crate) fn remove(journal: &Path) -> Result<(), ResultsError> {

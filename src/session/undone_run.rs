@@ -104,24 +104,56 @@ impl UndoneRun {
         Ok(RowSource::Created { path, files, include_recovered })
     }
 
-    /// Notes in the run by what it is undone, if it was not before (`None`: takes the note back): before
-    /// the first delete, and as firmly as a mark, so that it never passes for a run whose rows are there.
-    pub(crate) fn note(&self, by: Option<&Undone>) -> Result<(), Halt> {
+    /// Notes in the run by what it is undone, if it was not before: before the first delete, and as firmly
+    /// as a mark, so that it never passes for a run whose rows are there.
+    pub(crate) fn note(&self, by: &Undone) -> Result<(), Halt> {
         match self {
             Self::Finished(run) => {
                 // A rerun's results hold what the runs before it created.
                 for (path, before) in &run.lineage {
-                    let undone = before.undone.as_ref().or(by).cloned();
-                    let manifest = Manifest { undone, ..before.clone() };
-                    results::write_whole(&manifest::path_for(path), &manifest.to_json())?;
+                    let undone = before.undone.clone().unwrap_or_else(|| by.clone());
+                    rewrite(path, before, Some(undone))?;
                 }
             }
             Self::Unfinished { results, head, undone } => {
-                let mut opened = open_journal(results, head)?;
-                opened.journal.undone(undone.as_ref().or(by));
-                runtime()?.block_on(opened.journal.settle())?;
+                write_in_journal(results, head, Some(undone.as_ref().unwrap_or(by)))?;
             }
         }
         Ok(())
     }
+
+    /// Takes this undo's note back, where it is there: nothing was undone after all.
+    pub(crate) fn take_back(&self, by: &Undone) -> Result<(), Halt> {
+        match self {
+            Self::Finished(run) => {
+                for (path, before) in &run.lineage {
+                    if Manifest::read(path)?.is_some_and(|now| now.undone.as_ref() == Some(by)) {
+                        rewrite(path, before, None)?;
+                    }
+                }
+            }
+            Self::Unfinished { results, head, .. } => {
+                let replay = replay::replay(&journal::path_for(results), |_| {})?;
+                if replay.undone.as_ref() == Some(by) {
+                    write_in_journal(results, head, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn rewrite(results: &Path, run: &Manifest, undone: Option<Undone>) -> Result<(), Halt> {
+    let manifest = Manifest { undone, ..run.clone() };
+    Ok(results::write_whole(&manifest::path_for(results), &manifest.to_json())?)
+}
+
+fn write_in_journal(path: &Path, head: &Head, undone: Option<&Undone>) -> Result<(), Halt> {
+    let mut opened = open_journal(path, head)?;
+    opened.journal.undone(undone);
+    // Within a run there is no second runtime.
+    let settled = std::thread::scope(|scope| {
+        scope.spawn(|| runtime()?.block_on(opened.journal.settle()).map_err(Halt::from)).join()
+    });
+    settled.expect("a thread that panics ends the process")
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 
 use crate::association::Cells;
+use crate::exit::Halt;
 use crate::input::digest::Digest;
 use crate::outcome::{Outcome, Record};
 use crate::storage::links::followed;
@@ -52,6 +53,9 @@ pub enum JournalError {
     /// There is no journal, and outcomes can't be shown either.
     #[error("stdout can't be written: {0}: rows may have been created after the last one shown")]
     Unseen(io::Error),
+    /// What has to be done before the first delete was not done, so that none went out.
+    #[error("{}", .0.message)]
+    NotBegun(Halt),
     /// Another process holds it.
     #[error("{}: held by process {} on {} since {}", path.display(), holder.pid, holder.host, holder.since)]
     Held {
@@ -236,7 +240,13 @@ pub struct Journal {
     dirty_since: Option<Instant>,
     syncing: Option<u64>,
     broken: bool,
+    /// Whether a delete's record was written or is about to be.
+    deletes: bool,
+    before_deletes: Option<BeforeDeletes>,
 }
+
+/// What is done before the first delete's record is written, and so before any delete goes out.
+pub type BeforeDeletes = Box<dyn FnOnce() -> Result<(), Halt> + Send>;
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -264,7 +274,14 @@ impl Journal {
             dirty_since: (marked_through > 0).then(Instant::now),
             syncing: None,
             broken: false,
+            deletes: false,
+            before_deletes: None,
         }
+    }
+
+    /// Sets what is done before the first delete's record is written. Where it fails, none is.
+    pub fn before_deletes(&mut self, first: BeforeDeletes) {
+        self.before_deletes = Some(first);
     }
 
     /// Writes the first line of a new file.
@@ -310,6 +327,7 @@ impl Journal {
 
     /// Says that a row's association was seen and that its delete goes out.
     pub fn deleting(&mut self, ordinal: u64) {
+        self.deletes = true;
         self.push(&Line::Deleting(ordinal));
     }
 
@@ -361,6 +379,13 @@ impl Journal {
         self.refuse_if_broken()?;
         if self.buffer.is_empty() {
             return Ok(());
+        }
+        if self.deletes
+            && let Some(first) = self.before_deletes.take()
+            && let Err(halt) = first()
+        {
+            self.broken = true;
+            return Err(JournalError::NotBegun(halt));
         }
         if let Err(error) = self.disk.append(&self.buffer) {
             return Err(self.broke(error));

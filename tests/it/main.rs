@@ -24,6 +24,7 @@ mod secrets;
 mod sites;
 mod stops;
 mod tls;
+mod undo;
 mod unfinished;
 mod verify;
 mod wire;

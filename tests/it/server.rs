@@ -45,6 +45,14 @@ impl Server {
         server
     }
 
+    /// The same CMDB behind another entrance.
+    pub fn beside(&self, entrance: Entrance) -> Self {
+        let (sandbox, address) = (self.sandbox.clone(), (Ipv4Addr::LOCALHOST, 0).into());
+        let mut server = Self { sandbox, entrance, address, running: None };
+        server.start();
+        server
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -66,7 +66,19 @@ impl Stop {
                 }
                 Entrance::Native => {
                     "this CMDB does not take the call as it is: give --username and \
-                     --supplier-account; a delete needs CMDB 3.10 or newer"
+                     --supplier-account"
+                }
+            },
+            Self::NoDelete => match entrance {
+                Entrance::Esb => {
+                    "this ESB has no call that deletes, or sends it to a path that only a CMDB before 3.10 \
+                     has"
+                }
+                Entrance::Gateway => {
+                    "this gateway has no resource that deletes, or none for this CMDB"
+                }
+                Entrance::Native => {
+                    "this CMDB has no such call: a delete by model and id needs CMDB 3.10 or newer"
                 }
             },
         }

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use super::{Call, Run};
 use crate::cmdb::Cmdb;
 use crate::cmdb::server_message::ServerMessage;
-use crate::cmdb::verdict::{BatchVerdict, Cause, Query, Verdict, judge, judge_batch, judge_delete};
+use crate::cmdb::verdict::{
+    BatchVerdict, Cause, Query, Stop, Verdict, judge, judge_batch, judge_delete,
+};
 use crate::cmdb::wire::{BatchAnswer, Envelope, Found, Reply};
 use crate::engine::caller::{Landed, Sent};
 use crate::engine::conflicts::Slot;
@@ -65,6 +67,11 @@ impl<C: Cmdb> Run<'_, C> {
             health.proven |= matches!(verdict, Verdict::Created(_));
             (verdict, verdict.cause())
         });
+        if let Write::Delete(_) = write {
+            let calls = &mut self.recorder.stats.calls;
+            calls.refused_deletes += u64::from(verdict.is_refusal());
+            calls.lacks_delete |= verdict == Verdict::Stop(Stop::NoDelete);
+        }
         let task = self.rows.task_mut(slot);
         let association = &task.new.association;
         let said = sent.said(reply);

@@ -52,6 +52,10 @@ pub struct Calls {
     pub retries: u64,
     /// Answers by which a server refused for its limit.
     pub throttled: u64,
+    /// Deletes whose answers say that they were not executed.
+    pub refused_deletes: u64,
+    /// Whether the server said that it has no call that deletes.
+    pub lacks_delete: bool,
 }
 
 /// Latencies are kept to three digits, from a microsecond to ten minutes.
@@ -67,6 +71,8 @@ impl Default for Calls {
             holds: BottleneckTimes::default(),
             retries: 0,
             throttled: 0,
+            refused_deletes: 0,
+            lacks_delete: false,
         }
     }
 }

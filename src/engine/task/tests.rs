@@ -333,7 +333,8 @@ async fn half_a_row_is_seen_deleted_seen_gone_and_created_singly() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_row_that_can_not_be_deleted_is_told_as_that_and_stops_nothing() {
-    for refused in [Verdict::Failed(Reason::Forbidden), Verdict::Stop(Stop::Setup)] {
+    let stops = [Stop::Setup, Stop::NoDelete].map(Verdict::Stop);
+    for refused in stops.into_iter().chain([Verdict::Failed(Reason::Forbidden)]) {
         let mut task = found_through_source();
         tokio::time::advance(POLICY.settle_after).await;
         look(&mut task, &[]);

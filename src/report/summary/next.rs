@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::engine::stats::RunStats;
 use crate::exit::Exit;
+use crate::target::Entrance;
 
 use super::RunKind;
 
@@ -22,6 +23,8 @@ pub fn next_step(
     match exit {
         Exit::Ok | Exit::SomeFailed if kind == RunKind::Check => import_instead(again),
         Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
+        // The same command will never do better.
+        Exit::Target if kind == RunKind::Undo && stats.calls.lacks_delete => None,
         // A rerun creates. A check's rows are mended in the input, and an undo's are for another undo of
         // the same results.
         Exit::SomeFailed | Exit::AllRetryable if matches!(kind, RunKind::Check | RunKind::Undo) => {
@@ -65,6 +68,41 @@ fn going_on(again: &[String], results: Option<&Path>) -> Vec<String> {
         words[at] = format!("{flag}{}", results.display());
     }
     words
+}
+
+/// The undo through another entrance of the same CMDB, where this one has no call that deletes, and what it is,
+/// in words. Its address is nobody's to guess.
+pub fn through_another_entrance(
+    again: &[String],
+    entrance: Entrance,
+) -> (Vec<String>, &'static str) {
+    let mut next = Vec::new();
+    let mut words = again.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--entrance" | "--endpoint" => {
+                words.next();
+            }
+            "--allow-other-target" => {}
+            word if word.starts_with("--entrance=") || word.starts_with("--endpoint=") => {}
+            word => next.push(word.to_owned()),
+        }
+    }
+    let (other, endpoint, what) = match entrance {
+        Entrance::Esb | Entrance::Gateway => (
+            Entrance::Native,
+            "http://APISERVER",
+            "Undo it through the apiserver of the same CMDB, whose ids these are, with its address for APISERVER",
+        ),
+        Entrance::Native => (
+            Entrance::Esb,
+            "http://ESB",
+            "Undo it through an ESB before the same CMDB, whose ids these are, with its address for ESB",
+        ),
+    };
+    let flags = ["--allow-other-target", "--entrance", other.as_str(), "--endpoint", endpoint];
+    next.extend(flags.map(str::to_owned));
+    (next, what)
 }
 
 /// The import that a check was for: the same words, without those that made it a check. An import of

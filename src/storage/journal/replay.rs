@@ -36,6 +36,8 @@ pub struct Replay {
     pub doubted_since: FxHashMap<u64, Option<i64>>,
     /// Rows without an outcome whose association was seen before a delete went out.
     pub deleting: FxHashSet<u64>,
+    /// Whether any delete may have gone out.
+    pub deletes: bool,
     /// The undo of this run, if there is one.
     pub undone: Option<Undone>,
     /// The last line, written when all rows are settled.
@@ -183,6 +185,7 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
             }
             Entry::Deleting(row) => {
                 replay.deleting.insert(row);
+                replay.deletes = true;
             }
             Entry::Undone(undone) => replay.undone = undone,
             Entry::End(end) => replay.end = Some(end),
