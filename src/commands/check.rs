@@ -309,8 +309,7 @@ impl Job<'_> {
             checked: Some(&checked),
             next,
         };
-        show(&summary, self.config, self.screen);
-        exit
+        show(&summary, self.config, self.screen)
     }
 
     /// What the import will take, where it has rows to send.

@@ -44,18 +44,18 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(&typed, &screen) {
         Ok(exit) => exit.into(),
         Err(halt) => {
-            if typed.wants_json() {
-                let is_verify = matches!(typed.command(), Command::Verify(_));
-                print_as_json(is_verify, halt.exit, &halt.message);
-            }
             log::say_error(&screen, &halt.message);
-            halt.exit.into()
+            if !typed.wants_json() {
+                return halt.exit.into();
+            }
+            let is_verify = matches!(typed.command(), Command::Verify(_));
+            print_as_json(is_verify, halt.exit, &halt.message, &screen).into()
         }
     }
 }
 
 /// A script that asked for JSON gets it also where nothing was begun.
-fn print_as_json(is_verify: bool, exit: Exit, error: &str) {
+fn print_as_json(is_verify: bool, exit: Exit, error: &str, screen: &Screen) -> Exit {
     let error = Some(error);
     let text = if is_verify {
         Report {
@@ -84,21 +84,21 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str) {
         }
         .json()
     };
-    print(text.as_bytes());
+    print(text.as_bytes(), exit, screen)
 }
 
 fn answer_usage(error: &clap::Error, argv: &[OsString]) -> ExitCode {
+    let screen = Screen::default();
+    let printed = error.print();
     // Help and version are no errors.
     if !error.use_stderr() {
-        let _ = error.print();
-        return Exit::Ok.into();
+        return printed_or(printed, Exit::Ok, &screen).into();
     }
-    if wants_json(argv) {
-        let is_verify = argv.get(1).is_some_and(|word| word == "verify");
-        print_as_json(is_verify, Exit::Usage, error.to_string().trim_end());
+    if !wants_json(argv) {
+        return Exit::Usage.into();
     }
-    let _ = error.print();
-    Exit::Usage.into()
+    let is_verify = argv.get(1).is_some_and(|word| word == "verify");
+    print_as_json(is_verify, Exit::Usage, error.to_string().trim_end(), &screen).into()
 }
 
 fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
@@ -113,10 +113,11 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
         Command::Verify(args) => verify::run(typed, args, screen),
         Command::Results(_) => results::run(&resolve_plain(typed)?, screen),
         Command::Sandbox(_) => sandbox::run(&resolve_plain(typed)?, screen),
-        Command::Completions { shell } => Ok(print(&completions::script(*shell))),
+        Command::Completions { shell } => Ok(print(&completions::script(*shell), Exit::Ok, screen)),
         Command::Man { command } => {
             let page = man::page(command.as_deref());
-            Ok(print(&page.map_err(|error| Halt::usage(error.to_string()))?))
+            let page = page.map_err(|error| Halt::usage(error.to_string()))?;
+            Ok(print(&page, Exit::Ok, screen))
         }
     }
 }
@@ -153,18 +154,17 @@ fn conclude(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
         checked: None,
         next,
     };
-    show(&summary, config, session.screen);
-    exit
+    show(&summary, config, session.screen)
 }
 
 /// Shows a summary where the rows are not.
-fn show(summary: &Summary<'_>, config: &Config, screen: &Screen) {
-    let Some(text) = summary.render(config.display.quiet, config.display.json) else { return };
-    if config.results.output == Output::Stdout {
-        screen.say(text.trim_end());
-    } else {
-        print(text.as_bytes());
+fn show(summary: &Summary<'_>, config: &Config, screen: &Screen) -> Exit {
+    match summary.render(config.display.quiet, config.display.json) {
+        Some(text) if config.results.output == Output::Stdout => screen.say(text.trim_end()),
+        Some(text) => return print(text.as_bytes(), summary.exit, screen),
+        None => {}
     }
+    summary.exit
 }
 
 /// Starts logging, and says where the calls go before anything is sent.
@@ -185,9 +185,19 @@ fn warn(warnings: &[String]) {
     }
 }
 
-/// Writes to stdout. A reader that has gone is no failure.
-fn print(bytes: &[u8]) -> Exit {
+/// Writes to stdout what a command that ends with `exit` has to say.
+fn print(bytes: &[u8], exit: Exit, screen: &Screen) -> Exit {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
-    Exit::Ok
+    printed_or(stdout.write_all(bytes).and_then(|()| stdout.flush()), exit, screen)
+}
+
+/// How a command ends whose text was printed, or was not: a reader that has gone is no failure.
+fn printed_or(printed: io::Result<()>, exit: Exit, screen: &Screen) -> Exit {
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            log::say_error(screen, &format!("stdout can't be written: {error}"));
+            if exit == Exit::Bug { exit } else { Exit::Unwritable }
+        }
+        Ok(()) | Err(_) => exit,
+    }
 }

@@ -65,10 +65,8 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
         exit,
         error: halt.as_ref().map(|halt| halt.message.as_str()),
     };
-    if let Some(text) = report.render(config.display.quiet, config.display.json) {
-        print(text.as_bytes());
-    }
-    Ok(exit)
+    let text = report.render(config.display.quiet, config.display.json);
+    Ok(text.map_or(exit, |text| print(text.as_bytes(), exit, screen)))
 }
 
 /// The run that wrote these results, and why its manifest is lost, if it is: that is a finding.

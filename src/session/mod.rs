@@ -27,7 +27,7 @@ use crate::input::digest::Digest;
 use crate::input::{Source, about_how_many, digest_of};
 use crate::outcome::{Record, Status};
 use crate::report::progress::{Progress, Screen};
-use crate::storage::journal::{self, EndEntry, JournalError};
+use crate::storage::journal::{self, EndEntry, JournalError, replay};
 use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::writer::Writer;
@@ -76,7 +76,7 @@ impl Session<'_> {
         if let Some(ending) = self.find(path)? {
             return Ok(ending);
         }
-        let rows = self.rows.open()?;
+        let rows = self.rows.open().map_err(|halt| self.changed_input(path, halt))?;
         self.make_room(path)?;
         let mut opened = self.open_own_journal(path)?;
         if !opened.resumes && path.exists() {
@@ -191,6 +191,27 @@ impl Session<'_> {
         Ok(Ending { stats, exit, results: Some(path.to_owned()), error: None })
     }
 
+    /// Why the input can't be opened. Where a run is to go on that read it before under the same options, it
+    /// is the input that has changed.
+    fn changed_input(&self, path: &Path, halt: Halt) -> Halt {
+        let results = &self.config.results;
+        let anew = results.replace || results.fresh || halt.exit != Exit::Usage;
+        let goes_on = || {
+            let replay = replay::replay(&journal::path_for(path), |_| {}).ok()?;
+            Some(replay.head?.difference(&self.head()).is_none())
+        };
+        if anew || !path_state::is_unfinished(path) || goes_on() != Some(true) {
+            return halt;
+        }
+        let message = format!(
+            "{}. The run at {} is not finished, and this is not the input that it read: restore that, or \
+             give --fresh to start anew",
+            halt.message,
+            path.display()
+        );
+        Halt::new(Exit::Input, message)
+    }
+
     /// What is read, as it is now.
     fn digests(&self) -> Result<Vec<Digest>, Halt> {
         Ok(self.rows.sources().iter().map(digest_of).collect::<Result<_, _>>()?)
@@ -253,7 +274,10 @@ impl Session<'_> {
         rows: OpenSource,
         mut opened: OpenJournal,
     ) -> Result<Ending, Halt> {
-        let ended = runtime()?.block_on(self.to_the_end(path, rows, &mut opened));
+        let runtime = runtime()?;
+        let ended = runtime.block_on(self.to_the_end(path, rows, &mut opened));
+        // A disk or a resolver that hangs is not waited for.
+        runtime.shutdown_background();
         let (stats, exit, error) = match ended {
             Ok((stats, exit)) => (stats, exit, None),
             Err(Halt { exit, message }) => {
@@ -358,7 +382,15 @@ impl Session<'_> {
         let signals = Signals::listen()?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
         let mut show = |stats: &RunStats| progress.show(stats);
-        let finish = run::run(setting, journal, queue, stats, signals.halt(), &mut show).await;
+        let (first, second) = signals.twice();
+        let finish = tokio::select! {
+            finish = run::run(setting, journal, queue, stats, first, &mut show) => finish,
+            // As after a crash, but that what was counted is written.
+            exit = second => journal.flush().map(|()| {
+                let message = "interrupted: calls in flight were not waited for";
+                Finish { halt: Some(Halt::new(exit, message)), ended: None }
+            }),
+        };
         progress.finish();
         let finish = finish?;
         stats.blank_rows = finish.ended.as_ref().map_or(0, |ended| ended.blank_rows);
@@ -411,8 +443,10 @@ impl Session<'_> {
         let mut opened = OpenJournal::nowhere(self.head());
         self.note_before_deletes(&mut opened);
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
+        let runtime = runtime()?;
         let called =
-            runtime()?.block_on(self.call(rows, &mut opened, true, &mut each)).and_then(whole);
+            runtime.block_on(self.call(rows, &mut opened, true, &mut each)).and_then(whole);
+        runtime.shutdown_background();
         if !opened.may_have_written() {
             self.take_note_back(&opened)?;
         }

@@ -1,4 +1,4 @@
-//! INT, TERM and HUP: the first ends a run in order, the second at once.
+//! INT, TERM and HUP: the first ends a run in order, the second at once, with what is known so far.
 
 use std::future::pending;
 use std::io;
@@ -13,6 +13,9 @@ use crate::exit::{Exit, Halt};
 /// The same signal twice within this time is one: timeout(1) sends it to the process, and then to the
 /// process's group. No person is that fast.
 const SAME: Duration = Duration::from_millis(20);
+
+/// How long a process may take to say how far it came, after the second signal.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The three signals, less those that the process was started to ignore: `nohup` does that with HUP,
 /// a shell's `&` with INT.
@@ -65,21 +68,51 @@ impl Signals {
         }
     }
 
-    /// Waits for the first signal. From then on the next one ends the process at once: what was
-    /// recorded is in the journal.
-    pub(crate) async fn halt(mut self) -> Halt {
-        let exit = self.next().await;
-        let heard = Instant::now();
+    /// Waits for the first signal. From then on the next one ends the process at once.
+    pub(crate) async fn halt(self) -> Halt {
+        let (first, second) = self.twice();
+        tokio::spawn(async move { std::process::exit(second.await.code().into()) });
+        first.await
+    }
+
+    /// The first signal, which ends a run in order, and the second, with which nothing is waited for any
+    /// more: soon after it the process is gone, whatever it is at.
+    pub(crate) fn twice(
+        mut self,
+    ) -> (impl Future<Output = Halt>, impl Future<Output = Exit> + Send + 'static) {
+        let (tell_first, first) = oneshot::channel();
+        let (tell_second, second) = oneshot::channel();
         tokio::spawn(async move {
+            let exit = self.next().await;
+            let heard = Instant::now();
+            let _ = tell_first.send(exit);
             let mut second = self.next().await;
             while second == exit && heard.elapsed() < SAME {
                 second = self.next().await;
             }
-            // What is in flight is not waited for, wherever the run is.
-            std::process::exit(second.code().into());
+            std::thread::spawn(move || leave_soon(second));
+            let _ = tell_second.send(second);
         });
-        tracing::warn!("calls in flight may answer for 15 s; a second signal leaves at once");
-        Halt { exit, message: "interrupted".to_owned() }
+        let first = async {
+            let exit = heard(first).await;
+            tracing::warn!("calls in flight may answer for 15 s; a second signal leaves at once");
+            Halt { exit, message: "interrupted".to_owned() }
+        };
+        (first, heard(second))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the runtime's own thread may be what hangs")]
+fn leave_soon(exit: Exit) {
+    std::thread::sleep(LAST_WORDS);
+    std::process::exit(exit.code().into());
+}
+
+/// What a task heard; nothing where it is gone, as at the end of the runtime.
+async fn heard(signal: oneshot::Receiver<Exit>) -> Exit {
+    match signal.await {
+        Ok(exit) => exit,
+        Err(_) => pending().await,
     }
 }
 

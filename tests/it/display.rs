@@ -159,15 +159,18 @@ fn logs_are_one_json_object_a_line_where_asked_for() {
 #[test]
 fn closed_outputs_harm_nothing() {
     let server = Server::esb();
-    for script in [
-        "exec \"$@\" 2>&-",
-        "exec \"$@\" >&-",
-        "exec \"$@\" >&- 2>&- <&-",
-        "exec \"$@\" >/dev/full 2>/dev/full",
-        "\"$@\" 2>&1 | head -c 1 >/dev/null; test -f in.results.csv || exit 9; exit 3",
+    for (script, exit) in [
+        ("exec \"$@\" 2>&-", 3),
+        ("exec \"$@\" >&-", 3),
+        ("exec \"$@\" >&- 2>&- <&-", 3),
+        ("exec \"$@\" 2>/dev/full", 3),
+        // The work is done, and its summary is lost.
+        ("exec \"$@\" >/dev/full 2>/dev/full", 11),
+        ("\"$@\" 2>&1 | head -c 1 >/dev/null; test -f in.results.csv || exit 9; exit 3", 3),
     ] {
         let work = folder(true);
-        work.under(script, "import in.csv -vv").to(&server).env("PATH", "/usr/bin:/bin").ends(3);
+        let command = work.under(script, "import in.csv -vv").env("PATH", "/usr/bin:/bin");
+        command.to(&server).ends(exit);
         let rows = work.rows("in.results.csv");
         assert_eq!(rows.len(), 6, "{script}");
         assert!(work.has("in.results.csv.run.json"), "{script}");

@@ -2,6 +2,8 @@
 //! same target, options and rows.
 
 use std::fs;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bkassoc::sandbox::Endpoint;
@@ -11,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
-use crate::raw::Raw;
+use crate::raw::{Raw, ok};
 use crate::server::Server;
 use crate::workdir::{
     Cli, NN, ONE_N, ONE_ONE, Row, Running, Workdir, assert_conserved, csv_of, links, stats,
@@ -147,6 +149,59 @@ fn int_term_and_hup_end_a_run_with_their_codes_and_the_same_command_goes_on() {
         assert_eq!(stats(&results, "status"), "created 500", "drained: nothing was in doubt");
         assert_eq!(server.calls(Endpoint::Create), 500, "no row was sent again");
     }
+}
+
+#[test]
+fn a_second_signal_leaves_what_is_known_so_far() {
+    // The first ten creates are answered, the others never.
+    let answered = AtomicUsize::new(0);
+    let silent = Raw::serve(move |asked, stream| {
+        let answer = match asked.is_create() {
+            true if answered.fetch_add(1, Ordering::Relaxed) < 10 => ok(r#"{"id":7}"#),
+            true => loop {
+                std::thread::park();
+            },
+            false => asked.honest(),
+        };
+        stream.write_all(&answer).is_ok()
+    });
+    let work = Workdir::new();
+    work.write("in.csv", links(60));
+    let url = format!("http://{}", silent.address);
+    let running = work.bkassoc("import in.csv --json").aim(Entrance::Esb, &url).start();
+    let journal = work.path("in.results.csv.journal");
+    let outcomes = || {
+        let text = std::fs::read_to_string(&journal).unwrap_or_default();
+        text.matches(r#"{"outcome":"#).count()
+    };
+    running.until_true(|| outcomes() >= 3);
+    running.signal(Signal::INT);
+    running.until("a second signal leaves at once");
+    running.signal(Signal::TERM);
+    let told = running.wait().with(143).json();
+    let number = |key: &str| told[key].as_u64().unwrap() as usize;
+    assert_eq!((number("exit"), number("created")), (143, outcomes()), "{told}");
+    assert_eq!(number("rows"), number("created") + number("outstanding"), "{told}");
+    assert_eq!(told["next"][1], "import", "{told}");
+}
+
+#[test]
+fn a_run_goes_on_with_its_input_alone() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let command = || work.bkassoc("import - -o r.csv").to(&server);
+    command().stdin(links(300)).args("--max-duration 100ms --rate 100/s").ends(9);
+    let before = work.read("r.csv.journal");
+    for other in [String::new(), "\n".to_owned(), "a,b\n1,2\n".to_owned()] {
+        command().stdin(other).ends(7).saying(&["not the input that it read"]);
+    }
+    command().stdin(links(3)).ends(7);
+    assert!(work.read("r.csv.journal").starts_with(&before));
+    // Another command is another run, whatever its input is.
+    command().stdin("").args("--delimiter ;").ends(2);
+    command().stdin(links(300)).ends(0);
+    // A run that has not begun is told what is wrong with it.
+    work.bkassoc("import - -o other.csv").to(&server).stdin("").ends(2);
 }
 
 #[test]

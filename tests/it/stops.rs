@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 use crate::raw::{Raw, http, ok, refusal};
 use crate::server::Server;
-use crate::workdir::{NN, Workdir, assert_conserved, csv_of, links, stats};
+use crate::workdir::{Cli, NN, Workdir, assert_conserved, csv_of, links, stats};
 
 #[test]
 fn max_failures_ends_it_with_5() {
@@ -346,6 +346,52 @@ fn results_that_nobody_can_read_end_it_with_11() {
         let done = work.under("exec \"$@\" >/dev/full", &words).ends(11);
         assert!(done.stderr.contains("stdout can't be written"), "{}", done.stderr);
         assert!(!done.stderr.contains("next:"), "{}", done.stderr);
+    }
+}
+
+/// The program with a pipe for its stdout that nobody reads.
+const GONE: &str = r#"rm -f p; mkfifo p; exec 4<>p 5>p 4<&-; exec "$@" >&5"#;
+
+#[test]
+fn what_a_command_has_to_say_and_can_not_is_no_success() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(3));
+    work.write("bad.csv", "obj_asst_id,inst_id,asst_inst_id,biz_id\nx,y,z,1\n");
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    work.write("many.csv", links(300));
+    let half = "import many.csv -o half.csv --max-duration 300ms";
+    work.bkassoc(half).to(&server).args("--rate 100/s").ends(9);
+    for (words, exit) in [
+        ("import in.csv", Some(0)),
+        ("import in.csv --json", Some(0)),
+        ("import bad.csv -q", Some(3)),
+        ("import bad.csv", Some(3)),
+        ("check in.csv --offline", Some(0)),
+        ("check in.csv --offline -o -", None),
+        ("rerun in.results.csv", Some(0)),
+        ("results half.csv -o -", None),
+        ("results in.results.csv -o -", None),
+        ("verify in.results.csv", Some(0)),
+        ("verify in.results.csv --json", Some(0)),
+        ("import none.csv --json --sandbox", Some(7)),
+        ("import --json", Some(2)),
+        ("completions bash", Some(0)),
+        ("man", Some(0)),
+        ("--help", Some(0)),
+        ("--version", Some(0)),
+        ("undo in.results.csv --yes", Some(0)),
+    ] {
+        let of_server = ["import in", "import bad", "rerun", "undo"];
+        let of_server = of_server.iter().any(|command| words.starts_with(command));
+        let aimed = |cli: Cli| if of_server { cli.to(&server) } else { cli };
+        let full = aimed(work.under(r#"exec "$@" >/dev/full"#, words)).run();
+        assert_eq!(full.code, 11, "{words}: {}", full.stderr);
+        assert!(full.stderr.contains("No space left"), "{words}: {}", full.stderr);
+        // A reader that is gone has seen what it wanted.
+        if let Some(exit) = exit {
+            aimed(work.under(GONE, words)).ends(exit);
+        }
     }
 }
 
