@@ -183,7 +183,7 @@ pub struct Undo {
     /// The results, or the unfinished run, of an import or of a rerun
     #[arg(value_name = "RESULTS")]
     pub results: PathBuf,
-    /// Delete recovered rows too; they may be older than the run
+    /// Delete recovered rows too, which may be somebody else's
     #[arg(long)]
     pub include_recovered: bool,
     #[command(flatten)]

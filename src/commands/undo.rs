@@ -35,16 +35,32 @@ pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, H
             return Ok(conclude(&session, typed, ending));
         }
         let count = session.rows.count()?;
-        if count > 0 && !config.results.yes {
-            confirm(count, &session)?;
+        let recovered = count - undone.created(false)?.count()?;
+        if count > 0 {
+            confirm(count, recovered, &session)?;
         }
     }
     let ending = session.run()?;
     Ok(conclude(&session, typed, with_the_way_that_works(ending, &session, typed)))
 }
 
-fn confirm(count: u64, session: &Session<'_>) -> Result<(), Halt> {
-    let question = format!("delete {} associations at {}?", grouped(count), session.target());
+/// Says what is about to be deleted, and asks, unless that was answered before.
+fn confirm(count: u64, recovered: u64, session: &Session<'_>) -> Result<(), Halt> {
+    let (count, target) = (grouped(count), session.target());
+    let foreign = format!(
+        "{} of them are recovered: found after a call of ours got no answer, they may be somebody else's",
+        grouped(recovered)
+    );
+    if session.config.results.yes {
+        if recovered > 0 {
+            tracing::warn!("deleting {count} associations: {foreign}");
+        }
+        return Ok(());
+    }
+    let question = match recovered {
+        0 => format!("delete {count} associations at {target}?"),
+        _ => format!("{count} associations at {target}. {foreign}. Delete them all?"),
+    };
     if ask(session.screen, &question)? { Ok(()) } else { Err(Halt::usage("nothing was deleted")) }
 }
 

@@ -128,3 +128,24 @@ fn an_undo_whose_deletes_were_all_refused_has_undone_nothing() {
     assert_eq!(work.read("in.results.csv.run.json"), audit);
     assert_nothing_says_it_was_undone(&work, &server);
 }
+
+#[test]
+fn what_may_be_somebody_elses_is_counted_before_it_is_deleted() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(5));
+    let before = server.stored();
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    let results = work.read("in.results.csv").replacen(",created,", ",recovered,", 2);
+    work.write("in.results.csv", results);
+    let undo = |flags: &str| work.bkassoc("undo in.results.csv").args(flags).to(&server);
+    let said = "5 associations at";
+    undo("").ends(2).saying(&["delete 3 associations at"]);
+    let foreign = "2 of them are recovered: found after a call of ours got no answer, they may be somebody else's";
+    undo("--include-recovered").ends(2).saying(&[said, foreign, "Delete them all?"]);
+    assert_eq!(server.stored(), before + 5);
+    undo("--include-recovered --yes").ends(0).saying(&["deleting 5 associations", foreign]);
+    assert_eq!(server.stored(), before);
+    let help = work.bkassoc("undo --help").ends(0);
+    assert!(help.stdout.contains("may be somebody else's"), "{}", help.stdout);
+}
