@@ -6,6 +6,7 @@
 //! nothing collides and the pacer lets them, and written down when they are settled. Each part of its
 //! state is a module of its own. Knows nothing of files' formats or of HTTP.
 
+mod admission;
 mod dispatch;
 mod landing;
 
@@ -30,23 +31,22 @@ use crate::engine::circuit_breaker::CircuitBreaker;
 use crate::engine::conflicts::Slot;
 use crate::engine::in_flight::{self, InFlight, Ticket};
 use crate::engine::intake::Intake;
-use crate::engine::models::Admission;
 use crate::engine::permission::Permission;
 use crate::engine::preflight::Questions;
 use crate::engine::recorder::Recorder;
-use crate::engine::remaining::{PendingRow, Remaining};
 use crate::engine::request_ids::RequestIds;
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::stats::{Bottleneck, CallKind, RunStats};
-use crate::engine::task::{Policy, Step, Task};
+use crate::engine::task::{Policy, Step};
 use crate::engine::time_limits::TimeLimits;
 use crate::exit::Exit;
 pub use crate::exit::Halt;
 use crate::options::EngineOptions;
-use crate::outcome::{Outcome, Reason, Record};
+use crate::outcome::{Outcome, Record};
 use crate::storage::journal::replay::Replay;
 use crate::storage::journal::{Journal, JournalError};
 use crate::target::Target;
+use admission::Resending;
 
 /// Rows that wait to be looked up go together when there are so many of them,
 pub const COMPANY: usize = 100;
@@ -120,23 +120,6 @@ type Sync = BoxFuture<'static, io::Result<()>>;
 struct Wait {
     until: Instant,
     bottleneck: Bottleneck,
-}
-
-/// Rows in doubt since before this process that are about to be sent again.
-#[derive(Debug, Default)]
-struct Resending {
-    /// Not written down yet.
-    asked: Vec<(Slot, Instant)>,
-    /// Written down, and waiting for the disk.
-    noted: Vec<(Slot, Instant)>,
-    /// Where in the journal that ends.
-    noted_at: u64,
-}
-
-impl Resending {
-    fn is_empty(&self) -> bool {
-        self.asked.is_empty() && self.noted.is_empty()
-    }
 }
 
 /// The end of a run, under way.
@@ -326,57 +309,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
         }
     }
 
-    fn wants_rows(&self) -> bool {
-        let ready = self.rows.writes.len();
-        self.stopping.is_none() && self.intake.wants_rows(ready, self.batches.size())
-    }
-
-    /// Takes rows from the reader and writes the mark that covers them.
-    fn take_rows(&mut self) {
-        if !self.wants_rows() {
-            return;
-        }
-        let models = &mut self.questions.models;
-        match self.intake.take(self.recorder.journal, self.id_watermark, models) {
-            Ok(count) => self.recorder.stats.unsettled += count,
-            Err(halt) => self.stop(halt),
-        }
-        self.recorder.stats.input_ended = self.intake.ended().is_some();
-    }
-
-    /// Lets staged rows in, in input order: those that need no call end here, the others get a place
-    /// among the rows under way once their mark is on disk.
-    fn admit(&mut self, now: Instant) {
-        while self.stopping.is_none()
-            && let Some(PendingRow { row, remaining }) = self.intake.front()
-        {
-            if let Remaining::Carry(outcome) = remaining {
-                let outcome = outcome.clone();
-                self.recorder.carry(self.intake.pop().row, outcome);
-                continue;
-            }
-            let (number, model) = match self.questions.models.admit(row) {
-                Admission::Known(number, model) => (number, model),
-                Admission::Wanted => return,
-                Admission::Refused(reason, message) => {
-                    let outcome = refusal(row.parsed.is_ok(), remaining, reason, message);
-                    let row = self.intake.pop().row;
-                    self.write_down(row, outcome, now);
-                    continue;
-                }
-            };
-            if !self.rows.has_room() || !self.recorder.journal.covers(row.ordinal) {
-                return;
-            }
-            let PendingRow { row, remaining } = self.intake.pop();
-            let new = row.parsed.clone().expect("rows without an association are refused");
-            let since = self.doubt_since(&remaining);
-            let (task, step) = Task::begin(new, model, &remaining, self.id_watermark, since)
-                .expect("rows that are carried over are not let in");
-            self.rows.admit(row, number, task, &step, now);
-        }
-    }
-
     fn send(
         &mut self,
         call: Call,
@@ -404,33 +336,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
             Call::LookUp(_) | Call::Models(_) | Call::Probe => return None,
         };
         Some((self.rows.ordinal(first), self.rows.task(first).writes()))
-    }
-
-    /// Since when a row is in doubt that an earlier process may have sent. A clock that was ahead then is
-    /// not believed: nothing is in doubt since a moment to come.
-    fn doubt_since(&self, remaining: &Remaining) -> Instant {
-        let started = self.limits.started();
-        let Remaining::InDoubt { since: Some(since), .. } = remaining else { return started };
-        let waited =
-            u64::try_from(self.began_at - since).map_or(Duration::ZERO, Duration::from_millis);
-        started.checked_sub(waited.min(self.policy.settle_after)).unwrap_or(started)
-    }
-
-    /// Lets rows go that are sent again, once it is on disk that they are.
-    fn resend(&mut self, now: Instant) {
-        let Resending { asked, noted, noted_at } = &mut self.resending;
-        if self.recorder.journal.is_on_disk(*noted_at) {
-            for (slot, at) in noted.drain(..) {
-                self.rows.put(slot, Next::Write, at, now);
-            }
-        }
-        if noted.is_empty() && !asked.is_empty() {
-            let mut ordinals: Vec<_> =
-                asked.iter().map(|(slot, _)| self.rows.ordinal(*slot)).collect();
-            ordinals.sort_unstable();
-            *noted_at = self.recorder.journal.resent(&ordinals);
-            std::mem::swap(noted, asked);
-        }
     }
 
     /// Where a row goes after a step of its task.
@@ -537,16 +442,6 @@ impl<'a, C: Cmdb> Run<'a, C> {
         }
         self.recorder.journal.settle().await
     }
-}
-
-/// The end of a row that is refused before any call of this process.
-fn refusal(names_one: bool, remaining: &Remaining, reason: Reason, message: String) -> Outcome {
-    // Without its model association a row can't be looked up.
-    if remaining.may_have_been_sent() && names_one {
-        let message = format!("an earlier call for it may have been executed: {message}");
-        return Outcome::bad(Reason::OutcomeUnknown, message, 0, 0);
-    }
-    Outcome::bad(reason, message, 0, 0)
 }
 
 #[cfg(test)]

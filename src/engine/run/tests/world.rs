@@ -12,7 +12,7 @@ use rand::{Rng, RngExt};
 use super::super::*;
 use crate::association::Row;
 use crate::association::{Association, Cells, InstId, Mapping, NewAssociation};
-use crate::engine::remaining::{Goal, Remaining, what_remains};
+use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
 use crate::options::Rate;
 use crate::outcome::Reason;
 use crate::outcome::Status;
