@@ -163,7 +163,12 @@ impl Table {
 }
 
 fn is_blank(cell: &[u8]) -> bool {
-    cell.is_empty() || str::from_utf8(cell).is_ok_and(|text| text.trim().is_empty())
+    match cell.first() {
+        None => true,
+        // What nearly all cells begin with.
+        Some(first) if first.is_ascii_graphic() => false,
+        Some(_) => str::from_utf8(cell).is_ok_and(|text| text.trim().is_empty()),
+    }
 }
 
 /// Whether this is a row where a header should be: no name of ours, and two ids at least.
