@@ -12,19 +12,10 @@ use tokio::time::Instant;
 
 use crate::association::Row;
 use crate::engine::conflicts::{Conflicts, Slot};
-use crate::engine::task::{Step, Task};
+use crate::engine::task::{Next, Task};
 
 /// Rows under way at most: waiting for a collision, a retry or a parked doubt included.
 pub const MAX_ACTIVE_ROWS: usize = 8192;
-
-/// What a row waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Next {
-    /// Its create or delete.
-    Write,
-    /// Its look-up.
-    LookUp,
-}
 
 /// A row under way.
 #[derive(Debug)]
@@ -118,11 +109,7 @@ impl ActiveRows {
 
     /// Gives a row its place behind those it collides with, or lets it go at once. `model` numbers its
     /// model association.
-    pub fn admit(&mut self, row: Row, model: u32, task: Task, step: &Step, now: Instant) {
-        let next = match step {
-            Step::LookUp(_) => Next::LookUp,
-            _ => Next::Write,
-        };
+    pub fn admit(&mut self, row: Row, model: u32, task: Task, next: Next, now: Instant) {
         let mapping = task.model.mapping;
         let slot = self.slab.insert(ActiveRow { task, row, writing: false, sent: false });
         if self.first.len() <= slot {

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cmdb::Cmdb;
-use crate::cmdb::verdict::{Cause, Query};
+use crate::cmdb::verdict::Query;
 use crate::cmdb::wire::{Reply, Request};
 use crate::engine::caller::{Caller, Landed, Outgoing};
 use crate::engine::request_ids::RequestIds;
@@ -112,11 +112,7 @@ impl<'a, C: Cmdb> Asker<'a, C> {
 
     /// The same, a little longer with each of the `tries`.
     pub async fn back_off(&self, reply: &Reply, query: Query, tries: &mut u32) -> Result<(), Halt> {
-        let backoff = match query.cause() {
-            Some(Cause::Throttled | Cause::Crowded | Cause::Locked) => Backoff::BUSY,
-            _ => Backoff::NO_ANSWER,
-        };
-        let time = backoff.wait(*tries, &mut *self.rng.borrow_mut());
+        let time = Backoff::after(query.cause()).wait(*tries, &mut *self.rng.borrow_mut());
         *tries += 1;
         self.wait(time, reply).await
     }

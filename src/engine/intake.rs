@@ -58,7 +58,7 @@ impl Intake {
     pub fn take(
         &mut self,
         journal: &mut Journal,
-        id_watermark: i64,
+        largest_id: i64,
         models: &mut Models,
     ) -> Result<u64, Halt> {
         let rows = self.queue.take(self.next_mark);
@@ -78,7 +78,7 @@ impl Intake {
             .map(Row::fingerprint)
             .collect();
         if !fresh.is_empty() {
-            journal.mark(&fresh, id_watermark);
+            journal.mark(&fresh, largest_id);
         }
         for PendingRow { row, remaining } in &rows {
             if let (Ok(new), Remaining::All(_) | Remaining::InDoubt { .. }) =

@@ -1,5 +1,5 @@
-//! How often a row is sent, and how long it waits before it is sent again: what each failure costs, and
-//! exponential backoff with full jitter.
+//! What each failure costs a row, and how long it waits before it is sent again: exponential backoff with
+//! full jitter. How much a row may cost is `--max-attempts`, which its task holds it to.
 //!
 //! Pure data. Knows nothing of what a row's call does.
 
@@ -39,6 +39,15 @@ impl Backoff {
     /// For reads that lag behind writes.
     pub const READ_LAG: Self =
         Self { first: Duration::from_millis(300), cap: Duration::from_secs(3) };
+
+    /// The schedule after a call that failed so.
+    pub const fn after(cause: Option<Cause>) -> Self {
+        match cause {
+            Some(Cause::Throttled | Cause::Crowded) => Self::BUSY,
+            Some(Cause::Locked) => Self::LOCKED,
+            _ => Self::NO_ANSWER,
+        }
+    }
 
     /// The longest wait before try number `tries` + 1.
     pub fn longest(self, tries: u32) -> Duration {
@@ -121,12 +130,7 @@ impl Attempts {
         if self.is_first() {
             return Duration::ZERO;
         }
-        let schedule = match self.cause {
-            Some(Cause::Throttled | Cause::Crowded) => Backoff::BUSY,
-            Some(Cause::Locked) => Backoff::LOCKED,
-            _ => Backoff::NO_ANSWER,
-        };
-        schedule.wait(self.charged + self.free - 1, rng)
+        Backoff::after(self.cause).wait(self.charged + self.free - 1, rng)
     }
 }
 

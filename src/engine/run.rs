@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::association::Row;
 use crate::cmdb::Cmdb;
 use crate::cmdb::wire::Request;
-use crate::engine::active_rows::{ActiveRow, ActiveRows, Next};
+use crate::engine::active_rows::{ActiveRow, ActiveRows};
 use crate::engine::batches::Batches;
 use crate::engine::call_size::CallSize;
 use crate::engine::caller::{Caller, Landed, Outgoing};
@@ -37,7 +37,7 @@ use crate::engine::recorder::Recorder;
 use crate::engine::request_ids::RequestIds;
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::stats::{Bottleneck, CallKind, RunStats};
-use crate::engine::task::{Policy, Step};
+use crate::engine::task::{Next, Policy, Step};
 use crate::engine::time_limits::TimeLimits;
 use crate::exit::Exit;
 pub use crate::exit::Halt;
@@ -53,7 +53,7 @@ pub const COMPANY: usize = 100;
 /// or when the first has waited so long.
 const LINGER: Duration = Duration::from_millis(200);
 /// How long calls in flight may take to answer once the run stops.
-const DRAIN: Duration = Duration::from_secs(15);
+pub const DRAIN: Duration = Duration::from_secs(15);
 /// How often the display may change.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
@@ -141,7 +141,7 @@ struct Run<'a, C> {
     policy: Policy,
     rng: StdRng,
     /// The largest association id seen.
-    id_watermark: i64,
+    largest_id: i64,
     /// The wall clock when this process began.
     began_at: i64,
     resending: Resending,
@@ -179,7 +179,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             rows: ActiveRows::default(),
             policy,
             rng: StdRng::seed_from_u64(seed),
-            id_watermark: earlier.largest_id,
+            largest_id: earlier.largest_id,
             began_at: clock(),
             resending: Resending::default(),
             batches: Batches::new(options.batch),
@@ -440,7 +440,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             sent.sort_unstable();
             self.recorder.journal.close(&sent);
         }
-        self.recorder.journal.settle().await
+        self.recorder.journal.sync_all().await
     }
 }
 

@@ -30,6 +30,15 @@ pub struct Policy {
     pub settle_after: Duration,
 }
 
+/// What a row waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Next {
+    /// Its create or delete.
+    Write,
+    /// Its look-up.
+    LookUp,
+}
+
 /// What is to be done for a row next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -120,7 +129,7 @@ struct Batching {
 }
 
 impl Task {
-    /// A row that is about to be under way, and its first step. `largest_id` is the largest
+    /// A row that is about to be under way, and what it waits for first. `largest_id` is the largest
     /// association id seen so far; `doubt_since` is since when a row that comes in doubt is so. `None`
     /// where nothing is left to do.
     pub fn begin(
@@ -129,7 +138,7 @@ impl Task {
         remaining: &Remaining,
         largest_id: i64,
         doubt_since: Instant,
-    ) -> Option<(Self, Step)> {
+    ) -> Option<(Self, Next)> {
         let (goal, watermark) = match *remaining {
             Remaining::All(goal) => (goal, None),
             Remaining::InDoubt { goal, id_watermark, .. } => (goal, Some(id_watermark)),
@@ -156,11 +165,11 @@ impl Task {
             said: ServerMessage::default(),
         };
         // What is to be deleted has to be seen first.
-        let step = match goal {
-            Goal::Create if !task.doubted => Step::Write(doubt_since),
-            Goal::Create | Goal::Delete { .. } => Step::LookUp(doubt_since),
+        let next = match goal {
+            Goal::Create if !task.doubted => Next::Write,
+            Goal::Create | Goal::Delete { .. } => Next::LookUp,
         };
-        Some((task, step))
+        Some((task, next))
     }
 
     /// Writes that were sent by this process, charged or not.

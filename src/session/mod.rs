@@ -96,7 +96,7 @@ impl Session<'_> {
                 path.display()
             );
         }
-        self.settle(path, rows, opened)
+        self.finish(path, rows, opened)
     }
 
     /// Settles what an unfinished run left in doubt, by looking only. Some ending: it could not.
@@ -268,7 +268,7 @@ impl Session<'_> {
     }
 
     /// The run to its end, and how it went, whatever happened.
-    fn settle(
+    fn finish(
         &self,
         path: &Path,
         rows: OpenSource,
@@ -320,7 +320,7 @@ impl Session<'_> {
             }
         };
         opened.journal.end_of_run(&end);
-        opened.journal.settle().await?;
+        opened.journal.sync_all().await?;
         self.make_results(path, opened, end, signals).await
     }
 

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::engine::run::DRAIN;
 use crate::exit::{Exit, Halt};
 
 /// The same signal twice within this time is one: timeout(1) sends it to the process, and then to the
@@ -95,7 +96,10 @@ impl Signals {
         });
         let first = async {
             let exit = heard(first).await;
-            tracing::warn!("calls in flight may answer for 15 s; a second signal leaves at once");
+            let drain = DRAIN.as_secs();
+            tracing::warn!(
+                "calls in flight may answer for {drain} s; a second signal leaves at once"
+            );
             Halt { exit, message: "interrupted".to_owned() }
         };
         (first, heard(second))

@@ -153,7 +153,7 @@ fn write_in_journal(path: &Path, head: &Head, undone: Option<&Undone>) -> Result
     opened.journal.undone(undone);
     // Within a run there is no second runtime.
     let settled = std::thread::scope(|scope| {
-        scope.spawn(|| runtime()?.block_on(opened.journal.settle()).map_err(Halt::from)).join()
+        scope.spawn(|| runtime()?.block_on(opened.journal.sync_all()).map_err(Halt::from)).join()
     });
     settled.expect("a thread that panics ends the process")
 }

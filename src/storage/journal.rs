@@ -436,7 +436,7 @@ impl Journal {
     }
 
     /// Writes and syncs everything, and waits for it.
-    pub async fn settle(&mut self) -> Result<(), JournalError> {
+    pub async fn sync_all(&mut self) -> Result<(), JournalError> {
         let sync = self.start_sync()?;
         let result = sync.await;
         self.synced(result)?;

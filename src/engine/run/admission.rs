@@ -7,11 +7,10 @@ use tokio::time::Instant;
 
 use super::Run;
 use crate::cmdb::Cmdb;
-use crate::engine::active_rows::Next;
 use crate::engine::conflicts::Slot;
 use crate::engine::models::Admission;
 use crate::engine::remaining::{PendingRow, Remaining};
-use crate::engine::task::Task;
+use crate::engine::task::{Next, Task};
 use crate::outcome::{Outcome, Reason};
 
 /// Rows in doubt since before this process that are about to be sent again.
@@ -43,7 +42,7 @@ impl<C: Cmdb> Run<'_, C> {
             return;
         }
         let models = &mut self.questions.models;
-        match self.intake.take(self.recorder.journal, self.id_watermark, models) {
+        match self.intake.take(self.recorder.journal, self.largest_id, models) {
             Ok(count) => self.recorder.stats.unsettled += count,
             Err(halt) => self.stop(halt),
         }
@@ -65,7 +64,7 @@ impl<C: Cmdb> Run<'_, C> {
                 Admission::Known(number, model) => (number, model),
                 Admission::Wanted => return,
                 Admission::Refused(reason, message) => {
-                    let outcome = refusal(row.parsed.is_ok(), remaining, reason, message);
+                    let outcome = end_of_refused(row.parsed.is_ok(), remaining, reason, message);
                     let row = self.intake.pop().row;
                     self.write_down(row, outcome, now);
                     continue;
@@ -77,9 +76,9 @@ impl<C: Cmdb> Run<'_, C> {
             let PendingRow { row, remaining } = self.intake.pop();
             let new = row.parsed.clone().expect("rows without an association are refused");
             let since = self.doubt_since(&remaining);
-            let (task, step) = Task::begin(new, model, &remaining, self.id_watermark, since)
+            let (task, next) = Task::begin(new, model, &remaining, self.largest_id, since)
                 .expect("rows that are carried over are not let in");
-            self.rows.admit(row, number, task, &step, now);
+            self.rows.admit(row, number, task, next, now);
         }
     }
 
@@ -112,7 +111,12 @@ impl<C: Cmdb> Run<'_, C> {
 }
 
 /// The end of a row that is refused before any call of this process.
-fn refusal(names_one: bool, remaining: &Remaining, reason: Reason, message: String) -> Outcome {
+fn end_of_refused(
+    names_one: bool,
+    remaining: &Remaining,
+    reason: Reason,
+    message: String,
+) -> Outcome {
     // Without its model association a row can't be looked up.
     if remaining.may_have_been_sent() && names_one {
         let message = format!("an earlier call for it may have been executed: {message}");

@@ -15,11 +15,11 @@ use crate::engine::stats::{Bottleneck, CallKind};
 use crate::engine::task::Write;
 
 /// A call, what it is counted as, and its request.
-type Next = (Call, CallKind, Request);
+type NextCall = (Call, CallKind, Request);
 
 impl<C: Cmdb> Run<'_, C> {
     /// The next call that may go now; else what it waits for.
-    pub(super) fn next_call(&mut self, now: Instant) -> Result<Next, Wait> {
+    pub(super) fn next_call(&mut self, now: Instant) -> Result<NextCall, Wait> {
         // What a call's end changes is looked at then: this is only how long nothing else may happen.
         let wait_for = |bottleneck| Wait { until: now + DRAIN, bottleneck };
         if self.stopping.is_some() {
@@ -52,7 +52,7 @@ impl<C: Cmdb> Run<'_, C> {
 
     /// The first due call that the pacer lets through: a route with a quota of its own holds only its
     /// own calls.
-    fn first_permitted(&mut self, now: Instant) -> Result<Next, Wait> {
+    fn first_permitted(&mut self, now: Instant) -> Result<NextCall, Wait> {
         let mut held: Option<Wait> = None;
         for kind in [CallKind::Models, CallKind::Find, CallKind::Create] {
             let route = match kind {
@@ -152,14 +152,14 @@ impl<C: Cmdb> Run<'_, C> {
             && self.rows.has_room()
     }
 
-    fn question(&mut self) -> Next {
+    fn question(&mut self) -> NextCall {
         let (names, again) = self.questions.take_next();
         self.recorder.stats.calls.retries += u64::from(again);
         (Call::Models(names.clone()), CallKind::Models, Request::Models(names))
     }
 
     /// Asks something harmless of a model association that is known.
-    fn probe(&self) -> Next {
+    fn probe(&self) -> NextCall {
         let given = |name: &str| self.options.models.iter().any(|m| *m.obj_asst_id == *name);
         let model = self.questions.models.any_known();
         let model = model.expect("rows were sent, so their model is known");
@@ -171,7 +171,7 @@ impl<C: Cmdb> Run<'_, C> {
         (Call::Probe, CallKind::Probe, request)
     }
 
-    fn look_up(&mut self) -> Next {
+    fn look_up(&mut self) -> NextCall {
         let slots = self.rows.take_look_ups(self.look_up_size.get());
         let first = self.rows.task(slots[0]);
         let any_of = slots.iter().flat_map(|&slot| self.rows.task(slot).patterns()).collect();
@@ -189,7 +189,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.batches.size().filter(|_| !self.breaker.is_tripped())
     }
 
-    fn write(&mut self) -> Next {
+    fn write(&mut self) -> NextCall {
         let slots = match self.batch_size() {
             Some(size) => self.rows.take_batch(size),
             None => self.rows.writes.pop_front().into_iter().collect(),
@@ -197,7 +197,7 @@ impl<C: Cmdb> Run<'_, C> {
         let mut again = false;
         for &slot in &slots {
             again |= self.rows.note_sent(slot);
-            self.rows.task_mut(slot).about_to_write(self.id_watermark);
+            self.rows.task_mut(slot).about_to_write(self.largest_id);
         }
         self.recorder.stats.calls.retries += u64::from(again);
         match slots[..] {
@@ -206,7 +206,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    fn write_one(&mut self, slot: Slot) -> Next {
+    fn write_one(&mut self, slot: Slot) -> NextCall {
         let task = self.rows.task(slot);
         match task.next_write() {
             Write::Create => {
@@ -224,7 +224,7 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    fn write_many(&self, slots: Vec<Slot>) -> Next {
+    fn write_many(&self, slots: Vec<Slot>) -> NextCall {
         let model = Arc::clone(&self.rows.task(slots[0]).model);
         let pair = |slot: &Slot| {
             let association = &self.rows.task(*slot).new.association;

@@ -108,7 +108,7 @@ impl<C: Cmdb> Run<'_, C> {
                     Verdict::Stop(stop) if !matches!(step, Step::Settle(_)) => {
                         self.stop(refused(stop, reply, self.target));
                     }
-                    Verdict::Created(id) => self.id_watermark = self.id_watermark.max(id),
+                    Verdict::Created(id) => self.largest_id = self.largest_id.max(id),
                     _ => {}
                 }
                 self.permission.heard(verdict);
@@ -189,7 +189,7 @@ impl<C: Cmdb> Run<'_, C> {
             let task = self.rows.task_mut(slot);
             let step = match items.created.get(&place) {
                 Some(&id) if !items.refused.contains(&place) => {
-                    self.id_watermark = self.id_watermark.max(id);
+                    self.largest_id = self.largest_id.max(id);
                     self.permission.grant();
                     task.on_batch_created(id, said.request_id.clone())
                 }
@@ -289,7 +289,7 @@ impl<C: Cmdb> Run<'_, C> {
             self.take_step(slot, step, now);
         }
         let largest = found.iter().map(|found| found.id).max().unwrap_or(0);
-        self.id_watermark = self.id_watermark.max(largest);
+        self.largest_id = self.largest_id.max(largest);
     }
 
     fn land_models(&mut self, names: Vec<Arc<str>>, reply: &Reply, sent: Sent, now: Instant) {

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 
 const POLICY: Policy = Policy { max_attempts: 2, settle_after: Duration::from_secs(35) };
 
-fn life(mapping: Mapping, remaining: &Remaining, largest_id: i64) -> (Task, Step) {
+fn life(mapping: Mapping, remaining: &Remaining, largest_id: i64) -> (Task, Next) {
     let link = NewAssociation {
         association: Association {
             obj_asst_id: "a".into(),
@@ -69,12 +69,12 @@ async fn what_is_found_after_doubt_is_recovered_unless_it_is_older() {
         let outcome = settled(look(&mut life, &[found(id, 1, 2)]));
         assert_eq!((outcome.status, outcome.association_id), (status, Some(id)));
     }
-    let (mut life, step) = life(
+    let (mut life, next) = life(
         Mapping::OneToOne,
         &Remaining::InDoubt { goal: Goal::Create, id_watermark: 0, since: None },
         99,
     );
-    assert!(matches!(step, Step::LookUp(_)));
+    assert_eq!(next, Next::LookUp);
     // An earlier process may have sent it in a batch: it is looked for through both models.
     assert!(matches!(look(&mut life, &[found(5, 1, 2)]), Step::LookUp(_)));
     assert_eq!(settled(look(&mut life, &[found(5, 1, 2)])).status, Status::Recovered);

@@ -71,16 +71,16 @@ async fn written() -> Vec<u8> {
         at: Some(1_767_225_600_000),
     });
     journal.mark(&[11, 22, 33, 44], 0);
-    journal.settle().await.unwrap();
+    journal.sync_all().await.unwrap();
     for ordinal in [2, 0, 1] {
         journal.outcome(&record(ordinal));
     }
     journal.mark(&[55, 66, 77, 88, 99], 105);
-    journal.settle().await.unwrap();
+    journal.sync_all().await.unwrap();
     for ordinal in [8, 3, 5, 4] {
         journal.outcome(&record(ordinal));
     }
-    journal.settle().await.unwrap();
+    journal.sync_all().await.unwrap();
     journal.outcome(&record(7));
     journal.flush().unwrap();
     let bytes = memory.0.lock().unwrap();
