@@ -17,10 +17,12 @@
 //! *Overload* takes the limit down at once, once a round trip, and what it was then becomes a cliff, to
 //! which the limit does not come back for a while.
 //!
-//! The start: a few calls (with `--rate`, its burst), and half a call more with each answer, so that a
-//! small quota is met gently, and one call that hangs does not hold all others. Once some calls went well
-//! together, no small quota is left to be met: two more with each answer, unless answers come faster than
-//! connections, of which that would open more than there are calls.
+//! The start: two calls (with `--rate`, its burst), since one that hangs must not hold all others. When one
+//! was answered, the rest of a handful; the sixth goes alone, so that a quota of 5 is met with one call too
+//! many. Then a few, and from two handfuls on twice as many as were answered, so that a first refusal costs
+//! no more than twice what was let through before. Where answers come faster than connections, that would
+//! open more of these than there are calls: half a call more with each answer then; and over a long way,
+//! where much of it is under way before a refusal comes.
 
 use std::time::Duration;
 
@@ -30,11 +32,19 @@ use super::{Bottleneck, Feedback};
 
 /// Calls in flight at the start, at least: one may hang.
 const START: f64 = 2.0;
-/// Growth with each answer at the start, until the limit is `FEW`; and from then on.
+/// So many calls are answered before one goes alone, unless there is no answer for `IMPATIENCE`.
+const HANDFUL: u32 = 5;
+const AFTER_HANDFUL: u32 = HANDFUL + 1;
+const TWO_HANDFULS: u32 = 2 * HANDFUL;
+const IMPATIENCE: Duration = Duration::from_secs(1);
+/// Calls in flight after that, until two handfuls are answered.
+const FEW: f64 = 4.0;
+/// Growth with each answer from then on: where answers come at once or over a long way, and where they take
+/// a time between.
 const RAMP: f64 = 0.5;
-const FEW: f64 = 8.0;
 const STEEP_RAMP: f64 = 2.0;
 const STEEP_FROM: Duration = Duration::from_millis(2);
+const STEEP_UP_TO: Duration = Duration::from_millis(150);
 /// Answers a reading, at least; and rounds of the pool.
 const ANSWERS: u32 = 100;
 const ROUNDS: u32 = 4;
@@ -72,6 +82,9 @@ pub(super) struct Flight {
     /// Between 1 and `ceiling`. A fraction counts only at the start.
     limit: f64,
     ramping: bool,
+    /// Answers at the start, and when the last one came.
+    answered: u32,
+    answered_at: Instant,
     reading: Reading,
     trial: Option<Trial>,
     down: Wait,
@@ -139,6 +152,8 @@ impl Flight {
             ceiling,
             limit,
             ramping: true,
+            answered: if limit > START { TWO_HANDFULS } else { 0 },
+            answered_at: now,
             reading: Reading::new(now),
             trial: None,
             down: FIRST_WAIT_DOWN,
@@ -162,13 +177,22 @@ impl Flight {
         if !was_full {
             self.reading.slack += now - since;
         }
-        let is_full = in_flight >= self.limit();
+        let is_full = in_flight >= self.limit() || self.is_first_handful(in_flight, now);
         self.looked = (now, is_full);
         is_full.then(|| match self.cliff {
             _ if self.limit() >= self.ceiling => Bottleneck::Concurrency,
             Some(_) => Bottleneck::Server,
             None => Bottleneck::Pool,
         })
+    }
+
+    /// Whether `in_flight` calls are a handful with those that were answered, or the one after it.
+    fn is_first_handful(&self, in_flight: usize, now: Instant) -> bool {
+        let left = HANDFUL.saturating_sub(self.answered).max(1) as usize;
+        self.ramping
+            && self.answered <= HANDFUL
+            && in_flight >= left
+            && now < self.answered_at + IMPATIENCE
     }
 
     /// A call has ended.
@@ -184,12 +208,21 @@ impl Flight {
     fn answered(&mut self, sent_at: Instant, now: Instant) {
         if self.ramping {
             let latency = now - sent_at;
-            let steep = self.limit >= FEW && latency >= STEEP_FROM;
-            self.limit += if steep { STEEP_RAMP } else { RAMP };
+            self.answered += 1;
+            let answered = f64::from(self.answered);
+            self.limit = match self.answered {
+                ..HANDFUL => self.limit.max(f64::from(HANDFUL) - answered),
+                HANDFUL => self.limit,
+                AFTER_HANDFUL => self.limit.max(FEW),
+                _ if !(STEEP_FROM..STEEP_UP_TO).contains(&latency) => self.limit + RAMP,
+                TWO_HANDFULS.. => (self.limit + STEEP_RAMP).max(answered * STEEP_RAMP),
+                _ => self.limit,
+            };
             self.limit = self.limit.min(self.ceiling as f64);
+            self.answered_at = now;
             self.ramping = self.limit < self.ceiling as f64;
             self.inherent = self.inherent.min(latency.as_secs_f64());
-            self.begin(now);
+            self.set(self.limit, now);
             return;
         }
         if sent_at < self.changed {
