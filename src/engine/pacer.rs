@@ -5,19 +5,22 @@
 //!
 //! * `ceiling`: `--rate`, which is never exceeded. The only home of governor.
 //! * `quota`, with `pace`: how many calls the server lets through in a window of time. It is told by
-//!   headers, or learnt from refusals. There is one for all calls, and one for each route where the
-//!   server counts so.
+//!   headers, or learnt from refusals (`lesson`, `let_through`, `way`). There is one for all calls, and
+//!   one for each route where the server counts so.
 //! * `flight`: how many calls the server takes at once. It is learnt from latencies and overloads;
 //!   `--concurrency` is the most.
 //!
 //! The caller asks [`Pacer::full`] and [`Pacer::permit`] before each call, and reports each call that goes
-//! to [`Pacer::sent`] and its end to [`Pacer::landed`]. Nothing here allocates, reads a clock or knows of rows. `tests/pace` has the
-//! servers that the pacer is held against.
+//! to [`Pacer::sent`] and its end to [`Pacer::landed`]. Nothing here allocates once it is made,
+//! reads a clock or knows of rows. `tests/pace` has the servers that the pacer is held against.
 
 mod ceiling;
 mod flight;
+mod let_through;
+mod lesson;
 mod pace;
 mod quota;
+mod way;
 
 use tokio::time::Instant;
 
@@ -373,6 +376,76 @@ mod tests {
         assert_eq!(pacer.permit(Route::Find, go + millis(500)), Ok(()));
         pacer.lands(Feedback::Answer, RateHint::default(), go, go + millis(500));
         assert_eq!(pacer.permit(Route::Create, go + millis(500)), Ok(()));
+    }
+
+    #[test]
+    fn over_a_long_way_a_call_too_many_pauses_nothing_unless_the_server_asks_for_it() {
+        for (hint, pauses) in [(RateHint::default(), false), (retry_after(1), true)] {
+            let start = Instant::now();
+            let mut pacer = Pacer::new(None, 64, start);
+            let mut sent = std::collections::VecDeque::from([start; 21]);
+            for at in &sent {
+                pacer.goes(*at).unwrap();
+            }
+            let refused = sent.pop_back().unwrap();
+            for tick in 0..6000 {
+                let now = start + millis(tick);
+                while sent.front().is_some_and(|at| *at + millis(300) <= now) {
+                    let sent_at = sent.pop_front().unwrap();
+                    pacer.lands(Feedback::Answer, RateHint::default(), sent_at, now);
+                }
+                if tick == 300 {
+                    pacer.lands(Feedback::Throttled, hint, refused, now);
+                    assert!(pacer.paused_until().is_some(), "the first one teaches");
+                } else if tick > 0 && pacer.goes(now).is_ok() {
+                    sent.push_back(now);
+                }
+            }
+            let (now, refused) = (start + millis(6000), sent.pop_front().unwrap());
+            pacer.lands(Feedback::Throttled, hint, refused, now);
+            assert_eq!(pacer.paused_until().is_some(), pauses, "{hint:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_over_a_long_way_counts_from_when_the_refusal_was_on_its_way() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        let landed = start + millis(400);
+        for _ in 0..21 {
+            pacer.goes(start).unwrap();
+        }
+        for _ in 0..20 {
+            pacer.lands(Feedback::Answer, RateHint::default(), start, landed);
+        }
+        pacer.lands(Feedback::Throttled, retry_after(1), start, landed);
+        let first = pacer.paused_until().unwrap();
+        assert_eq!(first, landed + Duration::from_secs(1), "nothing is known of it yet");
+        pacer.goes(first).unwrap();
+        pacer.lands(Feedback::Answer, RateHint::default(), first, first + millis(400));
+        let next = first + millis(500);
+        pacer.goes(next).unwrap();
+        pacer.lands(Feedback::Throttled, retry_after(1), next, next + millis(400));
+        let until = pacer.paused_until().unwrap();
+        assert!(until >= next + Duration::from_secs(1), "{:?}", until - next);
+        assert!(until < next + millis(1100), "{:?}", until - next);
+    }
+
+    #[test]
+    fn the_sixth_call_goes_alone_unless_it_hangs() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(None, 64, start);
+        let now = start + millis(20);
+        for _ in 0..5 {
+            pacer.goes(start).unwrap();
+            pacer.lands(Feedback::Answer, RateHint::default(), start, now);
+        }
+        assert_eq!(pacer.full(0, now), None);
+        assert_eq!(pacer.full(1, now), Some(Bottleneck::Pool));
+        assert_eq!(pacer.full(1, now + Duration::from_secs(1)), None);
+        pacer.lands(Feedback::Answer, RateHint::default(), now, now + millis(20));
+        assert_eq!(pacer.full(3, now + millis(20)), None);
+        assert_eq!(pacer.full(4, now + millis(20)), Some(Bottleneck::Pool));
     }
 
     #[test]

@@ -3,7 +3,11 @@
 //! *Cruise.* Calls go evenly, N in a little more than a window's length: however the windows lie, none
 //! gets more than N, as long as the way to the server varies by less than that little, the margin.
 //!
-//! Where N has to be learnt, calls go fast for less than a window, and are counted until one is refused:
+//! Calls overtake each other on their way, so that a window may get one too many in spite of the margin.
+//! Its refusal is then the last thing in its window, and no reason to pause: the margin grows a little.
+//!
+//! Where N has to be learnt over a short way, calls go fast for less than a window, and are counted until
+//! one is refused:
 //!
 //! *Measure*, after a pause and where little is known: what was let through is N.
 //!
@@ -18,13 +22,20 @@
 //!
 //! A count that is part of two windows is too high. It shows: fast calls take longer than they should, or
 //! cruising at it is refused soon. Then it is taken again, in another part of the window.
+//!
+//! Over a long way so much is under way when a refusal arrives that fast calls cost more than they teach.
+//! There N is what was let through of the calls *sent* in the window before the last one that was refused,
+//! and calls only *creep* above it: a little more than N for two windows, then in growing steps, until one
+//! is refused. At first that takes a call or two of each window, and no pause.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A window's length, until something says otherwise.
-pub(super) const WINDOW: Duration = Duration::from_secs(1);
+use super::lesson::{Count, Lesson, WINDOW};
+use super::let_through::LetThrough;
+use super::way::Way;
+
 /// How much longer than a window N calls take, besides what the way varies: where N was learnt, where
 /// it was told, what an unexpected refusal adds, and at most.
 const MARGIN: f64 = 0.008;
@@ -33,8 +44,17 @@ const MORE_MARGIN: f64 = 0.0125;
 const LARGEST_MARGIN: f64 = 0.2;
 /// How much of the margin is left by what shows that it was enough.
 const LESS_MARGIN: f64 = 0.9;
-/// What is left of an N that was learnt over a long way and refused soon.
-const LESS_CALLS: f64 = 0.95;
+/// How many standard deviations of the calls in a window the margin has room for.
+const CHANCES: f64 = 1.0;
+/// So many calls of a window may be refused without a pause, and such a share of N.
+const STRAYS: f64 = 3.0;
+const STRAYS_SHARE: f64 = 0.1;
+/// By how much more than N calls creep, as a share of it: at first, as long as a refusal is no reason to
+/// pause, and at most; and after what time, where N was just learnt.
+const STEP: f64 = 0.03;
+const SMALL_STEP: f64 = 0.25;
+const LARGEST_STEP: f64 = 0.5;
+const CREEP_SOON: Duration = Duration::from_secs(8);
 /// How often a learnt N is put to the test: a limit that was raised is to be used within 30 s.
 const PROBE_EVERY: Duration = Duration::from_secs(24);
 /// How much faster than in cruise calls go where they are counted, at most. With long ways it is less,
@@ -60,6 +80,11 @@ pub(super) struct Pace {
     gap: Duration,
     /// When some window of the server began, as far as is known.
     boundary: Option<Instant>,
+    /// When calls last began to go after a pause.
+    resumed: Instant,
+    /// When a call was sent whose refusal was no reason to pause, and how many were refused with it.
+    stray: Option<Instant>,
+    strays: u32,
 }
 
 /// `since` is when the phase's first call was sent.
@@ -75,6 +100,11 @@ enum Phase {
         /// Whether one before it got more through than N.
         raised: bool,
     },
+    Creep {
+        since: Instant,
+        /// By how much more than N calls go, as a share of it.
+        step: f64,
+    },
     Measure {
         since: Option<Instant>,
     },
@@ -83,51 +113,6 @@ enum Phase {
         /// Calls to send.
         left: u32,
     },
-}
-
-/// How calls spend their way, smoothed, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Way {
-    /// From call to answer.
-    pub(super) latency: f64,
-    /// How much that varies, on average.
-    pub(super) jitter: f64,
-}
-
-impl Way {
-    pub(super) fn add(&mut self, latency: Duration) {
-        let latency = latency.as_secs_f64();
-        if self.latency == 0.0 {
-            self.latency = latency;
-        }
-        let off = latency - self.latency;
-        self.latency += off * 0.1;
-        self.jitter += (off.abs() * 0.9 - self.jitter) * 0.05;
-    }
-
-    fn round_trips(self, number: f64) -> Duration {
-        Duration::from_secs_f64(self.latency * number)
-    }
-}
-
-/// Calls let through since the count began, or lately.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Count {
-    began: Instant,
-    /// Since when there are `calls`; `before` is those of a window before.
-    since: Instant,
-    calls: u32,
-    before: u32,
-}
-
-/// What a refusal teaches.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lesson {
-    /// When the refused call was sent.
-    pub(super) sent_at: Instant,
-    /// How many were let through before it, in how long a time.
-    pub(super) let_through: u32,
-    pub(super) took: Duration,
 }
 
 /// Whether a count that took so long was hardly part of two windows.
@@ -147,14 +132,17 @@ impl Pace {
             next: now,
             gap: Duration::ZERO,
             boundary: None,
+            resumed: now,
+            stray: None,
+            strays: 0,
         }
     }
 
     /// What the first refusal teaches.
-    pub(super) fn learnt(lesson: Lesson, now: Instant) -> Self {
+    pub(super) fn learnt(lesson: Lesson, way: Way, now: Instant) -> Self {
         let calls = f64::from(lesson.let_through).max(1.0);
         let mut pace = Self { margin: MARGIN, ..Self::said(calls, WINDOW, now) };
-        if !is_clean(lesson.took) {
+        if !is_clean(lesson.took) && !way.is_long() {
             pace.phase = Phase::Measure { since: None };
         }
         pace
@@ -173,10 +161,14 @@ impl Pace {
     pub(super) fn check(
         &mut self,
         count: &Count,
+        recent: &LetThrough,
         way: Way,
         said: Option<u64>,
         now: Instant,
     ) -> Result<(), Instant> {
+        if let Phase::Creep { since, step } = self.phase {
+            self.creep(since, step, recent, way, now);
+        }
         self.advance(count, way, said, now);
         if now >= self.next {
             return Ok(());
@@ -209,6 +201,8 @@ impl Pace {
     /// Calls may go again after a pause.
     pub(super) fn resume(&mut self, way: Way, now: Instant) {
         self.next = now;
+        self.resumed = now;
+        self.stray = None;
         self.margin = self.margin.max(self.room_for(MARGIN, way));
         self.set_gap(way);
     }
@@ -227,16 +221,21 @@ impl Pace {
     }
 
     fn room_for(&self, margin: f64, way: Way) -> f64 {
-        margin + way.jitter / self.window.as_secs_f64()
+        let jitter = way.jitter / self.window.as_secs_f64();
+        // Of the calls near a window's two ends each may fall on either side.
+        let chance = (jitter * 2.0 / 3.0 / self.calls).sqrt();
+        margin + jitter.min(chance * CHANCES)
     }
 
     fn set_gap(&mut self, way: Way) {
         let even = self.length().div_f64(self.calls);
-        self.gap = if let Phase::Cruise { .. } = self.phase {
-            even
-        } else {
-            let fast = self.window.as_secs_f64() / (way.latency * 5.0).max(0.001);
-            even.div_f64(fast.clamp(LEAST_FAST, FAST))
+        self.gap = match self.phase {
+            Phase::Cruise { .. } => even,
+            Phase::Creep { step, .. } => self.window.div_f64(self.calls * (1.0 + step)),
+            _ => {
+                let fast = self.window.as_secs_f64() / (way.latency * 5.0).max(0.001);
+                even.div_f64(fast.clamp(LEAST_FAST, FAST))
+            }
         };
     }
 
@@ -252,7 +251,10 @@ impl Pace {
 
     /// How much longer than it has to be a pause is to last after this lesson, so that the count that
     /// follows is part of one window.
-    pub(super) fn shift(pace: Option<&Self>, took: Duration) -> Duration {
+    pub(super) fn shift(pace: Option<&Self>, way: Way, took: Duration) -> Duration {
+        if way.is_long() {
+            return Duration::ZERO;
+        }
         match pace.map(|pace| pace.phase) {
             // Refused near a window's end.
             Some(Phase::Cruise { .. }) if took < WINDOW * LONG => WINDOW / 4,
@@ -267,6 +269,10 @@ impl Pace {
     pub(super) fn learn(&mut self, lesson: Lesson, way: Way, now: Instant) {
         let Lesson { took, .. } = lesson;
         let let_through = f64::from(lesson.let_through).max(1.0);
+        if way.is_long() {
+            self.learn_over_long_way(let_through, now);
+            return;
+        }
         self.phase = match self.phase {
             // Soon after a pause: nothing else was let through in that window.
             Phase::Cruise { .. } if took < self.window && let_through < self.calls => {
@@ -278,14 +284,7 @@ impl Pace {
                 self.boundary = Some(lesson.sent_at);
                 self.phase
             }
-            Phase::Cruise { .. } => {
-                // Over a long way no count is part of one window, and none is right: a little less each
-                // time comes to what is.
-                if way.latency > WINDOW.as_secs_f64() * (1.0 - CLEAN) {
-                    self.calls *= LESS_CALLS;
-                }
-                self.verify()
-            }
+            Phase::Cruise { .. } => self.verify(),
             Phase::Measure { .. } if !is_clean(took) => {
                 self.calls = self.calls.min(let_through);
                 self.verify()
@@ -301,6 +300,7 @@ impl Pace {
                 self.boundary = None;
                 Phase::Measure { since: None }
             }
+            Phase::Creep { .. } => Self::cruise(now),
             Phase::Probe { since, .. } => {
                 let spent = (1.0 - let_through / self.calls).max(0.0);
                 self.boundary =
@@ -309,6 +309,58 @@ impl Pace {
                 Self::cruise(now)
             }
         };
+    }
+
+    /// What was let through in the window up to the last call that was refused is N at most: that call's
+    /// window began within it. It is N where the window's end was seen.
+    fn learn_over_long_way(&mut self, let_through: f64, now: Instant) {
+        match self.phase {
+            Phase::Creep { step, .. } if step <= SMALL_STEP => {}
+            Phase::Cruise { .. } if let_through >= self.calls => {
+                self.margin = (self.margin + MORE_MARGIN).min(LARGEST_MARGIN);
+            }
+            _ => self.calls = let_through,
+        }
+        self.phase = Phase::Cruise { probe_at: now + CREEP_SOON };
+    }
+
+    /// Whether N calls a window went well for a while.
+    pub(super) fn is_settled(&self, now: Instant) -> bool {
+        now >= self.resumed + self.window * LONG + WINDOW
+    }
+
+    /// Whether the refusal of a call that was sent at `sent_at` is no reason to pause: one call too many
+    /// was expected, or came too many by the way's jitter and was the last of its window.
+    pub(super) fn shrugs(
+        &mut self,
+        sent_at: Instant,
+        is_told: bool,
+        way: Way,
+        now: Instant,
+    ) -> bool {
+        match self.phase {
+            Phase::Creep { step, .. } if step <= SMALL_STEP => {
+                self.margin = (self.margin * LESS_MARGIN).max(self.room_for(MARGIN, way));
+                (self.stray, self.strays) = (Some(now), 1);
+                self.phase = Self::cruise(now);
+            }
+            Phase::Cruise { .. } if is_told || way.is_long() => {
+                let same_until = self.stray.map(|stray| stray + self.window / 4);
+                if same_until.is_some_and(|until| sent_at <= until) {
+                    self.strays += 1;
+                    return f64::from(self.strays) <= STRAYS + self.calls * STRAYS_SHARE;
+                }
+                let soon = self.stray.is_some_and(|stray| sent_at < stray + self.window * LONG);
+                if !is_told && (soon || sent_at < self.resumed + self.window * LONG) {
+                    return false;
+                }
+                (self.stray, self.strays) = (Some(sent_at), 1);
+                self.margin = (self.margin + MORE_MARGIN / 4.0).min(LARGEST_MARGIN);
+            }
+            _ => return false,
+        }
+        self.set_gap(way);
+        true
     }
 
     fn verify(&self) -> Phase {
@@ -321,6 +373,9 @@ impl Pace {
             Phase::Cruise { probe_at } if now >= probe_at => {
                 if said.is_some_and(|said| self.calls >= said as f64) {
                     self.phase = Self::cruise(now);
+                } else if way.is_long() {
+                    self.phase = Phase::Creep { since: now, step: STEP + 1.0 / self.calls };
+                    self.set_gap(way);
                 } else {
                     self.probe_at_boundary(way, now);
                 }
@@ -352,6 +407,24 @@ impl Pace {
         }
     }
 
+    /// Goes on to the next step where no call was refused for so long that a window had all of this one,
+    /// and that was answered.
+    fn creep(&mut self, since: Instant, step: f64, recent: &LetThrough, way: Way, now: Instant) {
+        let answered = way.round_trips(1.0) + way.jitters(3.0);
+        if now < since + self.window * 2 + answered {
+            return;
+        }
+        let let_through = now.checked_sub(answered).map(|end| recent.until(end, self.window));
+        if let_through.is_some_and(|calls| f64::from(calls) >= self.calls * (1.0 + step / 2.0)) {
+            self.calls *= 1.0 + step;
+            self.phase = Phase::Creep { since: now, step: (step * 2.0).min(LARGEST_STEP) };
+        } else {
+            // Something else holds calls back: no more than that is known.
+            self.phase = Self::cruise(now);
+        }
+        self.set_gap(way);
+    }
+
     /// Begins a probe, or waits for the presumed beginning of a window to do so.
     fn probe_at_boundary(&mut self, way: Way, now: Instant) {
         let position = self.boundary.map_or(0.0, |boundary| {
@@ -365,36 +438,5 @@ impl Pace {
         self.phase = Phase::Probe { since: None, position, raised: false };
         self.next = now;
         self.set_gap(way);
-    }
-}
-
-impl Count {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, since: now, calls: 0, before: 0 }
-    }
-
-    /// Counts a call that was let through, unless it was sent before the count began.
-    pub(super) fn add(&mut self, sent_at: Instant) {
-        if sent_at < self.began {
-            return;
-        }
-        if sent_at < self.since {
-            self.before += 1;
-            return;
-        }
-        if sent_at - self.since >= WINDOW {
-            *self = Self { since: sent_at, calls: 0, before: self.calls, ..*self };
-        }
-        self.calls += 1;
-    }
-
-    /// The lesson of a call that was sent at `sent_at` and refused.
-    pub(super) fn lesson(&self, sent_at: Instant, now: Instant) -> Lesson {
-        Lesson { sent_at, let_through: self.calls.max(self.before), took: now - self.began }
-    }
-
-    /// Calls a window, as far as is known: since the count began, or in a window of it.
-    fn in_a_window(&self) -> f64 {
-        f64::from(self.calls.max(self.before))
     }
 }

@@ -11,14 +11,18 @@
 //! for a window. After that one call goes alone, and the others follow once it is let through, so that a
 //! pause that was too short costs one call; where nobody says how long, the next one is twice as long.
 //! A refusal that comes before a handful of calls was let through is waited for and teaches nothing the
-//! first time: it says more of the calls before ours than of N.
+//! first time: it says more of the calls before ours than of N. Where `Pace` expected a call too many, none
+//! pauses, unless the server asks for it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Feedback;
-use super::pace::{Count, Lesson, Pace, WINDOW, Way};
+use super::lesson::{Count, Lesson, WINDOW};
+use super::let_through::LetThrough;
+use super::pace::Pace;
+use super::way::Way;
 use crate::cmdb::wire::RateHint;
 
 /// No pause that a server asks for is longer: after that, one call asks again.
@@ -41,6 +45,8 @@ pub(super) struct Quota {
     patience: Duration,
     /// Calls that were let through lately.
     count: Count,
+    /// The same, by when they were sent.
+    recent: LetThrough,
     /// What the refusal that led to the present pause teaches.
     lesson: Option<Lesson>,
     /// Whether a refusal was waited for and nothing learnt from it.
@@ -77,6 +83,7 @@ impl Quota {
             trial: Trial::None,
             patience: WINDOW,
             count: Count::new(now),
+            recent: LetThrough::new(now),
             lesson: None,
             forgave: false,
             fresh: now,
@@ -103,7 +110,7 @@ impl Quota {
             self.said.full_until = None;
         }
         match &mut self.pace {
-            Some(pace) => pace.check(&self.count, self.way, self.said.limit, now),
+            Some(pace) => pace.check(&self.count, &self.recent, self.way, self.said.limit, now),
             None => Ok(()),
         }
     }
@@ -149,6 +156,7 @@ impl Quota {
 
     fn let_through(&mut self, sent_at: Instant, now: Instant) {
         self.way.add(now - sent_at);
+        self.recent.add(sent_at);
         match &mut self.lesson {
             // Nothing is sent in a pause: it was on its way when the refusal came, and counts.
             Some(lesson) => lesson.let_through += 1,
@@ -160,32 +168,67 @@ impl Quota {
         if on_trial {
             // The window is longer than thought, or others use it up.
             self.patience = (self.patience * 2).min(LONGEST_PAUSE);
+        } else if self.paused_until.is_none() && self.shrugs(hint, sent_at, now) {
+            return;
         }
         // Less than a window would only mean to be refused again in the same one.
         let said = hint.retry_after.or(hint.reset).map(|wait| wait.max(WINDOW));
-        let until = now + said.unwrap_or(self.patience).min(LONGEST_PAUSE);
+        let since = if on_trial { now } else { self.judged_at(sent_at, now) };
+        let until = since + said.unwrap_or(self.patience).min(LONGEST_PAUSE);
         self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
-        if on_trial || sent_at < self.fresh || self.lesson.is_some() {
+        if on_trial {
+            return;
+        }
+        if let Some(lesson) = &mut self.lesson {
+            lesson.last_sent_at = lesson.last_sent_at.max(sent_at);
+            return;
+        }
+        if sent_at < self.fresh {
             return;
         }
         self.fresh = now;
         let lesson = self.count.lesson(sent_at, now);
         self.lesson = Some(lesson);
-        self.paused_until = Some(until + Pace::shift(self.pace.as_ref(), lesson.took));
+        self.paused_until = Some(until + Pace::shift(self.pace.as_ref(), self.way, lesson.took));
+    }
+
+    /// Whether a refusal is no reason to pause.
+    fn shrugs(&mut self, hint: RateHint, sent_at: Instant, now: Instant) -> bool {
+        if hint.retry_after.is_some() || self.said.full_until.is_some() {
+            return false;
+        }
+        let is_told = hint.limit.is_some();
+        self.pace.as_mut().is_some_and(|pace| pace.shrugs(sent_at, is_told, self.way, now))
+    }
+
+    /// From when on a pause counts. The server counts it from when it refused the call, and the next call
+    /// has its way to go: over a long way, that makes up for the refusal's way back.
+    fn judged_at(&self, sent_at: Instant, now: Instant) -> Instant {
+        match self.pace {
+            Some(_) if self.way.is_long() => now.min(sent_at + self.way.jitters(2.0)),
+            _ => now,
+        }
     }
 
     /// The pause is over: what was learnt becomes the pace.
     fn resume(&mut self, now: Instant) {
         self.paused_until = None;
-        self.trial = Trial::Due;
+        let is_settled =
+            self.way.is_long() && self.pace.as_ref().is_some_and(|pace| pace.is_settled(now));
+        self.trial = if is_settled { Trial::None } else { Trial::Due };
         self.said.full_until = None;
         self.count = Count::new(now);
+        if let Some(lesson) = &mut self.lesson
+            && self.way.is_long()
+        {
+            lesson.let_through = self.recent.until(lesson.last_sent_at, WINDOW);
+        }
         match (self.lesson.take(), &mut self.pace) {
             (Some(lesson), Some(pace)) => pace.learn(lesson, self.way, now),
             (Some(lesson), None) if lesson.let_through < HANDFUL && !self.forgave => {
                 self.forgave = true;
             }
-            (Some(lesson), None) => self.pace = Some(Pace::learnt(lesson, now)),
+            (Some(lesson), None) => self.pace = Some(Pace::learnt(lesson, self.way, now)),
             (None, _) => {}
         }
         if let Some(pace) = &mut self.pace {
@@ -215,29 +258,36 @@ impl Quota {
             }
         };
         if let Some(remaining) = hint.remaining {
-            if self.said.begins(remaining, limit, sent_at, pace.window()) {
+            let overtakes = self.way.jitters(3.0).min(pace.window() / 2);
+            if self.said.begins(remaining, limit, sent_at, overtakes, pace.window()) {
+                self.said.began = Some(sent_at);
                 pace.begin_window(self.way);
             }
-            self.said.use_up(remaining, now + reset, sent_at, &pace);
+            if self.said.began.is_none_or(|began| sent_at >= began + overtakes) {
+                self.said.use_up(remaining, now + reset, sent_at, &pace);
+            }
         }
         self.pace = Some(pace);
     }
 }
 
 impl ServerMessage {
-    /// Whether an answer that says this shows that a window has begun.
-    fn begins(&mut self, remaining: u64, limit: u64, sent_at: Instant, window: Duration) -> bool {
-        let begins = match self.began {
-            // Answers overtake each other: a few more than before shows nothing.
-            Some(began) => {
-                remaining > self.remaining + limit.div_ceil(10) && sent_at >= began + window / 2
-            }
-            None => remaining + 1 == limit || remaining > self.remaining + limit.div_ceil(10),
-        };
-        if begins {
-            self.began = Some(sent_at);
+    /// Whether an answer that says this shows that a window has begun. Answers overtake each other by so
+    /// much: some more than before shows nothing.
+    fn begins(
+        &self,
+        remaining: u64,
+        limit: u64,
+        sent_at: Instant,
+        overtakes: Duration,
+        window: Duration,
+    ) -> bool {
+        let chance = limit as f64 * (0.1 + overtakes.as_secs_f64() / window.as_secs_f64());
+        let is_more = remaining as f64 > self.remaining as f64 + chance.ceil();
+        match self.began {
+            Some(began) => is_more && sent_at + overtakes >= began + window,
+            None => remaining + 1 == limit || is_more,
         }
-        begins
     }
 
     /// Takes in what remains of a window that ends at `reset_at` at the latest.
