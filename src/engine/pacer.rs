@@ -73,9 +73,9 @@ impl Bottleneck {
 pub enum Feedback {
     /// The server did what it does, whatever that means for the row.
     Answer,
-    /// It refused the call for its limit: 429, 16429xx but 1642904, 1306429, 1199997 (contract section 11).
+    /// It refused the call for its limit: 429, 16429xx but 1642904, 1306429, 1199997.
     Throttled,
-    /// It can't take so many calls at once (captures-esb 15, 1642904).
+    /// It can't take so many calls at once (1642904).
     Overload,
     /// No answer of substance.
     Nothing,

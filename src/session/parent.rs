@@ -101,7 +101,10 @@ impl ParentRun {
         let reader = Reader::open(&self.results, &manifest.head.files)?;
         let Some(rows) = seals::broken(&manifest.seals, reader)? else { return Ok(None) };
         Err(Halt::usage(format!(
-            "{results}: a row that ended well was changed since the run wrote it, among rows {} to {} of the file: its cells, its status or its association_id. A rerun would carry it over as if the server had said so: restore it. Only rows that are settled again may be mended. `bkassoc verify {results} --against INPUT` names cells that differ, `--live` what the server has",
+            "{results}: a row that ended well was changed since the run wrote it, among rows {} to {} of \
+             the file: its cells, its status or its association_id. A rerun would carry it over as if the \
+             server had said so: restore it. Only rows that are settled again may be mended. `bkassoc \
+             verify {results} --against INPUT` names cells that differ, `--live` what the server has",
             rows.start(),
             rows.end()
         )))
