@@ -1,6 +1,6 @@
 //! How many calls, of all routes or of one, the server lets through in a window of time.
 //!
-//! The servers in question count calls in fixed windows (contract sections 9 and 11): the first N of a
+//! The servers in question count calls in fixed windows (docs/cmdb-api.md#limits-and-quotas): the first N of a
 //! window are let through, the others are refused. Nobody says when a window begins, and often nobody
 //! says what N is. `Pace` keeps within N; this file hears of it.
 //!
