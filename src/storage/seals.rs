@@ -7,8 +7,6 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-use crate::association::InstId;
-use crate::input::RowParser;
 use crate::input::digest::Hasher;
 use crate::outcome::Record;
 
@@ -17,43 +15,32 @@ const LINES: u64 = 256;
 /// Hex digits of a seal.
 const LENGTH: usize = 16;
 
+/// What parts the cells of a sealed line: no text that a person types has it.
+const SEPARATOR: char = '\u{1f}';
+
 /// Seals lines as they pass.
+#[derive(Default)]
 pub struct Sealer {
-    cells: RowParser,
     hasher: Hasher,
     text: String,
     lines: u64,
     seals: Vec<String>,
 }
 
-impl Default for Sealer {
-    fn default() -> Self {
-        Self {
-            cells: RowParser::new(None, false),
-            hasher: Hasher::default(),
-            text: String::new(),
-            lines: 0,
-            seals: Vec::new(),
-        }
-    }
-}
-
 impl Sealer {
     /// Takes the next line.
     pub fn take(&mut self, record: &Record) {
-        if record.outcome.status.is_good() {
+        let Record { line, cells, outcome, .. } = record;
+        if outcome.status.is_good() {
             self.text.clear();
-            let status = record.outcome.status.as_str();
-            let id = record.outcome.association_id.unwrap_or_default();
+            for cell in cells.all() {
+                self.text.push_str(meaning(cell));
+                self.text.push(SEPARATOR);
+            }
+            self.text.push_str(outcome.status.as_str());
+            let id = outcome.association_id.unwrap_or_default();
             // Writing to a String can't fail.
-            let _ = match self.cells.read(record.cells.all()).1 {
-                Ok(new) => {
-                    let biz_id = new.biz_id.map_or(0, InstId::get);
-                    write!(self.text, "{} {} {biz_id}", record.line, new.association)
-                }
-                Err(_) => write!(self.text, "{} {:?}", record.line, record.cells.all()),
-            };
-            let _ = writeln!(self.text, " {status} {id}");
+            let _ = writeln!(self.text, " {line} {id}");
             self.hasher.update(self.text.as_bytes());
         }
         self.lines += 1;
@@ -75,6 +62,13 @@ impl Sealer {
         }
         self.seals
     }
+}
+
+/// A cell as a spreadsheet may write it: blanks around it and zeros before an id say nothing.
+fn meaning(cell: &str) -> &str {
+    let cell = cell.trim();
+    let is_padded = cell.starts_with('0') && cell.bytes().all(|byte| byte.is_ascii_digit());
+    if is_padded { cell.trim_start_matches('0') } else { cell }
 }
 
 /// The rows under the first seal that is broken, counted from 1.
@@ -161,6 +155,9 @@ mod tests {
 
     #[test]
     fn a_spreadsheet_may_write_the_same_in_its_own_way() {
-        assert_eq!(broken_by(|record| record.cells = Cells::new(["a", " 1 ", "1", "7 "]), 1), None);
+        assert_eq!(
+            broken_by(|record| record.cells = Cells::new(["a", " 1 ", "001", "7 "]), 1),
+            None
+        );
     }
 }
