@@ -2,22 +2,22 @@
 //! out, whatever fails. `docs/design.md` says how. The modules stand in the order in which they build
 //! on each other: each imports only from those above it, and so do the modules within each.
 
-pub mod exit;
-pub mod clock;
+pub(crate) mod exit;
+pub(crate) mod clock;
 pub mod association;
 pub mod target;
 pub mod outcome;
 pub mod options;
-pub mod gzip;
+pub(crate) mod gzip;
 pub mod cmdb;
 pub mod sandbox;
 pub mod input;
 pub mod storage;
 pub mod engine;
-pub mod report;
-pub mod check;
+pub(crate) mod report;
+pub(crate) mod check;
 pub mod verify;
 pub mod cli;
 pub mod config;
-pub mod session;
+pub(crate) mod session;
 pub mod commands;

@@ -5,7 +5,7 @@
 //! between the two). Knows nothing of rows, files or runs. `docs/cmdb-api.md` has what real servers do.
 
 pub mod wire;
-pub mod server_message;
+pub(crate) mod server_message;
 pub mod verdict;
 pub mod http;
 

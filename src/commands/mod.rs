@@ -1,14 +1,14 @@
 //! One command a file; what they share: how a command fails, and the surroundings it works in.
 
-pub mod check;
-pub mod import;
-pub mod rerun;
-pub mod results;
-pub mod undo;
-pub mod verify;
-pub mod sandbox;
-pub mod completions;
-pub mod man;
+mod check;
+mod import;
+mod rerun;
+mod results;
+mod undo;
+mod verify;
+mod sandbox;
+mod completions;
+mod man;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

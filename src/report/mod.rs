@@ -2,6 +2,6 @@
 //!
 //! Makes texts from counts. Decides nothing.
 
-pub mod summary;
-pub mod progress;
-pub mod log;
+pub(crate) mod summary;
+pub(crate) mod progress;
+pub(crate) mod log;

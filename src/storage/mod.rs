@@ -3,10 +3,10 @@
 //!
 //! Knows nothing of calls, pace or sessions.
 
-pub mod links;
-pub mod sort;
+pub(crate) mod links;
+pub(crate) mod sort;
 pub mod manifest;
 pub mod journal;
-pub mod path_state;
-pub mod seals;
+pub(crate) mod path_state;
+pub(crate) mod seals;
 pub mod results;

@@ -7,11 +7,11 @@ mod places;
 mod ids;
 mod standing;
 mod suspects;
-pub mod claims;
-pub mod rows;
-pub mod against;
-pub mod live;
-pub mod report;
+pub(crate) mod claims;
+pub(crate) mod rows;
+pub(crate) mod against;
+pub(crate) mod live;
+pub(crate) mod report;
 
 use std::collections::BTreeMap;
 
