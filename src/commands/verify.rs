@@ -8,25 +8,23 @@ use crate::cli::layers::Typed;
 use crate::config::{Config, Connection, reading};
 use crate::engine::stats::{Calls, RunStats};
 use crate::exit::{Exit, Halt};
-use crate::input::{InputOptions, Source, digest_of};
+use crate::input::{InputOptions, Source};
 use crate::outcome::Status;
 use crate::report::progress::{Progress, ProgressMode, Screen};
 use crate::session::parent::ParentRun;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
 use crate::session::signals::Signals;
-use crate::storage::journal::disk::folder_of;
 use crate::storage::manifest::{self, Manifest, ManifestError, Work};
 use crate::storage::path_state;
-use crate::storage::results::ResultsError;
 use crate::storage::results::reader::Reader;
 use crate::target::Target;
+use crate::verify::Findings;
 use crate::verify::against::{Against, Origin};
 use crate::verify::claims::Claims;
 use crate::verify::live::{self, Setting};
+use crate::verify::offline::Offline;
 use crate::verify::report::{Checked, Report};
-use crate::verify::rows::RowAudit;
-use crate::verify::{FindingKind, Findings, Spot};
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit, Halt> {
@@ -34,11 +32,12 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
     let (args, config) = resolve::<Verify>(typed, run.inherited().as_ref())?;
     refuse_lost_sandbox(&config)?;
     let work = run.manifest().map(|manifest| manifest.head.work);
-    let offline = Offline::new(&args, run, lost, &config, screen)?;
+    let offline = offline(&args, run, lost, &config)?;
     announce(&config, screen);
-    let mut checked = offline.checks();
+    let mut checked = checks(&offline, &args);
     let runtime = runtime()?;
-    let (mut findings, stats) = runtime.block_on(offline.go_unless_interrupted())?;
+    let (mut findings, stats) =
+        runtime.block_on(audit_unless_interrupted(offline, config.display.progress, screen))?;
     let (mut calls, mut halt) = (Calls::default(), None);
     if let Some(connection) = &config.connection {
         let of_undo = work == Some(Work::Undo) || stats.count(Status::Deleted) > 0;
@@ -97,126 +96,54 @@ fn claims(stats: &RunStats, of_undo: bool) -> u64 {
     Status::ALL.iter().filter(says).map(|status| stats.count(*status)).sum()
 }
 
-/// All that needs no server.
-struct Offline {
+/// What is checked without a server: the file, and what the run says of itself.
+fn offline(
+    args: &Verify,
     run: ParentRun,
-    /// Why there is no manifest.
     lost: Option<String>,
-    /// Whether the server is asked afterwards.
-    is_live: bool,
-    /// Input names, in order; empty for a single input.
-    files: Vec<String>,
-    against: Option<Against>,
-    inputs: Vec<String>,
-    screen: Screen,
+    config: &Config,
+) -> Result<Offline, Halt> {
+    let files = run.lineage.last().map(|(_, first)| first.head.files.clone()).unwrap_or_default();
+    if let (Some(manifest), false) = (run.manifest(), args.against.is_empty()) {
+        refuse_other_inputs(args, manifest, &files)?;
+    }
+    let against = if args.against.is_empty() {
+        None
+    } else {
+        Some(open_inputs(&args.against, &config.input, &run.lineage)?)
+    };
+    Ok(Offline {
+        results: run.results,
+        lineage: run.lineage,
+        lost,
+        is_live: config.connection.is_some(),
+        files,
+        against,
+    })
+}
+
+fn checks(offline: &Offline, args: &Verify) -> Vec<Checked> {
+    let inputs: Vec<_> = args.against.iter().map(|input| input.display().to_string()).collect();
+    let mut checks = vec![Checked::File];
+    checks.extend(offline.lost.is_none().then_some(Checked::RunJson));
+    checks.extend((!inputs.is_empty()).then_some(Checked::Input(inputs)));
+    checks
+}
+
+/// Reading takes a while, and writes nothing that a signal would leave half done.
+async fn audit_unless_interrupted(
+    offline: Offline,
     mode: ProgressMode,
-}
-
-impl Offline {
-    fn new(
-        args: &Verify,
-        run: ParentRun,
-        lost: Option<String>,
-        config: &Config,
-        screen: &Screen,
-    ) -> Result<Self, Halt> {
-        let files =
-            run.lineage.last().map(|(_, first)| first.head.files.clone()).unwrap_or_default();
-        if let (Some(manifest), false) = (run.manifest(), args.against.is_empty()) {
-            refuse_other_inputs(args, manifest, &files)?;
-        }
-        let against = if args.against.is_empty() {
-            None
-        } else {
-            Some(open_inputs(&args.against, &config.input, &run.lineage)?)
-        };
-        Ok(Self {
-            run,
-            lost,
-            is_live: config.connection.is_some(),
-            files,
-            against,
-            inputs: args.against.iter().map(|input| input.display().to_string()).collect(),
-            screen: screen.clone(),
-            mode: config.display.progress,
-        })
-    }
-
-    fn checks(&self) -> Vec<Checked> {
-        let mut checks = vec![Checked::File];
-        checks.extend(self.lost.is_none().then_some(Checked::RunJson));
-        checks.extend((!self.inputs.is_empty()).then(|| Checked::Input(self.inputs.clone())));
-        checks
-    }
-
-    /// Reading takes a while, and writes nothing that a signal would leave half done.
-    async fn go_unless_interrupted(self) -> Result<(Findings, RunStats), Halt> {
-        let done = Signals::listen()?.or_interrupted(move || self.go()).await;
-        done.map_err(|exit| Halt::new(exit, "interrupted"))?
-    }
-
-    fn go(mut self) -> Result<(Findings, RunStats), Halt> {
-        let mut findings = Findings::new(self.files);
-        if let Some(what) = self.lost {
-            findings.say(FindingKind::NoRunJson, Spot::Whole, what);
-        }
-        let (results, manifest) = (&self.run.results, self.run.manifest());
-        if let Some(manifest) = manifest {
-            let is = digest_of(&Source::Path(results.clone()))?.sha256;
-            let was = &manifest.results_sha256;
-            if is != *was {
-                let what = format!("its SHA-256 is {is}, and run.json says {was}");
-                findings.say(FindingKind::Changed, Spot::Whole, what);
-            }
-        }
-        if let Some(undone) = Manifest::undone_in(&self.run.lineage) {
-            findings.say(FindingKind::Undone, Spot::Whole, undone);
-        }
-        // The server tells whether the rows are there, whatever became of them.
-        if let (Some(lost), false) = (Manifest::lost_in(&self.run.lineage), self.is_live) {
-            findings.say(FindingKind::NoParent, Spot::Whole, lost);
-        }
-        let mut rows = rows(manifest, results)?;
-        rows.stats().expected = manifest.map(|found| found.counts.values().sum());
-        let mut reader = Reader::open(results, &[])?;
-        let mut progress = Progress::new(self.mode, self.screen);
-        while let Some(record) = reader.next() {
-            let record = match record {
-                Ok(record) => record,
-                Err(ResultsError::Unreadable { line: Some(line), what, .. }) => {
-                    findings.say(FindingKind::Unreadable, Spot::Line(line), what);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let file = reader.files().get(record.file as usize).map(String::as_str);
-            let place =
-                rows.take(&record, file, &mut findings).map_err(|error| temporary(&error))?;
-            if let Some(against) = &mut self.against {
-                against.take(place, &record, &mut findings)?;
-            }
-            progress.show(rows.stats());
-        }
-        if let Some(against) = self.against {
-            against.finish(&mut findings)?;
-        }
-        let stats = rows.finish(manifest, &mut findings).map_err(|error| temporary(&error))?;
+    screen: &Screen,
+) -> Result<(Findings, RunStats), Halt> {
+    let mut progress = Progress::new(mode, screen.clone());
+    let audit = move || {
+        let audited = offline.audit(&mut |stats| progress.show(stats));
         progress.finish();
-        Ok((findings, stats))
-    }
-}
-
-/// What does not fit into memory goes beside the results, or, where that can't be written, to where
-/// the system keeps such things.
-fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<RowAudit, Halt> {
-    let work = manifest.map(|manifest| manifest.head.work);
-    RowAudit::new(work, folder_of(results))
-        .or_else(|_| RowAudit::new(work, &std::env::temp_dir()))
-        .map_err(|error| temporary(&error))
-}
-
-fn temporary(error: &std::io::Error) -> Halt {
-    Halt::new(Exit::Unwritable, format!("a temporary file for sorting: {error}"))
+        audited
+    };
+    let done = Signals::listen()?.or_interrupted(audit).await;
+    done.map_err(|exit| Halt::new(exit, "interrupted"))?
 }
 
 /// Opens the inputs as the run read them, but for what is said otherwise now.

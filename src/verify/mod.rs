@@ -1,7 +1,8 @@
 //! Verifies results against what they claim: their own rules, `run.json`, the input, the server.
 //!
 //! Owns the closed list of findings, and collects them: a count of each kind, and the first lines. Memory
-//! does not grow with the rows. Knows nothing of flags.
+//! does not grow with the rows. `offline.rs` has the order in which a file is checked, `live.rs` asks the
+//! server. Knows nothing of flags.
 
 mod places;
 mod ids;
@@ -10,6 +11,7 @@ mod suspects;
 pub(crate) mod claims;
 pub(crate) mod rows;
 pub(crate) mod against;
+pub(crate) mod offline;
 pub(crate) mod live;
 pub(crate) mod report;
 
