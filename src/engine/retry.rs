@@ -1,5 +1,6 @@
 //! What each failure costs a row, and how long it waits before it is sent again: exponential backoff with
-//! full jitter. How much a row may cost is `--max-attempts`, which its task holds it to.
+//! full jitter. How much a row may cost is `--max-attempts`, which its task holds it to; how long a run
+//! holds on is in `time_limits.rs`.
 //!
 //! Pure data. Knows nothing of what a row's call does.
 
