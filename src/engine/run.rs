@@ -317,12 +317,15 @@ impl<'a, C: Cmdb> Run<'a, C> {
         now: Instant,
     ) -> impl Future<Output = Landed<Ticket>> + use<'a, C> {
         // A probe that hangs keeps everything waiting, so it has less time than other calls.
-        let usual = |call: &Call| match call {
-            Call::Probe => self.recorder.stats.calls.usual_latency(),
+        let deadline = match call {
+            Call::Probe => self
+                .recorder
+                .stats
+                .calls
+                .usual_latency()
+                .map(|usual| now + in_flight::unusual(usual).max(self.breaker.patience())),
             _ => None,
         };
-        let patience = self.breaker.patience();
-        let deadline = usual(&call).map(|usual| now + in_flight::unusual(usual).max(patience));
         let outgoing = Outgoing { kind, request, write: self.write_of(&call) };
         let ticket = self.in_flight.sent(call, now);
         self.caller.send(ticket, outgoing, now, deadline, &mut self.recorder.stats.calls)

@@ -54,6 +54,7 @@ impl<C: Cmdb> Run<'_, C> {
     /// own calls.
     fn first_permitted(&mut self, now: Instant) -> Result<NextCall, Wait> {
         let mut held: Option<Wait> = None;
+        // `Create` stands for any write: which, the row says.
         for kind in [CallKind::Models, CallKind::Find, CallKind::Create] {
             let route = match kind {
                 CallKind::Models if self.questions.are_due(now) => Route::Models,
@@ -114,10 +115,12 @@ impl<C: Cmdb> Run<'_, C> {
         if allowed == Allowed::Probe || self.questions.are_due(now) || self.look_ups_due(now) {
             return true;
         }
+        // Rows that have no attempt left may have a last look to come.
         self.writes_due(now) || self.look_ups_due(now)
     }
 
-    /// Whether there is a row to write. Rows that have no attempt left end here.
+    /// Whether there is a row to write. Rows that have no attempt left end here; so does what a run that
+    /// only looks would have to write, without an outcome.
     fn writes_due(&mut self, now: Instant) -> bool {
         while let Some(&slot) = self.rows.writes.front() {
             if !self.may_write {
