@@ -2,9 +2,13 @@
 //!
 //! Owns the rule of what an id is. Knows nothing of files, servers or outcomes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An instance id or a business id: 1 to 2^63-1, exactly as the server's `int64` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,7 +82,7 @@ impl fmt::Display for Association {
     }
 }
 
-/// The four columns that make a row, in the order in which results show them.
+/// The columns that a row may have, in the order in which results show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Column {
     /// `obj_asst_id`
@@ -89,11 +93,28 @@ pub enum Column {
     AsstInstId,
     /// `biz_id`
     BizId,
+    /// `source`: a name in the place of `inst_id`.
+    Source,
+    /// `target`: a name in the place of `asst_inst_id`.
+    Target,
+    /// `action`
+    Action,
 }
 
 impl Column {
-    /// All four, in order.
-    pub const ALL: [Self; 4] = [Self::ObjAsstId, Self::InstId, Self::AsstInstId, Self::BizId];
+    /// The four that say an association, and that every results file has, in order.
+    pub const IDS: [Self; 4] = [Self::ObjAsstId, Self::InstId, Self::AsstInstId, Self::BizId];
+
+    /// All of them, in order.
+    pub const ALL: [Self; 7] = [
+        Self::ObjAsstId,
+        Self::InstId,
+        Self::AsstInstId,
+        Self::BizId,
+        Self::Source,
+        Self::Target,
+        Self::Action,
+    ];
 
     /// The column's name in input and results.
     pub const fn name(self) -> &'static str {
@@ -102,29 +123,77 @@ impl Column {
             Self::InstId => "inst_id",
             Self::AsstInstId => "asst_inst_id",
             Self::BizId => "biz_id",
+            Self::Source => "source",
+            Self::Target => "target",
+            Self::Action => "action",
         }
     }
 
-    /// The name the API gives it, which input may use too.
-    pub const fn api_name(self) -> &'static str {
+    /// Its other names in input: the API's first, then those of CMDB's own page.
+    pub const fn other_names(self) -> &'static [&'static str] {
         match self {
-            Self::ObjAsstId => "bk_obj_asst_id",
-            Self::InstId => "bk_inst_id",
-            Self::AsstInstId => "bk_asst_inst_id",
-            Self::BizId => "bk_biz_id",
+            Self::ObjAsstId => &["bk_obj_asst_id", "关联标识"],
+            Self::InstId => &["bk_inst_id"],
+            Self::AsstInstId => &["bk_asst_inst_id"],
+            Self::BizId => &["bk_biz_id"],
+            Self::Source => &["src", "源实例"],
+            Self::Target => &["dst", "目标实例"],
+            Self::Action => &["操作"],
         }
     }
 }
 
-/// The texts of a row's four columns as they stood in the input, in one allocation.
+/// What a row asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The association shall exist.
+    #[default]
+    Create,
+    /// It shall be gone.
+    Delete,
+}
+
+impl Action {
+    /// Reads a cell: our words, those of CMDB's page, and what it shows in Chinese. An empty one is no
+    /// action.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.trim() {
+            "create" | "add" | "新增" => Some(Self::Create),
+            "delete" | "删除" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+
+    /// Our word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// What a row says beside ids, as it stood in the input.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Named {
+    /// The source's name.
+    pub source: Box<str>,
+    /// The target's name.
+    pub target: Box<str>,
+    /// The word for the action.
+    pub action: Box<str>,
+}
+
+/// The texts of a row's columns as they stood in the input: those of ids in one allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Cells {
     text: Box<str>,
     ends: [u32; 3],
+    named: Option<Box<Named>>,
 }
 
 impl Cells {
-    /// The cells of four texts, in the order of [`Column::ALL`].
+    /// The cells of four texts, in the order of [`Column::IDS`].
     pub fn new(texts: [&str; 4]) -> Self {
         let mut ends = [0; 3];
         let mut end = 0;
@@ -132,23 +201,91 @@ impl Cells {
             end += text.len() as u32;
             *slot = end;
         }
-        Self { text: texts.concat().into_boxed_str(), ends }
+        Self { text: texts.concat().into_boxed_str(), ends, named: None }
+    }
+
+    /// The same with what the row says beside ids.
+    pub fn with_names(texts: [&str; 4], named: Named) -> Self {
+        Self { named: Some(Box::new(named)), ..Self::new(texts) }
+    }
+
+    /// What the row says beside ids; `None` where its input has no such columns.
+    pub fn named(&self) -> Option<&Named> {
+        self.named.as_deref()
+    }
+
+    /// The same names and action with other ids.
+    #[must_use]
+    pub fn with_ids(&self, texts: [&str; 4]) -> Self {
+        Self { named: self.named.clone(), ..Self::new(texts) }
     }
 
     /// One cell's text.
     pub fn get(&self, column: Column) -> &str {
         let [a, b, c] = self.ends.map(|end| end as usize);
+        let named = |text: fn(&Named) -> &str| self.named.as_deref().map_or("", text);
         match column {
             Column::ObjAsstId => &self.text[..a],
             Column::InstId => &self.text[a..b],
             Column::AsstInstId => &self.text[b..c],
             Column::BizId => &self.text[c..],
+            Column::Source => named(|named| &named.source),
+            Column::Target => named(|named| &named.target),
+            Column::Action => named(|named| &named.action),
         }
     }
 
-    /// All four texts, in the order of [`Column::ALL`].
-    pub fn all(&self) -> [&str; 4] {
-        Column::ALL.map(|column| self.get(column))
+    /// The texts of ids, in the order of [`Column::IDS`].
+    pub fn ids(&self) -> [&str; 4] {
+        Column::IDS.map(|column| self.get(column))
+    }
+}
+
+/// A list of texts: four, or seven where the row says something beside ids.
+impl Serialize for Cells {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let columns = if self.named.is_some() { &Column::ALL[..] } else { &Column::IDS };
+        serializer.collect_seq(columns.iter().map(|column| self.get(*column)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Cells {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Texts)
+    }
+}
+
+/// Reads the texts without allocating each.
+struct Texts;
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Cells;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("four or seven texts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Cells, A::Error> {
+        #[derive(Default, Deserialize)]
+        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+        let mut texts: [Text<'de>; Column::ALL.len()] = Default::default();
+        let mut count = 0;
+        while let Some(text) = seq.next_element::<Text<'de>>()? {
+            let slot = texts.get_mut(count).ok_or_else(|| A::Error::invalid_length(8, &self))?;
+            *slot = text;
+            count += 1;
+        }
+        let [name, inst, asst_inst, biz, source, target, action] =
+            texts.each_ref().map(|text| &*text.0);
+        let ids = [name, inst, asst_inst, biz];
+        match count {
+            4 => Ok(Cells::new(ids)),
+            7 => {
+                let [source, target, action] = [source, target, action].map(Into::into);
+                Ok(Cells::with_names(ids, Named { source, target, action }))
+            }
+            _ => Err(A::Error::invalid_length(count, &self)),
+        }
     }
 }
 
@@ -174,6 +311,23 @@ pub enum RowError {
     /// No business id in the row and no default, where one is sent.
     #[error("column biz_id: is empty, and no --biz-id was given")]
     MissingBizId,
+    /// A side that has neither an id nor a name.
+    #[error("columns {} and {}: one of them must say which instance", .id.name(), .name.name())]
+    NoInstance {
+        /// The column for its id.
+        id: Column,
+        /// The column for its name.
+        name: Column,
+    },
+    /// No action that there is.
+    #[error("column action: {0:?} is neither create (add, 新增) nor delete (删除)")]
+    BadAction(Box<str>),
+    /// A side is named, and what the name means is not known.
+    #[error(
+        "holds a name where the first row of its input has none: what names mean is asked before a run begins. \
+         Put a row with a name first, or a column for names into the header"
+    )]
+    Named,
     /// The line is no row: broken JSON, too few cells.
     #[error("{0}")]
     Broken(Box<str>),
@@ -208,19 +362,17 @@ impl Row {
     /// on, that a marked row is still the same.
     pub fn fingerprint(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
-        match &self.parsed {
-            Ok(NewAssociation { association, biz_id }) => {
-                hasher.update(association.obj_asst_id.as_bytes());
-                hasher.update(&[0]);
-                hasher.update(&association.inst_id.get().to_le_bytes());
-                hasher.update(&association.asst_inst_id.get().to_le_bytes());
-                hasher.update(&biz_id.map_or(0, InstId::get).to_le_bytes());
-            }
-            Err(_) => {
-                for text in self.cells.all() {
-                    hasher.update(text.as_bytes());
-                    hasher.update(&[0xff]);
-                }
+        if let Ok(NewAssociation { association, biz_id }) = &self.parsed {
+            hasher.update(association.obj_asst_id.as_bytes());
+            hasher.update(&[0]);
+            hasher.update(&association.inst_id.get().to_le_bytes());
+            hasher.update(&association.asst_inst_id.get().to_le_bytes());
+            hasher.update(&biz_id.map_or(0, InstId::get).to_le_bytes());
+        } else {
+            let texts = self.cells.named().map_or(Column::IDS.len(), |_| Column::ALL.len());
+            for column in &Column::ALL[..texts] {
+                hasher.update(self.cells.get(*column).as_bytes());
+                hasher.update(&[0xff]);
             }
         }
         hasher.finalize()
@@ -313,6 +465,26 @@ mod tests {
     #[test]
     fn cells_give_back_what_was_put_in() {
         let texts = ["名", "", " 2", "3"];
-        assert_eq!(Cells::new(texts).all(), texts);
+        assert_eq!(Cells::new(texts).ids(), texts);
+        let named = Named { source: "k=v".into(), target: "".into(), action: "add".into() };
+        let cells = Cells::with_names(texts, named);
+        let all = Column::ALL.map(|column| cells.get(column));
+        assert_eq!(all, ["名", "", " 2", "3", "k=v", "", "add"]);
+        assert_eq!(cells.with_ids(["a", "1", "2", ""]).get(Column::Source), "k=v");
+    }
+
+    #[test]
+    fn an_action_is_one_of_five_words() {
+        for (text, action) in [
+            ("create", Some(Action::Create)),
+            (" add ", Some(Action::Create)),
+            ("新增", Some(Action::Create)),
+            ("delete", Some(Action::Delete)),
+            ("删除", Some(Action::Delete)),
+            ("", None),
+            ("remove", None),
+        ] {
+            assert_eq!(Action::parse(text), action, "{text:?}");
+        }
     }
 }

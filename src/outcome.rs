@@ -105,6 +105,12 @@ reasons! {
     MissingSource = "missing-source", false;
     /// The target instance does not exist.
     MissingTarget = "missing-target", false;
+    /// The source's name fits several instances.
+    AmbiguousSource = "ambiguous-source", false;
+    /// The target's name fits several instances.
+    AmbiguousTarget = "ambiguous-target", false;
+    /// A name for which this entrance, or this CMDB, has no call.
+    Unresolvable = "unresolvable", false;
     /// Another association is in the way of a 1:1 or 1:n rule.
     MappingConflict = "mapping-conflict", false;
     /// No permission for these instances.

@@ -31,8 +31,8 @@ impl Check {
     /// Takes the next row, with the outcome that it has by itself.
     pub fn take(&mut self, record: &Record) -> io::Result<()> {
         let outcome = (record.outcome.status != Status::NotAttempted).then_some(&record.outcome);
-        let cells = record.cells.all();
-        self.rows.push(record.ordinal, &to_bytes(&(record.file, record.line, cells, outcome))?)
+        let row = (record.file, record.line, &record.cells, outcome);
+        self.rows.push(record.ordinal, &to_bytes(&row)?)
     }
 
     /// Says that the row taken last would be sent, so that other rows may be in its way. `mapping` is its
@@ -73,9 +73,7 @@ pub struct Records {
 
 impl Records {
     fn read(&mut self, ordinal: u64, bytes: &[u8]) -> io::Result<Record> {
-        let (file, line, cells, outcome): (u32, u64, [String; 4], Option<Outcome>) =
-            from_bytes(bytes)?;
-        let cells = Cells::new(cells.each_ref().map(String::as_str));
+        let (file, line, cells, outcome): (u32, u64, Cells, Option<Outcome>) = from_bytes(bytes)?;
         let outcome = outcome.unwrap_or_else(|| Outcome::open(Status::NotAttempted, String::new()));
         let mut record = Record { ordinal, file, line, cells, outcome };
         if let Some((_, clash)) = self.clash.take_if(|(at, _)| *at == ordinal) {

@@ -57,7 +57,7 @@ pub(super) fn proxy(text: &str) -> Result<Proxy, std::convert::Infallible> {
 pub(super) fn mapped_column(text: &str) -> Result<(Column, String), String> {
     let (field, name) = text.split_once('=').ok_or("FIELD=COLUMN is expected")?;
     let column = (Column::ALL.into_iter())
-        .find(|column| [column.name(), column.api_name()].contains(&field))
+        .find(|column| column.name() == field || column.other_names().contains(&field))
         .ok_or_else(|| format!("a field is one of {}", Column::ALL.map(Column::name).join(", ")))?;
     if name.is_empty() {
         return Err("the column's name is missing".to_owned());

@@ -196,9 +196,12 @@ fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
 fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
     let reason = match error {
         RowError::MissingBizId => Reason::MissingBizId,
-        RowError::BadId { .. } | RowError::BadName { .. } | RowError::Broken(_) => {
-            Reason::InvalidRow
-        }
+        RowError::BadId { .. }
+        | RowError::BadName { .. }
+        | RowError::NoInstance { .. }
+        | RowError::BadAction(_)
+        | RowError::Named
+        | RowError::Broken(_) => Reason::InvalidRow,
     };
     (reason, format!("line {}: {error}", row.line))
 }

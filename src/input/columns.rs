@@ -1,11 +1,11 @@
-//! The names of a row's four fields: their own, the API's, or what `--map` says. They are the same for
-//! the columns of a table and the keys of an object.
+//! The names of a row's fields: their own, the API's, those of CMDB's page, or what `--map` says. They are
+//! the same for the columns of a table and the keys of an object.
 
 use super::error::InputError;
 use crate::association::Column;
 
 pub(super) struct Columns {
-    mapped: [Option<String>; 4],
+    mapped: [Option<String>; Column::ALL.len()],
 }
 
 impl Columns {
@@ -34,7 +34,8 @@ impl Columns {
         let is_mapped = |column: &Column| self.mapped(*column).is_some_and(|own| same(own, name));
         let is_own = |column: &Column| {
             self.mapped(*column).is_none()
-                && (same(column.name(), name) || same(column.api_name(), name))
+                && (same(column.name(), name)
+                    || column.other_names().iter().any(|other| same(other, name)))
         };
         let mut all = Column::ALL.into_iter();
         all.clone().find(is_mapped).or_else(|| all.find(is_own))
@@ -72,6 +73,10 @@ mod tests {
             (" Inst_ID ", Some(Column::InstId)),
             ("BK_ASST_INST_ID", Some(Column::AsstInstId)),
             ("bk_biz_id", Some(Column::BizId)),
+            ("Source", Some(Column::Source)),
+            ("目标实例", Some(Column::Target)),
+            ("关联标识", Some(Column::ObjAsstId)),
+            (" 操作 ", Some(Column::Action)),
             ("biz", None),
             ("", None),
         ] {
@@ -84,6 +89,7 @@ mod tests {
         let columns =
             columns(&[(Column::InstId, "源实例"), (Column::BizId, "bk_asst_inst_id")]).unwrap();
         assert_eq!(columns.field("源实例"), Some(Column::InstId));
+        assert_eq!(columns.field("source"), Some(Column::Source));
         assert_eq!(columns.field("inst_id"), None);
         assert_eq!(columns.field("bk_asst_inst_id"), Some(Column::BizId));
         assert_eq!(columns.field("asst_inst_id"), Some(Column::AsstInstId));

@@ -10,7 +10,7 @@ use super::columns::{Columns, are_results};
 use super::error::InputError;
 use super::row::{RowParser, shown};
 use super::text::{MAX_RECORD, Text};
-use crate::association::{Column, InstId, Row, RowError};
+use crate::association::{Column, InstId, Named, Row, RowError};
 
 /// The delimiters that are detected; in a tie the first wins.
 pub(super) const DELIMITERS: [char; 5] = [',', '\t', ';', '|', WIDE_COMMA];
@@ -45,13 +45,16 @@ pub(super) fn detect_delimiter(header: &str, columns: &Columns) -> (char, usize)
 pub(super) struct Layout {
     /// What stands between cells: an ASCII character or the full-width comma.
     pub(super) delimiter: char,
-    /// Whether the first record is a row, and fields stand in the order of [`Column::ALL`].
+    /// Whether the first record is a row, and fields stand in the order of [`Column::IDS`].
     pub(super) no_header: bool,
     /// Whether each row needs a column for its business.
     pub(super) needs_biz_id: bool,
     /// Rows of blank cells that were stepped over above the first record.
     pub(super) blank_above: u64,
 }
+
+/// The place of each field's column, in the order of [`Column::ALL`].
+pub(super) type Places = [Option<usize>; Column::ALL.len()];
 
 /// A table whose header was read.
 pub(super) struct Table {
@@ -61,7 +64,7 @@ pub(super) struct Table {
     /// What has that many cells, for messages.
     widest: &'static str,
     /// The place of each field's column.
-    places: [Option<usize>; 4],
+    places: Places,
     /// Rows of blank cells above the header that are not counted yet.
     blank_above: u64,
     /// Where a row starts that was read and not given.
@@ -120,18 +123,34 @@ impl Table {
         Ok(None)
     }
 
+    /// Whether there are columns for names or actions.
+    pub(super) fn has_names(&self) -> bool {
+        has_names(&self.places)
+    }
+
     fn row(&self, line: u64, rows: &mut RowParser) -> Row {
         let mut undecodable = None;
-        let cells = self
-            .places
-            .map(|place| place.map_or(Cow::Borrowed(&[][..]), |index| self.records.cell(index)));
-        let texts = Column::ALL.map(|column| {
+        let cells = Column::IDS.map(|column| self.cell(column));
+        let texts = Column::IDS.map(|column| {
             let cell = &*cells[column as usize];
             str::from_utf8(cell).unwrap_or_else(|_| {
                 undecodable = undecodable.or(Some((column, cell)));
                 ""
             })
         });
+        let names = if self.has_names() {
+            [Column::Source, Column::Target, Column::Action].map(|column| self.cell(column))
+        } else {
+            Default::default()
+        };
+        let [source, target, action] =
+            [Column::Source, Column::Target, Column::Action].map(|column| {
+                let cell = &*names[column as usize - Column::Source as usize];
+                str::from_utf8(cell).unwrap_or_else(|_| {
+                    undecodable = undecodable.or(Some((column, cell)));
+                    ""
+                })
+            });
         if let Some((column, cell)) = undecodable {
             let message = format!(
                 "column {}: {:?} can't be decoded; is --encoding right?",
@@ -153,7 +172,16 @@ impl Table {
             let message = format!("{count} cells, but the {widest} has {width}{hint}");
             return rows.bad(line, texts, RowError::Broken(message.into()));
         }
+        if self.has_names() {
+            let [source, target, action] = [source, target, action].map(Into::into);
+            return rows.named_row(line, texts, Named { source, target, action });
+        }
         rows.row(line, texts)
+    }
+
+    fn cell(&self, column: Column) -> Cow<'_, [u8]> {
+        self.places[column as usize]
+            .map_or(Cow::Borrowed(&[][..]), |index| self.records.cell(index))
     }
 
     /// The text that the table is read from.
@@ -184,7 +212,7 @@ fn ordered_places(
     cells: &[String],
     layout: Layout,
     columns: &Columns,
-) -> Result<[Option<usize>; 4], InputError> {
+) -> Result<Places, InputError> {
     let file = || file.to_owned();
     if cells.iter().filter(|cell| columns.field(cell).is_some()).count() > 2 {
         return Err(InputError::UnwantedHeader { file: file(), line });
@@ -193,16 +221,25 @@ fn ordered_places(
     if cells.len() < needed {
         return Err(InputError::FewColumns { file: file(), line, cells: cells.len(), needed });
     }
-    Ok([0, 1, 2, 3].map(|index| Some(index).filter(|index| *index < cells.len())))
+    let mut places = Places::default();
+    for (index, place) in places.iter_mut().enumerate().take(Column::IDS.len().min(cells.len())) {
+        *place = Some(index);
+    }
+    Ok(places)
 }
 
-fn find_places(
+fn has_names(places: &Places) -> bool {
+    places[Column::Source as usize..].iter().any(Option::is_some)
+}
+
+/// Where fields stand by the names of a header. A side has a column for its id or one for its name.
+pub(super) fn find_places(
     file: &str,
     header: &[String],
     layout: Layout,
     columns: &Columns,
-) -> Result<[Option<usize>; 4], InputError> {
-    let mut places: [Option<usize>; 4] = [None; 4];
+) -> Result<Places, InputError> {
+    let mut places = Places::default();
     for (index, name) in header.iter().enumerate() {
         let Some(column) = columns.field(name) else {
             continue;
@@ -229,7 +266,14 @@ fn find_places(
                 found: found(header),
             });
         }
-        if column != Column::BizId || layout.needs_biz_id {
+        let is_missing = match column {
+            Column::ObjAsstId => true,
+            Column::InstId => places[Column::Source as usize].is_none(),
+            Column::AsstInstId => places[Column::Target as usize].is_none(),
+            Column::BizId => layout.needs_biz_id,
+            Column::Source | Column::Target | Column::Action => false,
+        };
+        if is_missing {
             missing.push(column);
         }
     }

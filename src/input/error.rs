@@ -9,7 +9,7 @@ use crate::association::Column;
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The header lacks columns.
-    #[error("{file}: no column {}; {found}. {}", names(.missing), advice(.missing))]
+    #[error("{file}: no column {}; {found}. {}", missing_names(.missing), advice(.missing))]
     MissingColumns {
         /// The input's name.
         file: String,
@@ -70,7 +70,7 @@ pub enum InputError {
     #[error(
         "{file}: line {line} looks like a row, and a header is missing. If there is none: --no-header; \
          columns are then {}, in this order",
-        names(&Column::ALL)
+        names(&Column::IDS)
     )]
     NoHeader {
         /// The input's name.
@@ -89,8 +89,8 @@ pub enum InputError {
     /// A table without a header is too narrow.
     #[error(
         "{file}: line {line} has {cells} cells. Without a header, columns are {}, in this order; {}",
-        names(&Column::ALL),
-        advice(&Column::ALL[3..(*needed).max(3)])
+        names(&Column::IDS),
+        advice(&Column::IDS[3..(*needed).max(3)])
     )]
     FewColumns {
         /// The input's name.
@@ -212,6 +212,16 @@ impl InputError {
 fn names(columns: &[Column]) -> String {
     let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
     names.join(", ")
+}
+
+/// The same, with the columns that may stand in their place.
+fn missing_names(columns: &[Column]) -> String {
+    let names = columns.iter().map(|column| match column {
+        Column::InstId => "inst_id (or source, for names)",
+        Column::AsstInstId => "asst_inst_id (or target, for names)",
+        other => other.name(),
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn advice(missing: &[Column]) -> String {

@@ -12,7 +12,7 @@ use super::columns::Columns;
 use super::error::InputError;
 use super::row::{RowParser, bad_name, cut};
 use super::text::{MAX_RECORD, Text};
-use crate::association::{Column, Row, RowError};
+use crate::association::{Column, Named, Row, RowError};
 
 /// How much of a broken line a message shows, in characters.
 const SHOWN: usize = 200;
@@ -20,12 +20,14 @@ const SHOWN: usize = 200;
 /// Lines of objects.
 pub(super) struct Objects {
     text: Text,
+    /// Whether the first object has names or an action.
+    has_names: bool,
 }
 
 impl Objects {
     /// Looks at the first line, and refuses results files and JSON in other shapes. Any other fault is
     /// one of a row.
-    pub(super) fn open(mut text: Text) -> Result<Self, InputError> {
+    pub(super) fn open(mut text: Text, columns: &Columns) -> Result<Self, InputError> {
         text.skip_empty_lines()?;
         refuse_other_shapes(&mut text)?;
         let end = text.find(|byte| byte == b'\n')?;
@@ -33,7 +35,15 @@ impl Objects {
         if serde_json::from_slice(line).is_ok_and(is_results) {
             return Err(InputError::Results { file: text.file().to_owned() });
         }
-        Ok(Self { text })
+        let first = str::from_utf8(line).ok().and_then(|line| read_object(line, columns).ok());
+        let has_names = first
+            .is_some_and(|values| values[Column::Source as usize..].iter().any(Value::is_there));
+        Ok(Self { text, has_names })
+    }
+
+    /// Whether the first object has names or an action.
+    pub(super) const fn has_names(&self) -> bool {
+        self.has_names
     }
 
     /// The next row; none at the end.
@@ -142,13 +152,17 @@ fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut RowParser) 
             rows.bad(number, [""; 4], error)
         }
         Ok(values) => {
-            let texts = [0, 1, 2, 3].map(|index: usize| &*values[index].text);
+            let texts = Column::IDS.map(|column| &*values[column as usize].text);
             // true and 5 are no names, although their texts could be.
-            if values[Column::ObjAsstId as usize].is_string {
-                rows.row(number, texts)
-            } else {
-                rows.bad(number, texts, bad_name(texts[Column::ObjAsstId as usize]))
+            if !values[Column::ObjAsstId as usize].is_string {
+                return rows.bad(number, texts, bad_name(texts[Column::ObjAsstId as usize]));
             }
+            if !values[Column::Source as usize..].iter().any(Value::is_there) {
+                return rows.row(number, texts);
+            }
+            let [source, target, action] = [Column::Source, Column::Target, Column::Action]
+                .map(|column| (&*values[column as usize].text).into());
+            rows.named_row(number, texts, Named { source, target, action })
         }
     }
 }
@@ -169,6 +183,11 @@ struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Whether the object says anything here.
+    fn is_there(&self) -> bool {
+        !self.text.is_empty()
+    }
+
     fn new(raw: &'a RawValue) -> Result<Self, serde_json::Error> {
         let raw = raw.get();
         let Some(quoted) = raw.strip_prefix('"') else {
@@ -183,18 +202,21 @@ impl<'a> Value<'a> {
     }
 }
 
-fn read_object<'a>(line: &'a str, columns: &Columns) -> Result<[Value<'a>; 4], serde_json::Error> {
+/// The values of all fields, in the order of [`Column::ALL`].
+type Values<'a> = [Value<'a>; Column::ALL.len()];
+
+fn read_object<'a>(line: &'a str, columns: &Columns) -> Result<Values<'a>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(line);
     let values = Object(columns).deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(values)
 }
 
-/// Reads an object and keeps the values of the four fields.
+/// Reads an object and keeps the values of the fields.
 struct Object<'c>(&'c Columns);
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
-    type Value = [Value<'de>; 4];
+    type Value = Values<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         from.deserialize_map(self)
@@ -202,14 +224,14 @@ impl<'de> DeserializeSeed<'de> for Object<'_> {
 }
 
 impl<'de> Visitor<'de> for Object<'_> {
-    type Value = [Value<'de>; 4];
+    type Value = Values<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut values: [Option<&'de RawValue>; 4] = [None; 4];
+        let mut values: [Option<&'de RawValue>; Column::ALL.len()] = Default::default();
         while let Some(key) = map.next_key_seed(KeyOf(self.0))? {
             let (column, raw) = match key {
                 Key::Field(column) => (column, map.next_value()?),
@@ -227,7 +249,7 @@ impl<'de> Visitor<'de> for Object<'_> {
                 return Err(A::Error::custom(format_args!("two values for {name}")));
             }
         }
-        let mut texts: [Value<'de>; 4] = Default::default();
+        let mut texts = Values::default();
         for column in Column::ALL {
             if let Some(raw) = values[column as usize] {
                 texts[column as usize] = Value::new(raw).map_err(within(column.name()))?;

@@ -41,7 +41,7 @@ pub struct InputOptions {
     pub format: Option<Format>,
     /// `--delimiter`, an ASCII character.
     pub delimiter: Option<u8>,
-    /// `--no-header`: tables have none, and their columns stand in the order of [`Column::ALL`].
+    /// `--no-header`: tables have none, and their columns stand in the order of [`Column::IDS`].
     pub no_header: bool,
     /// `--encoding`
     pub encoding: Option<Encoding>,
@@ -60,6 +60,7 @@ pub struct Reader {
     columns: Columns,
     rows: RowParser,
     digests: Vec<Digest>,
+    has_names: bool,
 }
 
 /// An input whose turn has not come.
@@ -79,15 +80,17 @@ impl Reader {
         }
         let columns = Columns::new(&options.map)?;
         let mut waiting = VecDeque::with_capacity(sources.len());
+        let mut has_names = false;
         for source in sources {
             let lines = Lines::open(source, options, &columns)?;
+            has_names |= lines.has_names();
             waiting.push_back(if source.is_regular_file() {
                 Waiting::Closed(source.clone())
             } else {
                 Waiting::Open(Box::new(lines))
             });
         }
-        Ok(Self::new(waiting, columns, options))
+        Ok(Self::new(waiting, has_names, columns, options))
     }
 
     /// Reads the header of an input that is no [`Source`]. Messages call it `name`.
@@ -100,11 +103,18 @@ impl Reader {
         let text = Text::new(Raw::new(name.to_owned(), Box::new(from)), options.encoding, false)
             .map_err(|error| InputError::Unreadable { file: name.to_owned(), error })?;
         let lines = Lines::new(text, false, options, &columns)?;
-        Ok(Self::new([Waiting::Open(Box::new(lines))].into(), columns, options))
+        let has_names = lines.has_names();
+        Ok(Self::new([Waiting::Open(Box::new(lines))].into(), has_names, columns, options))
     }
 
-    fn new(waiting: VecDeque<Waiting>, columns: Columns, options: &InputOptions) -> Self {
+    fn new(
+        waiting: VecDeque<Waiting>,
+        has_names: bool,
+        columns: Columns,
+        options: &InputOptions,
+    ) -> Self {
         Self {
+            has_names,
             digests: Vec::with_capacity(waiting.len()),
             waiting,
             current: None,
@@ -118,6 +128,11 @@ impl Reader {
     /// ended without an error.
     pub fn digests(&self) -> &[Digest] {
         &self.digests
+    }
+
+    /// Whether an input has names in the place of ids, or actions, by its header or its first object.
+    pub fn has_names(&self) -> bool {
+        self.has_names
     }
 
     /// How many rows of blank cells were skipped so far: spreadsheets leave them, and they are no rows.
@@ -169,6 +184,7 @@ impl Iterator for Reader {
 }
 
 /// One input whose header was read.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Lines {
     Table(Table),
     Objects(Objects),
@@ -196,7 +212,7 @@ impl Lines {
             None => Format::Csv,
         };
         if format == Format::Jsonl {
-            return Ok(Self::Objects(Objects::open(text)?));
+            return Ok(Self::Objects(Objects::open(text, columns)?));
         }
         let mut blank_above = skip_blank_rows(&mut text, options.delimiter)?;
         let separator = skip_separator_line(&mut text)?;
@@ -219,6 +235,14 @@ impl Lines {
         match self {
             Self::Table(table) => table.next(rows),
             Self::Objects(objects) => objects.next(columns, rows),
+        }
+    }
+
+    /// Whether it has names in the place of ids, or actions.
+    fn has_names(&self) -> bool {
+        match self {
+            Self::Table(table) => table.has_names(),
+            Self::Objects(objects) => objects.has_names(),
         }
     }
 

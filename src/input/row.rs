@@ -1,8 +1,10 @@
-//! Makes a row of four texts: what each cell may hold, and what the row says.
+//! Makes a row of its texts: what each cell may hold, and what the row says.
 
 use std::sync::Arc;
 
-use crate::association::{Association, Cells, Column, InstId, NewAssociation, Row, RowError};
+use crate::association::{
+    Action, Association, Cells, Column, InstId, Named, NewAssociation, Row, RowError,
+};
 
 /// The longest name of a model association that is sent, in bytes.
 const MAX_NAME: usize = 256;
@@ -74,22 +76,35 @@ impl RowParser {
         self.file += 1;
     }
 
-    /// The row of four texts, in the order of [`Column::ALL`].
+    /// The row of four texts, in the order of [`Column::IDS`].
     pub(super) fn row(&mut self, line: u64, texts: [&str; 4]) -> Row {
         let (cells, parsed) = self.read(texts);
         self.number(line, cells, parsed)
     }
 
-    /// Parses four texts, in the order of [`Column::ALL`]. The default business id is filled in.
+    /// The row of an input that has columns for names or actions.
+    pub(super) fn named_row(&mut self, line: u64, texts: [&str; 4], named: Named) -> Row {
+        let (cells, parsed) = self.read_named(texts, named);
+        self.number(line, cells, parsed)
+    }
+
+    /// Parses four texts, in the order of [`Column::IDS`]. The default business id is filled in.
     pub fn read(&mut self, texts: [&str; 4]) -> (Cells, Result<NewAssociation, RowError>) {
-        let [name, inst_id, asst_inst_id, biz_id] = texts;
-        let biz_id = match &self.default_biz_id {
-            Some(default) if biz_id.trim().is_empty() => default,
-            _ => biz_id,
-        };
-        let texts = [name, inst_id, asst_inst_id, biz_id];
+        let texts = with_default(self.default_biz_id.as_deref(), texts);
         let parsed = parse(&mut self.names, texts, self.require_biz_id);
         (Cells::new(texts), parsed)
+    }
+
+    /// The same where a name may stand in the place of an id: [`RowError::Named`] where one does, and
+    /// nothing else is wrong.
+    pub fn read_named(
+        &mut self,
+        texts: [&str; 4],
+        named: Named,
+    ) -> (Cells, Result<NewAssociation, RowError>) {
+        let texts = with_default(self.default_biz_id.as_deref(), texts);
+        let parsed = parse_named(&mut self.names, texts, &named, self.require_biz_id);
+        (Cells::with_names(texts, named), parsed)
     }
 
     /// An invalid row, with what is known of its texts.
@@ -122,6 +137,47 @@ fn parse(
         _ => Some(id(Column::BizId, biz_id)?),
     };
     Ok(NewAssociation { association, biz_id })
+}
+
+/// An id that is filled in wins over a name.
+fn parse_named(
+    names: &mut Names,
+    texts: [&str; 4],
+    named: &Named,
+    require_biz_id: bool,
+) -> Result<NewAssociation, RowError> {
+    let action = named.action.trim();
+    if !action.is_empty() && Action::parse(action).is_none() {
+        return Err(RowError::BadAction(shown(action)));
+    }
+    let sides = [
+        (Column::InstId, texts[1], Column::Source, &named.source),
+        (Column::AsstInstId, texts[2], Column::Target, &named.target),
+    ];
+    let mut checked = texts;
+    let mut is_named = false;
+    for (place, (id_column, id_text, name_column, name)) in (1..).zip(sides) {
+        if !id_text.trim().is_empty() {
+            continue;
+        }
+        if name.trim().is_empty() {
+            return Err(RowError::NoInstance { id: id_column, name: name_column });
+        }
+        // The other cells are held to the same rules, whatever this name means.
+        checked[place] = "1";
+        is_named = true;
+    }
+    let parsed = parse(names, checked, require_biz_id)?;
+    if is_named { Err(RowError::Named) } else { Ok(parsed) }
+}
+
+fn with_default<'a>(default_biz_id: Option<&'a str>, texts: [&'a str; 4]) -> [&'a str; 4] {
+    match (default_biz_id, texts) {
+        (Some(default), [name, inst, asst_inst, biz]) if biz.trim().is_empty() => {
+            [name, inst, asst_inst, default]
+        }
+        _ => texts,
+    }
 }
 
 /// The names of the last model associations, which rows share.

@@ -130,7 +130,7 @@ mod header {
     fn columns_may_stand_in_any_order_under_either_name_among_others() {
         let rows = rows("note,bk_biz_id, Asst_Inst_ID ,bk_obj_asst_id,inst_id\nx,1,21,a,11\n");
         assert_eq!(rows[0].parsed, Ok(link("a", 11, 21, 1)));
-        assert_eq!(rows[0].cells.all(), ["a", "11", "21", "1"]);
+        assert_eq!(rows[0].cells.ids(), ["a", "11", "21", "1"]);
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod header {
         options.default_biz_id = InstId::new(7).ok();
         let rows = read_with(bytes, &options).unwrap();
         assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 7)));
-        assert_eq!(rows[0].cells.all(), ["a", "1", "2", "7"]);
+        assert_eq!(rows[0].cells.ids(), ["a", "1", "2", "7"]);
         assert_eq!(super::rows(bytes)[0].parsed, Ok(link("a", 1, 2, 0)));
     }
 
@@ -249,7 +249,7 @@ mod table_rows {
     #[test]
     fn cells_stay_as_they_stood_and_values_are_trimmed() {
         let rows = rows(format!("{HEADER} a ,\" 11\",21\u{3000},\t1 \n"));
-        assert_eq!(rows[0].cells.all(), [" a ", " 11", "21\u{3000}", "\t1 "]);
+        assert_eq!(rows[0].cells.ids(), [" a ", " 11", "21\u{3000}", "\t1 "]);
         assert_eq!(rows[0].parsed, Ok(link("a", 11, 21, 1)));
     }
 
@@ -305,9 +305,9 @@ mod table_rows {
         let rows = rows(format!("{HEADER}a,1,2,3,,\na,1,2\na,1,2,3,4\n,,,\na\n"));
         assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 3)));
         assert_eq!(invalid(&rows[1]), "3 cells, but the header has 4");
-        assert_eq!(rows[1].cells.all(), ["a", "1", "2", ""]);
+        assert_eq!(rows[1].cells.ids(), ["a", "1", "2", ""]);
         assert!(invalid(&rows[2]).starts_with("5 cells, but the header has 4; a cell"));
-        assert_eq!(rows[2].cells.all(), ["a", "1", "2", "3"]);
+        assert_eq!(rows[2].cells.ids(), ["a", "1", "2", "3"]);
         assert_eq!(invalid(&rows[3]), "1 cells, but the header has 4");
     }
 
@@ -355,7 +355,7 @@ mod table_rows {
             assert_eq!(parsed, [Ok(link("a", 1, 2, 3)), Ok(link("b", 4, 5, 6))]);
         }
         let rows = read_with("\n,,\na,1,2\nb,3\n", &without_header()).unwrap();
-        assert_eq!((rows[0].line, rows[0].cells.all()), (3, ["a", "1", "2", ""]));
+        assert_eq!((rows[0].line, rows[0].cells.ids()), (3, ["a", "1", "2", ""]));
         assert_eq!(invalid(&rows[1]), "2 cells, but the first row has 3");
         assert_eq!(rows.len(), 2);
         let rows = read_with("a,1,2,,,\na,1,2,3\n", &without_header()).unwrap();
@@ -384,7 +384,7 @@ mod table_rows {
             let rows = Opened::new(pipe, &InputOptions::default()).unwrap().all().unwrap();
             assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 3)), "{chunk}");
             assert_eq!(rows[1].parsed, Ok(link("a", 1, 2, 3)), "{chunk}");
-            assert_eq!(rows[2].cells.all(), ["x，y", "1", "2", "3"], "{chunk}");
+            assert_eq!(rows[2].cells.ids(), ["x，y", "1", "2", "3"], "{chunk}");
             assert_eq!(rows.len(), 3, "{chunk}");
         }
     }
@@ -446,7 +446,7 @@ mod objects {
         let rows = rows(bytes);
         assert_eq!(rows[0].parsed, Ok(link("a", 9_007_199_254_740_993, i64::MAX as u64, 0)));
         assert_eq!(rows[1].parsed, Ok(link("名", 1, 2, 3)));
-        assert_eq!(rows[1].cells.all(), ["名", "1", " 2", "3"]);
+        assert_eq!(rows[1].cells.ids(), ["名", "1", " 2", "3"]);
         assert_eq!((rows[0].line, rows[1].line), (1, 4));
     }
 
@@ -551,7 +551,7 @@ mod objects {
             assert!(message.contains(what), "{message}");
             assert!(message.contains("(column "), "{message}");
             assert!(message.contains(&format!("{bad:?}")), "{message}");
-            assert_eq!(rows[1].cells.all(), [""; 4]);
+            assert_eq!(rows[1].cells.ids(), [""; 4]);
             assert_eq!(rows[2].parsed, Ok(link("a", 1, 2, 0)));
             assert_eq!(rows[2].line, 3);
         }
@@ -1095,7 +1095,7 @@ mod any_input {
             }
             let pipe = Pipe { chunks: bytes.chunks(chunk).map(<[u8]>::to_vec).collect(), ends: true };
             let rows = Opened::new(pipe, &options).unwrap().all().unwrap();
-            let found: Vec<_> = rows.iter().map(|row| (row.line, row.cells.all())).collect();
+            let found: Vec<_> = rows.iter().map(|row| (row.line, row.cells.ids())).collect();
             let is_row = |row: &[String; 5]| {
                 matches!(form, Form::Jsonl) || row.iter().any(|cell| !cell.trim().is_empty())
             };

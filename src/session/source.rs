@@ -269,7 +269,7 @@ impl OpenResults {
             let row = Row { ordinal, file, line, cells, parsed };
             return PendingRow { row, remaining: Remaining::Carry(outcome) };
         }
-        let (cells, parsed) = self.cells.read(cells.all());
+        let (cells, parsed) = self.cells.read(cells.ids());
         let row = Row { ordinal, file, line, cells, parsed };
         PendingRow { row, remaining: Remaining::again(&outcome) }
     }
@@ -283,7 +283,7 @@ impl Created {
                 Err(error) => return Some(Err(error)),
             };
             let Some(id) = self.deletes(&outcome) else { continue };
-            let (cells, parsed) = self.cells.read(cells.all());
+            let (cells, parsed) = self.cells.read(cells.ids());
             let row = Row { ordinal: self.count, file, line, cells, parsed };
             self.count += 1;
             return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Delete { id }) }));
@@ -418,7 +418,7 @@ mod tests {
         let mut cells = Vec::new();
         while let Some(planned) = rows.next() {
             let row = planned.unwrap().row;
-            cells.push((row.file, row.cells.all().join(",")));
+            cells.push((row.file, row.cells.ids().join(",")));
         }
         assert_eq!(cells, [(0, "a,1,2,7".to_owned()), (1, "a,1,2,7".to_owned())]);
     }

@@ -10,14 +10,13 @@
 pub mod disk;
 pub mod replay;
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::association::Cells;
@@ -149,7 +148,6 @@ struct OutcomeEntry {
     #[serde(default)]
     file: u32,
     line: u64,
-    #[serde(deserialize_with = "read_cells")]
     cells: Cells,
     #[serde(rename = "end")]
     outcome: Outcome,
@@ -162,7 +160,7 @@ struct OutcomeLine<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     file: u32,
     line: u64,
-    cells: [&'a str; 4],
+    cells: &'a Cells,
     #[serde(rename = "end")]
     outcome: &'a Outcome,
 }
@@ -185,14 +183,6 @@ enum Line<'a> {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
 fn is_zero(n: &u32) -> bool {
     *n == 0
-}
-
-/// Reads the cells without allocating a text for each.
-fn read_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cells, D::Error> {
-    #[derive(Deserialize)]
-    struct Cell<'a>(#[serde(borrow)] Cow<'a, str>);
-    let cells = <[Cell<'de>; 4]>::deserialize(deserializer)?;
-    Ok(Cells::new(cells.each_ref().map(|cell| &*cell.0)))
 }
 
 impl From<OutcomeEntry> for Record {
@@ -315,7 +305,7 @@ impl Journal {
             row: record.ordinal,
             file: record.file,
             line: record.line,
-            cells: record.cells.all(),
+            cells: &record.cells,
             outcome: &record.outcome,
         }));
     }

@@ -33,7 +33,7 @@ impl Sealer {
         let Record { line, cells, outcome, .. } = record;
         if outcome.status.is_good() {
             self.text.clear();
-            for cell in cells.all() {
+            for cell in cells.ids() {
                 self.text.push_str(meaning(cell));
                 self.text.push(SEPARATOR);
             }

@@ -116,7 +116,7 @@ fn compare(row: &Row, record: &Record, later_biz_ids: &[InstId], findings: &mut 
         let (was, is) = (row.cells.get(*column), record.cells.get(*column));
         was != is && !(*column == Column::BizId && filled_in(was, is))
     };
-    let differences: Vec<_> = (Column::ALL.into_iter().filter(differs))
+    let differences: Vec<_> = (Column::IDS.into_iter().filter(differs))
         .map(|column| {
             let (was, is) = (row.cells.get(column), record.cells.get(column));
             format!("{} is {} there and {} here", column.name(), shown(was), shown(is))

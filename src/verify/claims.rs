@@ -188,7 +188,7 @@ impl Claims {
             let id = association_id.filter(|id| *id > 0 && status.is_good());
             if (id.is_some() || self.is_absent(status, reason))
                 && let Ok(NewAssociation { association, .. }) =
-                    self.cells.read(record.cells.all()).1
+                    self.cells.read(record.cells.ids()).1
             {
                 return Some(Ok(Claim { place, status, reason, id, association }));
             }

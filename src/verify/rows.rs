@@ -60,7 +60,7 @@ impl RowAudit {
         if status == Status::Invalid {
             return Ok(place);
         }
-        match self.cells.read(record.cells.all()).1 {
+        match self.cells.read(record.cells.ids()).1 {
             Ok(NewAssociation { association, .. }) => {
                 if let Some(id) = record.outcome.association_id.filter(|id| *id > 0)
                     && status.is_good()

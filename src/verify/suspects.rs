@@ -95,7 +95,7 @@ impl Suspects {
             };
             let id = record.outcome.association_id.filter(|_| record.outcome.status.is_good());
             if let (Some(id), Ok(NewAssociation { association, .. })) =
-                (id, cells.read(record.cells.all()).1)
+                (id, cells.read(record.cells.ids()).1)
             {
                 let association = &association.to_string();
                 let explains = Line { place, association, what: "" };

@@ -129,8 +129,12 @@ fn a_broken_gzip_ends_it_with_7_and_what_was_settled_is_safe() {
 fn a_missing_column_ends_it_with_2_before_anything_is_sent() {
     let server = Server::esb();
     let work = Workdir::new();
-    work.write("in.csv", "obj_asst_id,inst_id,target\na,1,2\n");
-    work.bkassoc("import in.csv").to(&server).ends(2).saying(&["asst_inst_id", "target"]);
+    work.write("in.csv", "obj_asst_id,inst_id,destination\na,1,2\n");
+    work.bkassoc("import in.csv").to(&server).ends(2).saying(&[
+        "asst_inst_id",
+        "target",
+        "destination",
+    ]);
     work.write("in.csv", "obj_asst_id,inst_id,asst_inst_id\na,1,2\n");
     work.bkassoc("import in.csv").to(&server).ends(2).saying(&["biz_id"]);
     work.write("in.csv", "");

@@ -96,7 +96,7 @@ fn write_cells<W: Write>(
     let outcome = &record.outcome;
     let mut digits = itoa::Buffer::new();
     table.write_field(digits.format(record.line))?;
-    for cell in record.cells.all() {
+    for cell in record.cells.ids() {
         table.write_field(&*guarded(cell))?;
     }
     table.write_field(outcome.status.as_str())?;
@@ -148,7 +148,7 @@ impl Serialize for Line<'_> {
         let (record, outcome) = (self.record, &self.record.outcome);
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("line", &record.line)?;
-        for column in Column::ALL {
+        for column in Column::IDS {
             let text = record.cells.get(column);
             match plain_id(column, text) {
                 Some(id) => map.serialize_entry(column.name(), &id)?,

@@ -189,7 +189,7 @@ fn a_spreadsheet_may_have_written_the_file_in_its_own_way() {
         std::fs::write(&path, &bytes).unwrap();
         let records: Vec<_> = Reader::open(&path, &[]).unwrap().map(Result::unwrap).collect();
         assert_eq!(records.len(), 2, "{}", String::from_utf8_lossy(&bytes));
-        assert_eq!(records[1].cells.all(), ["a", "x", "2", "1"]);
+        assert_eq!(records[1].cells.ids(), ["a", "x", "2", "1"]);
         let outcome = &records[1].outcome;
         assert_eq!((&*outcome.message, outcome.retryable), ("拒绝创建", true));
     }
