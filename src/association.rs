@@ -322,12 +322,19 @@ pub enum RowError {
     /// No action that there is.
     #[error("column action: {0:?} is neither create (add, 新增) nor delete (删除)")]
     BadAction(Box<str>),
-    /// A side is named, and what the name means is not known.
+    /// The row is to be deleted, and nothing that reads rows deletes.
     #[error(
-        "holds a name where the first row of its input has none: what names mean is asked before a run begins. \
-         Put a row with a name first, or a column for names into the header"
+        "column action: an import only creates; what a run created is deleted by `bkassoc undo`"
     )]
-    Named,
+    Delete,
+    /// A side is named, and what the name means is not known.
+    #[error("column {}: names are not looked up by this version; put the id into {}", .name.name(), .id.name())]
+    Named {
+        /// The column for its id.
+        id: Column,
+        /// The column for its name.
+        name: Column,
+    },
     /// The line is no row: broken JSON, too few cells.
     #[error("{0}")]
     Broken(Box<str>),

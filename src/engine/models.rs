@@ -200,7 +200,8 @@ fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
         | RowError::BadName { .. }
         | RowError::NoInstance { .. }
         | RowError::BadAction(_)
-        | RowError::Named
+        | RowError::Delete
+        | RowError::Named { .. }
         | RowError::Broken(_) => Reason::InvalidRow,
     };
     (reason, format!("line {}: {error}", row.line))

@@ -146,16 +146,18 @@ fn parse_named(
     named: &Named,
     require_biz_id: bool,
 ) -> Result<NewAssociation, RowError> {
-    let action = named.action.trim();
-    if !action.is_empty() && Action::parse(action).is_none() {
-        return Err(RowError::BadAction(shown(action)));
+    match Action::parse(&named.action) {
+        Some(Action::Create) => {}
+        Some(Action::Delete) => return Err(RowError::Delete),
+        None if named.action.trim().is_empty() => {}
+        None => return Err(RowError::BadAction(shown(&named.action))),
     }
     let sides = [
         (Column::InstId, texts[1], Column::Source, &named.source),
         (Column::AsstInstId, texts[2], Column::Target, &named.target),
     ];
     let mut checked = texts;
-    let mut is_named = false;
+    let mut first_named = None;
     for (place, (id_column, id_text, name_column, name)) in (1..).zip(sides) {
         if !id_text.trim().is_empty() {
             continue;
@@ -165,10 +167,10 @@ fn parse_named(
         }
         // The other cells are held to the same rules, whatever this name means.
         checked[place] = "1";
-        is_named = true;
+        first_named = first_named.or(Some(RowError::Named { id: id_column, name: name_column }));
     }
     let parsed = parse(names, checked, require_biz_id)?;
-    if is_named { Err(RowError::Named) } else { Ok(parsed) }
+    first_named.map_or(Ok(parsed), Err)
 }
 
 fn with_default<'a>(default_biz_id: Option<&'a str>, texts: [&'a str; 4]) -> [&'a str; 4] {

@@ -287,6 +287,23 @@ mod table_rows {
     }
 
     #[test]
+    fn an_id_wins_over_a_name_and_a_name_alone_is_no_id() {
+        let bytes = "关联标识,inst_id,源实例,asst_inst_id,dst,操作\n\
+            a,1,x,2,,\na,,名=1,2,,add\na,1,x,,,\na,1,,2,,remove\na,1,,2,,删除\na,z,n,2,,\n";
+        let rows = rows(bytes);
+        assert_eq!(rows[0].parsed, Ok(NewAssociation { biz_id: None, ..link("a", 1, 2, 1) }));
+        assert_eq!(rows[0].cells.get(Column::Source), "x");
+        let (id, name) = (Column::InstId, Column::Source);
+        assert_eq!(rows[1].parsed, Err(RowError::Named { id, name }));
+        assert_eq!(rows[1].cells.get(Column::Source), "名=1");
+        let (id, name) = (Column::AsstInstId, Column::Target);
+        assert_eq!(rows[2].parsed, Err(RowError::NoInstance { id, name }));
+        assert_eq!(rows[3].parsed, Err(RowError::BadAction("remove".into())));
+        assert_eq!(rows[4].parsed, Err(RowError::Delete), "what shall go is never created");
+        assert!(invalid(&rows[5]).contains("inst_id"), "a name does not mend an id");
+    }
+
+    #[test]
     fn an_empty_biz_id_is_filled_missed_or_none() {
         let bytes = format!("{HEADER}a,1,2, \na,1,2,3\n");
         let mut options = InputOptions { require_biz_id: true, ..Default::default() };
@@ -472,6 +489,20 @@ mod objects {
                 rows[0].parsed
             );
         }
+    }
+
+    #[test]
+    fn an_object_may_hold_names_and_an_action() {
+        let lines = r#"{"obj_asst_id":"a","inst_id":1,"target":"db=1","action":"create"}
+{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2,"action":"delete"}
+{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2}
+"#;
+        let rows = rows(lines);
+        let (id, name) = (Column::AsstInstId, Column::Target);
+        assert_eq!(rows[0].parsed, Err(RowError::Named { id, name }));
+        assert_eq!(rows[0].cells.get(Column::Target), "db=1");
+        assert_eq!(rows[1].parsed, Err(RowError::Delete));
+        assert!(rows[2].parsed.is_ok() && rows[2].cells.named().is_none());
     }
 
     #[test]
