@@ -13,9 +13,10 @@ use std::io;
 use std::path::PathBuf;
 
 use reqwest::{Client, Method, Response, Url};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::cmdb::Cmdb;
-use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request, RequestId};
+use crate::cmdb::wire::{Answer, Body, Envelope, InstanceCall, Reply, Request, RequestId, Route};
 use crate::gzip;
 use crate::options::{Language, Proxy};
 use crate::target::{Entrance, Identity, Target, behind_api_root};
@@ -106,26 +107,13 @@ pub enum ClientError {
 pub struct HttpClient {
     client: Client,
     entrance: Entrance,
-    routes: Routes,
+    /// Where the requests of each route go, parsed once: without a model and an id behind it.
+    urls: Box<[Url; Route::COUNT]>,
     /// The beginning of each body: an open JSON object with the credentials, or nothing.
     preamble: Vec<u8>,
+    /// Whether the credentials do not name the account.
+    has_no_account: bool,
     cleaner: Cleaner,
-}
-
-/// Where each request goes, parsed once.
-struct Routes {
-    create: Url,
-    create_many: Url,
-    find: Url,
-    models: Url,
-    delete: Delete,
-}
-
-enum Delete {
-    /// POST, with model and id in the body.
-    InBody(Url),
-    /// DELETE, with model and id in the path.
-    InPath(Url),
 }
 
 impl HttpClient {
@@ -140,27 +128,34 @@ impl HttpClient {
         Ok(Self {
             client: connect::client(&endpoint, &headers, options)?,
             entrance: target.entrance,
-            routes: Routes::new(target.entrance, &endpoint),
+            urls: Box::new(Route::ALL.map(|route| url_of(route, target, &endpoint))),
             preamble: preamble(target, identity),
+            has_no_account: !target.has_own_account(),
             cleaner: Cleaner::new(identity),
         })
     }
 
     fn request(&self, request: &Request) -> reqwest::Request {
-        let url = match request {
-            Request::Create(_) => &self.routes.create,
-            Request::CreateMany { .. } => &self.routes.create_many,
-            Request::Find(_) => &self.routes.find,
-            Request::Models(_) => &self.routes.models,
-            Request::Delete { obj_id, id } => match &self.routes.delete {
-                Delete::InBody(url) => url,
-                Delete::InPath(base) => {
-                    let url = append(base, &[obj_id, &id.to_string()]);
-                    return reqwest::Request::new(Method::DELETE, url);
-                }
-            },
+        let url = &self.urls[request.route() as usize];
+        let mut http = match request {
+            _ if self.entrance == Entrance::Esb => self.post(url.clone(), request),
+            Request::Delete { obj_id, id } => {
+                let url = append(url, &[obj_id, &id.to_string()]);
+                reqwest::Request::new(Method::DELETE, url)
+            }
+            Request::Instances(instances) if instances.has_model_in_path() => {
+                self.post(append(url, &[&instances.obj_id]), request)
+            }
+            _ => self.post(url.clone(), request),
         };
-        let mut http = reqwest::Request::new(Method::POST, url.clone());
+        if let Request::Attributes(attributes) = request {
+            headers::put_language(http.headers_mut(), self.entrance, attributes.language);
+        }
+        http
+    }
+
+    fn post(&self, url: Url, request: &Request) -> reqwest::Request {
+        let mut http = reqwest::Request::new(Method::POST, url);
         *http.body_mut() = Some(self.body(request).into());
         http
     }
@@ -170,7 +165,16 @@ impl HttpClient {
         let mut body = Vec::with_capacity(self.preamble.len() + 160);
         body.extend_from_slice(&self.preamble);
         let own = body.len();
-        serde_json::to_writer(&mut body, &Body(request)).expect("a request is plain JSON");
+        let written = match self.entrance {
+            Entrance::Esb => {
+                let has_no_account = self.has_no_account;
+                serde_json::to_writer(&mut body, &EsbBody { request, has_no_account })
+            }
+            Entrance::Gateway | Entrance::Native => {
+                serde_json::to_writer(&mut body, &Body(request))
+            }
+        };
+        written.expect("a request is plain JSON");
         if own > 0 {
             body[own] = b',';
         }
@@ -215,7 +219,11 @@ impl Cmdb for HttpClient {
     async fn call_as(&self, request: Request, id: Option<RequestId>) -> Reply {
         let limit = match request {
             Request::Create(_) | Request::Delete { .. } => SMALL_ANSWER,
-            Request::CreateMany { .. } | Request::Find(_) | Request::Models(_) => LARGE_ANSWER,
+            Request::CreateMany { .. }
+            | Request::Find(_)
+            | Request::Models(_)
+            | Request::Attributes(_)
+            | Request::Instances(_) => LARGE_ANSWER,
         };
         let mut http = self.request(&request);
         if let Some(id) = id {
@@ -249,35 +257,74 @@ impl Cmdb for HttpClient {
     }
 }
 
-impl Routes {
-    fn new(entrance: Entrance, endpoint: &Url) -> Self {
-        match entrance {
-            Entrance::Esb => {
-                let component =
-                    |name| append(endpoint, &["api", "c", "compapi", "v2", "cc", name, ""]);
-                Self {
-                    create: component("add_instance_association"),
-                    create_many: component("batch_create_instance_association"),
-                    find: component("find_instance_association"),
-                    models: component("find_object_association"),
-                    delete: Delete::InBody(component("delete_instance_association")),
-                }
+/// The ESB's name for the requests of a route.
+const fn component(route: Route) -> &'static str {
+    match route {
+        Route::Create => "add_instance_association",
+        Route::CreateMany => "batch_create_instance_association",
+        Route::Find => "find_instance_association",
+        Route::Models => "find_object_association",
+        Route::Delete => "delete_instance_association",
+        Route::Attributes => "search_object_attribute",
+        Route::SearchObjectInstances => "search_object_instances",
+        Route::SearchInst => "search_inst",
+        Route::ListHosts => "list_hosts_without_biz",
+        Route::SearchBusiness => "search_business",
+    }
+}
+
+/// A route's path behind the root of CMDB's API. Behind it follow, for some, model and id.
+const fn resource(route: Route) -> &'static [&'static str] {
+    match route {
+        Route::Create => &["create", "instassociation"],
+        Route::CreateMany => &["createmany", "instassociation"],
+        Route::Find => &["find", "instassociation"],
+        Route::Models => &["find", "objectassociation"],
+        Route::Delete => &["delete", "instassociation"],
+        Route::Attributes => &["find", "objectattr"],
+        Route::SearchObjectInstances => &["search", "instances", "object"],
+        Route::SearchInst => &["find", "instassociation", "object"],
+        Route::ListHosts => &["hosts", "list_hosts_without_app"],
+        Route::SearchBusiness => &["biz", "search"],
+    }
+}
+
+/// Where the requests of a route go.
+fn url_of(route: Route, target: &Target, endpoint: &Url) -> Url {
+    if target.entrance == Entrance::Esb {
+        return append(endpoint, &["api", "c", "compapi", "v2", "cc", component(route), ""]);
+    }
+    let root = match behind_api_root(endpoint.path()) {
+        Some(_) => endpoint.clone(),
+        None => append(endpoint, &["api", "v3"]),
+    };
+    let url = append(&root, resource(route));
+    match route {
+        Route::SearchBusiness => append(&url, &[&target.supplier_account]),
+        _ => url,
+    }
+}
+
+/// A body for the ESB, which takes from it what else stands in the path. There `search_inst` demands the
+/// account, too (tests/wire/names-6.json#6.1).
+struct EsbBody<'a> {
+    request: &'a Request,
+    has_no_account: bool,
+}
+
+impl Serialize for EsbBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Request::Instances(instances) = self.request
+            && instances.has_model_in_path()
+        {
+            if self.has_no_account && instances.call == InstanceCall::SearchInst {
+                map.serialize_entry("bk_supplier_account", "0")?;
             }
-            Entrance::Gateway | Entrance::Native => {
-                let root = match behind_api_root(endpoint.path()) {
-                    Some(_) => endpoint.clone(),
-                    None => append(endpoint, &["api", "v3"]),
-                };
-                let resource = |verb, noun| append(&root, &[verb, noun]);
-                Self {
-                    create: resource("create", "instassociation"),
-                    create_many: resource("createmany", "instassociation"),
-                    find: resource("find", "instassociation"),
-                    models: resource("find", "objectassociation"),
-                    delete: Delete::InPath(resource("delete", "instassociation")),
-                }
-            }
+            map.serialize_entry("bk_obj_id", &*instances.obj_id)?;
         }
+        Body(self.request).entries(&mut map)?;
+        map.end()
     }
 }
 

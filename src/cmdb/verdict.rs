@@ -8,7 +8,7 @@ mod advice;
 mod table;
 mod texts;
 
-use crate::cmdb::wire::{Answer, Envelope, Reply, code};
+use crate::cmdb::wire::{Answer, Envelope, Reply, Route, code};
 use crate::outcome::Reason;
 use table::{by_code, by_status};
 use texts::{ESB_NO_SUCH_PATH, NO_SUCH_PATH};
@@ -112,8 +112,8 @@ pub enum Stop {
     NoDelete,
 }
 
-/// What the answer to a question (a look-up, a model association) means. Asking twice does no harm, so
-/// nothing is ever in doubt.
+/// What the answer to a question (a look-up, a model association, instances) means. Asking twice does no
+/// harm, so nothing is ever in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
     /// Answered, with a list of what was found.
@@ -124,6 +124,9 @@ pub enum Query {
     Rejected,
     /// This user may not ask it.
     Forbidden,
+    /// The server, or what stands before it, has no such call, or not for this app: another call may know.
+    /// Only questions about instances are judged so.
+    NoSuchCall,
     /// The run can't go on.
     Stop(Stop),
 }
@@ -183,17 +186,57 @@ pub fn judge_query(reply: &Reply, proven: bool) -> Query {
         // The server answers when it is asked for less.
         return Query::Rejected;
     }
-    let is_list = |envelope: &Envelope| {
-        let data = envelope.data.as_ref()?.get();
-        (data.starts_with('[') || data == "null").then_some(Query::Answered)
-    };
-    judge_with(reply, proven, is_list)
+    judge_with(reply, proven, |envelope| is_list(envelope).then_some(Query::Answered))
+}
+
+/// Whether the answer is a list, of which null is one (a nil slice in Go).
+fn is_list(envelope: &Envelope) -> bool {
+    let data = envelope.data.as_ref().map(|data| data.get());
+    data.is_some_and(|data| data.starts_with('[') || data == "null")
+}
+
+/// Judges the answer to the question which instances there are.
+pub fn judge_instances(reply: &Reply, proven: bool) -> Query {
+    judge_names(reply, proven, Envelope::has_instances)
+}
+
+/// Judges the answer to the question which properties a model has.
+pub fn judge_attributes(reply: &Reply, proven: bool) -> Query {
+    judge_names(reply, proven, is_list)
+}
+
+/// Judges the answer to a question, by what was asked.
+pub fn judge_question(route: Route, reply: &Reply, proven: bool) -> Query {
+    match route {
+        Route::Attributes => judge_attributes(reply, proven),
+        Route::SearchObjectInstances
+        | Route::SearchInst
+        | Route::ListHosts
+        | Route::SearchBusiness => judge_instances(reply, proven),
+        Route::Create | Route::CreateMany | Route::Find | Route::Models | Route::Delete => {
+            judge_query(reply, proven)
+        }
+    }
+}
+
+/// The common part of the judges of questions about instances. A page that is not found says that the
+/// address is wrong, as long as nothing else was answered.
+fn judge_names(reply: &Reply, proven: bool, success: impl Fn(&Envelope) -> bool) -> Query {
+    match reply {
+        Reply::Oversized(_) => Query::Rejected,
+        Reply::Answered(answer)
+            if (proven || answer.envelope.is_some()) && lacks_call(answer, proven) =>
+        {
+            Query::NoSuchCall
+        }
+        _ => judge_with(reply, proven, |envelope| success(envelope).then_some(Query::Answered)),
+    }
 }
 
 /// Judges the answer to a whole batch.
 pub fn judge_batch(reply: &Reply, proven: bool) -> BatchVerdict {
     if let Reply::Answered(answer) = reply
-        && lacks_batch(answer, proven)
+        && lacks_call(answer, proven)
     {
         return BatchVerdict::NoSuchPath;
     }
@@ -281,9 +324,9 @@ fn code_of(answer: &Answer) -> Option<i64> {
     answer.envelope.as_ref()?.code()
 }
 
-/// Whether the server has no batch call for us: the path does not exist, or this app may not call it
+/// Whether the server has no such call for us: the path does not exist, or this app may not call it
 /// although it may call others.
-fn lacks_batch(answer: &Answer, proven: bool) -> bool {
+fn lacks_call(answer: &Answer, proven: bool) -> bool {
     match code_of(answer) {
         None => answer.status == 404,
         Some(

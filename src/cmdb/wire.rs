@@ -5,8 +5,12 @@
 
 mod answer;
 pub mod code;
+mod instances;
 mod lenient;
 mod request;
 
 pub use answer::{Answer, BatchAnswer, Envelope, Found, ModelError, RateHint, Reply, SharedBy};
+pub use instances::{
+    AnyOf, Attribute, Attributes, InstanceCall, Instances, InstancesAnswer, Page, PropertyValue,
+};
 pub use request::{Body, Find, Pattern, Request, RequestId, Route};

@@ -17,7 +17,6 @@ use crate::cmdb::wire::{Reply, Request};
 use crate::engine::caller::{Caller, Landed, Outgoing};
 use crate::engine::request_ids::RequestIds;
 use crate::engine::retry::Backoff;
-use crate::engine::server_health::ServerHealth;
 use crate::engine::stats::{CallKind, RunStats};
 use crate::engine::time_limits::TimeLimits;
 use crate::exit::Halt;
@@ -97,7 +96,7 @@ impl<'a, C: Cmdb> Asker<'a, C> {
             sent,
             Instant::now(),
             calls,
-            ServerHealth::judge_query,
+            |health, reply| health.judge_question(route, reply),
         );
         Ok((reply, query))
     }

@@ -50,9 +50,10 @@ fn read_answer(
     match query {
         Query::Answered => Ok(reply.envelope().and_then(Envelope::models)),
         Query::Again(_) => Ok(None),
-        Query::Stop(Stop::ApiForbidden) | Query::Forbidden | Query::Rejected => {
-            Err(may_not_ask(reply, names))
-        }
+        Query::Stop(Stop::ApiForbidden)
+        | Query::Forbidden
+        | Query::Rejected
+        | Query::NoSuchCall => Err(may_not_ask(reply, names)),
         Query::Stop(stop) => Err(refused(stop, reply, target)),
     }
 }
@@ -202,7 +203,7 @@ impl<C: Cmdb> Asker<'_, C> {
                 Query::Again(_) => self.wait_to_ask_again(&reply).await?,
                 Query::Stop(stop) => return Err(refused(stop, &reply, self.target)),
                 Query::Forbidden => return Err(look_ups_refused(&reply, &model.source)),
-                Query::Rejected => {
+                Query::Rejected | Query::NoSuchCall => {
                     let (said, name) = (ServerMessage::of(&reply), &model.obj_asst_id);
                     return Err(Halt {
                         exit: Exit::Target,

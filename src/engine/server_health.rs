@@ -3,8 +3,8 @@
 //! Knows nothing of rows, of time limits or of how calls are made.
 
 use crate::cmdb::server_message::ServerMessage;
-use crate::cmdb::verdict::{Cause, Query, Stop, judge_query};
-use crate::cmdb::wire::Reply;
+use crate::cmdb::verdict::{Cause, Query, Stop, judge_query, judge_question};
+use crate::cmdb::wire::{Reply, Route};
 use crate::exit::{Exit, Halt};
 use crate::target::Target;
 
@@ -26,9 +26,17 @@ impl Default for ServerHealth {
 }
 
 impl ServerHealth {
-    /// Judges the reply to a question, and adds what that shows.
+    /// Judges the reply to a look-up or to the question for model associations, and adds what that shows.
     pub fn judge_query(&mut self, reply: &Reply) -> (Query, Option<Cause>) {
-        let query = judge_query(reply, self.proven);
+        self.note(judge_query(reply, self.proven))
+    }
+
+    /// The same for any question, by its route.
+    pub fn judge_question(&mut self, route: Route, reply: &Reply) -> (Query, Option<Cause>) {
+        self.note(judge_question(route, reply, self.proven))
+    }
+
+    fn note(&mut self, query: Query) -> (Query, Option<Cause>) {
         self.proven |= query == Query::Answered;
         (query, query.cause())
     }

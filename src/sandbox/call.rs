@@ -200,10 +200,11 @@ impl Call {
     }
 }
 
-impl From<Request> for Call {
-    fn from(request: Request) -> Self {
+impl Call {
+    /// What bkassoc's own request is; `None` where the sandbox does not have it yet.
+    pub(super) fn of(request: Request) -> Option<Self> {
         // Ids are at most 2^63-1, so none changes its sign.
-        match request {
+        Some(match request {
             Request::Create(link) => Self::Create {
                 obj_asst_id: link.association.obj_asst_id.as_ref().to_owned(),
                 source: link.association.inst_id.get().cast_signed(),
@@ -228,7 +229,8 @@ impl From<Request> for Call {
             Request::Delete { obj_id, id } => {
                 Self::Delete { model: obj_id.as_ref().to_owned(), id }
             }
-        }
+            Request::Attributes(_) | Request::Instances(_) => return None,
+        })
     }
 }
 

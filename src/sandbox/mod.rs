@@ -265,7 +265,9 @@ impl Cmdb for Sandbox {
             language: self.0.language,
             request_id: id.filter(|_| native).map(|id| id.to_string()),
         };
-        let call = Call::from(request);
+        let Some(call) = Call::of(request) else {
+            return Reply::Answered(answer(&self.dialect(&caller).not_found()));
+        };
         let endpoint = call.endpoint();
         let written = match self.missing(endpoint, &caller) {
             Some(written) => Some(written),

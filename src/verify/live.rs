@@ -266,12 +266,12 @@ impl<C: Cmdb> Live<'_, C> {
                         each(claim, &standing);
                     }
                 }
-                Query::Rejected if now.len() == 1 => {
+                Query::Rejected | Query::NoSuchCall if now.len() == 1 => {
                     self.asker.progressed();
                     let said = ServerMessage::of(&reply).to_string();
                     refused_ones.extend(now.into_iter().map(|claim| (claim, said.clone())));
                 }
-                Query::Rejected => {
+                Query::Rejected | Query::NoSuchCall => {
                     self.asker.progressed();
                     self.halve(now, &mut parts);
                 }

@@ -11,7 +11,8 @@ use bkassoc::association::{Association, InstId, Mapping, ModelAssociation, NewAs
 use bkassoc::cmdb::Cmdb;
 use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions};
 use bkassoc::cmdb::wire::{
-    Answer, Envelope, Find, Pattern, RateHint, Reply, Request, RequestId, SharedBy,
+    Answer, AnyOf, Attributes, Envelope, Find, InstanceCall, Instances, Page, Pattern,
+    PropertyValue, RateHint, Reply, Request, RequestId, SharedBy,
 };
 use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
@@ -67,6 +68,35 @@ fn batch() -> Request {
 
 fn delete() -> Request {
     Request::Delete { obj_id: "app_svc".into(), id: 14 }
+}
+
+fn attributes(language: Language) -> Request {
+    Request::Attributes(Attributes { obj_id: "bk_switch".into(), language })
+}
+
+fn instances(call: InstanceCall, obj_id: &str, property: &str, after: Option<i64>) -> Request {
+    let values = ["a", "b"].map(|text| PropertyValue::Text(text.into())).into();
+    let any_of = Some(AnyOf { property: property.into(), values });
+    Request::Instances(Instances {
+        call,
+        obj_id: obj_id.into(),
+        any_of: any_of.filter(|_| call != InstanceCall::SearchBusiness),
+        fields: vec![call.id_field().into(), property.into()],
+        page: Page { after, start: 0, limit: call.page_limit() },
+    })
+}
+
+/// Every question about instances.
+fn names() -> [Request; 6] {
+    use InstanceCall::{ListHosts, SearchBusiness, SearchInst, SearchObjectInstances};
+    [
+        attributes(Language::En),
+        instances(SearchObjectInstances, "bk_switch", "bk_inst_name", None),
+        instances(SearchObjectInstances, "bk_switch", "bk_inst_name", Some(7)),
+        instances(SearchInst, "bk_switch", "bk_inst_name", None),
+        instances(ListHosts, "host", "bk_host_innerip", Some(7)),
+        instances(SearchBusiness, "biz", "bk_biz_name", None),
+    ]
 }
 
 fn identity() -> Identity {
@@ -178,6 +208,62 @@ fn every_captured_list_is_read_whole() {
     assert_eq!((associations, models), (26, 9));
 }
 
+#[test]
+fn every_captured_answer_about_instances_is_read_whole() {
+    let (mut instances, mut attributes) = (0, 0);
+    for capture in Capture::all() {
+        let name = capture.name();
+        let envelope = Envelope::parse(capture.response.body.as_bytes()).unwrap_or_default();
+        let data = || serde_json::from_str::<Value>(envelope.data.as_ref().unwrap().get()).unwrap();
+        match (capture.call.as_deref(), capture.expected(true)) {
+            (Some("instances"), Some("Answered")) => {
+                let (data, read) = (data(), envelope.instances().unwrap());
+                assert_eq!(read.count, data["count"].as_u64(), "{name}");
+                let info = data["info"].as_array().cloned().unwrap_or_default();
+                instances += info.len();
+                let read: Vec<_> = read.info.into_iter().map(Value::Object).collect();
+                assert_eq!(read, info, "{name}");
+            }
+            (Some("attributes"), Some("Answered")) => {
+                let (data, read) = (data(), envelope.attributes().unwrap());
+                attributes += read.len();
+                let entries = data.as_array().unwrap();
+                assert_eq!(read.len(), entries.len(), "{name}");
+                for (read, entry) in read.into_iter().zip(entries) {
+                    let texts = [read.property_id, read.name, read.kind];
+                    let keys = ["bk_property_id", "bk_property_name", "bk_property_type"];
+                    assert_eq!(
+                        texts.map(Value::from),
+                        keys.map(|key| entry[key].clone()),
+                        "{name}"
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((instances, attributes), (15, 63));
+}
+
+#[test]
+fn an_enums_options_are_read_from_a_list_and_from_a_text_that_is_one() {
+    let options = |option: &str| {
+        let body = format!(
+            r#"{{"result":true,"code":0,"data":[{{"bk_property_id":"p","bk_property_type":"enum","option":{option}}}]}}"#
+        );
+        let read = Envelope::parse(body.as_bytes()).unwrap().attributes().unwrap();
+        read[0].options.clone()
+    };
+    let list =
+        r#"[{"id":"1","name":"正常","type":"text","is_default":true},{"id":"2","name":"停用"}]"#;
+    let wanted = [("1", "正常"), ("2", "停用")].map(|(id, name)| (id.to_owned(), name.to_owned()));
+    assert_eq!(options(list), wanted);
+    assert_eq!(options(&serde_json::to_string(list).unwrap()), wanted);
+    for none in ["null", "\"\"", "{}", "[1]", r#"["a"]"#] {
+        assert_eq!(options(none), [], "{none}");
+    }
+}
+
 #[tokio::test]
 async fn every_captured_answer_arrives_whole_sized_and_chunked() {
     let captures = Capture::all();
@@ -195,6 +281,10 @@ async fn every_captured_answer_arrives_whole_sized_and_chunked() {
                 Some("create") => seed(),
                 Some("batch") => batch(),
                 Some("delete") => delete(),
+                Some("attributes") => attributes(Language::Zh),
+                Some("instances") => {
+                    instances(InstanceCall::SearchInst, "app_svc", "bk_inst_name", None)
+                }
                 _ => find(),
             };
             let reply = client.call(request).await;
@@ -294,6 +384,11 @@ fn rebuild(capture: &Capture) -> Option<(Request, Target, Identity)> {
                 }],
             })
         }
+        ("attributes", _) => Request::Attributes(Attributes {
+            obj_id: text("bk_obj_id")?.into(),
+            language: if capture.id.ends_with(" en") { Language::En } else { Language::Zh },
+        }),
+        ("instances", last) => rebuild_instances(&body, last)?,
         ("delete", "delete_instance_association") => {
             Request::Delete { obj_id: text("bk_obj_id")?.into(), id: body.get("id")?.as_i64()? }
         }
@@ -321,6 +416,47 @@ fn rebuild(capture: &Capture) -> Option<(Request, Target, Identity)> {
     let endpoint = "http://127.0.0.1";
     let target = Target::new(entrance, endpoint, account.unwrap_or("0".to_owned())).ok()?;
     Some((request, target, identity))
+}
+
+/// A captured question about instances, by the end of its path: a component, a model, or another end.
+fn rebuild_instances(body: &Value, last: &str) -> Option<Request> {
+    let value = |value: &Value| match value {
+        Value::String(text) => Some(PropertyValue::Text(text.as_str().into())),
+        Value::Number(number) => number.as_i64().map(PropertyValue::Integer),
+        _ => None,
+    };
+    let any_of = |rule: &Value| {
+        let values = rule["value"].as_array()?.iter().map(value).collect::<Option<_>>()?;
+        Some(AnyOf { property: rule["field"].as_str()?.into(), values })
+    };
+    let (call, rule, fields) = if body.get("host_property_filter").is_some() {
+        let rule = body.pointer("/host_property_filter/rules/0");
+        (InstanceCall::ListHosts, rule, &body["fields"])
+    } else if body.get("conditions").is_some() {
+        let rule = body.pointer("/conditions/rules/0");
+        (InstanceCall::SearchObjectInstances, rule, &body["fields"])
+    } else if let Some(model) = body["fields"].as_object()?.keys().next() {
+        let rule = body.pointer(&format!("/condition/{model}/0"));
+        (InstanceCall::SearchInst, rule, &body["fields"][model])
+    } else {
+        return None;
+    };
+    let obj_id = match call {
+        InstanceCall::ListHosts => "host",
+        _ => body.get("bk_obj_id").and_then(Value::as_str).unwrap_or(last),
+    };
+    let fields = fields.as_array()?.iter().map(|field| field.as_str().map(Into::into));
+    Some(Request::Instances(Instances {
+        call,
+        obj_id: obj_id.into(),
+        any_of: Some(any_of(rule?)?),
+        fields: fields.collect::<Option<_>>()?,
+        page: Page {
+            after: None,
+            start: body["page"]["start"].as_u64()?,
+            limit: body["page"]["limit"].as_u64()?.try_into().ok()?,
+        },
+    }))
 }
 
 #[tokio::test]
@@ -372,12 +508,16 @@ async fn the_client_sends_what_was_captured() {
     }
     let held: Vec<_> = held.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     let wanted = [
+        "esb attributes 1",
         "esb create 46",
         "esb delete 1",
+        "esb instances 2",
         "esb query 3",
+        "native attributes 4",
         "native batch 8",
         "native create 55",
         "native delete 3",
+        "native instances 13",
         "native query 8",
     ];
     assert_eq!(held, wanted);
@@ -417,14 +557,15 @@ async fn requests_at(entrance: Entrance, base: &str) -> Vec<(String, String)> {
     let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
     let client = client_as(entrance, &format!("{}{base}", stub.url()), &Identity::default());
     let names = ["a_run_b", "a_on_c"].map(Into::into);
-    for request in [
+    let associations = [
         link("app_svc_run_db_node", 3, 63, None),
         batch(),
         find(),
         Request::Models(names[..1].to_vec()),
         Request::Models(names.to_vec()),
         delete(),
-    ] {
+    ];
+    for request in associations.into_iter().chain(self::names()) {
         answered(client.call(request).await);
     }
     let seen = stub.seen().into_iter();
@@ -438,9 +579,19 @@ const FIND: &str = r#"{"bk_obj_id":"app_svc","condition":{"bk_obj_asst_id":"app_
 const MODEL: &str = r#"{"condition":{"bk_obj_asst_id":"a_run_b"}}"#;
 const MODELS: &str = r#"{"condition":{"bk_obj_asst_id":{"$in":["a_run_b","a_on_c"]}}}"#;
 
+const ATTRIBUTES: &str = r#"{"bk_obj_id":"bk_switch"}"#;
+const OBJECT: &str = r#""conditions":{"condition":"AND","rules":[{"field":"bk_inst_name","operator":"in","value":["a","b"]}]},"fields":["bk_inst_id","bk_inst_name"],"page":{"start":0,"limit":500,"sort":"bk_inst_id"}}"#;
+const OBJECT_AFTER: &str = r#""conditions":{"condition":"AND","rules":[{"field":"bk_inst_name","operator":"in","value":["a","b"]},{"field":"bk_inst_id","operator":"greater","value":7}]},"fields":["bk_inst_id","bk_inst_name"],"page":{"start":0,"limit":500,"sort":"bk_inst_id"}}"#;
+const INST: &str = r#""condition":{"bk_switch":[{"field":"bk_inst_name","operator":"$in","value":["a","b"]}]},"fields":{"bk_switch":["bk_inst_id","bk_inst_name"]},"page":{"start":0,"limit":200,"sort":"bk_inst_id"}}"#;
+const HOSTS: &str = r#"{"host_property_filter":{"condition":"AND","rules":[{"field":"bk_host_innerip","operator":"in","value":["a","b"]},{"field":"bk_host_id","operator":"greater","value":7}]},"fields":["bk_host_id","bk_host_innerip"],"page":{"start":0,"limit":500}}"#;
+const BUSINESSES: &str = r#"{"condition":{},"fields":["bk_biz_id","bk_biz_name"],"page":{"start":0,"limit":200,"sort":"bk_biz_id"}}"#;
+
 #[tokio::test]
 async fn every_esb_request_is_a_post_to_its_component() {
     let component = |name: &str| format!("POST /portal/api/c/compapi/v2/cc/{name}/ HTTP/1.1");
+    let object = |rest: &str| format!(r#"{{"bk_obj_id":"bk_switch",{rest}"#);
+    let (objects, objects_after) = (object(OBJECT), object(OBJECT_AFTER));
+    let inst = format!(r#"{{"bk_supplier_account":"0","bk_obj_id":"bk_switch",{INST}"#);
     let wanted = [
         ("add_instance_association", CREATE),
         ("batch_create_instance_association", BATCH),
@@ -448,6 +599,12 @@ async fn every_esb_request_is_a_post_to_its_component() {
         ("find_object_association", MODEL),
         ("find_object_association", MODELS),
         ("delete_instance_association", r#"{"bk_obj_id":"app_svc","id":14}"#),
+        ("search_object_attribute", ATTRIBUTES),
+        ("search_object_instances", &objects),
+        ("search_object_instances", &objects_after),
+        ("search_inst", &inst),
+        ("list_hosts_without_biz", HOSTS),
+        ("search_business", BUSINESSES),
     ];
     assert_eq!(
         requests_at(Entrance::Esb, "/portal").await,
@@ -458,6 +615,8 @@ async fn every_esb_request_is_a_post_to_its_component() {
 #[tokio::test]
 async fn gateway_and_native_requests_go_to_cmdbs_own_paths() {
     let path = |start: &str| format!("{start} HTTP/1.1");
+    let [objects, objects_after, inst] =
+        [OBJECT, OBJECT_AFTER, INST].map(|rest| format!("{{{rest}"));
     let wanted = [
         ("POST /prod/api/v3/create/instassociation", CREATE),
         ("POST /prod/api/v3/createmany/instassociation", BATCH),
@@ -465,6 +624,12 @@ async fn gateway_and_native_requests_go_to_cmdbs_own_paths() {
         ("POST /prod/api/v3/find/objectassociation", MODEL),
         ("POST /prod/api/v3/find/objectassociation", MODELS),
         ("DELETE /prod/api/v3/delete/instassociation/app_svc/14", ""),
+        ("POST /prod/api/v3/find/objectattr", ATTRIBUTES),
+        ("POST /prod/api/v3/search/instances/object/bk_switch", &objects),
+        ("POST /prod/api/v3/search/instances/object/bk_switch", &objects_after),
+        ("POST /prod/api/v3/find/instassociation/object/bk_switch", &inst),
+        ("POST /prod/api/v3/hosts/list_hosts_without_app", HOSTS),
+        ("POST /prod/api/v3/biz/search/0", BUSINESSES),
     ];
     for entrance in [Entrance::Gateway, Entrance::Native] {
         assert_eq!(
@@ -488,6 +653,12 @@ async fn what_stands_behind_the_api_root_in_the_endpoint_is_in_every_path() {
                 "POST /prod/api/v3/open/find/objectassociation HTTP/1.1",
                 "POST /prod/api/v3/open/find/objectassociation HTTP/1.1",
                 "DELETE /prod/api/v3/open/delete/instassociation/app_svc/14 HTTP/1.1",
+                "POST /prod/api/v3/open/find/objectattr HTTP/1.1",
+                "POST /prod/api/v3/open/search/instances/object/bk_switch HTTP/1.1",
+                "POST /prod/api/v3/open/search/instances/object/bk_switch HTTP/1.1",
+                "POST /prod/api/v3/open/find/instassociation/object/bk_switch HTTP/1.1",
+                "POST /prod/api/v3/open/hosts/list_hosts_without_app HTTP/1.1",
+                "POST /prod/api/v3/open/biz/search/0 HTTP/1.1",
             ]
         );
     }
@@ -504,6 +675,7 @@ async fn the_gateway_gets_the_credentials_in_its_header_and_none_in_the_body() {
             "content-type: application/json",
             "http_blueking_language: en",
             r#"x-bkapi-authorization: {"bk_app_code":"esb_test","bk_app_secret":"xxx-secret","bk_username":"admin"}"#,
+            "x-bkapi-language: en",
             "x-bkcmdb-language: en",
         ]
     );
@@ -529,6 +701,46 @@ async fn the_apiserver_gets_user_and_account_under_old_and_new_names_and_no_secr
             "x-bkcmdb-user: admin",
         ]
     );
+}
+
+#[tokio::test]
+async fn display_names_are_asked_for_in_either_language_whatever_that_of_messages() {
+    for (entrance, headers) in [
+        (Entrance::Esb, &["blueking-language"][..]),
+        (Entrance::Gateway, &["http_blueking_language", "x-bkapi-language", "x-bkcmdb-language"]),
+        (Entrance::Native, &["http_blueking_language", "x-bkcmdb-language"]),
+    ] {
+        let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
+        let client = client(entrance, &stub.url());
+        let requests = [attributes(Language::Zh), attributes(Language::En), find()];
+        for request in requests {
+            answered(client.call(request).await);
+        }
+        for (seen, tag) in stub.seen().iter().zip(["zh-cn", "en", "en"]) {
+            let sent = seen.headers.iter().filter(|line| line.contains("language: "));
+            let wanted: Vec<_> = headers.iter().map(|name| format!("{name}: {tag}")).collect();
+            assert!(sent.eq(&wanted), "{entrance:?}: {:?}", seen.headers);
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_account_is_named_once_wherever_it_belongs() {
+    for (entrance, start, inst) in [
+        (Entrance::Esb, "POST /api/c/compapi/v2/cc/search_business/ HTTP/1.1", 1),
+        (Entrance::Native, "POST /api/v3/biz/search/tencent HTTP/1.1", 0),
+    ] {
+        let stub = Stub::start(vec![Act::Answer(sized(200, &[], SUCCESS))]).await;
+        let target = Target::new(entrance, &stub.url(), "tencent").unwrap();
+        let client = HttpClient::new(&target, &identity(), &HttpOptions::default()).unwrap();
+        let [.., search_inst, _, businesses] = names();
+        for request in [search_inst, businesses] {
+            answered(client.call(request).await);
+        }
+        let seen = stub.seen();
+        assert_eq!(seen[0].body.matches("bk_supplier_account").count(), inst, "{}", seen[0].body);
+        assert_eq!(seen[1].start, start);
+    }
 }
 
 #[tokio::test]

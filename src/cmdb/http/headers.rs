@@ -68,7 +68,7 @@ pub(super) fn fixed(
 ) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let tag = HeaderValue::from_static(language.tag());
+    put_language(&mut headers, target.entrance, language);
     let mut put = |names: &[&'static str], value: &str, what| {
         let value = HeaderValue::from_str(value).map_err(|_| ClientError::Header { what })?;
         for name in names {
@@ -80,10 +80,7 @@ pub(super) fn fixed(
         put(&["x-bk-tenant-id"], tenant, "--tenant-id")?;
     }
     match target.entrance {
-        Entrance::Esb => {
-            headers.insert("blueking-language", tag);
-            return Ok(headers);
-        }
+        Entrance::Esb => {}
         Entrance::Gateway => {
             headers.insert("x-bkapi-authorization", authorization(identity));
         }
@@ -94,9 +91,20 @@ pub(super) fn fixed(
             }
         }
     }
-    headers.insert("http_blueking_language", tag.clone());
-    headers.insert("x-bkcmdb-language", tag);
     Ok(headers)
+}
+
+/// Says in which language a call is to be answered. Behind a gateway CMDB 3.12 and 3.13 look for a name of
+/// their own (docs/cmdb-api.md#language).
+pub(super) fn put_language(headers: &mut HeaderMap, entrance: Entrance, language: Language) {
+    let names: &[&str] = match entrance {
+        Entrance::Esb => &["blueking-language"],
+        Entrance::Gateway => &["http_blueking_language", "x-bkapi-language", "x-bkcmdb-language"],
+        Entrance::Native => &["http_blueking_language", "x-bkcmdb-language"],
+    };
+    for name in names {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(language.tag()));
+    }
 }
 
 fn authorization(identity: &Identity) -> HeaderValue {

@@ -37,6 +37,7 @@ pub(super) fn by_code(number: i64, message: &str, answer: &Answer, proven: bool)
         | code::EMPTY_DETAILS
         | code::BAD_AUTH_ATTRIBUTES
         | code::TOO_MANY
+        | code::INNER_MODEL
         | code::GATEWAY_BODY_TOO_LARGE
         | code::GATEWAY_URI_TOO_LONG => Failed(Reason::Rejected),
 

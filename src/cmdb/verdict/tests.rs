@@ -8,12 +8,14 @@ use super::*;
 use crate::target::Entrance;
 
 /// Every answer's verdict, in the words of `tests/wire/verdicts.txt`.
-fn verdicts(reply: &Reply, proven: bool) -> [String; 4] {
+fn verdicts(reply: &Reply, proven: bool) -> [String; 6] {
     [
         format!("{:?}", judge(reply, proven)),
         format!("{:?}", judge_query(reply, proven)),
         format!("{:?}", judge_batch(reply, proven)),
         format!("{:?}", judge_delete(reply, proven)),
+        format!("{:?}", judge_instances(reply, proven)),
+        format!("{:?}", judge_attributes(reply, proven)),
     ]
 }
 
@@ -36,14 +38,16 @@ fn refusal(number: i64, message: &str) -> Reply {
 }
 
 fn heading(table: &mut String, title: &str) {
-    let columns = ["create", "query", "batch", "delete"];
+    let columns = ["create", "query", "batch", "delete", "instances", "attributes"];
     writeln!(table, "\n## {title}\n").unwrap();
     row(table, "", &columns.map(str::to_owned));
 }
 
-fn row(table: &mut String, what: &str, cells: &[String; 4]) {
-    let [create, query, batch, delete] = cells;
-    writeln!(table, "{what:66} {create:27} {query:22} {batch:22} {delete}").unwrap();
+fn row(table: &mut String, what: &str, cells: &[String; 6]) {
+    let [create, query, batch, delete, instances, attributes] = cells;
+    let cells =
+        format!("{create:27} {query:22} {batch:22} {delete:22} {instances:22} {attributes}");
+    writeln!(table, "{what:66} {cells}").unwrap();
 }
 
 /// One row, and a second one where an answer means something else later in a run.
@@ -96,8 +100,8 @@ fn statuses(table: &mut String) {
 
 const HEAD: &str = "\
 # The whole policy: what each answer means for a create, for a query (look-up, model association), for
-# a whole batch and for a delete. Written by the test that holds it, when run with
-# UPDATE_SNAPSHOTS=1. docs/cmdb-api.md says what the server does.
+# a whole batch, for a delete, and for the questions about instances and about a model's attributes.
+# Written by the test that holds it, when run with UPDATE_SNAPSHOTS=1. docs/cmdb-api.md says what the server does.
 ";
 
 #[test]
@@ -120,6 +124,10 @@ fn the_table_in_tests_wire_is_the_policy() {
         r#"{"result":true,"code":0,"data":[]}"#,
         r#"{"result":true,"code":0,"data":null}"#,
         r#"{"result":true,"code":0}"#,
+        r#"{"result":true,"code":0,"data":{"info":[]}}"#,
+        r#"{"result":true,"code":0,"data":{"count":0,"info":null}}"#,
+        r#"{"result":true,"code":0,"data":{"info":{}}}"#,
+        r#"{"result":true,"code":0,"data":{"info":[}}"#,
         r#"{"result":true,"code":0,"data":{"id":0}}"#,
         r#"{"result":true,"code":0,"data":{"id":-7}}"#,
         r#"{"result":true,"code":0,"data":{"id":"7"}}"#,
@@ -178,12 +186,12 @@ fn numbers() -> impl Iterator<Item = i64> {
         1_101_074, 1_102_020, 1_109_001, 1_109_002, 1_109_005, 1_113_051, 1_113_053, 1_199_000,
         1_199_002, 1_199_003, 1_199_006, 1_199_009, 1_199_010, 1_199_011, 1_199_014, 1_199_019,
         1_199_027, 1_199_035, 1_199_036, 1_199_037, 1_199_038, 1_199_045, 1_199_046, 1_199_059,
-        1_199_065, 1_199_066, 1_199_067, 1_199_099, 1_199_997, 1_199_998, 1_199_999, 1_306_000,
-        1_306_201, 1_306_203, 1_306_206, 1_306_207, 1_306_208, 1_306_209, 1_306_401, 1_306_402,
-        1_306_403, 1_306_404, 1_306_405, 1_306_406, 1_306_408, 1_306_429, 1_640_001, 1_640_004,
-        1_640_100, 1_640_101, 1_640_102, 1_640_301, 1_640_302, 1_640_303, 1_640_304, 1_640_401,
-        1_641_301, 1_641_401, 1_642_901, 1_642_902, 1_642_903, 1_642_904, 1_650_000, 1_650_001,
-        1_650_002, 1_650_200, 1_650_201, 1_650_300, 1_650_401, 1_650_801, 9_900_403,
+        1_199_065, 1_199_066, 1_199_067, 1_199_084, 1_199_099, 1_199_997, 1_199_998, 1_199_999,
+        1_306_000, 1_306_201, 1_306_203, 1_306_206, 1_306_207, 1_306_208, 1_306_209, 1_306_401,
+        1_306_402, 1_306_403, 1_306_404, 1_306_405, 1_306_406, 1_306_408, 1_306_429, 1_640_001,
+        1_640_004, 1_640_100, 1_640_101, 1_640_102, 1_640_301, 1_640_302, 1_640_303, 1_640_304,
+        1_640_401, 1_641_301, 1_641_401, 1_642_901, 1_642_902, 1_642_903, 1_642_904, 1_650_000,
+        1_650_001, 1_650_002, 1_650_200, 1_650_201, 1_650_300, 1_650_401, 1_650_801, 9_900_403,
     ];
     alone.into_iter()
 }

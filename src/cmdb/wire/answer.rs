@@ -91,7 +91,7 @@ impl Envelope {
         }
     }
 
-    fn data_as<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+    pub(super) fn data_as<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         serde_json::from_str(self.data.as_ref()?.get()).ok()
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
+use super::instances::{Attributes, InstanceCall, Instances};
 use crate::association::{InstId, ModelAssociation, NewAssociation};
 
 /// A call, whatever the entrance.
@@ -31,6 +32,10 @@ pub enum Request {
         /// The association's id.
         id: i64,
     },
+    /// Ask which properties a model has.
+    Attributes(Attributes),
+    /// Ask which instances of a model there are.
+    Instances(Instances),
 }
 
 /// An id of the caller's for a call, which a gateway and an apiserver keep in their logs: 32 hexadecimal
@@ -57,11 +62,35 @@ pub enum Route {
     Models,
     /// Of [`Request::Delete`].
     Delete,
+    /// Of [`Request::Attributes`].
+    Attributes,
+    /// Of [`Request::Instances`] by [`InstanceCall::SearchObjectInstances`].
+    SearchObjectInstances,
+    /// The same by [`InstanceCall::SearchInst`].
+    SearchInst,
+    /// The same by [`InstanceCall::ListHosts`].
+    ListHosts,
+    /// The same by [`InstanceCall::SearchBusiness`].
+    SearchBusiness,
 }
 
 impl Route {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Create,
+        Self::CreateMany,
+        Self::Find,
+        Self::Models,
+        Self::Delete,
+        Self::Attributes,
+        Self::SearchObjectInstances,
+        Self::SearchInst,
+        Self::ListHosts,
+        Self::SearchBusiness,
+    ];
+
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = Self::ALL.len();
 }
 
 impl Request {
@@ -73,6 +102,13 @@ impl Request {
             Self::Find(_) => Route::Find,
             Self::Models(_) => Route::Models,
             Self::Delete { .. } => Route::Delete,
+            Self::Attributes(_) => Route::Attributes,
+            Self::Instances(instances) => match instances.call {
+                InstanceCall::SearchObjectInstances => Route::SearchObjectInstances,
+                InstanceCall::SearchInst => Route::SearchInst,
+                InstanceCall::ListHosts => Route::ListHosts,
+                InstanceCall::SearchBusiness => Route::SearchBusiness,
+            },
         }
     }
 }
@@ -202,6 +238,8 @@ impl Body<'_> {
                 map.serialize_entry("bk_obj_id", &**obj_id)?;
                 map.serialize_entry("id", id)
             }
+            Request::Attributes(attributes) => attributes.entries(map),
+            Request::Instances(instances) => instances.entries(map),
         }
     }
 }

@@ -230,11 +230,11 @@ impl<C: Cmdb> Run<'_, C> {
                 }
                 self.found(slots, &found, sent.at, now);
             }
-            Query::Rejected if slots.len() == 1 => {
+            Query::Rejected | Query::NoSuchCall if slots.len() == 1 => {
                 let step = self.rows.task_mut(slots[0]).on_unfindable(sent.said(reply));
                 self.take_step(slots[0], step, now);
             }
-            Query::Rejected => {
+            Query::Rejected | Query::NoSuchCall => {
                 self.look_up_size.cap(slots.len());
                 self.look_again(slots, now, now);
             }

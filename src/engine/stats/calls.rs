@@ -15,6 +15,8 @@ pub enum CallKind {
     Find,
     /// To ask for model associations.
     Models,
+    /// To ask which instances names mean, and which properties models have.
+    Names,
     /// To create many rows.
     Batch,
     /// To delete an association.
@@ -25,8 +27,15 @@ pub enum CallKind {
 
 impl CallKind {
     /// All of them, in the order in which a summary shows them.
-    pub const ALL: [Self; 6] =
-        [Self::Create, Self::Batch, Self::Delete, Self::Find, Self::Models, Self::Probe];
+    pub const ALL: [Self; 7] = [
+        Self::Create,
+        Self::Batch,
+        Self::Delete,
+        Self::Find,
+        Self::Models,
+        Self::Names,
+        Self::Probe,
+    ];
 
     /// The word that summaries show.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +43,7 @@ impl CallKind {
             Self::Create => "create",
             Self::Find => "find",
             Self::Models => "models",
+            Self::Names => "names",
             Self::Batch => "batch",
             Self::Delete => "delete",
             Self::Probe => "probe",

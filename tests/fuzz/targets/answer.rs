@@ -4,7 +4,8 @@
 
 use bkassoc::target::Entrance;
 use bkassoc::cmdb::verdict::{
-    BatchVerdict, Query, Verdict, judge, judge_batch, judge_delete, judge_query,
+    BatchVerdict, Query, Verdict, judge, judge_attributes, judge_batch, judge_delete,
+    judge_instances, judge_query,
 };
 use bkassoc::cmdb::wire::{Answer, Envelope, Reply};
 use libfuzzer_sys::fuzz_target;
@@ -89,6 +90,14 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(data["id"].as_i64(), Some(id));
     }
     if judge_query(&reply, proven) == Query::Answered {
+        let data = success.expect("answered, though the answer says no success");
+        assert!(data.is_array() || data.is_null());
+    }
+    if judge_instances(&reply, proven) == Query::Answered {
+        let data = success.expect("answered, though the answer says no success");
+        assert!(data["info"].is_array() || data["info"].is_null());
+    }
+    if judge_attributes(&reply, proven) == Query::Answered {
         let data = success.expect("answered, though the answer says no success");
         assert!(data.is_array() || data.is_null());
     }

@@ -1,7 +1,9 @@
 //! `tests/wire/*.json`: what real servers said, and what each answer was understood to mean. The answer
 //! `tests/wire/cmdb-01.json#1.2` is the one whose `capture` is `cmdb 1.2`.
 
-use bkassoc::cmdb::verdict::{judge, judge_batch, judge_delete, judge_query};
+use bkassoc::cmdb::verdict::{
+    judge, judge_attributes, judge_batch, judge_delete, judge_instances, judge_query,
+};
 use bkassoc::cmdb::wire::Reply;
 use serde::Deserialize;
 
@@ -13,7 +15,7 @@ pub struct Capture {
     pub id: String,
     pub title: String,
     pub entrance: String,
-    /// `create`, `query`, `batch`, `delete`; none where this tool never makes such a call.
+    /// `create`, `query`, `batch`, `delete`, `instances`, `attributes`; none where this tool never makes such a call.
     pub call: Option<String>,
     /// What it means, once some call has succeeded.
     pub verdict: Option<String>,
@@ -72,6 +74,8 @@ impl Capture {
             "query" => format!("{:?}", judge_query(reply, proven)),
             "batch" => format!("{:?}", judge_batch(reply, proven)),
             "delete" => format!("{:?}", judge_delete(reply, proven)),
+            "instances" => format!("{:?}", judge_instances(reply, proven)),
+            "attributes" => format!("{:?}", judge_attributes(reply, proven)),
             other => panic!("{}: no such call: {other}", self.name()),
         })
     }
