@@ -2,15 +2,21 @@
 //!
 //! Owns how bodies are decoded (docs/cmdb-api.md#create). Knows nothing of what a call does.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::Version;
+use super::attributes::is_inner;
 use super::filter::Filter;
+use super::instances::{is_v6, long_form};
 use super::refusal::Refusal;
-use crate::cmdb::wire::{Request, code};
+use crate::cmdb::wire::{Body, InstanceCall, Request, Route, code};
 use crate::options::Language;
+
+/// How many values an `in` of the query builder may have (tests/wire/names-1.json#1.9).
+const MOST_VALUES: usize = 500;
 
 /// The calls that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,11 +35,23 @@ pub enum Endpoint {
     Search,
     /// Count by rules.
     Count,
+    /// Ask for a model's attributes.
+    Attributes,
+    /// Ask for a model's unique rules.
+    Uniques,
+    /// Ask for instances of a model by rules.
+    SearchObjectInstances,
+    /// Ask for them by Mongo's operators.
+    SearchInst,
+    /// Ask for hosts by rules.
+    ListHosts,
+    /// Ask for businesses.
+    SearchBusiness,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::CreateMany,
         Self::Find,
@@ -41,9 +59,15 @@ impl Endpoint {
         Self::Delete,
         Self::Search,
         Self::Count,
+        Self::Attributes,
+        Self::Uniques,
+        Self::SearchObjectInstances,
+        Self::SearchInst,
+        Self::ListHosts,
+        Self::SearchBusiness,
     ];
 
-    /// The ESB's name for it.
+    /// The ESB's name for it; empty where it has none.
     pub const fn component(self) -> &'static str {
         match self {
             Self::Create => "add_instance_association",
@@ -53,12 +77,23 @@ impl Endpoint {
             Self::Delete => "delete_instance_association",
             Self::Search => "search_instance_associations",
             Self::Count => "count_instance_associations",
+            Self::Attributes => "search_object_attribute",
+            Self::Uniques => "",
+            Self::SearchObjectInstances => "search_object_instances",
+            Self::SearchInst => "search_inst",
+            Self::ListHosts => "list_hosts_without_biz",
+            Self::SearchBusiness => "search_business",
         }
     }
 
     /// Whether it came with 3.10.
     pub(super) const fn is_new(self) -> bool {
-        matches!(self, Self::CreateMany | Self::Search | Self::Count)
+        matches!(self, Self::CreateMany | Self::Search | Self::Count | Self::SearchObjectInstances)
+    }
+
+    /// Whether an old ESB sends it to a path that 3.9 dropped, or 3.10 changed.
+    pub(super) const fn has_moved(self) -> bool {
+        matches!(self, Self::Delete | Self::SearchInst | Self::Attributes)
     }
 }
 
@@ -97,6 +132,24 @@ pub(super) enum Call {
         model: String,
         filter: Filter,
     },
+    Attributes {
+        model: String,
+    },
+    Uniques {
+        model: String,
+    },
+    Instances(Instances),
+}
+
+/// A question for instances.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Instances {
+    pub(super) call: InstanceCall,
+    pub(super) model: String,
+    pub(super) filter: Filter,
+    pub(super) page: Page,
+    /// A property, with a minus before it where the last comes first; by id where it is empty.
+    pub(super) sort: String,
 }
 
 /// The part of the found rows that is shown, and their fields; all fields if none is named.
@@ -121,7 +174,7 @@ pub(super) struct Terms {
     pub(super) cut: bool,
 }
 
-/// The parts of the path of delete, search and count.
+/// The parts of a path that name a model and an id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PathParts {
     pub(super) model: String,
@@ -137,18 +190,6 @@ pub(super) fn parse_body(bytes: &[u8]) -> Option<Value> {
 }
 
 impl Call {
-    pub(super) const fn endpoint(&self) -> Endpoint {
-        match self {
-            Self::Create { .. } => Endpoint::Create,
-            Self::CreateMany { .. } => Endpoint::CreateMany,
-            Self::Find { .. } => Endpoint::Find,
-            Self::Models { .. } => Endpoint::Models,
-            Self::Delete { .. } => Endpoint::Delete,
-            Self::Search { .. } => Endpoint::Search,
-            Self::Count { .. } => Endpoint::Count,
-        }
-    }
-
     /// Decodes a body as the server does: a missing or null field is empty, one of the wrong type is
     /// refused.
     pub(super) fn decode(
@@ -191,6 +232,14 @@ impl Call {
             }
             Endpoint::Search => fields.search(path.model),
             Endpoint::Count => Ok(Self::Count { model: path.model, filter: fields.rules()? }),
+            Endpoint::Attributes => {
+                Ok(Self::Attributes { model: fields.text("bk_obj_id").ok_or_else(broken)? })
+            }
+            Endpoint::Uniques => Ok(Self::Uniques { model: path.model }),
+            Endpoint::SearchObjectInstances => fields.search_object_instances(path.model),
+            Endpoint::SearchInst => fields.search_inst(path.model),
+            Endpoint::ListHosts => fields.list_hosts(),
+            Endpoint::SearchBusiness => fields.search_business(),
             Endpoint::Delete => {
                 let id = path.id.parse();
                 let id = id.map_err(|_| Refusal::of(code::NOT_AN_INTEGER, "association_id"))?;
@@ -201,10 +250,10 @@ impl Call {
 }
 
 impl Call {
-    /// What bkassoc's own request is; `None` where the sandbox does not have it yet.
-    pub(super) fn of(request: Request) -> Option<Self> {
+    /// What bkassoc's own request is. Of questions about instances the body is decoded, as the server does.
+    pub(super) fn of(request: Request, version: Version) -> Result<Self, Refusal> {
         // Ids are at most 2^63-1, so none changes its sign.
-        Some(match request {
+        Ok(match request {
             Request::Create(link) => Self::Create {
                 obj_asst_id: link.association.obj_asst_id.as_ref().to_owned(),
                 source: link.association.inst_id.get().cast_signed(),
@@ -229,8 +278,35 @@ impl Call {
             Request::Delete { obj_id, id } => {
                 Self::Delete { model: obj_id.as_ref().to_owned(), id }
             }
-            Request::Attributes(_) | Request::Instances(_) => return None,
+            Request::Attributes(attributes) => {
+                Self::Attributes { model: attributes.obj_id.as_ref().to_owned() }
+            }
+            Request::Instances(ref instances) => {
+                let model = instances.obj_id.as_ref().to_owned();
+                let path = PathParts { model, ..PathParts::default() };
+                let body = serde_json::to_value(Body(&request)).ok();
+                let endpoint = Endpoint::of(request.route());
+                return Self::decode(endpoint, path, body.as_ref(), version);
+            }
         })
+    }
+}
+
+impl Endpoint {
+    /// Where bkassoc's own request arrives.
+    pub(super) const fn of(route: Route) -> Self {
+        match route {
+            Route::Create => Self::Create,
+            Route::CreateMany => Self::CreateMany,
+            Route::Find => Self::Find,
+            Route::Models => Self::Models,
+            Route::Delete => Self::Delete,
+            Route::Attributes => Self::Attributes,
+            Route::SearchObjectInstances => Self::SearchObjectInstances,
+            Route::SearchInst => Self::SearchInst,
+            Route::ListHosts => Self::ListHosts,
+            Route::SearchBusiness => Self::SearchBusiness,
+        }
     }
 }
 
@@ -296,26 +372,108 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The rules of lists and counts.
     fn rules(&self) -> Result<Filter, Refusal> {
-        match self.get("conditions") {
+        self.rules_at("conditions", MOST_VALUES)
+    }
+
+    fn rules_at(&self, key: &str, most: usize) -> Result<Filter, Refusal> {
+        match self.get(key) {
             None => Ok(Filter::everything()),
-            Some(conditions) => Filter::of_rules(conditions),
+            Some(rules) => Filter::of_rules(key, rules, most),
         }
     }
 
     fn search(&self, model: String) -> Result<Call, Refusal> {
-        let given = Fields(self.get("page").and_then(Value::as_object));
-        let whole = |key| given.integer(key).and_then(|number| usize::try_from(number).ok());
-        let bad_page = |key: &str| Refusal::of(code::BAD_FIELD, format!("page.{key}"));
-        let limit = whole("limit").filter(|limit| (1..=500).contains(limit));
-        let fields = self.get("fields").and_then(Value::as_array);
-        let texts = fields.into_iter().flatten().filter_map(Value::as_str);
-        let page = Page {
-            limit: limit.ok_or_else(|| bad_page("limit"))?,
-            start: whole("start").ok_or_else(|| bad_page("start"))?,
-            fields: texts.map(str::to_owned).collect(),
-        };
+        let page = self.page(1..=500)?;
         let filter = self.rules()?;
         Ok(Call::Search { model, filter, page })
     }
+
+    /// The page, whose limit must be one of these.
+    fn page(&self, limits: RangeInclusive<usize>) -> Result<Page, Refusal> {
+        let given = Fields(self.get("page").and_then(Value::as_object));
+        let whole = |key| given.integer(key).and_then(|number| usize::try_from(number).ok());
+        let bad_page = |key: &str| Refusal::of(code::BAD_FIELD, format!("page.{key}"));
+        let limit = whole("limit").filter(|limit| limits.contains(limit));
+        Ok(Page {
+            limit: limit.ok_or_else(|| bad_page("limit"))?,
+            start: whole("start").ok_or_else(|| bad_page("start"))?,
+            fields: texts(self.get("fields")),
+        })
+    }
+
+    fn sort(&self) -> String {
+        let given = Fields(self.get("page").and_then(Value::as_object));
+        given.text("sort").unwrap_or_default()
+    }
+
+    fn search_object_instances(&self, model: String) -> Result<Call, Refusal> {
+        let call = InstanceCall::SearchObjectInstances;
+        refuse_inner(&model)?;
+        let (page, filter) = (self.page(1..=500)?, self.rules()?);
+        Ok(Call::Instances(Instances { call, model, filter, page, sort: self.sort() }))
+    }
+
+    /// Conditions and fields of other models, which are about associations, are not read.
+    fn search_inst(&self, model: String) -> Result<Call, Refusal> {
+        let call = InstanceCall::SearchInst;
+        refuse_inner(&model)?;
+        let of_model = |key: &str| self.get(key).and_then(|of| of.get(&model));
+        let mut filter = Filter::everything();
+        for condition in of_model("condition").and_then(Value::as_array).into_iter().flatten() {
+            let condition = Fields::of(condition).ok_or(Refusal::new(code::BAD_PARAMETER))?;
+            let (field, operator) = (condition.text("field"), condition.text("operator"));
+            let (Some(field), Some(operator)) = (field, operator) else {
+                return Err(Refusal::new(code::BAD_PARAMETER));
+            };
+            let value = condition.get("value").cloned().unwrap_or_default();
+            let mongo = Map::from_iter([(field, Map::from_iter([(operator, value)]).into())]);
+            filter = filter.and(&Filter::of_mongo(&mongo)?);
+        }
+        let mut page = self.page(0..=usize::MAX)?;
+        page.fields = texts(of_model("fields"));
+        Ok(Call::Instances(Instances { call, filter, page, sort: self.sort(), model }))
+    }
+
+    fn list_hosts(&self) -> Result<Call, Refusal> {
+        let call = InstanceCall::ListHosts;
+        let page = self.page(1..=1_000)?;
+        let mut filter = self.rules_at("host_property_filter", usize::MAX)?;
+        filter.rewrite(|field, value| {
+            if let (true, Some(text)) = (is_v6(field), value.as_str()) {
+                *value = long_form(text).into();
+            }
+        });
+        let model = "host".to_owned();
+        // The server puts its own order in the place of any other.
+        Ok(Call::Instances(Instances { call, model, filter, page, sort: String::new() }))
+    }
+
+    /// A text is found anywhere and in any case (docs/cmdb-api.md#businesses).
+    fn search_business(&self) -> Result<Call, Refusal> {
+        let call = InstanceCall::SearchBusiness;
+        let page = self.page(0..=usize::MAX)?;
+        let condition = self.object("condition").ok_or(Refusal::undecodable(code::BAD_JSON))?;
+        let mut filter = Filter::everything();
+        for (field, value) in condition {
+            let part = match value.as_str() {
+                Some(text) => Filter::like(&field, text),
+                None => Filter::of_mongo(&Map::from_iter([(field, value)]))?,
+            };
+            filter = filter.and(&part);
+        }
+        let model = "biz".to_owned();
+        Ok(Call::Instances(Instances { call, model, filter, page, sort: self.sort() }))
+    }
+}
+
+fn texts(list: Option<&Value>) -> Vec<String> {
+    let list = list.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The calls for instances refuse those models that have calls of their own (tests/wire/names-1.json#1.7).
+fn refuse_inner(model: &str) -> Result<(), Refusal> {
+    if is_inner(model) { Err(Refusal::new(code::INNER_MODEL)) } else { Ok(()) }
 }

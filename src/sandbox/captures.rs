@@ -1,5 +1,7 @@
 //! The sandbox, held against what real servers answered.
 
+mod names;
+
 use serde_json::{Value, json};
 
 use super::dialect::Written;

@@ -111,7 +111,13 @@ impl Sandbox {
             Endpoint::CreateMany => Prey::Batch,
             Endpoint::Delete => Prey::Write,
             Endpoint::Find | Endpoint::Search | Endpoint::Count => Prey::Read,
-            Endpoint::Models => Prey::Ask,
+            Endpoint::Models
+            | Endpoint::Attributes
+            | Endpoint::Uniques
+            | Endpoint::SearchObjectInstances
+            | Endpoint::SearchInst
+            | Endpoint::ListHosts
+            | Endpoint::SearchBusiness => Prey::Ask,
         };
         let draw = state.faults.draw(self.0.seed, number, prey);
         let counted_as = if entrance == Entrance::Gateway { endpoint } else { Endpoint::ALL[0] };

@@ -115,7 +115,7 @@ impl Sandbox {
                 "bk_supplier_account" => &self.0.models.supplier_account,
                 _ => return term.admits(&Value::Null),
             };
-            term.any_of.iter().any(|wanted| wanted.as_str() == Some(value))
+            term.admits(&value.into())
         })
     }
 
@@ -153,7 +153,7 @@ impl Sandbox {
                 ispre: known.model.mainline.then_some(true),
             };
             let shown = serde_json::to_value(shown).unwrap_or_default();
-            filter.admits(&shown).then_some(shown)
+            shown.as_object().is_some_and(|shown| filter.admits(shown)).then_some(shown)
         };
         json(&self.0.models.all().filter_map(show).collect::<Vec<_>>())
     }

@@ -5,15 +5,19 @@
 //! the answers of real servers.
 
 pub mod faults;
+mod refusal;
+mod filter;
+mod pattern;
+mod attributes;
+mod instances;
 pub mod models;
 mod setup;
-mod refusal;
 mod rows;
 mod log;
-mod filter;
 mod call;
 mod dialect;
 mod lookup;
+mod names;
 mod rules;
 mod exchange;
 pub mod server;
@@ -28,7 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 pub use call::Endpoint;
@@ -38,6 +42,7 @@ pub use setup::{Quota, Setup, Version};
 use call::Call;
 use dialect::{Dialect, Written};
 use faults::{Faults, scramble};
+use instances::Changed;
 use log::Log;
 use models::{Models, TableId};
 use rows::{Row, Store};
@@ -88,6 +93,8 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     rows: Store,
+    /// By model, what was changed since the sandbox was set up.
+    instances: FxHashMap<String, Changed>,
     log: Option<Log>,
     locks: FxHashSet<(TableId, i64)>,
     faults: Faults,
@@ -142,6 +149,7 @@ impl Sandbox {
         let (log, new) = opened.transpose()?.map_or((None, true), |(log, new)| (Some(log), new));
         let mut state = State {
             rows,
+            instances: FxHashMap::default(),
             log,
             locks: FxHashSet::default(),
             faults: setup.faults,
@@ -262,16 +270,17 @@ impl Cmdb for Sandbox {
         let caller = Caller {
             entrance: self.0.entrance,
             supplier_account: self.0.supplier_account.clone(),
-            language: self.0.language,
+            language: match &request {
+                Request::Attributes(attributes) => attributes.language,
+                _ => self.0.language,
+            },
             request_id: id.filter(|_| native).map(|id| id.to_string()),
         };
-        let Some(call) = Call::of(request) else {
-            return Reply::Answered(answer(&self.dialect(&caller).not_found()));
-        };
-        let endpoint = call.endpoint();
+        let endpoint = Endpoint::of(request.route());
+        let call = Call::of(request, self.0.version);
         let written = match self.missing(endpoint, &caller) {
             Some(written) => Some(written),
-            None => self.answer(endpoint, Ok(call), &caller).await,
+            None => self.answer(endpoint, call, &caller).await,
         };
         match written {
             Some(written) => Reply::Answered(answer(&written)),
@@ -288,7 +297,9 @@ impl Sandbox {
         let old_cmdb = self.0.version == Version::V3_5;
         let old = old_cmdb || (self.0.old_esb && entrance == Entrance::Esb);
         match endpoint {
-            Endpoint::Delete if old && !old_cmdb => Some(dialect.not_json("404: Page Not Found")),
+            _ if old && !old_cmdb && endpoint.has_moved() => {
+                Some(dialect.not_json("404: Page Not Found"))
+            }
             _ if old && endpoint.is_new() => Some(dialect.not_found()),
             _ => None,
         }

@@ -1,4 +1,5 @@
-//! The world of a sandbox: model associations, instances, existing associations, and who may call.
+//! The world of a sandbox: models, their instances, model associations, existing associations, and who
+//! may call.
 //!
 //! Owns the shape of a models file. Knows nothing of calls, rules or rows.
 //!
@@ -14,12 +15,36 @@
 //!
 //! [instances]                                 # ids of each model, as numbers and ranges
 //! bk_switch = ["11-60"]
-//! bk_host = ["21-900", "1001"]
+//! host = ["21-900", "1001"]
+//!
+//! [[instance]]                                # one that has a name; it exists
+//! model = "bk_switch"
+//! id = 11
+//! bk_inst_name = "core-sw"                    # any attributes of the model
+//! bk_asset_id = "SW-A1"
+//!
+//! [[instance]]                                # many: {n} counts them from 1, {id} is the id
+//! model = "host"
+//! ids = "1001-51000"
+//! bk_host_innerip = "{10.0.0.0+n}"            # a list where a host has several
+//! bk_asset_id = "AS-{n:06}"
+//!
+//! [[attribute]]                               # beside those that every CMDB has
+//! model = "bk_switch"
+//! id = "tier"
+//! type = "enum"                               # left out: singlechar
+//! zh = "层级"                                  # display names; left out: the id
+//! en = "tier"
+//! options = [["1", "core"], ["2", "access"]]  # of an enum: ids and names
+//!
+//! [[unique]]                                  # instead of those that every CMDB has
+//! model = "bk_switch"
+//! keys = ["bk_inst_name", "tier"]
 //!
 //! [[association]]
 //! obj_asst_id = "bk_switch_belong_bk_host"
 //! source = "bk_switch"
-//! target = "bk_host"
+//! target = "host"
 //! mapping = "1:n"                             # or 1:1, n:n
 //! kind = "belong"                             # left out: what stands between the models' names
 //! name = "uplink"                             # for people; left out: empty
@@ -32,7 +57,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::attributes::{Attribute, Unique, built_in, built_in_rules};
+use super::instances::{Group, Instances};
 use crate::association::{Mapping, ModelAssociation};
 use crate::target::Secret;
 
@@ -45,7 +73,7 @@ pub struct Models {
     pub supplier_account: String,
     /// The tenant that every call has to name, where there are tenants.
     pub tenant_id: Option<String>,
-    instances: FxHashMap<String, Vec<RangeInclusive<i64>>>,
+    by_model: FxHashMap<String, Model>,
     known: Vec<Known>,
     by_name: FxHashMap<Arc<str>, TableId>,
 }
@@ -96,6 +124,14 @@ impl TableId {
     }
 }
 
+/// A model.
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    pub(super) attributes: Vec<Attribute>,
+    pub(super) uniques: Vec<Unique>,
+    pub(super) instances: Instances,
+}
+
 /// A model association, with what bkassoc's own type has no use for.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -120,6 +156,14 @@ pub enum ModelsError {
         model: String,
         /// The text in the file.
         text: String,
+    },
+    /// An instance, an attribute or a unique rule that makes no sense.
+    #[error("models: {model}: {what}")]
+    Model {
+        /// The model.
+        model: String,
+        /// What is wrong.
+        what: String,
     },
     /// Not 1:1, 1:n or n:n.
     #[error("models: association {association}: mapping {text:?} is not 1:1, 1:n or n:n")]
@@ -171,7 +215,42 @@ struct File {
     #[serde(default)]
     instances: FxHashMap<String, Vec<String>>,
     #[serde(default)]
+    instance: Vec<DeclaredInstances>,
+    #[serde(default)]
+    attribute: Vec<DeclaredAttribute>,
+    #[serde(default)]
+    unique: Vec<DeclaredUnique>,
+    #[serde(default)]
     association: Vec<DeclaredAssociation>,
+}
+
+#[derive(Deserialize)]
+struct DeclaredInstances {
+    model: String,
+    id: Option<i64>,
+    ids: Option<String>,
+    #[serde(flatten)]
+    properties: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeclaredAttribute {
+    model: String,
+    id: String,
+    #[serde(default = "default_type", rename = "type")]
+    kind: String,
+    zh: Option<String>,
+    en: Option<String>,
+    #[serde(default)]
+    options: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeclaredUnique {
+    model: String,
+    keys: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -192,6 +271,10 @@ fn default_account() -> String {
     "0".to_owned()
 }
 
+fn default_type() -> String {
+    "singlechar".to_owned()
+}
+
 impl Models {
     /// Reads a models file.
     pub fn from_toml(text: &str) -> Result<Self, ModelsError> {
@@ -200,18 +283,10 @@ impl Models {
             credentials: file.credentials,
             supplier_account: file.supplier_account,
             tenant_id: file.tenant_id,
-            instances: FxHashMap::default(),
+            by_model: models_of(file.instances, file.instance, file.attribute, file.unique)?,
             known: Vec::new(),
             by_name: FxHashMap::default(),
         };
-        for (model, texts) in file.instances {
-            let range = |text: &String| {
-                range(text)
-                    .ok_or_else(|| ModelsError::Range { model: model.clone(), text: text.clone() })
-            };
-            let ranges = texts.iter().map(range).collect::<Result<_, _>>()?;
-            models.instances.insert(model, ranges);
-        }
         for declared in file.association {
             models.add(declared)?;
         }
@@ -230,7 +305,7 @@ impl Models {
             return Err(ModelsError::Name(association));
         }
         for model in [&declared.source, &declared.target] {
-            if !self.instances.contains_key(model) {
+            if !self.by_model.contains_key(model) {
                 let model = model.clone();
                 return Err(ModelsError::NoModel { association, model });
             }
@@ -287,8 +362,104 @@ impl Models {
     }
 
     pub(super) fn exists(&self, model: &str, instance: i64) -> bool {
-        let ranges = self.instances.get(model).into_iter().flatten();
-        ranges.into_iter().any(|range| range.contains(&instance))
+        self.model(model).is_some_and(|model| model.instances.contains(instance))
+    }
+
+    pub(super) fn model(&self, model: &str) -> Option<&Model> {
+        self.by_model.get(model)
+    }
+}
+
+/// What a file says of one model.
+#[derive(Default)]
+struct Said {
+    ids: Vec<RangeInclusive<i64>>,
+    instances: Vec<DeclaredInstances>,
+    attributes: Vec<DeclaredAttribute>,
+    uniques: Vec<DeclaredUnique>,
+}
+
+/// The models of a file: those that have instances, named or counted.
+fn models_of(
+    counted: FxHashMap<String, Vec<String>>,
+    instances: Vec<DeclaredInstances>,
+    attributes: Vec<DeclaredAttribute>,
+    uniques: Vec<DeclaredUnique>,
+) -> Result<FxHashMap<String, Model>, ModelsError> {
+    let mut said: FxHashMap<String, Said> = FxHashMap::default();
+    for (model, texts) in counted {
+        let ranges = texts.into_iter().map(|text| {
+            range(&text).ok_or_else(|| ModelsError::Range { model: model.clone(), text })
+        });
+        let ids = ranges.collect::<Result<_, _>>()?;
+        said.insert(model, Said { ids, ..Said::default() });
+    }
+    for declared in instances {
+        said.entry(declared.model.clone()).or_default().instances.push(declared);
+    }
+    for declared in attributes {
+        said.entry(declared.model.clone()).or_default().attributes.push(declared);
+    }
+    for declared in uniques {
+        said.entry(declared.model.clone()).or_default().uniques.push(declared);
+    }
+    let read = said.into_iter().map(|(model, said)| match Model::read(&model, said) {
+        Ok(read) => Ok((model, read)),
+        Err(what) => Err(ModelsError::Model { model, what }),
+    });
+    read.collect()
+}
+
+impl Model {
+    fn read(model: &str, said: Said) -> Result<Self, String> {
+        let mut attributes = built_in(model);
+        for (number, declared) in (1001..).zip(said.attributes) {
+            attributes.retain(|known| known.property != declared.id);
+            attributes.push(declared.read(number));
+        }
+        let group = |declared: DeclaredInstances| {
+            let DeclaredInstances { id, ids, properties, .. } = declared;
+            let ids = match (id, ids) {
+                (Some(id), None) if id >= 1 => id..=id,
+                (None, Some(text)) => {
+                    range(&text).ok_or_else(|| format!("{text:?} is no range like \"1-200\""))?
+                }
+                _ => return Err("an instance needs an id above 0, or ids".to_owned()),
+            };
+            Group::new(model, ids, properties, &attributes)
+        };
+        let groups = said.instances.into_iter().map(group).collect::<Result<_, _>>()?;
+        let uniques = if said.uniques.is_empty() {
+            built_in_rules(model)
+        } else {
+            let rule = |(id, declared): (i64, DeclaredUnique)| Unique {
+                id,
+                properties: declared.keys,
+                built_in: false,
+            };
+            (1001..).zip(said.uniques).map(rule).collect()
+        };
+        let is_unknown = |key: &&String| attributes.iter().all(|known| known.property != **key);
+        if let Some(key) = uniques.iter().flat_map(|rule| &rule.properties).find(is_unknown) {
+            return Err(format!("a unique rule names {key}, which is none of its attributes"));
+        }
+        let instances = Instances::new(model, said.ids, groups, &attributes)?;
+        Ok(Self { attributes, uniques, instances })
+    }
+}
+
+impl DeclaredAttribute {
+    fn read(self, id: i64) -> Attribute {
+        let name = |name: Option<String>| name.unwrap_or_else(|| self.id.clone());
+        Attribute {
+            id,
+            kind: self.kind,
+            zh: name(self.zh),
+            en: name(self.en),
+            options: self.options,
+            built_in: false,
+            property: self.id,
+        }
     }
 }
 
@@ -326,6 +497,42 @@ mod tests {
             assert_eq!(models.exists("a", id), there, "{id}");
         }
         assert!(!models.exists("c", 1));
+    }
+
+    #[test]
+    fn an_earlier_file_whose_hosts_are_another_model_still_says_what_it_said() {
+        let earlier = SMALL.replace("b = [", "bk_host = [").replace("\"b\"", "\"bk_host\"");
+        let models = Models::from_toml(&earlier.replace("a_run_b", "a_run_bk_host")).unwrap();
+        let known = models.get(models.table("a_run_bk_host").unwrap());
+        assert_eq!((known.kind.as_str(), &*known.model.target), ("run", "bk_host"));
+        assert!(models.exists("bk_host", 5) && !models.exists("host", 5));
+    }
+
+    #[test]
+    fn an_instance_exists_by_being_named() {
+        let named = "[[instance]]\nmodel = \"b\"\nids = \"6-8\"\nbk_inst_name = \"b-{n}\"\n";
+        let models = Models::from_toml(&format!("{SMALL}{named}")).unwrap();
+        assert!(models.exists("b", 5) && models.exists("b", 8) && !models.exists("b", 9));
+        let instances = &models.model("b").unwrap().instances;
+        assert_eq!(instances.get(7).unwrap()["bk_inst_name"], "b-2");
+        assert_eq!(instances.get(5).unwrap().len(), 1, "it has no name");
+        for (from, to, says) in [
+            ("ids", "id", "invalid type"),
+            ("\"6-8\"", "\"8-6\"", "8-6"),
+            ("ids = \"6-8\"", "", "needs an id"),
+            ("bk_inst_name", "name", "name is none of its attributes"),
+            ("{n}", "{m}", "is no pattern"),
+            ("[[instance]]", "[[unique]]\nmodel = \"b\"\nkeys = [\"x\"]\n[[instance]]", "names x"),
+            (
+                "[[instance]]",
+                "[[instance]]\nmodel = \"b\"\nid = 7\n[[instance]]",
+                "7 is named twice",
+            ),
+        ] {
+            let text = format!("{SMALL}{}", named.replacen(from, to, 1));
+            let error = Models::from_toml(&text).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

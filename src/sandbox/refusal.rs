@@ -102,6 +102,10 @@ fn template(code: i64) -> (&'static str, &'static str) {
         code::NOT_FOUND => ("No relevant data found", "未找到相关数据"),
         code::INVALID_TENANT => ("failed to verify the tenant identity.", "校验租户身份失败"),
         code::NO_USER => ("'{}' authorization information query failed", "[{}]授权信息查询失败"),
+        code::INNER_MODEL => (
+            "forbidden operate inner model instance with common instance API",
+            "禁止使用通用实例接口操作内置模型实例",
+        ),
         code::OVER_LIMIT => (" {} exceed the limit 200", " {} 超过限制 200"),
         code::EMPTY_DETAILS => ("need data {} is null", "数据 {} 不能为空"),
         code::INTERNAL => ("'{}' Internal Server Error", "'{}' 服务器内部错误"),

@@ -57,6 +57,9 @@ impl Sandbox {
             Call::Delete { model, id } => self.delete(&model, id, terms),
             Call::Search { model, filter, page } => Ok(self.search(&model, &filter, &page, terms)),
             Call::Count { model, filter } => Ok(self.count(&model, &filter, terms)),
+            Call::Attributes { model } => Ok(self.attributes(&model, terms)),
+            Call::Uniques { model } => Ok(self.uniques(&model)),
+            Call::Instances(asked) => Ok(self.instances(&asked, terms)),
         }
     }
 
@@ -126,7 +129,7 @@ impl Sandbox {
                 );
                 return Err(Refusal::raw(code::UNKNOWN_OR_DRIVER, text));
             }
-            if !terms.own || !self.0.models.exists(model, id) {
+            if !terms.own || !self.has_instance(model, id) {
                 return Err(Refusal::new(missing));
             }
         }

@@ -292,7 +292,7 @@ fn where_every_model_is_given_the_contact_is_tested_all_the_same() {
     let row = "obj_asst_id,inst_id,asst_inst_id,biz_id\nbk_switch_belong_bk_host,11,21,1\n";
     let folder = with(row);
     let server = Server::start(&folder);
-    let words = "a.csv --json --model bk_switch_belong_bk_host=bk_switch,bk_host,1:n";
+    let words = "a.csv --json --model bk_switch_belong_bk_host=bk_switch,host,1:n";
     let summary = json(&ends(server.check(&folder, words, "sandbox-secret"), 0).0);
     assert_eq!((&summary["calls"]["find"], &summary["calls"]["models"]), (&1.into(), &0.into()));
     ends(server.check(&folder, words, "wrong"), 8);

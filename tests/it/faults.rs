@@ -55,7 +55,7 @@ fn a_call_that_got_no_answer_is_named_by_an_id_of_ours_where_the_entrance_takes_
         let server = Server::with(entrance, |setup| setup.faults = faults);
         let work = Workdir::new();
         work.write("in.csv", csv_of([format!("{NN},11,21,1"), format!("{NN},11,22,1")]));
-        let model = format!("--model {NN}=bk_load_balance,bk_host,n:n");
+        let model = format!("--model {NN}=bk_load_balance,host,n:n");
         let flags = format!("import in.csv -v {model} --max-outage 500ms --connect-timeout 500ms");
         let done = work.bkassoc(&flags).to(&server).run();
         // Nothing is answered, so that the run stops; what was sent is in the log.

@@ -25,7 +25,7 @@ impl Asked {
     pub fn honest(&self) -> Vec<u8> {
         if self.path.contains("find_object_association") {
             return ok(&format!(
-                r#"[{{"bk_obj_asst_id":"{NN}","bk_obj_id":"bk_load_balance","bk_asst_obj_id":"bk_host","bk_asst_id":"connect","mapping":"n:n"}}]"#
+                r#"[{{"bk_obj_asst_id":"{NN}","bk_obj_id":"bk_load_balance","bk_asst_obj_id":"host","bk_asst_id":"connect","mapping":"n:n"}}]"#
             ));
         }
         ok("[]")

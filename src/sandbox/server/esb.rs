@@ -51,8 +51,11 @@ pub(super) fn understand(
         let text = "Error, the component does not support access third-party test environment";
         return Err(refuse(1_306_206, text));
     }
-    let account = text(&fields, &["bk_supplier_account"]).unwrap_or("0").to_owned();
-    caller.supplier_account = account;
+    let account = text(&fields, &["bk_supplier_account"]);
+    if account.is_none() && sandbox.0.old_esb && endpoint == Endpoint::SearchInst {
+        return Err(refuse(1_306_406, "Parameters error, param bk_supplier_account is required"));
+    }
+    account.unwrap_or("0").clone_into(&mut caller.supplier_account);
     fields.retain(|key, _| !OWN_FIELDS.contains(&key.as_str()));
     if let Some(written) = sandbox.missing(endpoint, &caller) {
         return Err(Box::new(written));
@@ -179,7 +182,10 @@ fn path_parts(
     let names: &[&str] = match endpoint {
         Endpoint::Delete if old => &["id"],
         Endpoint::Delete => &["bk_obj_id", "id"],
-        Endpoint::Search | Endpoint::Count => &["bk_obj_id"],
+        Endpoint::Search
+        | Endpoint::Count
+        | Endpoint::SearchObjectInstances
+        | Endpoint::SearchInst => &["bk_obj_id"],
         _ => &[],
     };
     let mut parts = PathParts::default();

@@ -97,6 +97,14 @@ pub(super) fn route(method: &Method, path: &str, version: Version) -> Route {
         ["create", "instassociation"] => (Endpoint::Create, PathParts::default()),
         ["find", "instassociation"] => (Endpoint::Find, PathParts::default()),
         ["find", "objectassociation"] => (Endpoint::Models, PathParts::default()),
+        ["find", "objectattr"] => (Endpoint::Attributes, PathParts::default()),
+        ["find", "objectunique", "object", of] => (Endpoint::Uniques, model(of)),
+        ["find", "instassociation", "object", of] => (Endpoint::SearchInst, model(of)),
+        ["hosts", "list_hosts_without_app"] => (Endpoint::ListHosts, PathParts::default()),
+        ["biz", "search", _] => (Endpoint::SearchBusiness, PathParts::default()),
+        ["search", "instances", "object", of] if !old => {
+            (Endpoint::SearchObjectInstances, model(of))
+        }
         ["delete", "instassociation", id] if old => {
             let id = (*id).to_owned();
             (Endpoint::Delete, PathParts { id, ..PathParts::default() })
