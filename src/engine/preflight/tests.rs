@@ -1,8 +1,9 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::cmdb::wire::{Answer, RateHint};
-use crate::options::{self, EngineOptions};
+use crate::cmdb::wire::{Answer, Attributes, InstanceCall, Instances, Page, RateHint};
+use crate::options::{self, EngineOptions, Language};
+use crate::sandbox::{self, Sandbox, Setup};
 use crate::target::Entrance;
 
 /// Gives these replies, one a call, and then none any more.
@@ -176,5 +177,44 @@ async fn where_models_are_given_the_test_of_the_contact_does_not_ask_for_them() 
         assert!(asker.is_proven());
         let asked = script.asked.borrow();
         assert_eq!(matches!(asked[..], [(_, Request::Find(_))]), finds);
+    }
+}
+
+/// What an old ESB says to each question about instances, and a newer one.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_entrance_lacks_is_told_from_one_that_it_refuses() {
+    let asked = |call: InstanceCall, obj_id: &str| {
+        Request::Instances(Instances {
+            call,
+            obj_id: obj_id.into(),
+            any_of: None,
+            fields: vec![call.id_field().into()],
+            page: Page { after: None, start: 0, limit: 1 },
+        })
+    };
+    let attributes = Attributes { obj_id: "biz".into(), language: Language::Zh };
+    let questions = [
+        (Request::Attributes(attributes), Query::NoSuchCall, Query::Answered),
+        (
+            asked(InstanceCall::SearchObjectInstances, "bk_switch"),
+            Query::NoSuchCall,
+            Query::Answered,
+        ),
+        (asked(InstanceCall::SearchInst, "bk_switch"), Query::NoSuchCall, Query::Answered),
+        (asked(InstanceCall::SearchInst, "biz"), Query::NoSuchCall, Query::Rejected),
+        (asked(InstanceCall::SearchBusiness, "biz"), Query::Answered, Query::Answered),
+    ];
+    for old_esb in [true, false] {
+        let mut setup = Setup::new(sandbox::models::Models::sample());
+        setup.old_esb = old_esb;
+        let sandbox = Sandbox::new(setup).unwrap();
+        let (target, options) = (target(), EngineOptions::default());
+        let asker = Asker::new(&sandbox, &target, &options, 1, 1);
+        asker.test().await.unwrap();
+        for (request, old, new) in &questions {
+            let (_, query) = asker.ask(CallKind::Names, request.clone()).await.unwrap();
+            assert_eq!(query, if old_esb { *old } else { *new }, "{request:?}");
+        }
+        assert_eq!(asker.stats.borrow().calls.count(CallKind::Names), 5);
     }
 }
