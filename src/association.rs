@@ -144,10 +144,9 @@ impl Column {
 }
 
 /// What a row asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// The association shall exist.
-    #[default]
     Create,
     /// It shall be gone.
     Delete,
@@ -161,14 +160,6 @@ impl Action {
             "create" | "add" | "新增" => Some(Self::Create),
             "delete" | "删除" => Some(Self::Delete),
             _ => None,
-        }
-    }
-
-    /// Our word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Delete => "delete",
         }
     }
 }

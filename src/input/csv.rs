@@ -54,7 +54,7 @@ pub(super) struct Layout {
 }
 
 /// The place of each field's column, in the order of [`Column::ALL`].
-pub(super) type Places = [Option<usize>; Column::ALL.len()];
+type Places = [Option<usize>; Column::ALL.len()];
 
 /// A table whose header was read.
 pub(super) struct Table {
@@ -123,34 +123,20 @@ impl Table {
         Ok(None)
     }
 
-    /// Whether there are columns for names or actions.
-    pub(super) fn has_names(&self) -> bool {
-        has_names(&self.places)
-    }
-
     fn row(&self, line: u64, rows: &mut RowParser) -> Row {
         let mut undecodable = None;
-        let cells = Column::IDS.map(|column| self.cell(column));
-        let texts = Column::IDS.map(|column| {
-            let cell = &*cells[column as usize];
-            str::from_utf8(cell).unwrap_or_else(|_| {
-                undecodable = undecodable.or(Some((column, cell)));
-                ""
-            })
-        });
-        let names = if self.has_names() {
-            [Column::Source, Column::Target, Column::Action].map(|column| self.cell(column))
-        } else {
-            Default::default()
-        };
-        let [source, target, action] =
-            [Column::Source, Column::Target, Column::Action].map(|column| {
-                let cell = &*names[column as usize - Column::Source as usize];
+        let cells = self
+            .places
+            .map(|place| place.map_or(Cow::Borrowed(&[][..]), |index| self.records.cell(index)));
+        let [name, inst_id, asst_inst_id, biz_id, source, target, action] =
+            Column::ALL.map(|column| {
+                let cell = &*cells[column as usize];
                 str::from_utf8(cell).unwrap_or_else(|_| {
                     undecodable = undecodable.or(Some((column, cell)));
                     ""
                 })
             });
+        let texts = [name, inst_id, asst_inst_id, biz_id];
         if let Some((column, cell)) = undecodable {
             let message = format!(
                 "column {}: {:?} can't be decoded; is --encoding right?",
@@ -172,16 +158,12 @@ impl Table {
             let message = format!("{count} cells, but the {widest} has {width}{hint}");
             return rows.bad(line, texts, RowError::Broken(message.into()));
         }
-        if self.has_names() {
+        let has_names = self.places[Column::Source as usize..].iter().any(Option::is_some);
+        if has_names {
             let [source, target, action] = [source, target, action].map(Into::into);
             return rows.named_row(line, texts, Named { source, target, action });
         }
         rows.row(line, texts)
-    }
-
-    fn cell(&self, column: Column) -> Cow<'_, [u8]> {
-        self.places[column as usize]
-            .map_or(Cow::Borrowed(&[][..]), |index| self.records.cell(index))
     }
 
     /// The text that the table is read from.
@@ -222,18 +204,14 @@ fn ordered_places(
         return Err(InputError::FewColumns { file: file(), line, cells: cells.len(), needed });
     }
     let mut places = Places::default();
-    for (index, place) in places.iter_mut().enumerate().take(Column::IDS.len().min(cells.len())) {
-        *place = Some(index);
+    for column in Column::IDS {
+        places[column as usize] = Some(column as usize).filter(|index| *index < cells.len());
     }
     Ok(places)
 }
 
-fn has_names(places: &Places) -> bool {
-    places[Column::Source as usize..].iter().any(Option::is_some)
-}
-
 /// Where fields stand by the names of a header. A side has a column for its id or one for its name.
-pub(super) fn find_places(
+fn find_places(
     file: &str,
     header: &[String],
     layout: Layout,

@@ -20,14 +20,12 @@ const SHOWN: usize = 200;
 /// Lines of objects.
 pub(super) struct Objects {
     text: Text,
-    /// Whether the first object has names or an action.
-    has_names: bool,
 }
 
 impl Objects {
     /// Looks at the first line, and refuses results files and JSON in other shapes. Any other fault is
     /// one of a row.
-    pub(super) fn open(mut text: Text, columns: &Columns) -> Result<Self, InputError> {
+    pub(super) fn open(mut text: Text) -> Result<Self, InputError> {
         text.skip_empty_lines()?;
         refuse_other_shapes(&mut text)?;
         let end = text.find(|byte| byte == b'\n')?;
@@ -35,15 +33,7 @@ impl Objects {
         if serde_json::from_slice(line).is_ok_and(is_results) {
             return Err(InputError::Results { file: text.file().to_owned() });
         }
-        let first = str::from_utf8(line).ok().and_then(|line| read_object(line, columns).ok());
-        let has_names = first
-            .is_some_and(|values| values[Column::Source as usize..].iter().any(Value::is_there));
-        Ok(Self { text, has_names })
-    }
-
-    /// Whether the first object has names or an action.
-    pub(super) const fn has_names(&self) -> bool {
-        self.has_names
+        Ok(Self { text })
     }
 
     /// The next row; none at the end.
@@ -152,16 +142,17 @@ fn read_line(number: u64, line: &[u8], columns: &Columns, rows: &mut RowParser) 
             rows.bad(number, [""; 4], error)
         }
         Ok(values) => {
-            let texts = Column::IDS.map(|column| &*values[column as usize].text);
+            let [name, inst_id, asst_inst_id, biz_id, source, target, action] =
+                values.each_ref().map(|value| &*value.text);
+            let texts = [name, inst_id, asst_inst_id, biz_id];
             // true and 5 are no names, although their texts could be.
             if !values[Column::ObjAsstId as usize].is_string {
-                return rows.bad(number, texts, bad_name(texts[Column::ObjAsstId as usize]));
+                return rows.bad(number, texts, bad_name(name));
             }
-            if !values[Column::Source as usize..].iter().any(Value::is_there) {
+            if [source, target, action].iter().all(|text| text.is_empty()) {
                 return rows.row(number, texts);
             }
-            let [source, target, action] = [Column::Source, Column::Target, Column::Action]
-                .map(|column| (&*values[column as usize].text).into());
+            let [source, target, action] = [source, target, action].map(Into::into);
             rows.named_row(number, texts, Named { source, target, action })
         }
     }
@@ -183,11 +174,6 @@ struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Whether the object says anything here.
-    fn is_there(&self) -> bool {
-        !self.text.is_empty()
-    }
-
     fn new(raw: &'a RawValue) -> Result<Self, serde_json::Error> {
         let raw = raw.get();
         let Some(quoted) = raw.strip_prefix('"') else {

@@ -60,7 +60,6 @@ pub struct Reader {
     columns: Columns,
     rows: RowParser,
     digests: Vec<Digest>,
-    has_names: bool,
 }
 
 /// An input whose turn has not come.
@@ -80,17 +79,15 @@ impl Reader {
         }
         let columns = Columns::new(&options.map)?;
         let mut waiting = VecDeque::with_capacity(sources.len());
-        let mut has_names = false;
         for source in sources {
             let lines = Lines::open(source, options, &columns)?;
-            has_names |= lines.has_names();
             waiting.push_back(if source.is_regular_file() {
                 Waiting::Closed(source.clone())
             } else {
                 Waiting::Open(Box::new(lines))
             });
         }
-        Ok(Self::new(waiting, has_names, columns, options))
+        Ok(Self::new(waiting, columns, options))
     }
 
     /// Reads the header of an input that is no [`Source`]. Messages call it `name`.
@@ -103,18 +100,11 @@ impl Reader {
         let text = Text::new(Raw::new(name.to_owned(), Box::new(from)), options.encoding, false)
             .map_err(|error| InputError::Unreadable { file: name.to_owned(), error })?;
         let lines = Lines::new(text, false, options, &columns)?;
-        let has_names = lines.has_names();
-        Ok(Self::new([Waiting::Open(Box::new(lines))].into(), has_names, columns, options))
+        Ok(Self::new([Waiting::Open(Box::new(lines))].into(), columns, options))
     }
 
-    fn new(
-        waiting: VecDeque<Waiting>,
-        has_names: bool,
-        columns: Columns,
-        options: &InputOptions,
-    ) -> Self {
+    fn new(waiting: VecDeque<Waiting>, columns: Columns, options: &InputOptions) -> Self {
         Self {
-            has_names,
             digests: Vec::with_capacity(waiting.len()),
             waiting,
             current: None,
@@ -128,11 +118,6 @@ impl Reader {
     /// ended without an error.
     pub fn digests(&self) -> &[Digest] {
         &self.digests
-    }
-
-    /// Whether an input has names in the place of ids, or actions, by its header or its first object.
-    pub fn has_names(&self) -> bool {
-        self.has_names
     }
 
     /// How many rows of blank cells were skipped so far: spreadsheets leave them, and they are no rows.
@@ -212,7 +197,7 @@ impl Lines {
             None => Format::Csv,
         };
         if format == Format::Jsonl {
-            return Ok(Self::Objects(Objects::open(text, columns)?));
+            return Ok(Self::Objects(Objects::open(text)?));
         }
         let mut blank_above = skip_blank_rows(&mut text, options.delimiter)?;
         let separator = skip_separator_line(&mut text)?;
@@ -235,14 +220,6 @@ impl Lines {
         match self {
             Self::Table(table) => table.next(rows),
             Self::Objects(objects) => objects.next(columns, rows),
-        }
-    }
-
-    /// Whether it has names in the place of ids, or actions.
-    fn has_names(&self) -> bool {
-        match self {
-            Self::Table(table) => table.has_names(),
-            Self::Objects(objects) => objects.has_names(),
         }
     }
 
