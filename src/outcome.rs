@@ -97,6 +97,9 @@ reasons! {
     InvalidRow = "invalid-row", false;
     /// No business id, where one is sent.
     MissingBizId = "missing-biz-id", false;
+    /// The row asks for something else than a create. Results don't say for what, so it is never taken up
+    /// from them.
+    UnsupportedAction = "unsupported-action", false;
     /// The model association does not exist, or this app may not see it.
     UnknownAssociation = "unknown-association", false;
     /// It belongs to the business topology.
@@ -132,6 +135,11 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether the line holds nothing that could be sent: its status is `invalid`.
+    pub const fn is_of_invalid_row(self) -> bool {
+        matches!(self, Self::InvalidRow | Self::MissingBizId | Self::UnsupportedAction)
+    }
+
     /// Reads the word.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
@@ -201,10 +209,7 @@ impl Outcome {
 
     /// The outcome of a row that ended badly: `invalid` if it holds no association, else `failed`.
     pub fn bad(reason: Reason, message: String, attempts: u32, finished_at: i64) -> Self {
-        let status = match reason {
-            Reason::InvalidRow | Reason::MissingBizId => Status::Invalid,
-            _ => Status::Failed,
-        };
+        let status = if reason.is_of_invalid_row() { Status::Invalid } else { Status::Failed };
         Self {
             status,
             association_id: None,

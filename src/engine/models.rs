@@ -193,14 +193,13 @@ fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
 }
 
 /// Why a row that could not be read is invalid.
-fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
+pub fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
     let reason = match error {
         RowError::MissingBizId => Reason::MissingBizId,
+        RowError::BadAction(_) | RowError::Delete => Reason::UnsupportedAction,
         RowError::BadId { .. }
         | RowError::BadName { .. }
         | RowError::NoInstance { .. }
-        | RowError::BadAction(_)
-        | RowError::Delete
         | RowError::Named { .. }
         | RowError::Broken(_) => Reason::InvalidRow,
     };

@@ -205,8 +205,8 @@ impl Summary<'_> {
             }
             writeln!(text, "{:>13}  {}", grouped(count), self.word(status))?;
             let of_status = |reason: &Reason| match status {
-                Status::Invalid => is_invalid(*reason),
-                Status::Failed => !is_invalid(*reason),
+                Status::Invalid => reason.is_of_invalid_row(),
+                Status::Failed => !reason.is_of_invalid_row(),
                 _ => false,
             };
             let here: Vec<_> = reasons.extract_if(.., |(reason, _)| of_status(reason)).collect();
@@ -363,10 +363,6 @@ fn one_line(text: &str, length: usize) -> String {
         line.push('…');
     }
     line
-}
-
-const fn is_invalid(reason: Reason) -> bool {
-    matches!(reason, Reason::InvalidRow | Reason::MissingBizId)
 }
 
 #[cfg(test)]

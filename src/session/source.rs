@@ -176,8 +176,12 @@ impl Choice {
         }
     }
 
-    /// Nothing chosen means: what may well succeed as it is.
+    /// Nothing chosen means: what may well succeed as it is. Never taken is a row that asked for something
+    /// else than a create: its results would read like one.
     fn takes(&self, outcome: &Outcome) -> bool {
+        if outcome.reason == Some(Reason::UnsupportedAction) {
+            return false;
+        }
         if self.statuses.is_empty() && self.reasons.is_empty() {
             return outcome.retryable && !outcome.status.is_good();
         }

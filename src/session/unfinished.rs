@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::source::{OpenSource, RowSource};
 use crate::association::Row;
-use crate::engine::remaining::{PendingRow, known_so_far};
+use crate::clock;
+use crate::engine::models::invalidity;
+use crate::engine::remaining::{PendingRow, Remaining, known_so_far};
 use crate::exit::Halt;
-use crate::outcome::Record;
+use crate::outcome::{Outcome, Record};
 use crate::storage::journal::{
     self,
     replay::{self, Replay},
@@ -83,7 +85,14 @@ impl<O: Iterator<Item = Result<Record, ResultsError>>> Iterator for RecordsSoFar
                 next => next,
             });
         }
-        let outcome = known_so_far(&self.replay, row.ordinal, remaining);
+        let outcome = match (&row.parsed, &remaining) {
+            // Such a row is never sent, and what its cells in the results read like is not what it is.
+            (Err(error), Remaining::All(_)) => {
+                let (reason, message) = invalidity(&row, error);
+                Outcome::bad(reason, message, 0, clock::millis())
+            }
+            _ => known_so_far(&self.replay, row.ordinal, remaining),
+        };
         Some(Ok(Record::of(row, outcome)))
     }
 }
@@ -108,9 +117,24 @@ mod tests {
     use crate::association::Cells;
     use crate::input::InputOptions;
     use crate::options::Format;
-    use crate::outcome::{Outcome, Reason, Status};
+    use crate::outcome::{Reason, Status};
     use crate::session::source::Choice;
     use crate::storage::results;
+
+    #[test]
+    fn a_row_that_is_never_sent_is_told_as_that_before_the_run_comes_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("in.csv");
+        let rows = "a,1,2,\na,1,2,delete\na,x,2,\n";
+        std::fs::write(&input, format!("obj_asst_id,inst_id,asst_inst_id,action\n{rows}")).unwrap();
+        let rows = RowSource::inputs(std::slice::from_ref(&input), InputOptions::default());
+        let (outcomes, replay) = (std::iter::empty().peekable(), Replay::default());
+        let all = RecordsSoFar { rows: rows.open().unwrap(), outcomes, replay };
+        let said: Vec<_> = all.map(|record| record.unwrap().outcome).collect();
+        assert_eq!(said[0].status, Status::NotAttempted);
+        assert_eq!(said[1].reason, Some(Reason::UnsupportedAction));
+        assert_eq!((said[2].status, said[2].retryable), (Status::Invalid, false));
+    }
 
     #[test]
     fn rows_that_an_unfinished_rerun_carries_over_keep_what_the_parent_run_said() {

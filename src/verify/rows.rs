@@ -146,7 +146,7 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
 fn fits(reason: Reason, status: Status, work: Option<Work>) -> bool {
     let of_undo = !matches!(work, Some(Work::Import | Work::Rerun));
     match reason {
-        Reason::InvalidRow | Reason::MissingBizId => status == Status::Invalid,
+        _ if reason.is_of_invalid_row() => status == Status::Invalid,
         Reason::NotFound | Reason::NotTheSame => status == Status::Failed && of_undo,
         _ => status == Status::Failed,
     }

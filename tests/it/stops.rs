@@ -518,6 +518,22 @@ fn an_undo_that_never_began_takes_no_other_undos_note_away() {
 }
 
 #[test]
+fn a_row_that_asks_for_a_delete_is_created_neither_by_its_import_nor_by_a_rerun() {
+    let server = Server::esb();
+    let (work, before) = (Workdir::new(), server.stored());
+    let rows = [format!("{NN},99999,21,1,add"), format!("{NN},11,21,1,delete")];
+    let in_csv = format!("obj_asst_id,inst_id,asst_inst_id,biz_id,action\n{}\n", rows.join("\n"));
+    work.write("in.csv", in_csv);
+    work.bkassoc("import in.csv").to(&server).ends(3).saying(&["unsupported-action"]);
+    for rerun in ["--all-failed", "--status invalid", "--reason unsupported-action"] {
+        let rerun = format!("rerun in.results.csv {rerun} --fresh --yes -o again.csv");
+        work.bkassoc(&rerun).to(&server).ends(3);
+        assert!(work.read("again.csv").contains("unsupported-action"), "{rerun}");
+    }
+    assert_eq!(server.stored(), before);
+}
+
+#[test]
 fn results_that_change_under_a_rerun_are_told_by_the_row_that_did() {
     let server = Server::esb();
     let work = Workdir::new();
