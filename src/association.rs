@@ -83,7 +83,8 @@ impl fmt::Display for Association {
 }
 
 /// The columns that a row may have, in the order in which results show them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Column {
     /// `obj_asst_id`
     ObjAsstId,
@@ -104,6 +105,9 @@ pub enum Column {
 impl Column {
     /// The four that say an association, and that every results file has, in order.
     pub const IDS: [Self; 4] = [Self::ObjAsstId, Self::InstId, Self::AsstInstId, Self::BizId];
+
+    /// Those that say something beside ids. Results have such a column where a row says something there.
+    pub const BESIDE_IDS: [Self; 3] = [Self::Source, Self::Target, Self::Action];
 
     /// All of them, in order.
     pub const ALL: [Self; 7] = [

@@ -242,6 +242,7 @@ impl Job<'_> {
             output: results.output.clone(),
             format: results.format,
             files: self.files.clone(),
+            columns: Vec::new(),
             folder: self.folder(),
             stop: Arc::clone(&stop),
         };

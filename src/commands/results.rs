@@ -17,7 +17,7 @@ use crate::session::parent::ParentRun;
 use crate::session::unfinished::Unfinished;
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::reader::Reader;
-use crate::storage::results::{self, ResultsError};
+use crate::storage::results::{self, Layout, ResultsError};
 
 /// Runs it.
 pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Halt> {
@@ -34,13 +34,13 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Halt> {
     match path_state::look(&args.results)? {
         PathState::Unfinished => unfinished(args, format, screen),
         PathState::Finished(manifest) => {
-            let files = manifest.head.files.clone();
+            let head = manifest.head.clone();
             let run = ParentRun::new(&args.results, Some(*manifest));
             run.refuse_undone()?;
             for warning in run.warnings() {
                 screen.say(&format!("bkassoc: {warning}"));
             }
-            write(args, format, &files, Reader::open(&args.results, &files)?)
+            write(args, format, Layout::of(&head), Reader::open(&args.results, &head.files)?)
         }
         PathState::Free | PathState::Stranger => Err(nothing_there(&args.results)),
     }
@@ -83,15 +83,16 @@ fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Halt
         let inputs: Vec<_> = run.head.inputs.iter().map(PathBuf::from).collect();
         refuse_own_input(&args.output, &inputs).map_err(|error| Halt::usage(error.to_string()))?;
     }
-    let files = run.head.files.clone();
+    let head = run.head.clone();
+    let layout = Layout::of(&head);
     match run.rows() {
-        Ok(rows) => write(args, format, &files, run.records(rows)),
+        Ok(rows) => write(args, format, layout, run.records(rows)),
         Err(halt) => {
             screen.say(&format!(
                 "bkassoc: {}: rows without an outcome are left out, since only the input has their text",
                 halt.message
             ));
-            write(args, format, &files, run.outcomes)
+            write(args, format, layout, run.outcomes)
         }
     }
 }
@@ -99,14 +100,14 @@ fn unfinished(args: &Args, format: Format, screen: &Screen) -> Result<Exit, Halt
 fn write(
     args: &Args,
     format: Format,
-    files: &[String],
+    layout: Layout<'_>,
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
 ) -> Result<Exit, Halt> {
     if is_stdout(&args.output) {
         let stdout = std::io::stdout().lock();
-        results::write_to(stdout, &args.output, format, files, records, |_| {})?;
+        results::write_to(stdout, &args.output, format, layout, records, |_| {})?;
     } else {
-        results::write(&args.output, format, files, records, |_| {})?;
+        results::write(&args.output, format, layout, records, |_| {})?;
     }
     Ok(Exit::Ok)
 }

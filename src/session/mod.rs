@@ -31,7 +31,7 @@ use crate::storage::journal::{self, EndEntry, JournalError, replay};
 use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::writer::Writer;
-use crate::storage::results::{self, Outcomes, ResultsError};
+use crate::storage::results::{self, Layout, Outcomes, ResultsError};
 use crate::storage::seals::Sealer;
 use crate::target::Target;
 use open_journal::{OpenJournal, held, open_journal, remove};
@@ -234,6 +234,7 @@ impl Session<'_> {
             settings: config.inherited.clone(),
             inputs: self.rows.sources().iter().map(ToString::to_string).collect(),
             files: self.rows.files(),
+            columns: Vec::new(),
             started_at: clock::now(),
             parent: self.parent.clone(),
         }
@@ -415,7 +416,7 @@ impl Session<'_> {
             let mut stats = before.without_rows();
             let outcomes = results::conserved(Outcomes::of_journal(&journal)?, end.rows);
             let mut sealer = Sealer::default();
-            let sha256 = results::write(&results, format, &head.files, outcomes, |record| {
+            let sha256 = results::write(&results, format, Layout::of(&head), outcomes, |record| {
                 sealer.take(record);
                 if record.ordinal < carried { stats.carry(record) } else { stats.add(record) }
             })?;
@@ -438,8 +439,8 @@ impl Session<'_> {
     fn stream(&self) -> Result<Ending, Halt> {
         let (rows, files) = (self.rows.open()?, self.rows.files());
         let format = self.config.results.format;
-        let mut writer =
-            Writer::new(io::stdout().lock(), format, &files).map_err(JournalError::Unseen)?;
+        let mut writer = Writer::new(io::stdout().lock(), format, Layout::of_files(&files))
+            .map_err(JournalError::Unseen)?;
         let mut opened = OpenJournal::nowhere(self.head());
         self.note_before_deletes(&mut opened);
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());

@@ -415,6 +415,7 @@ mod tests {
             settings: settings.into_iter().collect(),
             inputs: inputs.to_vec(),
             files: inputs.to_vec(),
+            columns: Vec::new(),
             started_at: String::new(),
             parent: None,
         };

@@ -149,7 +149,7 @@ mod tests {
             let cells = Cells::new(["a", "1", "2", ""]);
             Ok(Record { ordinal, file: 0, line: ordinal + 2, cells, outcome })
         });
-        results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
+        results::write(&path, Format::Csv, results::Layout::default(), records, |_| {}).unwrap();
         let options = InputOptions::default();
         let rows =
             RowSource::Results { path, files: Vec::new(), options, choice: Choice::default() };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::association::Row;
+use crate::association::{Column, Row};
 use crate::input::digest::Digest;
 use crate::storage::links::followed;
 use crate::target::Target;
@@ -65,6 +65,9 @@ pub struct Head {
     /// Input names, in order; empty for a single input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// What rows say beside ids: the columns of the results that say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<Column>,
     /// RFC 3339.
     pub started_at: String,
     /// Of which run this one settles rows again.

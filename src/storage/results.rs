@@ -12,15 +12,17 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
+use crate::association::Column;
 use crate::options::Format;
 use crate::outcome::{Record, Status};
 use crate::storage::journal::disk::{folder_of, sync_folder_of};
 use crate::storage::journal::{JournalError, replay};
 use crate::storage::links::followed;
+use crate::storage::manifest::Head;
 use crate::storage::sort::{Sorted, Sorter};
 use writer::Writer;
 
-/// The columns, in order. `file` follows where there are several inputs.
+/// The columns that all results have, in order. What else they have is their [`Layout`].
 pub const COLUMNS: [&str; 14] = [
     "line",
     "obj_asst_id",
@@ -37,6 +39,33 @@ pub const COLUMNS: [&str; 14] = [
     "request_id",
     "finished_at",
 ];
+
+/// The columns behind [`COLUMNS`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Layout<'a> {
+    /// Some of [`Column::BESIDE_IDS`], in order: those in which any row says something.
+    pub columns: &'a [Column],
+    /// Input names, in order; empty for a single input. `file` comes last where there are several.
+    pub files: &'a [String],
+}
+
+impl<'a> Layout<'a> {
+    /// The results of a run.
+    pub fn of(head: &'a Head) -> Self {
+        Self { columns: &head.columns, files: &head.files }
+    }
+
+    /// Results of rows of ids alone.
+    pub fn of_files(files: &'a [String]) -> Self {
+        Self { columns: &[], files }
+    }
+
+    /// The names of these columns.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let file = (self.files.len() > 1).then_some("file");
+        self.columns.iter().map(|column| column.name()).chain(file)
+    }
+}
 
 /// What can go wrong with results.
 #[derive(Debug, thiserror::Error)]
@@ -162,16 +191,15 @@ impl Iterator for Outcomes {
 }
 
 /// Writes records to a draft that replaces `path` once it is whole and on disk, and returns its SHA-256
-/// in lower-case hex. `files` are the inputs' names, in order; empty for a single input. `each` sees
-/// every written record. After an error there is no draft, and `path` is unchanged.
+/// in lower-case hex. `each` sees every written record. After an error there is no draft, and `path` is unchanged.
 pub fn write(
     path: &Path,
     format: Format,
-    files: &[String],
+    layout: Layout<'_>,
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
     each: impl FnMut(&Record),
 ) -> Result<String, ResultsError> {
-    replace(path, |draft| write_to(draft, path, format, files, records, each))
+    replace(path, |draft| write_to(draft, path, format, layout, records, each))
 }
 
 /// Writes records to `out`, which messages call `path`, and returns the SHA-256 of the bytes.
@@ -179,12 +207,12 @@ pub fn write_to(
     out: impl Write,
     path: &Path,
     format: Format,
-    files: &[String],
+    layout: Layout<'_>,
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
     mut each: impl FnMut(&Record),
 ) -> Result<String, ResultsError> {
     let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
-    let mut writer = Writer::new(out, format, files).map_err(unwritable)?;
+    let mut writer = Writer::new(out, format, layout).map_err(unwritable)?;
     for record in records {
         let record = record?;
         writer.write(&record).map_err(unwritable)?;
@@ -298,7 +326,8 @@ mod tests {
             Err(ResultsError::Unwritable { path: path.clone(), error: io::Error::other("full") }),
         ] {
             let records = [Ok(record(0)), last];
-            write(&path, Format::Csv, &[], conserved(records, 2), |_| {}).unwrap_err();
+            write(&path, Format::Csv, Layout::default(), conserved(records, 2), |_| {})
+                .unwrap_err();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft");
         }

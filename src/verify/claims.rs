@@ -267,7 +267,7 @@ mod tests {
                 outcome: Outcome::good(Status::Existed, 1, 1, 0),
             })
         });
-        results::write(&path, Format::Csv, &[], records, |_| {}).unwrap();
+        results::write(&path, Format::Csv, results::Layout::default(), records, |_| {}).unwrap();
         let mut claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new(), false);
         let mut asked = 0;
         while let Some(batch) = claims.next() {

@@ -227,6 +227,7 @@ mod tests {
                 settings: BTreeMap::new(),
                 inputs: Vec::new(),
                 files: Vec::new(),
+                columns: Vec::new(),
                 started_at: String::new(),
                 parent: None,
             },

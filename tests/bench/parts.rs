@@ -15,6 +15,7 @@ use bkassoc::options::Format;
 use bkassoc::outcome::{Outcome, Record, Status};
 use bkassoc::storage::journal::Journal;
 use bkassoc::storage::journal::disk::Disk;
+use bkassoc::storage::results::Layout;
 use bkassoc::storage::results::writer::Writer;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -88,7 +89,7 @@ fn journal_lines(bencher: Bencher<'_, '_>) {
 fn results_lines(bencher: Bencher<'_, '_>, format: Format) {
     let records: Vec<Record> = (0..ROWS).map(record).collect();
     bencher.counter(ItemsCount::new(ROWS)).bench(|| {
-        let mut writer = Writer::new(std::io::sink(), format, &[]).unwrap();
+        let mut writer = Writer::new(std::io::sink(), format, Layout::default()).unwrap();
         for record in &records {
             writer.write(record).unwrap();
         }

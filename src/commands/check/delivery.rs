@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::association::Column;
 use crate::check::Records;
 use crate::config::Output;
 use crate::engine::stats::{ReasonStats, RunStats};
 use crate::options::Format;
 use crate::outcome::Record;
-use crate::storage::results::{self, ResultsError};
+use crate::storage::results::{self, Layout, ResultsError};
 
 /// Where the rows go, on a thread that may block.
 pub(super) struct Delivery {
     pub(super) output: Output,
     pub(super) format: Format,
     pub(super) files: Vec<String>,
+    /// What rows say beside ids.
+    pub(super) columns: Vec<Column>,
     pub(super) folder: PathBuf,
     /// Set when the rows are wanted no more.
     pub(super) stop: Arc<AtomicBool>,
@@ -33,9 +36,10 @@ impl Delivery {
             }
             record.map_err(unwritable(&self.folder))
         });
+        let layout = Layout { columns: &self.columns, files: &self.files };
         match &self.output {
             Output::File(path) => {
-                results::write(path, self.format, &self.files, rows, each)?;
+                results::write(path, self.format, layout, rows, each)?;
             }
             Output::Nowhere => {
                 for record in rows {
@@ -45,7 +49,7 @@ impl Delivery {
             Output::Stdout => {
                 let stdout = io::stdout().lock();
                 let name = Path::new("stdout");
-                results::write_to(stdout, name, self.format, &self.files, rows, each)?;
+                results::write_to(stdout, name, self.format, layout, rows, each)?;
             }
         }
         Ok((stats, records.repeats))

@@ -179,6 +179,7 @@ fn head() -> Head {
         settings: std::collections::BTreeMap::new(),
         inputs: vec!["a.csv".to_owned()],
         files: Vec::new(),
+        columns: Vec::new(),
         started_at: String::new(),
         parent: None,
     }

@@ -44,6 +44,7 @@ fn head() -> Head {
         settings: std::collections::BTreeMap::default(),
         inputs: vec!["a.csv".to_owned()],
         files: Vec::new(),
+        columns: Vec::new(),
         started_at: "2026-01-01T00:00:00+00:00".to_owned(),
         parent: None,
     }

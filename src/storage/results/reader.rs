@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::writer::unguarded;
 use super::{COLUMNS, ResultsError};
-use crate::association::Cells;
+use crate::association::{Cells, Column, Named};
 use crate::clock;
 use crate::input::Decoder;
 use crate::options::Format;
@@ -25,6 +25,10 @@ const LONGEST_LINE: u64 = 8 << 20;
 const DELIMITERS: [u8; 3] = [b',', b'\t', b';'];
 /// How many characters of a cell a message shows.
 const SHOWN: usize = 60;
+
+/// The columns that results may have behind [`COLUMNS`].
+const OPTIONAL: [&str; 4] =
+    [Column::Source.name(), Column::Target.name(), Column::Action.name(), "file"];
 
 /// Reads a results file line by line.
 pub struct Reader {
@@ -46,12 +50,14 @@ enum Lines {
         row: csv::StringRecord,
         /// Lines that `reader` does not count: Excel's `sep=`, and one whose `\r\n` is only half read.
         uncounted: u64,
-        /// The place of each known column. The last is `file`, which may be missing.
-        places: [Option<usize>; COLUMNS.len() + 1],
+        /// The place of each known column; those of [`OPTIONAL`] may be missing.
+        places: [Option<usize>; COLUMNS.len() + OPTIONAL.len()],
     },
     Json {
         reader: Text,
         number: u64,
+        /// The first line, which was read to see which columns there are.
+        ahead: Option<io::Result<Vec<u8>>>,
     },
 }
 
@@ -87,7 +93,7 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 /// One line's cells, by column.
-type Texts = [String; COLUMNS.len() + 1];
+type Texts = [String; COLUMNS.len() + OPTIONAL.len()];
 
 impl Reader {
     /// Opens a results file, which must have all columns. `files` are the names of the run's inputs, which
@@ -101,7 +107,10 @@ impl Reader {
         let text = Decoder::new(file, None, true).map_err(|error| unreadable(error.to_string()))?;
         let mut text = BufReader::with_capacity(1 << 16, text);
         let lines = match format {
-            Format::Jsonl => Lines::Json { reader: text, number: 0 },
+            Format::Jsonl => {
+                let first = json_line(&mut text);
+                Lines::Json { reader: text, number: 0, ahead: Some(first) }
+            }
             Format::Csv | Format::Tsv => {
                 let (delimiter, skipped) =
                     delimiter_of(&mut text).map_err(|error| unreadable(error.to_string()))?;
@@ -114,7 +123,7 @@ impl Reader {
                 let place = |name: &str| {
                     header.iter().position(|cell| cell.trim().eq_ignore_ascii_case(name))
                 };
-                let mut places = [None; COLUMNS.len() + 1];
+                let mut places = [None; COLUMNS.len() + OPTIONAL.len()];
                 for (slot, name) in places.iter_mut().zip(COLUMNS) {
                     *slot = Some(place(name).ok_or_else(|| {
                         unreadable(format!(
@@ -123,7 +132,9 @@ impl Reader {
                         ))
                     })?);
                 }
-                places[COLUMNS.len()] = place("file");
+                for (slot, name) in places[COLUMNS.len()..].iter_mut().zip(OPTIONAL) {
+                    *slot = place(name);
+                }
                 let uncounted = skipped + u64::from(reader.position().line() == 1);
                 let row = csv::StringRecord::new();
                 Lines::Table { reader: Box::new(reader), row, uncounted, places }
@@ -141,6 +152,23 @@ impl Reader {
             names: files.to_vec(),
             names_are_known: !files.is_empty(),
         })
+    }
+
+    /// Whether its rows may say something beside ids.
+    pub fn says_more_than_ids(&self) -> bool {
+        match &self.lines {
+            Lines::Table { places, .. } => {
+                places[COLUMNS.len()..][..Column::BESIDE_IDS.len()].iter().any(Option::is_some)
+            }
+            Lines::Json { ahead, .. } => {
+                let first = ahead.as_ref().and_then(|first| first.as_deref().ok());
+                serde_json::from_slice(first.unwrap_or_default()).is_ok_and(
+                    |object: HashMap<String, Value>| {
+                        Column::BESIDE_IDS.iter().any(|column| object.contains_key(column.name()))
+                    },
+                )
+            }
+        }
     }
 
     /// The inputs' names, in order, as far as they are known; empty for a single input.
@@ -176,30 +204,24 @@ impl Reader {
                 };
                 return Ok(Some((line, places.map(cell))));
             },
-            Lines::Json { reader, number } => loop {
+            Lines::Json { reader, number, ahead } => loop {
                 *number += 1;
-                let mut line = Vec::new();
-                reader
-                    .take(LONGEST_LINE)
-                    .read_until(b'\n', &mut line)
-                    .map_err(|error| BadLine::new(None, &format!("line {number}: {error}")))?;
+                let line = ahead.take().unwrap_or_else(|| json_line(reader));
+                let line =
+                    line.map_err(|error| BadLine::new(None, &format!("line {number}: {error}")))?;
                 if line.is_empty() {
                     return Ok(None);
-                }
-                if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
-                    let what = format!("line {number}: longer than {} MiB", LONGEST_LINE >> 20);
-                    return Err(BadLine::new(None, &what));
                 }
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
                 let object: HashMap<String, Value> = serde_json::from_slice(&line)
                     .map_err(|error| BadLine::new(*number, &format!("no results line: {error}")))?;
-                let names = COLUMNS.iter().copied().chain(["file"]);
+                let names = COLUMNS.into_iter().chain(OPTIONAL);
                 let mut texts = Texts::default();
                 for (text, name) in texts.iter_mut().zip(names) {
                     *text = match object.get(name) {
-                        None if name == "file" => String::new(),
+                        None if OPTIONAL.contains(&name) => String::new(),
                         None => {
                             let what = format!("no results line: no {name:?}");
                             return Err(BadLine::new(*number, &what));
@@ -219,7 +241,7 @@ impl Reader {
             line,
             asst,
             inst,
-            target,
+            asst_inst,
             biz,
             status,
             id,
@@ -230,6 +252,9 @@ impl Reader {
             attempts,
             request_id,
             finished_at,
+            source,
+            target,
+            action,
             file,
         ] = texts;
         let bad = |name: &str, text: &str| {
@@ -258,7 +283,13 @@ impl Reader {
             },
         };
         let line = line.parse().map_err(|_| bad("line", &line))?;
-        let cells = Cells::new([&asst, &inst, &target, &biz]);
+        let ids = [&*asst, &inst, &asst_inst, &biz];
+        let cells = if [&source, &target, &action].iter().all(|text| text.is_empty()) {
+            Cells::new(ids)
+        } else {
+            let [source, target, action] = [source, target, action].map(Into::into);
+            Cells::with_names(ids, Named { source, target, action })
+        };
         let Some(number) = self.file(&file) else {
             return Err(self.fail(at, format!("column file: {file:?} is no input of this run")));
         };
@@ -283,6 +314,17 @@ impl Reader {
         self.files.insert(name.to_owned(), number);
         Some(number)
     }
+}
+
+/// The next line, with its end; empty where there is none.
+fn json_line(reader: &mut Text) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    reader.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
+        let what = format!("longer than {} MiB", LONGEST_LINE >> 20);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(line)
 }
 
 /// The delimiter of a table, and how many lines to skip: Excel's `sep=` names it and is skipped, else the

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::COLUMNS;
+use super::{COLUMNS, Layout};
 use crate::association::{Column, InstId};
 use crate::clock::Moments;
 use crate::input::digest::Hasher;
@@ -17,7 +17,7 @@ use crate::outcome::{Reason, Record};
 /// Writes records one by one.
 pub struct Writer<'a, W: Write = File> {
     out: Out<W>,
-    files: &'a [String],
+    layout: Layout<'a>,
     clock: Moments,
 }
 
@@ -27,9 +27,8 @@ enum Out<W: Write> {
 }
 
 impl<'a, W: Write> Writer<'a, W> {
-    /// A writer that has written the header, if the format has one. `files` are the inputs' names, in
-    /// order; empty for a single input.
-    pub fn new(out: W, format: Format, files: &'a [String]) -> io::Result<Self> {
+    /// A writer that has written the header, if the format has one.
+    pub fn new(out: W, format: Format, layout: Layout<'a>) -> io::Result<Self> {
         let out = Hashing { out, hasher: Hasher::default() };
         let mut out = match format {
             Format::Jsonl => Out::Lines(BufWriter::with_capacity(1 << 16, out)),
@@ -41,16 +40,15 @@ impl<'a, W: Write> Writer<'a, W> {
             )),
         };
         if let Out::Table(table) = &mut out {
-            let file = (files.len() > 1).then_some("file");
-            table.write_record(COLUMNS.into_iter().chain(file))?;
+            table.write_record(COLUMNS.into_iter().chain(layout.names()))?;
         }
-        Ok(Self { out, files, clock: Moments::local() })
+        Ok(Self { out, layout, clock: Moments::local() })
     }
 
     /// Writes a record. It is an error if its input has no name.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
         let finished_at = self.clock.show(record.outcome.finished_at);
-        let file = match self.files {
+        let file = match self.layout.files {
             [] | [_] => None,
             files => {
                 Some(files.get(record.file as usize).map(String::as_str).ok_or_else(|| {
@@ -58,10 +56,13 @@ impl<'a, W: Write> Writer<'a, W> {
                 })?)
             }
         };
+        let columns = self.layout.columns;
         match &mut self.out {
-            Out::Table(table) => write_cells(table, record, finished_at, file).map_err(Into::into),
+            Out::Table(table) => {
+                write_cells(table, record, finished_at, columns, file).map_err(Into::into)
+            }
             Out::Lines(lines) => {
-                let line = Line { record, finished_at, file };
+                let line = Line { record, finished_at, columns, file };
                 serde_json::to_writer(&mut *lines, &line)?;
                 lines.write_all(b"\n")
             }
@@ -91,6 +92,7 @@ fn write_cells<W: Write>(
     table: &mut csv::Writer<W>,
     record: &Record,
     finished_at: &str,
+    columns: &[Column],
     file: Option<&str>,
 ) -> csv::Result<()> {
     let outcome = &record.outcome;
@@ -108,6 +110,9 @@ fn write_cells<W: Write>(
     table.write_field(digits.format(outcome.attempts))?;
     table.write_field(&*guarded(outcome.request_id.as_deref().unwrap_or_default()))?;
     table.write_field(finished_at)?;
+    for column in columns {
+        table.write_field(&*guarded(record.cells.get(*column)))?;
+    }
     if let Some(file) = file {
         table.write_field(&*guarded(file))?;
     }
@@ -140,6 +145,7 @@ pub(super) fn unguarded(text: &str) -> &str {
 struct Line<'a> {
     record: &'a Record,
     finished_at: &'a str,
+    columns: &'a [Column],
     file: Option<&'a str>,
 }
 
@@ -166,6 +172,10 @@ impl Serialize for Line<'_> {
         map.serialize_entry("request_id", &outcome.request_id)?;
         let finished_at = Some(self.finished_at).filter(|time| !time.is_empty());
         map.serialize_entry("finished_at", &finished_at)?;
+        for column in self.columns {
+            let text = Some(record.cells.get(*column)).filter(|text| !text.is_empty());
+            map.serialize_entry(column.name(), &text)?;
+        }
         if let Some(file) = self.file {
             map.serialize_entry("file", file)?;
         }
@@ -209,7 +219,7 @@ mod tests {
         let outcome = Outcome::good(Status::Created, 1, 1, 0);
         let record = Record { ordinal: 0, file: 2, line: 7, cells: Cells::default(), outcome };
         for format in [Format::Csv, Format::Jsonl] {
-            let mut writer = Writer::new(Vec::new(), format, &files).unwrap();
+            let mut writer = Writer::new(Vec::new(), format, Layout::of_files(&files)).unwrap();
             let error = writer.write(&record).unwrap_err().to_string();
             assert_eq!(error, "line 7 is of no input of this run");
         }

@@ -146,7 +146,14 @@ impl Audit {
 fn written(records: Vec<Record>) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.results.csv");
-    results::write(&path, Format::Csv, &[], records.into_iter().map(Ok), |_| {}).unwrap();
+    results::write(
+        &path,
+        Format::Csv,
+        results::Layout::default(),
+        records.into_iter().map(Ok),
+        |_| {},
+    )
+    .unwrap();
     (folder, path)
 }
 

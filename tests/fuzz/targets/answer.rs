@@ -2,12 +2,12 @@
 //! unless the answer says so thrice.
 #![no_main]
 
-use bkassoc::target::Entrance;
 use bkassoc::cmdb::verdict::{
     BatchVerdict, Query, Verdict, judge, judge_attributes, judge_batch, judge_delete,
     judge_instances, judge_query,
 };
 use bkassoc::cmdb::wire::{Answer, Envelope, Reply};
+use bkassoc::target::Entrance;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

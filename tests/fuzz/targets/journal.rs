@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bkassoc::association::Cells;
+use bkassoc::outcome::{Outcome, Reason, Record, Status};
 use bkassoc::storage::journal::disk::Disk;
 use bkassoc::storage::journal::replay::{self, Fingerprints, Replay, replay};
 use bkassoc::storage::journal::{EndEntry, Holder, Journal, JournalError};
 use bkassoc::storage::manifest::{FORMAT, Head, Work};
-use bkassoc::outcome::{Outcome, Reason, Record, Status};
 use bkassoc::target::{Entrance, Target};
 use bkassoc_fuzz::scratch;
 use futures::future::{self, BoxFuture, FutureExt};
@@ -82,6 +82,7 @@ fn head() -> Head {
         settings: Default::default(),
         inputs: vec!["a.csv".to_owned()],
         files: Vec::new(),
+        columns: Vec::new(),
         started_at: "2026-01-01T00:00:00+00:00".to_owned(),
         parent: None,
     }
@@ -101,8 +102,12 @@ fn write(steps: &[Step<'_>]) -> Written {
     let memory = Memory::default();
     let mut journal = Journal::new(PathBuf::from("journal"), Box::new(memory.clone()), 0, 0);
     let mut written = Written::default();
-    let holder =
-        Holder { host: "host".to_owned(), pid: 7, since: "2026-01-01T00:00:00+00:00".to_owned(), at: None };
+    let holder = Holder {
+        host: "host".to_owned(),
+        pid: 7,
+        since: "2026-01-01T00:00:00+00:00".to_owned(),
+        at: None,
+    };
     journal.write_head(&head());
     journal.write_holder(&holder);
     let mut open: Vec<u64> = Vec::new();

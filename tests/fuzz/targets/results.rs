@@ -2,9 +2,10 @@
 //! is read of them is read again from what is written of it.
 #![no_main]
 
-use bkassoc::association::Cells;
+use bkassoc::association::{Cells, Column};
 use bkassoc::options::Format;
 use bkassoc::outcome::{Outcome, Reason, Record, Status};
+use bkassoc::storage::results::Layout;
 use bkassoc::storage::results::reader::Reader;
 use bkassoc::storage::results::writer::Writer;
 use bkassoc_fuzz::scratch;
@@ -69,7 +70,9 @@ fn of(number: u8) -> (Format, &'static str) {
 }
 
 fn written(records: &[Record], format: Format, files: &[String]) -> Vec<u8> {
-    let mut writer = Writer::new(Vec::new(), format, files).expect("writing to memory");
+    let mut writer =
+        Writer::new(Vec::new(), format, Layout { columns: &Column::BESIDE_IDS, files })
+            .expect("writing to memory");
     for record in records {
         writer.write(record).expect("writing to memory");
     }

@@ -233,6 +233,7 @@ impl World {
                 options: std::collections::BTreeMap::default(),
                 settings: std::collections::BTreeMap::default(),
                 files: Vec::new(),
+                columns: Vec::new(),
                 inputs: vec!["rows".to_owned()],
                 started_at: String::new(),
                 parent: None,

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::storage::results::Layout;
 use crate::storage::results::writer::Writer;
 
 const NAMES: [(Format, &str); 3] =
@@ -12,7 +13,8 @@ fn through(
     records: &[Record],
     files: &[String],
 ) -> (Vec<Record>, Vec<String>) {
-    let mut writer = Writer::new(Vec::new(), format, files).unwrap();
+    let layout = Layout { columns: &Column::BESIDE_IDS, files };
+    let mut writer = Writer::new(Vec::new(), format, layout).unwrap();
     for record in records {
         writer.write(record).unwrap();
     }
@@ -57,9 +59,18 @@ prop_compose! {
 }
 
 fn records() -> impl Strategy<Value = Vec<Record>> {
-    let cells = [text(), text(), text(), text()];
-    let record = (1..u64::from(u32::MAX), cells, outcome()).prop_map(|(line, cells, outcome)| {
-        let cells = Cells::new(cells.each_ref().map(String::as_str));
+    let ids = [text(), text(), text(), text()];
+    let named = prop::option::of([text(), text(), text()]);
+    let row = (1..u64::from(u32::MAX), ids, named, outcome());
+    let record = row.prop_map(|(line, ids, named, outcome)| {
+        let ids = ids.each_ref().map(String::as_str);
+        let cells = match named.filter(|named| named.iter().any(|text| !text.is_empty())) {
+            None => Cells::new(ids),
+            Some(named) => {
+                let [source, target, action] = named.map(Into::into);
+                Cells::with_names(ids, Named { source, target, action })
+            }
+        };
         Record { ordinal: 0, file: 0, line, cells, outcome }
     });
     prop::collection::vec(record, 0..8).prop_map(|mut records| {
