@@ -29,6 +29,11 @@ pub enum OptionError {
         "a model association is ASST=SRC,DST or ASST=SRC,DST,MAPPING with a mapping of 1:1, 1:n or n:n"
     )]
     Model,
+    /// No key of a model.
+    #[error(
+        "a key is MODEL=PROPERTY or MODEL=PROPERTY+PROPERTY, as bk_switch=bk_asset_id, each once"
+    )]
+    Key,
     /// No duration.
     #[error("a duration is a number of seconds or has units, as 90, 40s, 15m, 1h30m")]
     Duration,
@@ -350,6 +355,39 @@ pub fn model(text: &str) -> Result<ModelAssociation, OptionError> {
         guessed: mapping.is_none(),
         mainline: false,
     })
+}
+
+/// What names mean where they leave it open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// `--key`: a model, and the properties that a bare value of its instances stands for, as they were
+    /// typed: ids or display names. Of several for one model the last counts.
+    pub keys: Vec<(String, Vec<String>)>,
+    /// `--cloud-id`: the cloud area of addresses that name none.
+    pub cloud_id: Option<i64>,
+}
+
+impl Naming {
+    /// The properties that `--key` gives for a model.
+    pub fn key_of(&self, model: &str) -> Option<&[String]> {
+        let given = self.keys.iter().rev().find(|(of, _)| of == model);
+        given.map(|(_, properties)| properties.as_slice())
+    }
+}
+
+/// A key as `--key` gives it: `MODEL=PROPERTY[+PROPERTY]`, spaces around each allowed.
+pub fn key(text: &str) -> Result<(String, Vec<String>), OptionError> {
+    let (model, properties) = text.split_once('=').ok_or(OptionError::Key)?;
+    let model = model.trim();
+    let properties: Vec<_> = properties.split('+').map(|one| one.trim().to_owned()).collect();
+    let is_twice = |(at, one): (usize, &String)| properties[..at].contains(one);
+    if model.is_empty()
+        || properties.iter().any(String::is_empty)
+        || properties.iter().enumerate().any(is_twice)
+    {
+        return Err(OptionError::Key);
+    }
+    Ok((model.to_owned(), properties))
 }
 
 /// The engine's options: how fast, how long, how often.

@@ -176,8 +176,8 @@ impl Models {
     }
 }
 
-/// Why a row that could be read is refused before any call.
-fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
+/// Why a row that could be read is refused before any call for it.
+pub fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
     if let Some(why) = knowledge.unusable(name) {
         return Some((Reason::UnknownAssociation, why));
     }

@@ -21,6 +21,7 @@ pub(crate) use encoding::Decoder;
 pub use encoding::{Encoding, UnknownEncoding};
 pub use error::InputError;
 pub use row::RowParser;
+pub(crate) use row::shown;
 pub use source::{Source, about_how_many, digest_of};
 
 use crate::association::{Column, InstId, Row};

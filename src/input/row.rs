@@ -212,7 +212,7 @@ pub(super) fn bad_name(text: &str) -> RowError {
 }
 
 /// A text for a message, cut if it is long.
-pub(super) fn shown(text: &str) -> Box<str> {
+pub(crate) fn shown(text: &str) -> Box<str> {
     cut(text, SHOWN)
 }
 

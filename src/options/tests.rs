@@ -93,3 +93,26 @@ fn a_business_is_sent_by_itself_on_esb_only() {
     assert_eq!(at(SendBizId::Always), [true; 3]);
     assert_eq!(at(SendBizId::Never), [false; 3]);
 }
+
+#[test]
+fn a_key_is_a_model_and_its_properties() {
+    let of = |model: &str, properties: &[&str]| {
+        Ok((model.to_owned(), properties.iter().map(|&one| one.to_owned()).collect()))
+    };
+    for (text, parsed) in [
+        ("bk_switch=bk_asset_id", of("bk_switch", &["bk_asset_id"])),
+        (" host = 内网IP + 云区域 ", of("host", &["内网IP", "云区域"])),
+        ("m=inner ip", of("m", &["inner ip"])),
+        ("m=a=b", of("m", &["a=b"])),
+        ("bk_asset_id", Err(OptionError::Key)),
+        ("=a", Err(OptionError::Key)),
+        ("m=", Err(OptionError::Key)),
+        ("m=a+", Err(OptionError::Key)),
+        ("m=a+a", Err(OptionError::Key)),
+    ] {
+        assert_eq!(key(text), parsed, "{text}");
+    }
+    let naming = Naming { keys: vec![key("m=a").unwrap(), key("m=b").unwrap()], cloud_id: None };
+    assert_eq!(naming.key_of("m").unwrap(), ["b"]);
+    assert_eq!(naming.key_of("n"), None);
+}

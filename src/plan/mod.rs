@@ -1,0 +1,15 @@
+//! What is known before the first write: which instances names mean.
+//!
+//! Owns the way from a cell to an id. The engine knows nothing of it: what comes out has ids.
+
+pub(crate) mod properties;
+pub(crate) mod name;
+pub(crate) mod condition;
+pub(crate) mod question;
+pub(crate) mod cache;
+pub(crate) mod search;
+pub(crate) mod businesses;
+pub(crate) mod model;
+pub(crate) mod resolver;
+pub(crate) mod understood;
+pub(crate) mod planner;
