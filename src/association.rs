@@ -120,6 +120,11 @@ impl Column {
         Self::Action,
     ];
 
+    /// Whether it is one of [`Self::BESIDE_IDS`].
+    pub const fn is_beside_ids(self) -> bool {
+        matches!(self, Self::Source | Self::Target | Self::Action)
+    }
+
     /// The column's name in input and results.
     pub const fn name(self) -> &'static str {
         match self {
@@ -199,12 +204,13 @@ impl Cells {
         Self { text: texts.concat().into_boxed_str(), ends, named: None }
     }
 
-    /// The same with what the row says beside ids.
+    /// The same with what the row says beside ids, where that is anything.
     pub fn with_names(texts: [&str; 4], named: Named) -> Self {
-        Self { named: Some(Box::new(named)), ..Self::new(texts) }
+        let says_more = named != Named::default();
+        Self { named: says_more.then(|| Box::new(named)), ..Self::new(texts) }
     }
 
-    /// What the row says beside ids; `None` where its input has no such columns.
+    /// What the row says beside ids; `None` where that is nothing.
     pub fn named(&self) -> Option<&Named> {
         self.named.as_deref()
     }
@@ -323,7 +329,10 @@ pub enum RowError {
     )]
     Delete,
     /// A side is named, and what the name means is not known.
-    #[error("column {}: names are not looked up by this version; put the id into {}", .name.name(), .id.name())]
+    #[error(
+        "column {}: this is a name, and the first line of the input has none: names are looked up before the \
+         first write, where the first object has `source` or `target`, be it null", .name.name()
+    )]
     Named {
         /// The column for its id.
         id: Column,

@@ -14,7 +14,6 @@ pub mod sandbox;
 pub mod input;
 pub mod storage;
 pub mod engine;
-#[cfg_attr(not(test), expect(dead_code, reason = "no command has names looked up yet"))]
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod check;

@@ -61,6 +61,21 @@ pub struct InputArgs {
     pub encoding: Option<String>,
 }
 
+/// What names mean.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Input")]
+pub struct NamingArgs {
+    /// What a bare name of a model's instances stands for, as bk_switch=bk_asset_id, or room+number for
+    /// a value `A|7`; repeatable
+    ///
+    /// [default: bk_host_innerip for hosts, bk_biz_name for businesses, bk_inst_name for all else]
+    #[arg(long, value_name = "MODEL=PROPERTY[+PROPERTY]", value_parser = options::key)]
+    pub key: Vec<(String, Vec<String>)>,
+    /// Cloud (BlueKing network area) of host addresses that name none
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub cloud_id: Option<i64>,
+}
+
 /// In which business's name rows are created.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Input")]

@@ -48,6 +48,7 @@ const INHERITED: &[&str] = &[
     "batch",
     "biz-id",
     "ca-cert",
+    "cloud-id",
     "cmdb-language",
     "concurrency",
     "connect-timeout",
@@ -55,6 +56,7 @@ const INHERITED: &[&str] = &[
     "encoding",
     "input-format",
     "insecure",
+    "key",
     "map",
     "max-attempts",
     "max-outage",
@@ -67,8 +69,17 @@ const INHERITED: &[&str] = &[
 ];
 
 /// Flags that decide what a row means: another value of one makes another run.
-const MEANING: &[&str] =
-    &["biz-id", "delimiter", "encoding", "input-format", "map", "no-header", "send-biz-id"];
+const MEANING: &[&str] = &[
+    "biz-id",
+    "cloud-id",
+    "delimiter",
+    "encoding",
+    "input-format",
+    "key",
+    "map",
+    "no-header",
+    "send-biz-id",
+];
 
 /// Flags that say where and as whom, and where that stands: a rerun needs them again. Where it goes is
 /// in `run.json` too, but a variable that names another place would be in the way.

@@ -26,8 +26,8 @@ use crate::target::Entrance;
 
 pub use clap::Args;
 pub use groups::{
-    BatchArgs, BusinessArgs, CallArgs, DisplayArgs, InputArgs, LogArgs, OutputArgs, ParentArgs,
-    ServerArgs, SettleArgs, TargetArgs,
+    BatchArgs, BusinessArgs, CallArgs, DisplayArgs, InputArgs, LogArgs, NamingArgs, OutputArgs,
+    ParentArgs, ServerArgs, SettleArgs, TargetArgs,
 };
 pub use server_command::{Groups, ServerCommand};
 
@@ -73,6 +73,17 @@ pub enum Command {
     /// Do all that import does before its first create, and create nothing
     #[command(after_long_help = PRECEDENCE)]
     Check(Check),
+    /// Say what an import would do: what each name means, and which rows can't be created
+    ///
+    /// Asks for the names and writes the plan, a file to read and to give to `bkassoc apply`. Writes nothing
+    /// to the CMDB.
+    #[command(after_long_help = PRECEDENCE)]
+    Plan(Plan),
+    /// Carry a plan out
+    ///
+    /// Target and options are those that the plan was made with. Names are not asked for again.
+    #[command(after_long_help = PRECEDENCE)]
+    Apply(Apply),
     /// Settle again the rows of a results file that did not end well
     ///
     /// Writes complete results: the rows not taken are carried over. Target and options are those
@@ -120,6 +131,8 @@ pub struct Import {
     #[command(flatten)]
     pub reading: InputArgs,
     #[command(flatten)]
+    pub naming: NamingArgs,
+    #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -143,9 +156,52 @@ pub struct Check {
     #[command(flatten)]
     pub reading: InputArgs,
     #[command(flatten)]
+    pub naming: NamingArgs,
+    #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `bkassoc plan`
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Files with rows (CSV, TSV or JSONL, also gzip or zstd), or `-` for stdin
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub reading: InputArgs,
+    #[command(flatten)]
+    pub naming: NamingArgs,
+    #[command(flatten)]
+    pub business: BusinessArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `bkassoc apply`
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// What `bkassoc plan` wrote
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// How old the plan may be
+    #[arg(long, value_name = "D", default_value = "24h", value_parser = options::duration)]
+    pub max_plan_age: Duration,
+    #[command(flatten)]
+    pub parent: ParentArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub business: BusinessArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub settling: SettleArgs,
+    #[command(flatten)]
+    pub batching: BatchArgs,
 }
 
 /// `bkassoc rerun`
@@ -163,10 +219,15 @@ pub struct Rerun {
     /// Take every row that is failed or invalid: the same as --status failed,invalid
     #[arg(long)]
     pub all_failed: bool,
+    /// Ask anew what the names of the rows taken mean, also where there is an id
+    #[arg(long)]
+    pub resolve_again: bool,
     #[command(flatten)]
     pub parent: ParentArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub naming: NamingArgs,
     #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]

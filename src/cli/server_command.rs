@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    BatchArgs, BusinessArgs, Check, Import, InputArgs, OutputArgs, ParentArgs, Rerun, ServerArgs,
-    SettleArgs, Undo, Verify,
+    Apply, BatchArgs, BusinessArgs, Check, Import, InputArgs, NamingArgs, OutputArgs, ParentArgs,
+    Plan, Rerun, ServerArgs, SettleArgs, Undo, Verify,
 };
 use crate::report::summary::RunKind;
 
@@ -18,6 +18,7 @@ pub struct Groups<'a> {
     pub batching: Option<&'a BatchArgs>,
     pub business: Option<&'a BusinessArgs>,
     pub reading: Option<&'a InputArgs>,
+    pub naming: Option<&'a NamingArgs>,
     /// Where results go, and as those of what they are named.
     pub output: Option<(RunKind, &'a OutputArgs)>,
     pub parent: Option<&'a ParentArgs>,
@@ -35,6 +36,7 @@ impl<'a> Groups<'a> {
             batching: None,
             business: None,
             reading: None,
+            naming: None,
             output: None,
             parent: None,
             inputs: &[],
@@ -57,6 +59,7 @@ impl ServerCommand for Import {
             batching: Some(&self.batching),
             business: Some(&self.business),
             reading: Some(&self.reading),
+            naming: Some(&self.naming),
             output: Some((kind, &self.output)),
             inputs: &self.inputs,
             ..Groups::new(&self.server)
@@ -69,6 +72,7 @@ impl ServerCommand for Check {
         Groups {
             business: Some(&self.business),
             reading: Some(&self.reading),
+            naming: Some(&self.naming),
             output: Some((RunKind::Check, &self.output)),
             inputs: &self.inputs,
             calls_out: !self.offline,
@@ -83,9 +87,37 @@ impl ServerCommand for Rerun {
             settling: Some(&self.settling),
             batching: Some(&self.batching),
             business: Some(&self.business),
+            naming: Some(&self.naming),
             output: Some((RunKind::Rerun, &self.output)),
             parent: Some(&self.parent),
             inputs: std::slice::from_ref(&self.results),
+            ..Groups::new(&self.server)
+        }
+    }
+}
+
+impl ServerCommand for Plan {
+    fn groups(&self) -> Groups<'_> {
+        Groups {
+            business: Some(&self.business),
+            reading: Some(&self.reading),
+            naming: Some(&self.naming),
+            output: Some((RunKind::Plan, &self.output)),
+            inputs: &self.inputs,
+            ..Groups::new(&self.server)
+        }
+    }
+}
+
+impl ServerCommand for Apply {
+    fn groups(&self) -> Groups<'_> {
+        Groups {
+            settling: Some(&self.settling),
+            batching: Some(&self.batching),
+            business: Some(&self.business),
+            output: Some((RunKind::Apply, &self.output)),
+            parent: Some(&self.parent),
+            inputs: std::slice::from_ref(&self.plan),
             ..Groups::new(&self.server)
         }
     }

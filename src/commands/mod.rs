@@ -2,6 +2,8 @@
 
 mod check;
 mod import;
+mod plan;
+mod apply;
 mod rerun;
 mod results;
 mod undo;
@@ -108,6 +110,8 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
             let (args, config) = resolve::<Check>(typed, None)?;
             check::run(&args.inputs, &config, typed, screen)
         }
+        Command::Plan(_) => plan::run(typed, screen),
+        Command::Apply(args) => apply::run(typed, args, screen),
         Command::Rerun(args) => rerun::run(typed, args, screen),
         Command::Undo(args) => undo::run(typed, args, screen),
         Command::Verify(args) => verify::run(typed, args, screen),

@@ -37,5 +37,5 @@ fn choice(args: &Rerun) -> Choice {
     if args.all_failed {
         statuses.extend([Status::Failed, Status::Invalid]);
     }
-    Choice { statuses, reasons: args.reason.clone() }
+    Choice { statuses, reasons: args.reason.clone(), resolve_again: args.resolve_again }
 }

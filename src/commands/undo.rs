@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{announce, conclude, resolve, warn};
 use crate::cli::Undo;
 use crate::cli::layers::Typed;
-use crate::config::{Output, ResultsConfig};
 use crate::exit::{Exit, Halt};
 use crate::report::progress::Screen;
 use crate::report::summary::{grouped, shell_quoted, through_another_entrance};
@@ -13,7 +12,7 @@ use crate::session::question::ask;
 use crate::session::source::RowSource;
 use crate::session::undone_run::UndoneRun;
 use crate::session::{Ending, Session};
-use crate::storage::path_state::{self, PathState};
+use crate::storage::path_state;
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, Halt> {
@@ -28,9 +27,10 @@ pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, H
     announce(&config, screen);
     warn(&warnings);
     let session = Session { config: &config, screen, rows, parent, warnings, undoes };
-    if begins(&config.results)? {
+    if session.begins()? {
         if let UndoneRun::Unfinished { results, head, .. } = &*undone
-            && let Some(ending) = session.settle_doubts(results, &RowSource::of_head(head)?)?
+            && let Some(ending) =
+                session.settle_doubts(results, &RowSource::of_head(head, results)?)?
         {
             return Ok(conclude(&session, typed, ending));
         }
@@ -76,14 +76,4 @@ fn with_the_way_that_works(ending: Ending, session: &Session<'_>, typed: &Typed)
         format!("{error}. Nothing was deleted, and the run is as it was. {what}:\n  {next}")
     });
     Ending { error, ..ending }
-}
-
-/// Whether this command would begin an undo, and not go on with one or show its end.
-fn begins(results: &ResultsConfig) -> Result<bool, Halt> {
-    match &results.output {
-        Output::File(path) => {
-            Ok(results.fresh || matches!(path_state::look(path)?, PathState::Free))
-        }
-        Output::Stdout | Output::Nowhere => Ok(true),
-    }
 }

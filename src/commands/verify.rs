@@ -17,6 +17,7 @@ use crate::session::server::Server;
 use crate::session::signals::Signals;
 use crate::storage::manifest::{self, Manifest, ManifestError, Work};
 use crate::storage::path_state;
+use crate::storage::plan::PlanManifest;
 use crate::storage::results::reader::Reader;
 use crate::target::Target;
 use crate::verify::Findings;
@@ -156,10 +157,17 @@ fn open_inputs(
     let mut run = InputOptions::default();
     for (_, manifest) in lineage {
         run = reading::of_run(&manifest.head.settings, manifest.head.target.entrance)?;
-        if manifest.head.work == Work::Rerun {
-            origin.later_biz_ids.extend(run.default_biz_id);
-        } else {
-            origin.digests.clone_from(&manifest.digests);
+        match manifest.head.work {
+            Work::Rerun => origin.later_biz_ids.extend(run.default_biz_id),
+            // What was read, and how, the plan says.
+            Work::Apply => {
+                let plan = manifest.head.inputs.first().map(Path::new);
+                if let Some(plan) = plan.map(PlanManifest::read).transpose()?.flatten() {
+                    run = reading::of_run(&plan.head.settings, plan.head.target.entrance)?;
+                    origin.digests = plan.digests;
+                }
+            }
+            Work::Import | Work::Undo => origin.digests.clone_from(&manifest.digests),
         }
     }
     let given = given.clone();

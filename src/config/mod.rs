@@ -15,10 +15,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::cli::layers::{self, Layer, LayerError, Layered, Source, TYPED_ONLY, Typed, variable};
-use crate::cli::{Args, DisplayArgs, Groups, ServerCommand};
+use crate::cli::{Args, DisplayArgs, Groups, NamingArgs, ServerCommand};
 use crate::clock::{self, Date};
 use crate::input::{InputOptions, UnknownEncoding};
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, Naming};
 use crate::report::log::LogFormat;
 use crate::report::progress::ProgressMode;
 use crate::target::{EndpointError, Target};
@@ -148,6 +148,8 @@ pub struct Config {
     pub engine: EngineOptions,
     /// How input is read.
     pub input: InputOptions,
+    /// What names mean.
+    pub naming: Naming,
     /// Where results go.
     pub results: ResultsConfig,
     /// What is shown.
@@ -246,6 +248,7 @@ pub fn resolve<A: ServerCommand>(
         connection,
         engine,
         input: reading::of(groups.reading, groups.business, target.entrance)?,
+        naming: naming(groups.naming),
         results,
         display: (&groups.server.display).into(),
         meaning: layered.meaning(),
@@ -320,6 +323,13 @@ fn inherited(parent: &Parent, sandbox: bool) -> Layer {
         values.insert("endpoint".to_owned(), vec![target.endpoint.clone().into()]);
     }
     Layer { source: Source::Parent, origin: parent.file.display().to_string(), values }
+}
+
+fn naming(args: Option<&NamingArgs>) -> Naming {
+    args.map_or_else(Naming::default, |args| Naming {
+        keys: args.key.clone(),
+        cloud_id: args.cloud_id,
+    })
 }
 
 fn engine(groups: &Groups<'_>) -> EngineOptions {

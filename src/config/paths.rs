@@ -49,6 +49,10 @@ pub enum Kind {
     Rerun,
     /// `a.results.csv` -> `a.undo.csv`
     Undo,
+    /// `a.jsonl` -> `a.plan.csv`
+    Plan,
+    /// `a.plan.csv` -> `a.results.csv`
+    Apply,
 }
 
 /// The name that results have by themselves, beside what they are made from.
@@ -65,7 +69,10 @@ pub fn derived(from: &Path, kind: Kind) -> Result<PathBuf, PathError> {
             None => format!("{}.rerun-1", without_results(stem)),
         },
         Kind::Undo => format!("{}.undo", without_results(stem)),
+        Kind::Plan => format!("{stem}.plan"),
+        Kind::Apply => format!("{}.results", stem.strip_suffix(".plan").unwrap_or(stem)),
     };
+    let format = if kind == Kind::Plan { Format::Csv } else { format };
     Ok(from.with_file_name(format!("{name}.{}", format.as_str())))
 }
 
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn results_are_named_after_what_they_are_made_from() {
-        use Kind::{Check, Import, Rerun, SandboxImport, Undo};
+        use Kind::{Apply, Check, Import, Plan, Rerun, SandboxImport, Undo};
         for (from, kind, name) in [
             ("a.csv", Import, "a.results.csv"),
             ("/x/a.tsv", Import, "/x/a.results.tsv"),
@@ -156,6 +163,9 @@ mod tests {
             ("a.results.csv", Undo, "a.undo.csv"),
             ("a.rerun-1.csv", Undo, "a.rerun-1.undo.csv"),
             ("out.tsv", Undo, "out.undo.tsv"),
+            ("a.jsonl", Plan, "a.plan.csv"),
+            ("a.plan.csv", Apply, "a.results.csv"),
+            ("night.csv", Apply, "night.results.csv"),
         ] {
             assert_eq!(derived(Path::new(from), kind), Ok(name.into()), "{from}");
         }

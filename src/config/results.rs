@@ -60,6 +60,8 @@ pub(super) fn decide(
         summary::RunKind::Check => Kind::Check,
         summary::RunKind::Rerun => Kind::Rerun,
         summary::RunKind::Undo => Kind::Undo,
+        summary::RunKind::Plan => Kind::Plan,
+        summary::RunKind::Apply => Kind::Apply,
     };
     let (output, format) = match args.output.as_deref() {
         Some(path) if path == Path::new("-") => (Output::Stdout, like),

@@ -37,6 +37,8 @@ pub enum Remaining {
     },
     /// Nothing: its outcome is carried over from the parent run.
     Carry(Outcome),
+    /// Nothing: it was refused when the run was planned, and this is its outcome.
+    Refused(Outcome),
 }
 
 impl Remaining {
@@ -80,7 +82,7 @@ pub fn what_remains(earlier: &Replay, ordinal: u64, asked: Remaining) -> Option<
         Remaining::InDoubt { goal, id_watermark, .. } => {
             return Some(Remaining::InDoubt { goal, id_watermark, since });
         }
-        Remaining::Carry(_) => return Some(asked),
+        Remaining::Carry(_) | Remaining::Refused(_) => return Some(asked),
     };
     let sent = match goal {
         Goal::Create => earlier.may_have_been_sent(ordinal),
@@ -98,7 +100,7 @@ pub fn what_remains(earlier: &Replay, ordinal: u64, asked: Remaining) -> Option<
 /// What is known so far of a row that has no outcome, of a run that is not finished.
 pub fn known_so_far(earlier: &Replay, ordinal: u64, asked: Remaining) -> Outcome {
     let status = match what_remains(earlier, ordinal, asked) {
-        Some(Remaining::Carry(outcome)) => return outcome,
+        Some(Remaining::Carry(outcome) | Remaining::Refused(outcome)) => return outcome,
         // A delete's own record may be lost with the power: a mark is not.
         Some(Remaining::All(_)) if !earlier.may_have_been_sent(ordinal) => Status::NotAttempted,
         // The run may be at work: what has an outcome by now may have had none a moment ago.

@@ -142,7 +142,7 @@ impl Task {
         let (goal, watermark) = match *remaining {
             Remaining::All(goal) => (goal, None),
             Remaining::InDoubt { goal, id_watermark, .. } => (goal, Some(id_watermark)),
-            Remaining::Carry(_) => return None,
+            Remaining::Carry(_) | Remaining::Refused(_) => return None,
         };
         let task = Self {
             new,

@@ -158,12 +158,16 @@ impl Table {
             let message = format!("{count} cells, but the {widest} has {width}{hint}");
             return rows.bad(line, texts, RowError::Broken(message.into()));
         }
-        let has_names = self.places[Column::Source as usize..].iter().any(Option::is_some);
-        if has_names {
+        if self.says_more_than_ids() {
             let [source, target, action] = [source, target, action].map(Into::into);
             return rows.named_row(line, texts, Named { source, target, action });
         }
         rows.row(line, texts)
+    }
+
+    /// Whether it has columns for names or actions.
+    pub(super) fn says_more_than_ids(&self) -> bool {
+        Column::BESIDE_IDS.iter().any(|column| self.places[*column as usize].is_some())
     }
 
     /// The text that the table is read from.

@@ -1,6 +1,7 @@
 //! Proof that a file has not changed: its length and its SHA-256. The only home of sha2.
 
 use std::fmt::Write as _;
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -44,6 +45,37 @@ impl Hasher {
             let _ = write!(hex, "{byte:02x}");
         }
         hex
+    }
+}
+
+/// Hashes what is written through it.
+#[derive(Debug)]
+pub struct Hashing<W> {
+    out: W,
+    hasher: Hasher,
+}
+
+impl<W> Hashing<W> {
+    /// Nothing is written yet.
+    pub fn new(out: W) -> Self {
+        Self { out, hasher: Hasher::default() }
+    }
+
+    /// What was written to, and the SHA-256 of all that was written, in lower-case hex.
+    pub fn finish(self) -> (W, String) {
+        (self.out, self.hasher.sha256())
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

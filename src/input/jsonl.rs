@@ -2,6 +2,7 @@
 //! never turned into floats: a value's text counts.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -20,12 +21,13 @@ const SHOWN: usize = 200;
 /// Lines of objects.
 pub(super) struct Objects {
     text: Text,
+    says_more_than_ids: bool,
 }
 
 impl Objects {
     /// Looks at the first line, and refuses results files and JSON in other shapes. Any other fault is
     /// one of a row.
-    pub(super) fn open(mut text: Text) -> Result<Self, InputError> {
+    pub(super) fn open(mut text: Text, columns: &Columns) -> Result<Self, InputError> {
         text.skip_empty_lines()?;
         refuse_other_shapes(&mut text)?;
         let end = text.find(|byte| byte == b'\n')?;
@@ -33,7 +35,10 @@ impl Objects {
         if serde_json::from_slice(line).is_ok_and(is_results) {
             return Err(InputError::Results { file: text.file().to_owned() });
         }
-        Ok(Self { text })
+        let is_more = |key: &String| columns.field(key).is_some_and(Column::is_beside_ids);
+        let says_more_than_ids = serde_json::from_slice(line)
+            .is_ok_and(|object: HashMap<String, &RawValue>| object.keys().any(is_more));
+        Ok(Self { text, says_more_than_ids })
     }
 
     /// The next row; none at the end.
@@ -58,6 +63,11 @@ impl Objects {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the first of them has keys for names or actions.
+    pub(super) const fn says_more_than_ids(&self) -> bool {
+        self.says_more_than_ids
     }
 
     /// The text that the objects are read from.

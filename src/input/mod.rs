@@ -61,6 +61,7 @@ pub struct Reader {
     columns: Columns,
     rows: RowParser,
     digests: Vec<Digest>,
+    says_more_than_ids: bool,
 }
 
 /// An input whose turn has not come.
@@ -80,15 +81,17 @@ impl Reader {
         }
         let columns = Columns::new(&options.map)?;
         let mut waiting = VecDeque::with_capacity(sources.len());
+        let mut says_more_than_ids = false;
         for source in sources {
             let lines = Lines::open(source, options, &columns)?;
+            says_more_than_ids |= lines.says_more_than_ids();
             waiting.push_back(if source.is_regular_file() {
                 Waiting::Closed(source.clone())
             } else {
                 Waiting::Open(Box::new(lines))
             });
         }
-        Ok(Self::new(waiting, columns, options))
+        Ok(Self { says_more_than_ids, ..Self::new(waiting, columns, options) })
     }
 
     /// Reads the header of an input that is no [`Source`]. Messages call it `name`.
@@ -101,12 +104,15 @@ impl Reader {
         let text = Text::new(Raw::new(name.to_owned(), Box::new(from)), options.encoding, false)
             .map_err(|error| InputError::Unreadable { file: name.to_owned(), error })?;
         let lines = Lines::new(text, false, options, &columns)?;
-        Ok(Self::new([Waiting::Open(Box::new(lines))].into(), columns, options))
+        let says_more_than_ids = lines.says_more_than_ids();
+        let waiting = [Waiting::Open(Box::new(lines))].into();
+        Ok(Self { says_more_than_ids, ..Self::new(waiting, columns, options) })
     }
 
     fn new(waiting: VecDeque<Waiting>, columns: Columns, options: &InputOptions) -> Self {
         Self {
             digests: Vec::with_capacity(waiting.len()),
+            says_more_than_ids: false,
             waiting,
             current: None,
             columns,
@@ -119,6 +125,11 @@ impl Reader {
     /// ended without an error.
     pub fn digests(&self) -> &[Digest] {
         &self.digests
+    }
+
+    /// Whether any input says more than ids: a table by its header, lines of objects by the first of them.
+    pub const fn says_more_than_ids(&self) -> bool {
+        self.says_more_than_ids
     }
 
     /// How many rows of blank cells were skipped so far: spreadsheets leave them, and they are no rows.
@@ -198,7 +209,7 @@ impl Lines {
             None => Format::Csv,
         };
         if format == Format::Jsonl {
-            return Ok(Self::Objects(Objects::open(text)?));
+            return Ok(Self::Objects(Objects::open(text, columns)?));
         }
         let mut blank_above = skip_blank_rows(&mut text, options.delimiter)?;
         let separator = skip_separator_line(&mut text)?;
@@ -221,6 +232,13 @@ impl Lines {
         match self {
             Self::Table(table) => table.next(rows),
             Self::Objects(objects) => objects.next(columns, rows),
+        }
+    }
+
+    fn says_more_than_ids(&self) -> bool {
+        match self {
+            Self::Table(table) => table.says_more_than_ids(),
+            Self::Objects(objects) => objects.says_more_than_ids(),
         }
     }
 

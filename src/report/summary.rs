@@ -36,6 +36,10 @@ pub enum RunKind {
     Rerun,
     /// `bkassoc undo`
     Undo,
+    /// `bkassoc plan`
+    Plan,
+    /// `bkassoc apply`
+    Apply,
 }
 
 impl From<Work> for RunKind {
@@ -44,6 +48,7 @@ impl From<Work> for RunKind {
             Work::Import => Self::Import,
             Work::Rerun => Self::Rerun,
             Work::Undo => Self::Undo,
+            Work::Apply => Self::Apply,
         }
     }
 }
@@ -56,6 +61,8 @@ impl RunKind {
             Self::Check => "check",
             Self::Rerun => "rerun",
             Self::Undo => "undo",
+            Self::Plan => "plan",
+            Self::Apply => "apply",
         }
     }
 }

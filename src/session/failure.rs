@@ -8,6 +8,7 @@ use crate::input::InputError;
 use crate::storage::journal::JournalError;
 use crate::storage::manifest::ManifestError;
 use crate::storage::path_state::ClearError;
+use crate::storage::plan::PlanError;
 use crate::storage::results::ResultsError;
 
 macro_rules! failures {
@@ -44,6 +45,11 @@ failures! {
         ResultsError::Unwritable { .. } | ResultsError::Journal(_) => Exit::Unwritable,
         ResultsError::NotConserved { .. } => Exit::Bug,
         ResultsError::Unreadable { .. } => Exit::Input,
+    };
+    PlanError => |error| match &error {
+        PlanError::Unwritable { .. } => Exit::Unwritable,
+        PlanError::Unreadable { .. } | PlanError::Changed { .. } => Exit::Input,
+        PlanError::NoPlan { .. } => Exit::Usage,
     };
     RowQueueError => |error| error.exit();
     ClientError => |_error| Exit::Target;

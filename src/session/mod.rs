@@ -10,6 +10,7 @@ pub(crate) mod server;
 pub(crate) mod open_journal;
 pub(crate) mod parent;
 pub(crate) mod source;
+pub(crate) mod planning;
 pub(crate) mod unfinished;
 pub(crate) mod undone_run;
 
@@ -30,6 +31,7 @@ use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::{self, EndEntry, JournalError, replay};
 use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
 use crate::storage::path_state::{self, PathState};
+use crate::storage::plan;
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Layout, Outcomes, ResultsError};
 use crate::storage::seals::Sealer;
@@ -85,6 +87,7 @@ impl Session<'_> {
             drop(opened);
             return self.find(path)?.ok_or_else(|| held(&journal::path_for(path)).into());
         }
+        let rows = self.planned(path, rows, &mut opened)?;
         opened.begin()?;
         if opened.resumes {
             let settled = opened.stats.settled();
@@ -97,6 +100,47 @@ impl Session<'_> {
             );
         }
         self.finish(path, rows, opened)
+    }
+
+    /// Whether this command would begin a run, and not go on with one or show its end.
+    pub(crate) fn begins(&self) -> Result<bool, Halt> {
+        let results = &self.config.results;
+        match &results.output {
+            Output::File(path) => {
+                Ok(results.fresh || matches!(path_state::look(path)?, PathState::Free))
+            }
+            Output::Stdout | Output::Nowhere => Ok(true),
+        }
+    }
+
+    /// The rows as the run's plan has them, where they say more than ids: the plan is made if this process
+    /// begins the run, and kept if it goes on with it.
+    fn planned(
+        &self,
+        results: &Path,
+        rows: OpenSource,
+        opened: &mut OpenJournal,
+    ) -> Result<OpenSource, Halt> {
+        let is_planned =
+            if opened.resumes { opened.head.plan.is_some() } else { rows.says_more_than_ids() };
+        if !is_planned {
+            return Ok(rows);
+        }
+        let path = plan::path_for(results);
+        let manifest = if opened.resumes {
+            planning::kept(&path, rows, &opened.head)?
+        } else {
+            let made = planning::make(self.config, rows, &path, opened.head.clone());
+            if made.is_err() {
+                // Nothing was begun.
+                remove(opened.journal.path())?;
+            }
+            let manifest = made?.manifest;
+            opened.head.plan = Some(manifest.plan_sha256.clone());
+            opened.head.columns.clone_from(&manifest.head.columns);
+            manifest
+        };
+        self.rows.carried_out(&path, manifest)
     }
 
     /// Settles what an unfinished run left in doubt, by looking only. Some ending: it could not.
@@ -218,26 +262,7 @@ impl Session<'_> {
     }
 
     fn head(&self) -> Head {
-        let config = self.config;
-        let mut options = config.meaning.clone();
-        options
-            .extend(self.rows.choice().into_iter().map(|(name, value)| (name.to_owned(), value)));
-        let identity = &self.connection().identity;
-        Head {
-            format: FORMAT,
-            tool: env!("CARGO_PKG_VERSION").to_owned(),
-            work: self.rows.work(),
-            target: self.target().clone(),
-            app_code: identity.app_code.clone(),
-            username: identity.username.clone(),
-            options,
-            settings: config.inherited.clone(),
-            inputs: self.rows.sources().iter().map(ToString::to_string).collect(),
-            files: self.rows.files(),
-            columns: Vec::new(),
-            started_at: clock::now(),
-            parent: self.parent.clone(),
-        }
+        head(self.config, &self.rows, self.parent.clone())
     }
 
     fn connection(&self) -> &Connection {
@@ -373,12 +398,13 @@ impl Session<'_> {
         let head = head.clone();
         let path = journal.path().to_owned();
         let replay = Arc::clone(&earlier);
+        let known = rows.rows();
         let queue = RowQueue::spawn(rows.waits(), move |sink| {
             source::feed(rows, &path, &replay, |row| head.place_of(row), writes, sink)
         });
         if writes {
             let sources = self.rows.sources();
-            queue.expect(move || about_how_many(&sources));
+            queue.expect(move || known.or_else(|| about_how_many(&sources)));
         }
         let signals = Signals::listen()?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
@@ -437,11 +463,17 @@ impl Session<'_> {
 
     /// `-o -`: outcomes in order of completion on stdout, and no journal.
     fn stream(&self) -> Result<Ending, Halt> {
-        let (rows, files) = (self.rows.open()?, self.rows.files());
-        let format = self.config.results.format;
-        let mut writer = Writer::new(io::stdout().lock(), format, Layout::of_files(&files))
-            .map_err(JournalError::Unseen)?;
+        let mut rows = self.rows.open()?;
         let mut opened = OpenJournal::nowhere(self.head());
+        let scratch = plan::Scratch::new()?;
+        if rows.says_more_than_ids() {
+            let made = planning::make(self.config, rows, &scratch.plan(), opened.head.clone())?;
+            opened.head.columns.clone_from(&made.manifest.head.columns);
+            rows = self.rows.carried_out(&scratch.plan(), made.manifest)?;
+        }
+        let (format, head) = (self.config.results.format, opened.head.clone());
+        let mut writer = Writer::new(io::stdout().lock(), format, Layout::of(&head))
+            .map_err(JournalError::Unseen)?;
         self.note_before_deletes(&mut opened);
         let mut each = |record: &Record| writer.write(record).and_then(|()| writer.flush());
         let runtime = runtime()?;
@@ -458,6 +490,29 @@ impl Session<'_> {
             Err(Halt { exit, message }) => (exit, Some(message)),
         };
         Ok(Ending { stats, exit, results: None, error })
+    }
+}
+
+/// The head of a run of these rows that begins now.
+pub(crate) fn head(config: &Config, rows: &RowSource, parent: Option<Parent>) -> Head {
+    let connection = config.connection.as_ref().expect("this command calls a server");
+    let mut options = config.meaning.clone();
+    options.extend(rows.choice().into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Head {
+        format: FORMAT,
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        work: rows.work(),
+        target: connection.target.clone(),
+        app_code: connection.identity.app_code.clone(),
+        username: connection.identity.username.clone(),
+        options,
+        settings: config.inherited.clone(),
+        inputs: rows.sources().iter().map(ToString::to_string).collect(),
+        files: rows.files(),
+        columns: rows.columns(),
+        plan: None,
+        started_at: clock::now(),
+        parent,
     }
 }
 

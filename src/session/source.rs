@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::association::{Row, RowError};
+use crate::association::{Cells, Column, Named, Row, RowError};
 use crate::config::reading;
 use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
 use crate::engine::row_queue::{Ended, RowQueueError, RowSink};
@@ -14,10 +14,14 @@ use crate::input::{self, InputOptions, Reader, RowParser, Source};
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::storage::journal::replay::{Fingerprints, Replay};
 use crate::storage::manifest::{Head, Work};
+use crate::storage::plan::{self, PlanManifest, PlannedRow, Step};
 use crate::storage::results::{self, Outcomes, ResultsError};
 
 /// The option under which a head keeps that recovered rows are deleted too.
 const INCLUDE_RECOVERED: &str = "include-recovered";
+
+/// The option under which a head keeps that names are asked for anew.
+const RESOLVE_AGAIN: &str = "resolve-again";
 
 /// What a run reads.
 #[derive(Clone, Debug)]
@@ -29,6 +33,10 @@ pub(crate) enum RowSource {
     /// What another run created, by its results or its journal, to be deleted. Its other rows are none
     /// of an undo.
     Created { path: PathBuf, files: Vec<String>, include_recovered: bool },
+    /// A plan that another command made.
+    Plan { path: PathBuf, files: Vec<String>, columns: Vec<Column> },
+    /// The plan that a run made for itself of what it reads.
+    Planned { plan: PathBuf, of: Box<Self> },
 }
 
 impl RowSource {
@@ -36,9 +44,18 @@ impl RowSource {
         Self::Inputs { sources: paths.iter().cloned().map(Source::from).collect(), options }
     }
 
-    /// What a run reads, as its head says.
-    pub(crate) fn of_head(head: &Head) -> Result<Self, Halt> {
-        if head.inputs.iter().any(|name| name == "-") {
+    /// What the run at `results` reads, as its head says.
+    pub(crate) fn of_head(head: &Head, results: &Path) -> Result<Self, Halt> {
+        let of = Self::beneath_plan(head)?;
+        Ok(match head.plan {
+            Some(_) => Self::Planned { plan: plan::path_for(results), of: Box::new(of) },
+            None => of,
+        })
+    }
+
+    fn beneath_plan(head: &Head) -> Result<Self, Halt> {
+        // What stood there is in the plan.
+        if head.plan.is_none() && head.inputs.iter().any(|name| name == "-") {
             return Err(Halt::new(Exit::Input, "the input was standard input"));
         }
         let paths: Vec<_> = head.inputs.iter().map(PathBuf::from).collect();
@@ -52,6 +69,7 @@ impl RowSource {
                 let include_recovered = head.options.contains_key(INCLUDE_RECOVERED);
                 Self::Created { path, files, include_recovered }
             }
+            Work::Apply => Self::Plan { path, files, columns: head.columns.clone() },
         })
     }
 
@@ -61,6 +79,8 @@ impl RowSource {
             Self::Inputs { .. } => Work::Import,
             Self::Results { .. } => Work::Rerun,
             Self::Created { .. } => Work::Undo,
+            Self::Plan { .. } => Work::Apply,
+            Self::Planned { of, .. } => of.work(),
         }
     }
 
@@ -68,9 +88,10 @@ impl RowSource {
     pub(crate) fn sources(&self) -> Vec<Source> {
         match self {
             Self::Inputs { sources, .. } => sources.clone(),
-            Self::Results { path, .. } | Self::Created { path, .. } => {
+            Self::Results { path, .. } | Self::Created { path, .. } | Self::Plan { path, .. } => {
                 vec![Source::Path(path.clone())]
             }
+            Self::Planned { of, .. } => of.sources(),
         }
     }
 
@@ -81,7 +102,18 @@ impl RowSource {
                 sources.iter().map(ToString::to_string).collect()
             }
             Self::Inputs { .. } => Vec::new(),
-            Self::Results { files, .. } | Self::Created { files, .. } => files.clone(),
+            Self::Results { files, .. }
+            | Self::Created { files, .. }
+            | Self::Plan { files, .. } => files.clone(),
+            Self::Planned { of, .. } => of.files(),
+        }
+    }
+
+    /// What its rows say beside ids, where that is known before a run begins.
+    pub(crate) fn columns(&self) -> Vec<Column> {
+        match self {
+            Self::Plan { columns, .. } => columns.clone(),
+            _ => Vec::new(),
         }
     }
 
@@ -92,7 +124,8 @@ impl RowSource {
             Self::Created { include_recovered: true, .. } => {
                 vec![(INCLUDE_RECOVERED, "true".to_owned())]
             }
-            Self::Inputs { .. } | Self::Created { .. } => Vec::new(),
+            Self::Planned { of, .. } => of.choice(),
+            Self::Inputs { .. } | Self::Created { .. } | Self::Plan { .. } => Vec::new(),
         }
     }
 
@@ -132,7 +165,29 @@ impl RowSource {
                     count: 0,
                 }))
             }
+            Self::Plan { path, .. } => {
+                let manifest = PlanManifest::of(path)?;
+                let digests = vec![input::digest_of(&Source::Path(path.clone()))?];
+                OpenSource::planned(path, PlanManifest { digests, ..manifest }, None)?
+            }
+            Self::Planned { plan, of } => of.carried_out(plan, PlanManifest::of(plan)?)?,
         })
+    }
+
+    /// The same rows as the plan at `path` has them. What the plan says of inputs is not read again.
+    pub(crate) fn carried_out(
+        &self,
+        path: &Path,
+        manifest: PlanManifest,
+    ) -> Result<OpenSource, Halt> {
+        let results = match self {
+            Self::Results { .. } => match self.open()? {
+                OpenSource::Results(results) => Some(results),
+                _ => None,
+            },
+            _ => None,
+        };
+        OpenSource::planned(path, manifest, results)
     }
 }
 
@@ -153,6 +208,8 @@ pub(crate) struct Choice {
     pub(crate) statuses: Vec<Status>,
     /// Rows of these reasons; empty: of any.
     pub(crate) reasons: Vec<Reason>,
+    /// What their names mean is asked anew, also where there is an id.
+    pub(crate) resolve_again: bool,
 }
 
 impl Choice {
@@ -164,6 +221,7 @@ impl Choice {
             .into_iter()
             .filter(|(_, words)| !words.is_empty())
             .map(|(name, words)| (name, words.join(",")))
+            .chain(self.resolve_again.then(|| (RESOLVE_AGAIN, "true".to_owned())))
             .collect()
     }
 
@@ -173,6 +231,7 @@ impl Choice {
         Self {
             statuses: words("status").filter_map(Status::parse).collect(),
             reasons: words("reason").filter_map(Reason::parse).collect(),
+            resolve_again: head.options.contains_key(RESOLVE_AGAIN),
         }
     }
 
@@ -196,6 +255,15 @@ pub(crate) enum OpenSource {
     Inputs { reader: Box<Reader>, waits: bool },
     Results(Box<OpenResults>),
     Created(Box<Created>),
+    Planned(Box<Planned>),
+}
+
+/// The lines of a plan. Of a rerun's, those that are carried over have their outcomes in the results
+/// beneath, line by line.
+pub(crate) struct Planned {
+    lines: plan::Reader,
+    results: Option<Box<OpenResults>>,
+    manifest: PlanManifest,
 }
 
 pub(crate) struct OpenResults {
@@ -214,6 +282,33 @@ pub(crate) struct Created {
 }
 
 impl OpenSource {
+    /// The lines of the plan at `path`. `results` are those that a rerun reads.
+    pub(crate) fn planned(
+        path: &Path,
+        manifest: PlanManifest,
+        results: Option<Box<OpenResults>>,
+    ) -> Result<Self, Halt> {
+        let lines = plan::Reader::open(path, &manifest)?;
+        Ok(Self::Planned(Box::new(Planned { lines, results, manifest })))
+    }
+
+    /// Whether its rows may say more than ids, so that a plan has to be made of them.
+    pub(crate) fn says_more_than_ids(&self) -> bool {
+        match self {
+            Self::Inputs { reader, .. } => reader.says_more_than_ids(),
+            Self::Results(results) => results.records.says_more_than_ids(),
+            Self::Created(_) | Self::Planned(_) => false,
+        }
+    }
+
+    /// How many rows it has, where that is known.
+    pub(crate) fn rows(&self) -> Option<u64> {
+        match self {
+            Self::Planned(planned) => Some(planned.manifest.rows),
+            _ => None,
+        }
+    }
+
     /// Whether the next row may be long in coming.
     pub(crate) const fn waits(&self) -> bool {
         matches!(self, Self::Inputs { waits: true, .. })
@@ -232,6 +327,7 @@ impl OpenSource {
                 Err(error) => Err(unreadable(&error)),
             },
             Self::Created(created) => created.next()?.map_err(|error| unreadable(&error)),
+            Self::Planned(planned) => planned.next()?.map_err(|what| unreadable(&what)),
         })
     }
 
@@ -239,6 +335,7 @@ impl OpenSource {
     pub(crate) fn blank_rows(&self) -> u64 {
         match self {
             Self::Inputs { reader, .. } => reader.blank_rows(),
+            Self::Planned(planned) => planned.manifest.blank_rows,
             Self::Results(_) | Self::Created(_) => 0,
         }
     }
@@ -250,7 +347,7 @@ impl OpenSource {
             Self::Inputs { reader, .. } => {
                 reader.blank_before().filter(|row| row.fingerprint() == fingerprint)
             }
-            Self::Results(_) | Self::Created(_) => None,
+            Self::Results(_) | Self::Created(_) | Self::Planned(_) => None,
         }
     }
 
@@ -259,6 +356,7 @@ impl OpenSource {
             Self::Inputs { reader, .. } => return Ok(reader.digests().to_vec()),
             Self::Results(results) => &results.path,
             Self::Created(created) => &created.path,
+            Self::Planned(planned) => return Ok(planned.manifest.digests.clone()),
         };
         let digest = input::digest_of(&Source::Path(path.clone()));
         Ok(vec![digest.map_err(|error| RowQueueError::Unreadable(error.to_string()))?])
@@ -266,6 +364,16 @@ impl OpenSource {
 }
 
 impl OpenResults {
+    /// The ids that count where a row has names. Of a row that may have been sent, what was sent is asked for.
+    fn ids_kept<'c>(&self, cells: &'c Cells, named: &Named, remaining: &Remaining) -> [&'c str; 4] {
+        let [name, mut source, mut target, biz] = cells.ids();
+        if self.choice.resolve_again && !remaining.may_have_been_sent() {
+            source = if named.source.trim().is_empty() { source } else { "" };
+            target = if named.target.trim().is_empty() { target } else { "" };
+        }
+        [name, source, target, biz]
+    }
+
     fn pending(&mut self, record: Record) -> PendingRow {
         let Record { ordinal, file, line, cells, outcome } = record;
         if !self.choice.takes(&outcome) {
@@ -273,9 +381,49 @@ impl OpenResults {
             let row = Row { ordinal, file, line, cells, parsed };
             return PendingRow { row, remaining: Remaining::Carry(outcome) };
         }
-        let (cells, parsed) = self.cells.read(cells.ids());
+        let remaining = Remaining::again(&outcome);
+        let (cells, parsed) = match cells.named() {
+            Some(named) => {
+                let ids = self.ids_kept(&cells, named, &remaining);
+                self.cells.read_named(ids, named.clone())
+            }
+            None => self.cells.read(cells.ids()),
+        };
         let row = Row { ordinal, file, line, cells, parsed };
-        PendingRow { row, remaining: Remaining::again(&outcome) }
+        PendingRow { row, remaining }
+    }
+}
+
+impl Planned {
+    fn next(&mut self) -> Option<Result<PendingRow, String>> {
+        let beneath = match &mut self.results {
+            None => None,
+            Some(results) => match results.records.next() {
+                Some(Ok(record)) => Some(results.pending(record)),
+                Some(Err(error)) => return Some(Err(error.to_string())),
+                None => return None,
+            },
+        };
+        let PlannedRow { row, step } = match self.lines.next()? {
+            Ok(planned) => planned,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        let pending = match (beneath, step) {
+            (None, Step::Create) => PendingRow { row, remaining: Remaining::All(Goal::Create) },
+            (Some(beneath), Step::Create) => PendingRow { row, ..beneath },
+            (_, Step::Refuse(reason, message)) => {
+                let refused = Outcome::bad(reason, message, 0, 0);
+                PendingRow { row, remaining: Remaining::Refused(refused) }
+            }
+            (Some(beneath), Step::Carry) => beneath,
+            (None, Step::Carry) => {
+                return Some(Err(format!(
+                    "line {} is carried over from results, and this plan has none",
+                    row.line
+                )));
+            }
+        };
+        Some(Ok(pending))
     }
 }
 
@@ -287,7 +435,7 @@ impl Created {
                 Err(error) => return Some(Err(error)),
             };
             let Some(id) = self.deletes(&outcome) else { continue };
-            let (cells, parsed) = self.cells.read(cells.ids());
+            let (_, parsed) = self.cells.read(cells.ids());
             let row = Row { ordinal: self.count, file, line, cells, parsed };
             self.count += 1;
             return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Delete { id }) }));
@@ -299,6 +447,28 @@ impl Created {
             || (self.include_recovered && outcome.status == Status::Recovered);
         outcome.association_id.filter(|_| taken)
     }
+}
+
+/// Gives all rows as they are when a run begins.
+pub(crate) fn pour(mut rows: OpenSource, sink: &mut RowSink) -> Result<Ended, RowQueueError> {
+    let mut count = 0;
+    while let Some(pending) = rows.next() {
+        count += 1;
+        if sink.push(pending?).is_err() {
+            return Ok(Ended::default());
+        }
+    }
+    Ok(Ended { rows: count, blank_rows: rows.blank_rows(), digests: rows.digests()? })
+}
+
+/// The digests of what is read, which is read to its end.
+pub(crate) fn digests_to_the_end(mut rows: OpenSource) -> Result<Vec<Digest>, RowQueueError> {
+    if let OpenSource::Inputs { .. } = &rows {
+        while let Some(row) = rows.next() {
+            row?;
+        }
+    }
+    rows.digests()
 }
 
 /// Feeds the loop: rows that are settled are left out, rows that were marked must be what they were.
@@ -416,10 +586,11 @@ mod tests {
             inputs: inputs.to_vec(),
             files: inputs.to_vec(),
             columns: Vec::new(),
+            plan: None,
             started_at: String::new(),
             parent: None,
         };
-        let mut rows = RowSource::of_head(&head).unwrap().open().unwrap();
+        let mut rows = RowSource::of_head(&head, Path::new("r.csv")).unwrap().open().unwrap();
         let mut cells = Vec::new();
         while let Some(planned) = rows.next() {
             let row = planned.unwrap().row;

@@ -1,7 +1,7 @@
 //! What an unfinished run knows so far: outcomes, and what is open of the rows that have none.
 
 use std::iter::Peekable;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::source::{OpenSource, RowSource};
 use crate::association::Row;
@@ -19,6 +19,7 @@ use crate::storage::results::{Outcomes, ResultsError};
 
 /// An unfinished run, which may be at work.
 pub(crate) struct Unfinished {
+    results: PathBuf,
     pub(crate) head: Head,
     pub(crate) outcomes: Outcomes,
     replay: Replay,
@@ -31,7 +32,12 @@ impl Unfinished {
         // Outcomes first: of a run that is at work meanwhile, a row that is sent now is in doubt at worst.
         let outcomes = Outcomes::of_journal(&journal)?;
         let mut replay = replay::replay(&journal, |_| {})?;
-        Ok(replay.head.take().map(|head| Self { head, outcomes, replay }))
+        Ok(replay.head.take().map(|head| Self {
+            results: results.to_owned(),
+            head,
+            outcomes,
+            replay,
+        }))
     }
 
     /// By what it is undone.
@@ -41,7 +47,7 @@ impl Unfinished {
 
     /// The rows that it reads.
     pub(crate) fn rows(&self) -> Result<OpenSource, Halt> {
-        RowSource::of_head(&self.head)?.open()
+        RowSource::of_head(&self.head, &self.results)?.open()
     }
 
     /// A record of each of these rows.

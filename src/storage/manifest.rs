@@ -27,6 +27,8 @@ pub enum Work {
     Rerun,
     /// Deletes what a results file says was created.
     Undo,
+    /// Carries a plan out.
+    Apply,
 }
 
 impl Work {
@@ -36,6 +38,7 @@ impl Work {
             Self::Import => "import",
             Self::Rerun => "rerun",
             Self::Undo => "undo",
+            Self::Apply => "apply",
         }
     }
 }
@@ -68,6 +71,9 @@ pub struct Head {
     /// What rows say beside ids: the columns of the results that say it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Column>,
+    /// The SHA-256 of the plan that the run carries out, where it made one for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// RFC 3339.
     pub started_at: String,
     /// Of which run this one settles rows again.
@@ -123,7 +129,7 @@ impl Head {
         };
         match self.work {
             Work::Import => at(&self.inputs),
-            Work::Rerun | Work::Undo => {
+            Work::Rerun | Work::Undo | Work::Apply => {
                 format!("{}, the row of {}", self.inputs.join(", "), at(&self.files))
             }
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::storage::journal::{self, disk};
 use crate::storage::links::followed;
 use crate::storage::manifest::{self, Manifest, ManifestError};
+use crate::storage::plan;
 
 /// What stands there.
 #[derive(Debug)]
@@ -66,7 +67,10 @@ pub fn clear(results: &Path, keep: bool) -> Result<(), ClearError> {
     let lock = disk::open_locked(&journal).map_err(refused)?;
     let lock = lock.ok_or_else(|| ClearError::Held(results.to_owned()))?;
     let is_empty = lock.metadata().map_err(refused)?.len() == 0;
-    let paths = [followed(results), manifest::path_for(results), journal.clone()];
+    let plan = plan::path_for(results);
+    let beside_plan = manifest::path_for(&plan);
+    let paths =
+        [followed(results), manifest::path_for(results), journal.clone(), plan, beside_plan];
     let aside = aside(&paths);
     for path in paths {
         let to = path.with_added_extension(&aside);

@@ -15,9 +15,9 @@ use rustc_hash::FxHashMap;
 use crate::association::Column;
 use crate::options::Format;
 use crate::outcome::{Record, Status};
-use crate::storage::journal::disk::{folder_of, sync_folder_of};
+use crate::storage::draft::Draft;
+use crate::storage::journal::disk::folder_of;
 use crate::storage::journal::{JournalError, replay};
-use crate::storage::links::followed;
 use crate::storage::manifest::Head;
 use crate::storage::sort::{Sorted, Sorter};
 use writer::Writer;
@@ -258,27 +258,16 @@ pub fn write_whole(path: &Path, text: &str) -> Result<(), ResultsError> {
     })
 }
 
-/// Fills a draft beside `path`, syncs it, and replaces `path` by it: where it is a link, what that names.
+/// Fills a draft of `path`, which then takes its place.
 fn replace<T>(
     path: &Path,
     fill: impl FnOnce(&File) -> Result<T, ResultsError>,
 ) -> Result<T, ResultsError> {
-    let path = &*followed(path);
-    let draft = path.with_added_extension("draft");
-    let unwritable = |error| ResultsError::Unwritable { path: path.to_owned(), error };
-    let file = File::create(&draft)
-        .map_err(|error| ResultsError::Unwritable { path: draft.clone(), error })?;
-    let replaced = fill(&file).and_then(|filled| {
-        file.sync_all().map_err(unwritable)?;
-        std::fs::rename(&draft, path).map_err(unwritable)?;
-        sync_folder_of(path).map_err(unwritable)?;
-        Ok(filled)
-    });
-    if replaced.is_err() {
-        // If the draft can't be removed, the first error is still the one to show.
-        let _ = std::fs::remove_file(&draft);
-    }
-    replaced
+    let unwritable = |(path, error)| ResultsError::Unwritable { path, error };
+    let draft = Draft::of(path).map_err(unwritable)?;
+    let filled = fill(draft.file())?;
+    draft.put_in_place().map_err(unwritable)?;
+    Ok(filled)
 }
 
 #[cfg(test)]

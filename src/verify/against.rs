@@ -112,11 +112,23 @@ fn compare(row: &Row, record: &Record, later_biz_ids: &[InstId], findings: &mut 
     let filled_in = |was: &str, is: &str| {
         was.trim().is_empty() && InstId::parse(is).is_ok_and(|id| later_biz_ids.contains(&id))
     };
+    // Where the row has a name, any id may have been found for it.
+    let found = |name: Column, was: &str, is: &str| {
+        let is_named = was.trim().is_empty() && !row.cells.get(name).trim().is_empty();
+        is_named && (is.trim().is_empty() || InstId::parse(is).is_ok())
+    };
     let differs = |column: &Column| {
         let (was, is) = (row.cells.get(*column), record.cells.get(*column));
-        was != is && !(*column == Column::BizId && filled_in(was, is))
+        let may_differ = match column {
+            Column::BizId => filled_in(was, is),
+            Column::InstId => found(Column::Source, was, is),
+            Column::AsstInstId => found(Column::Target, was, is),
+            _ => false,
+        };
+        was != is && !may_differ
     };
-    let differences: Vec<_> = (Column::IDS.into_iter().filter(differs))
+    let columns = if record.cells.named().is_some() { &Column::ALL[..] } else { &Column::IDS };
+    let differences: Vec<_> = (columns.iter().copied().filter(differs))
         .map(|column| {
             let (was, is) = (row.cells.get(column), record.cells.get(column));
             format!("{} is {} there and {} here", column.name(), shown(was), shown(is))

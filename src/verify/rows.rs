@@ -7,7 +7,7 @@ use std::path::Path;
 use super::ids::Ids;
 use super::places::Places;
 use super::{FindingKind, Findings, Spot, shown};
-use crate::association::NewAssociation;
+use crate::association::{NewAssociation, RowError};
 use crate::engine::stats::{Place, RunStats, exit_of};
 use crate::input;
 use crate::outcome::{Outcome, Reason, Record, Status};
@@ -60,7 +60,11 @@ impl RowAudit {
         if status == Status::Invalid {
             return Ok(place);
         }
-        match self.cells.read(record.cells.ids()).1 {
+        let parsed = match record.cells.named() {
+            None => self.cells.read(record.cells.ids()).1,
+            Some(named) => self.cells.read_named(record.cells.ids(), named.clone()).1,
+        };
+        match parsed {
             Ok(NewAssociation { association, .. }) => {
                 if let Some(id) = record.outcome.association_id.filter(|id| *id > 0)
                     && status.is_good()
@@ -68,6 +72,9 @@ impl RowAudit {
                     self.ids.take(id, status, place, &association)?;
                 }
             }
+            // A name for which no id was found is never sent.
+            Err(RowError::Named { .. })
+                if status == Status::Failed && record.outcome.attempts == 0 => {}
             Err(error) => {
                 findings.say(FindingKind::Cells, spot, format!("{}: {error}", status.as_str()));
             }
@@ -98,7 +105,7 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
         (Status::NotAttempted | Status::InDoubt, _) => {
             unfit.push((FindingKind::Status, format!("{ended}: the row was not settled")));
         }
-        (Status::Deleted, Some(Work::Import | Work::Rerun))
+        (Status::Deleted, Some(Work::Import | Work::Rerun | Work::Apply))
         | (Status::Created | Status::Existed | Status::Recovered, Some(Work::Undo)) => {
             let work = work.map_or("", Work::as_str);
             unfit.push((FindingKind::Status, format!("{ended}: no row of an {work} ends so")));
@@ -144,7 +151,7 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
 
 /// Whether a row of this status can have this reason.
 fn fits(reason: Reason, status: Status, work: Option<Work>) -> bool {
-    let of_undo = !matches!(work, Some(Work::Import | Work::Rerun));
+    let of_undo = !matches!(work, Some(Work::Import | Work::Rerun | Work::Apply));
     match reason {
         _ if reason.is_of_invalid_row() => status == Status::Invalid,
         Reason::NotFound | Reason::NotTheSame => status == Status::Failed && of_undo,
@@ -228,6 +235,7 @@ mod tests {
                 inputs: Vec::new(),
                 files: Vec::new(),
                 columns: Vec::new(),
+                plan: None,
                 started_at: String::new(),
                 parent: None,
             },

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use bkassoc::association::Column;
 use bkassoc::cli::layers::{Typed, variable};
 use bkassoc::cli::{Check, Cli};
 use bkassoc::config::{Environment, resolve};
@@ -145,6 +146,8 @@ fn the_reference_has_every_flag_with_its_commands_and_default() {
     let letters = BTreeMap::from([
         ("import", 'i'),
         ("check", 'c'),
+        ("plan", 'p'),
+        ("apply", 'a'),
         ("rerun", 'r'),
         ("undo", 'u'),
         ("verify", 'v'),
@@ -240,7 +243,8 @@ fn columns_and_keys_are_those_that_a_run_writes() {
         let rows = reference.table(section, head).into_iter();
         rows.flat_map(|row| code_spans(&row[0]).collect::<Vec<_>>()).collect()
     };
-    let columns = COLUMNS.into_iter().chain(["file"]);
+    let beside_ids = Column::BESIDE_IDS.map(Column::name);
+    let columns = COLUMNS.into_iter().chain(beside_ids).chain(["file"]);
     assert_eq!(keys_of("## Results", "column"), set(columns));
 
     let (folder, output) = run_in_a_copy(&[&FIRST_COMMAND[..], &["--json"]].concat());
@@ -254,7 +258,8 @@ fn columns_and_keys_are_those_that_a_run_writes() {
 
     let manifest = "samples/associations.sandbox.results.csv.run.json";
     let mut manifest = keys(&fs::read(folder.path().join(manifest)).unwrap());
-    manifest.extend(["blank_rows", "files", "parent", "undone"].map(str::to_owned));
+    manifest
+        .extend(["blank_rows", "columns", "files", "parent", "plan", "undone"].map(str::to_owned));
     assert_eq!(keys_of("## run.json", "key"), manifest);
 }
 

@@ -18,6 +18,7 @@ mod first_command;
 mod going_on;
 mod hostile;
 mod inputs;
+mod names;
 mod pace;
 mod sandbox;
 mod secrets;

@@ -78,7 +78,7 @@ impl Watched {
 
     fn known(&self, asked: &Remaining) -> Outcome {
         match asked {
-            Remaining::Carry(outcome) => outcome.clone(),
+            Remaining::Carry(outcome) | Remaining::Refused(outcome) => outcome.clone(),
             Remaining::All(_) if !self.may_be_sent => {
                 Outcome::open(Status::NotAttempted, String::new())
             }
@@ -135,7 +135,7 @@ fn process(
                     (rows[at].may_be_sent, rows[at].deleting) = (true, true);
                     flushed = *rows;
                 }
-                Remaining::Carry(_) => {}
+                Remaining::Carry(_) | Remaining::Refused(_) => {}
             },
             Event::Learn(at) => rows[at].may_be_sent = false,
             Event::Settle(at) if rows[at].is_open() => {
@@ -180,6 +180,7 @@ fn head() -> Head {
         inputs: vec!["a.csv".to_owned()],
         files: Vec::new(),
         columns: Vec::new(),
+        plan: None,
         started_at: String::new(),
         parent: None,
     }
@@ -196,6 +197,7 @@ fn asked() -> impl Strategy<Value = Remaining> {
         4 => goal.prop_map(Remaining::All),
         1 => Just(Remaining::InDoubt { goal: Goal::Create, id_watermark: 0, since: None }),
         1 => Just(Remaining::Carry(Outcome::good(Status::Created, 5, 1, 1))),
+        1 => Just(Remaining::Refused(Outcome::bad(Reason::MissingSource, String::new(), 0, 0))),
     ]
 }
 

@@ -60,6 +60,12 @@ impl<C: Cmdb> Run<'_, C> {
                 self.recorder.carry(self.intake.pop().row, outcome);
                 continue;
             }
+            if let Remaining::Refused(outcome) = remaining {
+                let outcome = outcome.clone();
+                let row = self.intake.pop().row;
+                self.write_down(row, outcome, now);
+                continue;
+            }
             let (number, model) = match self.questions.models.admit(row) {
                 Admission::Known(number, model) => (number, model),
                 Admission::Wanted => return,

@@ -284,12 +284,8 @@ impl Reader {
         };
         let line = line.parse().map_err(|_| bad("line", &line))?;
         let ids = [&*asst, &inst, &asst_inst, &biz];
-        let cells = if [&source, &target, &action].iter().all(|text| text.is_empty()) {
-            Cells::new(ids)
-        } else {
-            let [source, target, action] = [source, target, action].map(Into::into);
-            Cells::with_names(ids, Named { source, target, action })
-        };
+        let [source, target, action] = [source, target, action].map(Into::into);
+        let cells = Cells::with_names(ids, Named { source, target, action });
         let Some(number) = self.file(&file) else {
             return Err(self.fail(at, format!("column file: {file:?} is no input of this run")));
         };

@@ -10,7 +10,7 @@ use serde::ser::{SerializeMap, Serializer};
 use super::{COLUMNS, Layout};
 use crate::association::{Column, InstId};
 use crate::clock::Moments;
-use crate::input::digest::Hasher;
+use crate::input::digest::Hashing;
 use crate::options::Format;
 use crate::outcome::{Reason, Record};
 
@@ -29,7 +29,7 @@ enum Out<W: Write> {
 impl<'a, W: Write> Writer<'a, W> {
     /// A writer that has written the header, if the format has one.
     pub fn new(out: W, format: Format, layout: Layout<'a>) -> io::Result<Self> {
-        let out = Hashing { out, hasher: Hasher::default() };
+        let out = Hashing::new(out);
         let mut out = match format {
             Format::Jsonl => Out::Lines(BufWriter::with_capacity(1 << 16, out)),
             Format::Csv | Format::Tsv => Out::Table(Box::new(
@@ -84,7 +84,7 @@ impl<'a, W: Write> Writer<'a, W> {
             Out::Table(table) => table.into_inner().map_err(csv::IntoInnerError::into_error)?,
             Out::Lines(lines) => lines.into_inner().map_err(io::IntoInnerError::into_error)?,
         };
-        Ok((hashing.out, hashing.hasher.sha256()))
+        Ok(hashing.finish())
     }
 }
 
@@ -126,7 +126,7 @@ fn retryable(record: &Record) -> Option<bool> {
 
 /// Guards a text against being taken for a formula: it gets a leading `'`, and so does a text that would
 /// read like a guarded one.
-pub(super) fn guarded(text: &str) -> Cow<'_, str> {
+pub(in crate::storage) fn guarded(text: &str) -> Cow<'_, str> {
     if text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t']) {
         Cow::Owned(format!("'{text}"))
     } else {
@@ -135,7 +135,7 @@ pub(super) fn guarded(text: &str) -> Cow<'_, str> {
 }
 
 /// Takes the guarding `'` off again.
-pub(super) fn unguarded(text: &str) -> &str {
+pub(in crate::storage) fn unguarded(text: &str) -> &str {
     match text.strip_prefix('\'') {
         Some(rest) if rest.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t']) => rest,
         _ => text,
@@ -187,24 +187,6 @@ impl Serialize for Line<'_> {
 fn plain_id(column: Column, text: &str) -> Option<u64> {
     let id = InstId::parse(text).ok().filter(|_| column != Column::ObjAsstId)?;
     (id.to_string() == text).then(|| id.get())
-}
-
-/// Hashes the bytes that pass through.
-struct Hashing<W> {
-    out: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
 
 #[cfg(test)]

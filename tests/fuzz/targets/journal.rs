@@ -83,6 +83,7 @@ fn head() -> Head {
         inputs: vec!["a.csv".to_owned()],
         files: Vec::new(),
         columns: Vec::new(),
+plan: None,
         started_at: "2026-01-01T00:00:00+00:00".to_owned(),
         parent: None,
     }

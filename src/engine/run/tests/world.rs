@@ -234,6 +234,7 @@ impl World {
                 settings: std::collections::BTreeMap::default(),
                 files: Vec::new(),
                 columns: Vec::new(),
+                plan: None,
                 inputs: vec!["rows".to_owned()],
                 started_at: String::new(),
                 parent: None,

@@ -1,0 +1,85 @@
+//! `bkassoc apply`: carry a plan out.
+
+use std::time::Duration;
+
+use super::{announce, conclude, resolve};
+use crate::cli::Apply;
+use crate::cli::layers::Typed;
+use crate::clock;
+use crate::config;
+use crate::exit::{Exit, Halt};
+use crate::input::{Source, digest_of};
+use crate::options::brief_duration;
+use crate::report::progress::Screen;
+use crate::session::Session;
+use crate::session::source::RowSource;
+use crate::storage::manifest::{self, Parent, Work};
+use crate::storage::plan::PlanManifest;
+
+/// Runs it.
+pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, Halt> {
+    let manifest = PlanManifest::of(&args.plan)?;
+    let inherited = config::Parent {
+        file: manifest::path_for(&args.plan),
+        target: manifest.head.target.clone(),
+        options: manifest.head.settings.clone(),
+    };
+    let (args, config) = resolve::<Apply>(typed, Some(&inherited))?;
+    refuse_what_is_no_import(&args, &manifest)?;
+    refuse_changed(&args, &manifest)?;
+    let (files, columns) = (manifest.head.files.clone(), manifest.head.columns.clone());
+    let rows = RowSource::Plan { path: args.plan.clone(), files, columns };
+    announce(&config, screen);
+    let parent = Some(Parent {
+        results: args.plan.display().to_string(),
+        started_at: Some(manifest.head.started_at.clone()),
+    });
+    let session =
+        Session { config: &config, screen, rows, parent, warnings: Vec::new(), undoes: None };
+    if session.begins()? {
+        refuse_old(&args, &manifest)?;
+    }
+    let ending = session.run()?;
+    Ok(conclude(&session, typed, ending))
+}
+
+/// The plan of a rerun has no outcomes of the rows that are carried over.
+fn refuse_what_is_no_import(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
+    if manifest.head.work == Work::Import {
+        return Ok(());
+    }
+    Err(Halt::usage(format!(
+        "{} is the plan of a {}, whose own command carries it out",
+        args.plan.display(),
+        manifest.head.work.as_str()
+    )))
+}
+
+fn refuse_changed(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
+    let is = digest_of(&Source::Path(args.plan.clone()))?.sha256;
+    if is == manifest.plan_sha256 {
+        return Ok(());
+    }
+    Err(Halt::usage(format!(
+        "{} was changed since it was made: its run.json has another SHA-256. A plan is not edited: mend the \
+         input, and make it anew",
+        args.plan.display()
+    )))
+}
+
+/// What names meant long ago they need not mean now.
+fn refuse_old(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
+    let planned_at = clock::parse_millis(&manifest.planned_at);
+    let age = planned_at.map(|at| clock::millis().saturating_sub(at).max(0).unsigned_abs());
+    let most = args.max_plan_age;
+    match age.map(Duration::from_millis) {
+        Some(age) if age <= most => Ok(()),
+        age => Err(Halt::usage(format!(
+            "{} was made {} ago, and names may mean something else by now: make it anew, or say with \
+             --max-plan-age how old it may be (it is {})",
+            args.plan.display(),
+            age.map_or("long".to_owned(), brief_duration),
+            brief_duration(most)
+        ))),
+    }
+}

@@ -1,0 +1,110 @@
+//! What names were taken for, told to a person or as JSON.
+
+use std::fmt::{self, Write};
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+use super::summary::grouped;
+use crate::engine::stats::Place;
+use crate::plan::understood::{Names, Understood, UnderstoodModel};
+
+/// What was understood of an input's names.
+#[derive(Clone, Copy, Debug)]
+pub struct NamesReport<'a> {
+    /// By model.
+    pub(crate) understood: &'a Understood,
+    /// Input names, in order; empty for a single input.
+    pub(crate) files: &'a [String],
+}
+
+impl NamesReport<'_> {
+    fn place(&self, place: Place) -> String {
+        match self.files.get(place.file as usize) {
+            Some(file) => format!("{file} line {}", place.line),
+            None => format!("line {}", place.line),
+        }
+    }
+}
+
+/// The kinds of names, by their words.
+fn kinds(model: &UnderstoodModel) -> [(&'static str, &Names); 4] {
+    [
+        ("found", &model.found),
+        ("missing", &model.missing),
+        ("ambiguous", &model.ambiguous),
+        ("unresolvable", &model.unresolvable),
+    ]
+}
+
+/// What a bare value of a model stands for.
+fn key(model: &UnderstoodModel) -> String {
+    match &model.key[..] {
+        [] => "a bare value says nothing".to_owned(),
+        key => format!("a bare value is its {}", key.join("|")),
+    }
+}
+
+impl fmt::Display for NamesReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for model in &self.understood.models {
+            writeln!(f, "\nNames of {}: {}", model.model, key(model))?;
+            for (word, names) in kinds(model) {
+                if names.count == 0 {
+                    continue;
+                }
+                let mut first = String::new();
+                for (place, name) in &names.first {
+                    write!(first, "{}{name:?} ({})", separator(&first), self.place(*place))?;
+                }
+                let more = if names.count > names.first.len() as u64 { ", …" } else { "" };
+                writeln!(f, "{:>13}  {word}: {first}{more}", grouped(names.count))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn separator(before: &str) -> &'static str {
+    if before.is_empty() { "" } else { ", " }
+}
+
+/// A list of objects, one a model.
+impl Serialize for NamesReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let models = self.understood.models.iter();
+        serializer.collect_seq(models.map(|model| Model { model, report: *self }))
+    }
+}
+
+struct Model<'a> {
+    model: &'a UnderstoodModel,
+    report: NamesReport<'a>,
+}
+
+impl Serialize for Model<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("model", &self.model.model)?;
+        map.serialize_entry("key", &self.model.key)?;
+        for (word, names) in kinds(self.model) {
+            map.serialize_entry(word, &names.count)?;
+            map.serialize_entry(&format!("first_{word}"), &First { names, report: self.report })?;
+        }
+        map.end()
+    }
+}
+
+struct First<'a> {
+    names: &'a Names,
+    report: NamesReport<'a>,
+}
+
+impl Serialize for First<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.names.first.len()))?;
+        for (place, name) in &self.names.first {
+            list.serialize_element(&format!("{name:?} ({})", self.report.place(*place)))?;
+        }
+        list.end()
+    }
+}

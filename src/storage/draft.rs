@@ -1,0 +1,55 @@
+//! A file that is whole or not there: written beside its place, synced, and put there.
+//!
+//! Knows nothing of what it holds.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::journal::disk::sync_folder_of;
+use super::links::followed;
+
+/// A file that is being written. Unless it is put in place, it is removed, and what was there stays.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    path: PathBuf,
+    place: PathBuf,
+    in_place: bool,
+}
+
+/// Which file could not be written, and what the system said.
+pub type DraftError = (PathBuf, io::Error);
+
+impl Draft {
+    /// A draft of the file at `place`: where that is a link, of what it names.
+    pub fn of(place: &Path) -> Result<Self, DraftError> {
+        let place = followed(place);
+        let path = place.with_added_extension("draft");
+        let file = File::create(&path).map_err(|error| (path.clone(), error))?;
+        Ok(Self { file, path, place, in_place: false })
+    }
+
+    /// What is written.
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Once it is on disk, it takes the place of what was there.
+    pub fn put_in_place(mut self) -> Result<(), DraftError> {
+        let place = |error| (self.place.clone(), error);
+        self.file.sync_all().map_err(place)?;
+        std::fs::rename(&self.path, &self.place).map_err(place)?;
+        self.in_place = true;
+        sync_folder_of(&self.place).map_err(|error| (self.place.clone(), error))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.in_place {
+            // If it can't be removed, what went wrong before is still what has to be told.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
