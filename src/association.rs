@@ -76,6 +76,13 @@ pub struct Association {
     pub asst_inst_id: InstId,
 }
 
+impl Association {
+    /// Both ends: what tells it from others of its model association.
+    pub fn pair(&self) -> (u64, u64) {
+        (self.inst_id.get(), self.asst_inst_id.get())
+    }
+}
+
 impl fmt::Display for Association {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} -> {}", self.obj_asst_id, self.inst_id, self.asst_inst_id)

@@ -30,6 +30,12 @@ pub fn parse_millis(text: &str) -> Option<i64> {
     text.parse().ok().map(Timestamp::as_millisecond)
 }
 
+/// Milliseconds since 1970 as `2026-11-24 04:06:12`, UTC; `None` beyond the year 9999.
+pub fn utc(milliseconds: i64) -> Option<String> {
+    let time = Timestamp::from_millisecond(milliseconds).ok()?;
+    Some(time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
 /// Shows moments as RFC 3339 in the local offset. Rows end by the thousand in one second, so only the
 /// milliseconds of its text are written anew.
 pub struct Moments {
@@ -76,6 +82,13 @@ impl Moments {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_shown_in_utc_whatever_its_offset() {
+        let millis = parse_millis("2026-10-25T02:59:59.999+02:00").unwrap();
+        assert_eq!(utc(millis).unwrap(), "2026-10-25 00:59:59");
+        assert_eq!(utc(i64::MAX), None);
+    }
 
     #[test]
     fn moments_are_shown_to_the_millisecond_in_the_offset_of_their_second() {

@@ -223,7 +223,9 @@ impl Cmdb for HttpClient {
             | Request::Find(_)
             | Request::Models(_)
             | Request::Attributes(_)
-            | Request::Instances(_) => LARGE_ANSWER,
+            | Request::Instances(_)
+            | Request::AuditList(_)
+            | Request::AuditRecords(_) => LARGE_ANSWER,
         };
         let mut http = self.request(&request);
         if let Some(id) = id {
@@ -270,6 +272,8 @@ const fn component(route: Route) -> &'static str {
         Route::SearchInst => "search_inst",
         Route::ListHosts => "list_hosts_without_biz",
         Route::SearchBusiness => "search_business",
+        Route::AuditList => "list_operation_audit",
+        Route::AuditRecords => "find_audit_by_id",
     }
 }
 
@@ -286,6 +290,8 @@ const fn resource(route: Route) -> &'static [&'static str] {
         Route::SearchInst => &["find", "instassociation", "object"],
         Route::ListHosts => &["hosts", "list_hosts_without_app"],
         Route::SearchBusiness => &["biz", "search"],
+        Route::AuditList => &["findmany", "audit_list"],
+        Route::AuditRecords => &["find", "audit"],
     }
 }
 

@@ -125,7 +125,7 @@ pub enum Query {
     /// This user may not ask it.
     Forbidden,
     /// The server, or what stands before it, has no such call, or not for this app: another call may know.
-    /// Only questions about instances are judged so.
+    /// Only questions about instances and about the audit log are judged so.
     NoSuchCall,
     /// The run can't go on.
     Stop(Stop),
@@ -208,18 +208,19 @@ pub fn judge_attributes(reply: &Reply, proven: bool) -> Query {
 /// Judges the answer to a question, by what was asked.
 pub fn judge_question(route: Route, reply: &Reply, proven: bool) -> Query {
     match route {
-        Route::Attributes => judge_attributes(reply, proven),
+        Route::Attributes | Route::AuditRecords => judge_attributes(reply, proven),
         Route::SearchObjectInstances
         | Route::SearchInst
         | Route::ListHosts
-        | Route::SearchBusiness => judge_instances(reply, proven),
+        | Route::SearchBusiness
+        | Route::AuditList => judge_instances(reply, proven),
         Route::Create | Route::CreateMany | Route::Find | Route::Models | Route::Delete => {
             judge_query(reply, proven)
         }
     }
 }
 
-/// The common part of the judges of questions about instances. A page that is not found says that the
+/// The common part of the judges of questions that an entrance may lack. A page that is not found says that the
 /// address is wrong, as long as nothing else was answered.
 fn judge_names(reply: &Reply, proven: bool, success: impl Fn(&Envelope) -> bool) -> Query {
     match reply {

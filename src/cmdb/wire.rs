@@ -4,12 +4,14 @@
 //! `docs/cmdb-api.md` describes the API; `tests/wire/` has answers of real servers.
 
 mod answer;
+mod audit;
 pub mod code;
 mod instances;
 mod lenient;
 mod request;
 
 pub use answer::{Answer, BatchAnswer, Envelope, Found, ModelError, RateHint, Reply, SharedBy};
+pub use audit::{AuditList, AuditRecord};
 pub use instances::{
     AnyOf, Attribute, Attributes, InstanceCall, Instances, InstancesAnswer, Page, PropertyValue,
 };

@@ -28,6 +28,7 @@ use crate::report::summary::{RunKind, Summary, next_step};
 use crate::session::{Ending, Session};
 use crate::storage::path_state;
 use crate::verify::Findings;
+use crate::verify::provenance::Recovered;
 use crate::verify::report::Report;
 
 /// Runs the command line.
@@ -65,6 +66,7 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str, screen: &Screen) -> E
             rows: 0,
             checked: &[],
             findings: &Findings::default(),
+            recovered: &Recovered::default(),
             calls: &Calls::default(),
             exit,
             error,

@@ -22,9 +22,12 @@ use crate::storage::results::reader::Reader;
 use crate::target::Target;
 use crate::verify::Findings;
 use crate::verify::against::{Against, Origin};
+
+use crate::verify::audit_trail::AuditTrail;
 use crate::verify::claims::Claims;
-use crate::verify::live::{self, Setting};
+use crate::verify::live::{self, Compared, Setting};
 use crate::verify::offline::Offline;
+use crate::verify::provenance::Recovered;
 use crate::verify::report::{Checked, Report};
 
 /// Runs it.
@@ -33,20 +36,21 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
     let (args, config) = resolve::<Verify>(typed, run.inherited().as_ref())?;
     refuse_lost_sandbox(&config)?;
     let work = run.manifest().map(|manifest| manifest.head.work);
+    let trail = AuditTrail::of(&run.lineage);
     let offline = offline(&args, run, lost, &config)?;
     announce(&config, screen);
     let mut checked = checks(&offline, &args);
     let runtime = runtime()?;
     let (mut findings, stats) =
         runtime.block_on(audit_unless_interrupted(offline, config.display.progress, screen))?;
-    let (mut calls, mut halt) = (Calls::default(), None);
+    let (mut calls, mut recovered, mut halt) = (Calls::default(), Recovered::default(), None);
     if let Some(connection) = &config.connection {
         let of_undo = work == Some(Work::Undo) || stats.count(Status::Deleted) > 0;
         let claims = claims(&stats, of_undo);
         let results = &args.results;
         let live = Live { connection, config: &config, results, of_undo, claims, screen };
-        let (asked, ended) = runtime.block_on(live.go(&mut findings))?;
-        (calls, halt) = (asked.calls, ended);
+        let compared = runtime.block_on(live.go(trail, &mut findings))?;
+        (calls, recovered, halt) = (compared.stats.calls, compared.recovered, compared.halt);
         if halt.is_none() {
             checked.push(Checked::Server(connection.target.to_string(), claims));
         }
@@ -61,6 +65,7 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
         rows: stats.rows(),
         checked: &checked,
         findings: &findings,
+        recovered: &recovered,
         calls: &calls,
         exit,
         error: halt.as_ref().map(|halt| halt.message.as_str()),
@@ -215,7 +220,7 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    async fn go(&self, findings: &mut Findings) -> Result<(RunStats, Option<Halt>), Halt> {
+    async fn go(&self, trail: AuditTrail, findings: &mut Findings) -> Result<Compared, Halt> {
         let engine = &self.config.engine;
         let server = Server::of(self.connection, engine.concurrency)?;
         let setting = Setting {
@@ -224,6 +229,7 @@ impl Live<'_> {
             options: engine,
             results: self.results,
             expected: self.claims,
+            trail,
             seed: rand::random(),
         };
         let reader = Reader::open(self.results, &[])?;

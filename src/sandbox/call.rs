@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Version;
 use super::attributes::is_inner;
@@ -17,6 +17,9 @@ use crate::options::Language;
 
 /// How many values an `in` of the query builder may have (tests/wire/names-1.json#1.9).
 const MOST_VALUES: usize = 500;
+
+/// How many records of the audit log a call may ask for.
+const MOST_RECORDS: usize = 200;
 
 /// The calls that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,11 +50,15 @@ pub enum Endpoint {
     ListHosts,
     /// Ask for businesses.
     SearchBusiness,
+    /// Ask for the audit log's records by rules.
+    AuditList,
+    /// Ask for them by their ids.
+    AuditRecords,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Create,
         Self::CreateMany,
         Self::Find,
@@ -65,6 +72,8 @@ impl Endpoint {
         Self::SearchInst,
         Self::ListHosts,
         Self::SearchBusiness,
+        Self::AuditList,
+        Self::AuditRecords,
     ];
 
     /// The ESB's name for it; empty where it has none.
@@ -83,12 +92,22 @@ impl Endpoint {
             Self::SearchInst => "search_inst",
             Self::ListHosts => "list_hosts_without_biz",
             Self::SearchBusiness => "search_business",
+            Self::AuditList => "list_operation_audit",
+            Self::AuditRecords => "find_audit_by_id",
         }
     }
 
-    /// Whether it came with 3.10.
+    /// Whether it came with 3.9 or 3.10.
     pub(super) const fn is_new(self) -> bool {
-        matches!(self, Self::CreateMany | Self::Search | Self::Count | Self::SearchObjectInstances)
+        matches!(
+            self,
+            Self::CreateMany
+                | Self::Search
+                | Self::Count
+                | Self::SearchObjectInstances
+                | Self::AuditList
+                | Self::AuditRecords
+        )
     }
 
     /// Whether an old ESB sends it to a path that 3.9 dropped, or 3.10 changed.
@@ -139,6 +158,22 @@ pub(super) enum Call {
         model: String,
     },
     Instances(Instances),
+    AuditList(AuditList),
+    AuditRecords {
+        ids: Vec<i64>,
+    },
+}
+
+/// A question for records of the audit log.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AuditList {
+    pub(super) filter: Filter,
+    /// The source's model; empty for any.
+    pub(super) obj_id: String,
+    pub(super) since: String,
+    pub(super) until: String,
+    pub(super) page: Page,
+    pub(super) newest_first: bool,
 }
 
 /// A question for instances.
@@ -240,6 +275,8 @@ impl Call {
             Endpoint::SearchInst => fields.search_inst(path.model),
             Endpoint::ListHosts => fields.list_hosts(),
             Endpoint::SearchBusiness => fields.search_business(),
+            Endpoint::AuditList => fields.audit_list(),
+            Endpoint::AuditRecords => fields.audit_records(),
             Endpoint::Delete => {
                 let id = path.id.parse();
                 let id = id.map_err(|_| Refusal::of(code::NOT_AN_INTEGER, "association_id"))?;
@@ -281,8 +318,11 @@ impl Call {
             Request::Attributes(attributes) => {
                 Self::Attributes { model: attributes.obj_id.as_ref().to_owned() }
             }
-            Request::Instances(ref instances) => {
-                let model = instances.obj_id.as_ref().to_owned();
+            Request::Instances(_) | Request::AuditList(_) | Request::AuditRecords(_) => {
+                let model = match &request {
+                    Request::Instances(instances) => instances.obj_id.as_ref().to_owned(),
+                    _ => String::new(),
+                };
                 let path = PathParts { model, ..PathParts::default() };
                 let body = serde_json::to_value(Body(&request)).ok();
                 let endpoint = Endpoint::of(request.route());
@@ -306,6 +346,8 @@ impl Endpoint {
             Route::SearchInst => Self::SearchInst,
             Route::ListHosts => Self::ListHosts,
             Route::SearchBusiness => Self::SearchBusiness,
+            Route::AuditList => Self::AuditList,
+            Route::AuditRecords => Self::AuditRecords,
         }
     }
 }
@@ -465,6 +507,59 @@ impl<'a> Fields<'a> {
         }
         let model = "biz".to_owned();
         Ok(Call::Instances(Instances { call, model, filter, page, sort: self.sort() }))
+    }
+}
+
+impl Fields<'_> {
+    /// The server's order: the page, the time, the rules (docs/cmdb-api.md#audit-log).
+    fn audit_list(&self) -> Result<Call, Refusal> {
+        let page = self.audit_page()?;
+        let condition = self.object("condition").ok_or(Refusal::undecodable(code::BAD_JSON))?;
+        let given = Fields(Some(&condition));
+        let time = given.object("operation_time").unwrap_or_default();
+        let moment = |key| Fields(Some(&time)).text(key).unwrap_or_default();
+        let (since, until) = (moment("start"), moment("end"));
+        if since.is_empty() && until.is_empty() {
+            return Err(Refusal::of(code::UNASSIGNED, "operation_time"));
+        }
+        let mut filter = Filter::everything();
+        for field in ["audit_type", "resource_type", "user", "action"] {
+            let value = given.get(field).map(|value| match value {
+                Value::Array(any) => json!({"$in": any}),
+                one => one.clone(),
+            });
+            if let Some(value) = value {
+                let one = Map::from_iter([(field.to_owned(), value)]);
+                filter = filter.and(&Filter::of_mongo(&one)?);
+            }
+        }
+        if let Some(rules) = given.get("condition").and_then(Value::as_array) {
+            let is_known = |rule: &Value| {
+                matches!(rule.get("operator").and_then(Value::as_str), Some("in" | "not_in"))
+            };
+            if !rules.iter().all(is_known) {
+                return Err(Refusal::of(code::BAD_FIELD, "operator"));
+            }
+            let rules = json!({"condition": "AND", "rules": rules});
+            filter = filter.and(&Filter::of_rules("condition", &rules, usize::MAX)?);
+        }
+        let obj_id = given.text("bk_obj_id").unwrap_or_default();
+        let newest_first = self.sort().starts_with('-');
+        Ok(Call::AuditList(AuditList { filter, obj_id, since, until, page, newest_first }))
+    }
+
+    fn audit_page(&self) -> Result<Page, Refusal> {
+        let page = self.page(1..=usize::MAX)?;
+        if page.limit > MOST_RECORDS { Err(Refusal::new(code::TOO_MANY)) } else { Ok(page) }
+    }
+
+    fn audit_records(&self) -> Result<Call, Refusal> {
+        let ids = self.get("id").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        match ids.len() {
+            0 => Err(Refusal::of(code::UNASSIGNED, "id")),
+            number if number > MOST_RECORDS => Err(Refusal::new(code::TOO_MANY)),
+            _ => Ok(Call::AuditRecords { ids: ids.iter().filter_map(Value::as_i64).collect() }),
+        }
     }
 }
 

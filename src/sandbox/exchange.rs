@@ -2,10 +2,12 @@
 //!
 //! Owns their order. Knows nothing of how a call travels or what it does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::audit::By;
 use super::call::{Call, Endpoint, Terms};
 use super::dialect::{Dialect, Written};
 use super::faults::{Draw, Fault, Faults, Prey};
@@ -70,7 +72,8 @@ impl Sandbox {
             lag: draw.lag.then_some(faults.lag_by),
             cut: draw.fault == Some(Fault::HalfRows),
         };
-        let work = |delay| self.work(call, terms, delay);
+        let by = self.by(caller, &dialect);
+        let work = |delay| self.work(call, terms, by, delay);
         let written = match draw.fault {
             Some(Fault::LateCommit) => {
                 // Nobody waits for it: the connection closes first.
@@ -117,7 +120,9 @@ impl Sandbox {
             | Endpoint::SearchObjectInstances
             | Endpoint::SearchInst
             | Endpoint::ListHosts
-            | Endpoint::SearchBusiness => Prey::Ask,
+            | Endpoint::SearchBusiness
+            | Endpoint::AuditList
+            | Endpoint::AuditRecords => Prey::Ask,
         };
         let draw = state.faults.draw(self.0.seed, number, prey);
         let counted_as = if entrance == Entrance::Gateway { endpoint } else { Endpoint::ALL[0] };
@@ -154,6 +159,7 @@ impl Sandbox {
         &self,
         call: Result<Call, Refusal>,
         terms: Terms,
+        by: Arc<By>,
         delay: Duration,
     ) -> impl Future<Output = Result<String, Refusal>> + Send + use<> {
         let sandbox = self.clone();
@@ -161,7 +167,7 @@ impl Sandbox {
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            sandbox.execute(call?, terms).await
+            sandbox.execute(call?, terms, &by).await
         }
     }
 

@@ -15,6 +15,7 @@ mod setup;
 mod rows;
 mod log;
 mod call;
+mod audit;
 mod dialect;
 mod lookup;
 mod names;
@@ -39,6 +40,7 @@ pub use call::Endpoint;
 pub use log::LogError;
 pub use setup::{Quota, Setup, Version};
 
+use audit::{AuditLog, By};
 use call::Call;
 use dialect::{Dialect, Written};
 use faults::{Faults, scramble};
@@ -96,6 +98,7 @@ struct State {
     /// By model, what was changed since the sandbox was set up.
     instances: FxHashMap<String, Changed>,
     log: Option<Log>,
+    audit: AuditLog,
     locks: FxHashSet<(TableId, i64)>,
     faults: Faults,
     /// How many calls came through the entrance, by endpoint.
@@ -135,7 +138,8 @@ struct Caller {
     entrance: Entrance,
     supplier_account: String,
     language: Language,
-    /// A native caller's own id for the call.
+    user: String,
+    /// The caller's own id for the call, where CMDB keeps it.
     request_id: Option<String>,
 }
 
@@ -151,6 +155,7 @@ impl Sandbox {
             rows,
             instances: FxHashMap::default(),
             log,
+            audit: AuditLog::default(),
             locks: FxHashSet::default(),
             faults: setup.faults,
             calls: [0; Endpoint::ALL.len()],
@@ -241,12 +246,27 @@ impl Sandbox {
             Entrance::Native => format!("cc0000{}", &hex[..20]),
             Entrance::Esb | Entrance::Gateway => hex,
         };
+        // A gateway shows its own id for the call, whatever CMDB calls it.
+        let own = caller.request_id.clone().filter(|_| caller.entrance == Entrance::Native);
         Dialect {
             entrance: caller.entrance,
             version: self.0.version,
             language: caller.language,
-            request_id: caller.request_id.clone().unwrap_or(fresh),
+            request_id: own.unwrap_or(fresh),
         }
+    }
+
+    /// How the audit log names a call that is answered in this dialect.
+    fn by(&self, caller: &Caller, dialect: &Dialect) -> Arc<By> {
+        let credentials = &self.0.models.credentials;
+        Arc::new(By {
+            request_id: caller.request_id.clone().unwrap_or_else(|| dialect.request_id.clone()),
+            user: caller.user.clone(),
+            app_code: match caller.entrance {
+                Entrance::Native => String::new(),
+                Entrance::Esb | Entrance::Gateway => credentials.app_code.clone(),
+            },
+        })
     }
 }
 
@@ -266,7 +286,7 @@ impl Cmdb for Sandbox {
     }
 
     async fn call_as(&self, request: Request, id: Option<RequestId>) -> Reply {
-        let native = self.0.entrance == Entrance::Native;
+        let keeps_ids = self.keeps_ids_at(self.0.entrance);
         let caller = Caller {
             entrance: self.0.entrance,
             supplier_account: self.0.supplier_account.clone(),
@@ -274,7 +294,8 @@ impl Cmdb for Sandbox {
                 Request::Attributes(attributes) => attributes.language,
                 _ => self.0.language,
             },
-            request_id: id.filter(|_| native).map(|id| id.to_string()),
+            user: "admin".to_owned(),
+            request_id: id.filter(|_| keeps_ids).map(|id| id.to_string()),
         };
         let endpoint = Endpoint::of(request.route());
         let call = Call::of(request, self.0.version);
@@ -290,6 +311,15 @@ impl Cmdb for Sandbox {
 }
 
 impl Sandbox {
+    /// Whether a caller's own id for a call gets through to CMDB (docs/cmdb-api.md#request-ids).
+    fn keeps_ids_at(&self, entrance: Entrance) -> bool {
+        match entrance {
+            Entrance::Esb => false,
+            Entrance::Gateway => self.0.version == Version::V3_14,
+            Entrance::Native => true,
+        }
+    }
+
     /// The answer of an entrance that does not have an endpoint.
     fn missing(&self, endpoint: Endpoint, caller: &Caller) -> Option<Written> {
         let entrance = caller.entrance;

@@ -12,6 +12,7 @@
 //! app_secret = "sandbox-secret"
 //! token = "sandbox-token"                     # the one bk_token that is valid
 //! trusted = true                              # whether the app may name any bk_username
+//! audit = true                                # whether its users may see the audit log
 //!
 //! [instances]                                 # ids of each model, as numbers and ranges
 //! bk_switch = ["11-60"]
@@ -92,6 +93,8 @@ pub struct Credentials {
     pub token: Secret,
     /// Whether the app is on the ESB's list of those that may name any `bk_username`.
     pub trusted: bool,
+    /// Whether its users have the permission to see the audit log.
+    pub audit: bool,
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
@@ -105,6 +108,7 @@ impl Default for Credentials {
             app_secret: Secret::new("sandbox-secret"),
             token: Secret::new("sandbox-token"),
             trusted: true,
+            audit: true,
         }
     }
 }

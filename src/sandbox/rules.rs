@@ -4,11 +4,13 @@
 //! checks the mapping, waits, takes the lock, waits, and stores: so two at once may both pass the check,
 //! as they do on a real server (docs/cmdb-api.md#mapping-rules).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Map;
 use tokio::time::sleep;
 
+use super::audit::By;
 use super::call::{Call, Terms};
 use super::lookup::touches;
 use super::models::TableId;
@@ -39,36 +41,43 @@ impl Drop for Held<'_> {
 
 impl Sandbox {
     /// Executes a call. The data of a success is JSON text.
-    pub(super) async fn execute(&self, call: Call, terms: Terms) -> Result<String, Refusal> {
+    pub(super) async fn execute(
+        &self,
+        call: Call,
+        terms: Terms,
+        by: &Arc<By>,
+    ) -> Result<String, Refusal> {
         let quarters = if matches!(call, Call::Create { .. }) { 1 } else { 4 };
         self.pause(quarters).await;
         match call {
             Call::Create { obj_asst_id, source, target } => {
-                self.create(&obj_asst_id, source, target, terms).await
+                self.create(&obj_asst_id, (source, target), terms, by).await
             }
             Call::CreateMany { source_model, target_model, obj_asst_id, pairs } => {
                 let models = (source_model.as_str(), target_model.as_str());
-                self.create_many(models, &obj_asst_id, &pairs, terms).await
+                self.create_many(models, &obj_asst_id, &pairs, terms, by).await
             }
             Call::Find { model, filter } => self.find(&model, &filter, terms),
             // The server forgets to put the field's name into its text (tests/wire/cmdb-06.json#6.13).
             Call::Models { filter: None } => Err(Refusal::of(code::INVALID_PARAMETER, "%s")),
             Call::Models { filter: Some(filter) } => Ok(self.show_models(&filter)),
-            Call::Delete { model, id } => self.delete(&model, id, terms),
+            Call::Delete { model, id } => self.delete(&model, id, terms, by),
             Call::Search { model, filter, page } => Ok(self.search(&model, &filter, &page, terms)),
             Call::Count { model, filter } => Ok(self.count(&model, &filter, terms)),
             Call::Attributes { model } => Ok(self.attributes(&model, terms)),
             Call::Uniques { model } => Ok(self.uniques(&model)),
             Call::Instances(asked) => Ok(self.instances(&asked, terms)),
+            Call::AuditList(asked) => self.audit_list(&asked),
+            Call::AuditRecords { ids } => self.audit_records(&ids),
         }
     }
 
     async fn create(
         &self,
         obj_asst_id: &str,
-        source: i64,
-        target: i64,
+        (source, target): (i64, i64),
         terms: Terms,
+        by: &Arc<By>,
     ) -> Result<String, Refusal> {
         let table = self.0.models.table(obj_asst_id);
         let table = table.ok_or(Refusal::new(code::UNKNOWN_ASSOCIATION))?;
@@ -82,6 +91,7 @@ impl Sandbox {
             self.window(mapping).await;
             drop(held);
             if let Some(id) = self.store(row, false)? {
+                self.record([row], true, by);
                 self.pause(1).await;
                 return Ok(format!(r#"{{"id":{id}}}"#));
             }
@@ -191,6 +201,7 @@ impl Sandbox {
         obj_asst_id: &str,
         pairs: &[(i64, i64)],
         terms: Terms,
+        by: &Arc<By>,
     ) -> Result<String, Refusal> {
         check_batch((source_model, target_model), obj_asst_id, pairs.len())?;
         let table = self.0.models.table(obj_asst_id);
@@ -198,6 +209,7 @@ impl Sandbox {
             return Err(Refusal::new(code::UNKNOWN_ASSOCIATION));
         }
         let (mut created, mut errors) = (Map::new(), Map::new());
+        let mut stored = Vec::new();
         // The client of a batch that is cut leaves in the middle of an item.
         let cut = terms.cut.then_some(pairs.len() / 2);
         for (index, &pair) in pairs.iter().enumerate() {
@@ -208,15 +220,22 @@ impl Sandbox {
             let half = cut == Some(index);
             let result = self.create_in_batch(models, table, pair, half, terms);
             if half {
+                // The records follow the last item, and so does the client's end.
+                stored.clear();
                 break;
             }
             match result {
-                Ok(id) => created.insert(index.to_string(), id.into()),
+                Ok(id) => {
+                    let (source, target) = pair;
+                    stored.extend(table.map(|table| Row { source, target, table }));
+                    created.insert(index.to_string(), id.into())
+                }
                 Err(refusal) => {
                     errors.insert(index.to_string(), refusal.text(terms.language).into())
                 }
             };
         }
+        self.record(stored, true, by);
         let data = serde_json::json!({"success_created": created, "error_msg": errors});
         Ok(data.to_string())
     }
@@ -252,7 +271,7 @@ impl Sandbox {
 
     /// Deletes through a model whose table holds the row. Otherwise nothing is deleted, with success
     /// (docs/cmdb-api.md#deletes). 3.5 knows ids alone.
-    fn delete(&self, model: &str, id: i64, terms: Terms) -> Result<String, Refusal> {
+    fn delete(&self, model: &str, id: i64, terms: Terms, by: &Arc<By>) -> Result<String, Refusal> {
         let mut state = self.state();
         let old = self.0.version == Version::V3_5;
         let is_half = u32::try_from(id).is_ok_and(|id| state.rows.is_half(id));
@@ -264,9 +283,11 @@ impl Sandbox {
         if found.is_none() && old {
             return Err(Refusal::new(code::NOT_FOUND));
         }
-        if found.is_some() {
+        if let Some(row) = found {
             let removed = state.remove(id);
             removed.map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))?;
+            drop(state);
+            self.record([row], false, by);
         }
         Ok("null".to_owned())
     }

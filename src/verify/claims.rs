@@ -23,7 +23,7 @@ const MOST_WAITING: usize = 16 * LOOK_UP;
 /// What is wrong with a claim.
 #[derive(Debug)]
 pub(super) struct Contradiction {
-    kind: FindingKind,
+    pub(super) kind: FindingKind,
     /// In words.
     pub(super) what: String,
     /// The id under which the server has what the line says is not there.

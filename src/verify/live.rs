@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::audit_trail::AuditTrail;
 use super::claims::{Claim, Claims, Contradiction};
+use super::provenance::Recovered;
 use super::standing::Standing;
 use super::suspects::Suspects;
 use super::{Finding, FindingKind, Findings};
@@ -32,7 +35,7 @@ use crate::engine::server_health::{look_ups_refused, refused};
 use crate::engine::stats::{CallKind, Place, RunStats};
 use crate::exit::Halt;
 use crate::options::EngineOptions;
-use crate::outcome::{Outcome, Record};
+use crate::outcome::{Outcome, Record, Status};
 use crate::storage::results::ResultsError;
 use crate::target::Target;
 
@@ -55,35 +58,56 @@ pub struct Setting<'a, C> {
     pub results: &'a Path,
     /// Lines that are asked for.
     pub expected: u64,
+    /// What tells whose recovered rows are.
+    pub trail: AuditTrail,
     /// Seeds the jitter.
     pub seed: u64,
 }
 
+/// What came of it.
+pub struct Compared {
+    /// The calls, and the rows that were asked for.
+    pub stats: RunStats,
+    /// Whose recovered rows are, as far as it came.
+    pub recovered: Recovered,
+    /// Why it did not come to its end, where it did not.
+    pub halt: Option<Halt>,
+}
+
 /// Asks for every claim, and adds what is off to the findings. `stop` ends it from outside; `show` is
-/// called a few times a second. Gives the calls and, where it did not come to its end, why.
+/// called a few times a second.
 pub async fn compare<C: Cmdb>(
     setting: Setting<'_, C>,
     claims: Claims,
     findings: &mut Findings,
     stop: impl Future<Output = Halt>,
     show: &mut dyn FnMut(&RunStats),
-) -> Result<(RunStats, Option<Halt>), ResultsError> {
-    let Setting { cmdb, target, options, results, expected, seed } = setting;
+) -> Result<Compared, ResultsError> {
+    let Setting { cmdb, target, options, results, expected, trail, seed } = setting;
     let in_flight = options.concurrency.min(IN_FLIGHT);
     let live = Live {
         asker: Asker::new(cmdb, target, options, in_flight, seed),
         models: Mutex::new(Models::given(&options.models)),
         size: RefCell::default(),
         suspects: RefCell::new(Suspects::of(results)),
+        trail: Mutex::new(trail),
     };
     live.asker.stats.borrow_mut().expected = Some(expected);
-    let halt = live.go(claims, findings, stop, show).await?;
+    let mut stop = std::pin::pin!(stop);
+    let mut halt = live.go(claims, findings, stop.as_mut(), show).await?;
+    let Live { asker, suspects, trail, .. } = live;
+    let mut trail = trail.into_inner();
     if halt.is_none() {
-        live.suspects.into_inner().finish(findings)?;
+        suspects.into_inner().finish(findings)?;
+        halt = tokio::select! {
+            biased;
+            halt = stop => Some(halt),
+            settled = trail.settle(&asker) => settled.err(),
+        };
     }
-    let stats = live.asker.stats.into_inner();
+    let stats = asker.stats.into_inner();
     show(&stats);
-    Ok((stats, halt))
+    Ok(Compared { stats, recovered: trail.told(), halt })
 }
 
 /// Why asking ends early.
@@ -111,6 +135,8 @@ struct Live<'a, C> {
     /// How many claims a call asks for.
     size: RefCell<CallSize>,
     suspects: RefCell<Suspects>,
+    /// Held while it asks, one question at a time.
+    trail: Mutex<AuditTrail>,
 }
 
 impl<C: Cmdb> Live<'_, C> {
@@ -118,7 +144,7 @@ impl<C: Cmdb> Live<'_, C> {
         &self,
         claims: Claims,
         findings: &mut Findings,
-        stop: impl Future<Output = Halt>,
+        mut stop: Pin<&mut impl Future<Output = Halt>>,
         show: &mut dyn FnMut(&RunStats),
     ) -> Result<Option<Halt>, ResultsError> {
         let started = tokio::time::Instant::now();
@@ -126,7 +152,6 @@ impl<C: Cmdb> Live<'_, C> {
             .map(async |claims| self.check(claims.map_err(End::Results)?).await)
             .buffer_unordered(self.asker.options.concurrency.min(IN_FLIGHT));
         let mut checks = std::pin::pin!(checks);
-        let mut stop = std::pin::pin!(stop);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -153,6 +178,7 @@ impl<C: Cmdb> Live<'_, C> {
         let name = &claims[0].association.obj_asst_id;
         match self.model(name).await? {
             Ok(model) => {
+                let mut untrue = BTreeSet::new();
                 let doubtful = self.contradicted(&model, &claims).await?;
                 if !doubtful.is_empty() {
                     sleep(LAG).await;
@@ -162,6 +188,9 @@ impl<C: Cmdb> Live<'_, C> {
                         doubtful.into_iter().map(|claim| claims[claim].clone()).collect();
                     for (claim, off) in self.contradicted(&model, &again).await? {
                         let claim = &again[claim];
+                        if off.kind != FindingKind::RuleBroken {
+                            untrue.insert(claim.place);
+                        }
                         match off.there_as {
                             Some(id) => {
                                 let mut suspects = self.suspects.borrow_mut();
@@ -171,8 +200,12 @@ impl<C: Cmdb> Live<'_, C> {
                         }
                     }
                 }
+                self.trace(&model, &claims, &untrue).await?;
             }
             Err(what) => {
+                let mut trail = self.trail.lock().await;
+                let recovered = claims.iter().filter(|claim| claim.status == Status::Recovered);
+                recovered.for_each(|claim| trail.untold(claim, &what));
                 let unasked = claims.iter().filter(|claim| claim.id.is_some());
                 let off = || Contradiction::new(FindingKind::NotAsked, what.clone());
                 findings.extend(unasked.map(|claim| claim.finding(off())));
@@ -184,6 +217,24 @@ impl<C: Cmdb> Live<'_, C> {
             stats.add(&Record { ordinal: 0, file, line, cells: Cells::default(), outcome });
         }
         Ok(findings)
+    }
+
+    /// Finds out whose recovered rows are, but for those that are not there as they say.
+    async fn trace(
+        &self,
+        model: &ModelAssociation,
+        claims: &[Claim],
+        untrue: &BTreeSet<Place>,
+    ) -> Result<(), Halt> {
+        let mut trail = self.trail.lock().await;
+        let of = |status| claims.iter().filter(move |claim| claim.status == status);
+        let is_true = |claim: &&Claim| !untrue.contains(&claim.place);
+        trail.remember(model, of(Status::Created).filter(is_true));
+        for claim in of(Status::Recovered).filter(|claim| !is_true(claim)) {
+            trail.untold(claim, "the server does not have it as the line says");
+        }
+        let recovered: Vec<_> = of(Status::Recovered).filter(is_true).cloned().collect();
+        trail.follow(&self.asker, model, &recovered).await
     }
 
     /// What the server contradicts now, each with the place of its claim. Where a rule allows an

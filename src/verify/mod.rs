@@ -8,7 +8,9 @@ mod places;
 mod ids;
 mod standing;
 mod suspects;
+pub(crate) mod provenance;
 pub(crate) mod claims;
+pub(crate) mod audit_trail;
 pub(crate) mod rows;
 pub(crate) mod against;
 pub(crate) mod offline;
@@ -126,13 +128,30 @@ pub struct Finding {
     pub what: String,
 }
 
-/// All findings of one kind.
+/// All findings of one kind, or other rows that have something in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     /// How many.
     pub count: u64,
     /// The first of them by their spot, at most [`SHOWN`].
     pub first: Vec<(Spot, String)>,
+}
+
+impl Group {
+    fn add(&mut self, spot: Spot, what: String) {
+        self.count += 1;
+        let at = self.first.partition_point(|(other, _)| *other <= spot);
+        if at < SHOWN {
+            self.first.truncate(SHOWN - 1);
+            self.first.insert(at, (spot, what));
+        }
+    }
+
+    fn absorb(&mut self, other: Self) {
+        let count = self.count + other.count;
+        other.first.into_iter().for_each(|(spot, what)| self.add(spot, what));
+        self.count = count;
+    }
 }
 
 /// All findings, counted by kind.
@@ -156,13 +175,7 @@ impl Findings {
         let file = self.file_of(spot);
         let line = line_of(spot);
         tracing::debug!(kind = kind.as_str(), file, line, "{what}");
-        let group = self.groups.entry(kind).or_default();
-        group.count += 1;
-        let at = group.first.partition_point(|(other, _)| *other <= spot);
-        if at < SHOWN {
-            group.first.truncate(SHOWN - 1);
-            group.first.insert(at, (spot, what));
-        }
+        self.groups.entry(kind).or_default().add(spot, what);
     }
 
     /// Adds a finding of these parts.

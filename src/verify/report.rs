@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Findings, Spot, line_of};
+use super::provenance::Recovered;
+use super::{Findings, Group, Spot, line_of};
 use crate::engine::stats::{CallKind, Calls};
 use crate::exit::Exit;
 use crate::report::summary::{grouped, json_line};
@@ -70,6 +71,8 @@ pub struct Report<'a> {
     pub checked: &'a [Checked],
     /// What is wrong.
     pub findings: &'a Findings,
+    /// Whose recovered rows are, where the server was asked.
+    pub recovered: &'a Recovered,
     /// The calls that were made.
     pub calls: &'a Calls,
     /// How it ended.
@@ -78,7 +81,7 @@ pub struct Report<'a> {
     pub error: Option<&'a str>,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
     /// The output for stdout: JSON if asked for, else the text. `-q` makes it one line, and on exit 0
     /// nothing.
     pub fn render(&self, quiet: bool, json: bool) -> Option<String> {
@@ -131,16 +134,13 @@ impl Report<'_> {
             writeln!(text, "\nOff (lines are those of the input):")?;
         }
         for (kind, group) in self.findings.groups() {
-            let count = grouped(group.count);
-            writeln!(text, "{count:>13}  {}: {}", kind.as_str(), kind.meaning())?;
-            for (spot, what) in &group.first {
-                writeln!(text, "{:>17}{}{what}", "", self.place(*spot))?;
-            }
-            let more = group.count - group.first.len() as u64;
-            if more > 0 {
-                let more = grouped(more);
-                writeln!(text, "{:>17}and {more} more, which -v shows on stderr", "")?;
-            }
+            self.write_group(text, kind.as_str(), kind.meaning(), group)?;
+        }
+        if !self.recovered.is_empty() {
+            writeln!(text, "\nRecovered rows, by the server's audit log:")?;
+        }
+        for (provenance, group) in self.recovered.groups() {
+            self.write_group(text, provenance.as_str(), provenance.meaning(), group)?;
         }
         if self.calls.total() > 0 {
             let kinds: Vec<_> = (self.call_counts().into_iter())
@@ -148,6 +148,24 @@ impl Report<'_> {
                 .collect();
             let total = grouped(self.calls.total());
             writeln!(text, "\nCalls: {total} ({})", kinds.join(", "))?;
+        }
+        Ok(())
+    }
+
+    fn write_group(
+        &self,
+        text: &mut String,
+        word: &str,
+        meaning: &str,
+        group: &Group,
+    ) -> fmt::Result {
+        writeln!(text, "{:>13}  {word}: {meaning}", grouped(group.count))?;
+        for (spot, what) in &group.first {
+            writeln!(text, "{:>17}{}{what}", "", self.place(*spot))?;
+        }
+        let more = group.count - group.first.len() as u64;
+        if more > 0 {
+            writeln!(text, "{:>17}and {} more, which -v shows on stderr", "", grouped(more))?;
         }
         Ok(())
     }
@@ -172,12 +190,15 @@ impl Report<'_> {
     /// As JSON.
     pub fn json(&self) -> String {
         let results = self.results.to_string_lossy();
-        let first = |spot: &Spot, what| {
-            let file = match spot {
-                Spot::Line(_) => Some(&*results),
-                Spot::Row(_) | Spot::Whole => self.findings.file_of(*spot),
+        let first = |group: &'a Group| {
+            let one = |(spot, what): &'a (Spot, String)| {
+                let file = match spot {
+                    Spot::Line(_) => Some(&*results),
+                    Spot::Row(_) | Spot::Whole => self.findings.file_of(*spot),
+                };
+                First { file, line: line_of(*spot), what }
             };
-            First { file, line: line_of(*spot), what }
+            group.first.iter().map(one).collect()
         };
         let json = Json {
             schema: 1,
@@ -188,7 +209,14 @@ impl Report<'_> {
                 .map(|(kind, group)| JsonFinding {
                     kind: kind.as_str(),
                     count: group.count,
-                    first: group.first.iter().map(|(spot, what)| first(spot, what)).collect(),
+                    first: first(group),
+                })
+                .collect(),
+            recovered: (self.recovered.groups())
+                .map(|(provenance, group)| JsonRecovered {
+                    whose: provenance.as_str(),
+                    count: group.count,
+                    first: first(group),
                 })
                 .collect(),
             calls: self.call_counts(),
@@ -206,6 +234,7 @@ struct Json<'a> {
     rows: u64,
     checked: Vec<&'static str>,
     findings: Vec<JsonFinding<'a>>,
+    recovered: Vec<JsonRecovered<'a>>,
     calls: BTreeMap<&'static str, u64>,
     exit: u8,
     error: Option<&'a str>,
@@ -214,6 +243,13 @@ struct Json<'a> {
 #[derive(Serialize)]
 struct JsonFinding<'a> {
     kind: &'static str,
+    count: u64,
+    first: Vec<First<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonRecovered<'a> {
+    whose: &'static str,
     count: u64,
     first: Vec<First<'a>>,
 }
@@ -228,9 +264,12 @@ struct First<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::engine::stats::Place;
     use crate::verify::FindingKind;
+    use crate::verify::provenance::Provenance;
 
     fn findings() -> Findings {
         let mut findings = Findings::new(vec!["a.csv".to_owned(), "b.csv".to_owned()]);
@@ -242,6 +281,8 @@ mod tests {
         findings
     }
 
+    static NONE: LazyLock<Recovered> = LazyLock::new(Recovered::default);
+
     fn report<'a>(findings: &'a Findings, calls: &'a Calls, error: Option<&'a str>) -> Report<'a> {
         let exit = match (findings.is_empty(), error) {
             (_, Some(_)) => Exit::Outage,
@@ -250,7 +291,8 @@ mod tests {
         };
         let results = Path::new("a.results.csv");
         let checked = &[Checked::File, Checked::RunJson];
-        Report { results, rows: 1_234, checked, findings, calls, exit, error }
+        let recovered = &*NONE;
+        Report { results, rows: 1_234, checked, findings, recovered, calls, exit, error }
     }
 
     #[test]
@@ -281,6 +323,27 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn whose_recovered_rows_are_is_told_and_is_nothing_that_is_off() {
+        let (findings, calls) = (Findings::default(), Calls::default());
+        let mut recovered = Recovered::default();
+        let spot = |line| Spot::Row(Place { file: 0, line });
+        recovered.add(Provenance::NotOurs, spot(4), "is of no call of ours".to_owned());
+        (10..40).for_each(|line| recovered.add(Provenance::Ours, spot(line), "is".to_owned()));
+        let report = Report { recovered: &recovered, ..report(&findings, &calls, None) };
+        let text = report.text();
+        let says = "\nRecovered rows, by the server's audit log:\n           30  ours: ";
+        assert!(text.contains("nothing is off") && text.contains(says), "{text}");
+        let says = "and 10 more, which -v shows on stderr\n            1  not-ours: ";
+        assert!(text.contains(says) && text.contains("line 4: is of no call of ours\n"), "{text}");
+        assert_eq!(report.render(true, false), None);
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["recovered"][0]["count"], 30);
+        let first = serde_json::json!([{"file": null, "line": 4, "what": "is of no call of ours"}]);
+        let whose = serde_json::json!({"whose": "not-ours", "count": 1, "first": first});
+        assert_eq!(json["recovered"][1], whose);
     }
 
     #[test]

@@ -31,13 +31,12 @@ impl Standing {
 
     /// The ids under which an association is there.
     pub(super) fn ids(&self, association: &Association) -> &[i64] {
-        let pair = (association.inst_id.get(), association.asst_inst_id.get());
-        self.pairs.get(&pair).map_or(&[], Vec::as_slice)
+        self.pairs.get(&association.pair()).map_or(&[], Vec::as_slice)
     }
 
     /// What stands beside an association where a rule allows it alone; the least id first.
     pub(super) fn beside(&self, association: &Association, rule: Mapping) -> Vec<&Found> {
-        let pair = (association.inst_id.get(), association.asst_inst_id.get());
+        let pair = association.pair();
         let on_source = self.sources.get(&pair.0).filter(|_| rule == Mapping::OneToOne);
         let on_target = self.targets.get(&pair.1).filter(|_| rule != Mapping::ManyToMany);
         let is_another = |found: &&Found| (found.bk_inst_id, found.bk_asst_inst_id) != pair;

@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
+use bkassoc::sandbox::faults::{Fault, Faults};
+use bkassoc::sandbox::{Setup, Version};
+use bkassoc::target::Entrance;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -406,4 +409,77 @@ fn a_rerun_refuses_a_row_that_ended_well_and_was_changed_and_takes_mended_ones()
     let output = rerun("unsealed.csv");
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("left nothing to tell by"), "{}", text(&output.stderr));
+}
+
+/// Imports 30 rows, of which some answers are lost, and verifies them. Gives how many are ours and what is
+/// said of the others.
+fn whose(entrance: Entrance, change: impl FnOnce(&mut Setup)) -> (u64, u64, String) {
+    let server = InProcess::with(entrance, |setup| {
+        setup.faults = Faults::none().with(Fault::LostAnswer, 0.3);
+        setup.fault_seed = 3;
+        change(setup);
+    });
+    let work = Workdir::new();
+    work.write("in.csv", links(30));
+    work.bkassoc("import in.csv --max-attempts 20").to(&server).ends(0);
+    let recovered = work.rows("in.results.csv");
+    let recovered = recovered.iter().filter(|row| row["status"] == "recovered").count() as u64;
+    assert!(recovered > 2, "{recovered}");
+    server.sandbox.set_faults(Faults::none());
+    let told = work.bkassoc("verify in.results.csv --live --json").to(&server).ends(0).json();
+    let of = |whose| {
+        let mut groups = told["recovered"].as_array().unwrap().iter();
+        groups.find(|group| group["whose"] == whose).cloned().unwrap_or_default()
+    };
+    let count = |group: &Value| group["count"].as_u64().unwrap_or_default();
+    let (ours, unknown) = (of("ours"), of("unknown"));
+    assert_eq!(count(&ours) + count(&unknown), recovered, "{told}");
+    let first = unknown["first"][0]["what"].as_str().unwrap_or_default().to_owned();
+    (count(&ours), count(&unknown), first)
+}
+
+#[test]
+fn recovered_rows_are_proven_ours_by_the_audit_log_where_our_ids_get_there() {
+    let newer = |setup: &mut Setup| setup.version = Version::V3_14;
+    for (entrance, change) in [
+        (Entrance::Native, None),
+        (Entrance::Native, Some(newer)),
+        (Entrance::Gateway, Some(newer)),
+    ] {
+        let (ours, unknown, first) =
+            whose(entrance, |setup| change.iter().for_each(|to| to(setup)));
+        assert!(ours > 2 && unknown == 0, "{entrance:?}: {first}");
+    }
+    let (ours, _, first) = whose(Entrance::Gateway, |_| {});
+    assert!(ours == 0 && first.contains("a gateway before CMDB 3.14"), "{first}");
+    let (ours, _, first) = whose(Entrance::Esb, |_| {});
+    assert!(ours == 0 && first.contains("the ESB gives calls ids of its own"), "{first}");
+    let blind = |setup: &mut Setup| setup.models.credentials.audit = false;
+    let (ours, _, first) = whose(Entrance::Native, blind);
+    assert!(
+        ours == 0 && first.contains("no permission to see the audit log: code 9900403"),
+        "{first}"
+    );
+}
+
+#[test]
+fn a_recovered_row_that_somebody_else_created_is_not_ours() {
+    let server = InProcess::new(Entrance::Native);
+    let work = Workdir::new();
+    let row = |target: u32| format!("{NN},11,{target},1");
+    work.write("in.csv", csv_of([row(21), row(22)])).write("other.csv", csv_of([row(21)]));
+    server.sandbox.set_faults(Faults::none().with(Fault::LostRequest, 1.0));
+    let model = format!("--model {NN}=bk_load_balance,host,n:n");
+    let import = format!("import in.csv {model} --settle-after 1s --connect-timeout 1s");
+    work.bkassoc(&import).to(&server).ends(6);
+    server.sandbox.set_faults(Faults::none());
+    work.bkassoc("import other.csv").to(&server).ends(0);
+    work.bkassoc(&import).to(&server).ends(0);
+    let results = work.rows("in.results.csv");
+    assert_eq!(results[0]["status"], "recovered");
+    assert_eq!(results[1]["status"], "created");
+    let told = work.bkassoc("verify in.results.csv --live --json").to(&server).ends(0).json();
+    let groups = told["recovered"].as_array().unwrap();
+    assert_eq!((groups.len(), &groups[0]["whose"]), (1, &"not-ours".into()), "{told}");
+    assert_eq!(groups[0]["first"][0]["line"], 2, "{told}");
 }

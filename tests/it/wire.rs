@@ -11,8 +11,8 @@ use bkassoc::association::{Association, InstId, Mapping, ModelAssociation, NewAs
 use bkassoc::cmdb::Cmdb;
 use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions};
 use bkassoc::cmdb::wire::{
-    Answer, AnyOf, Attributes, Envelope, Find, InstanceCall, Instances, Page, Pattern,
-    PropertyValue, RateHint, Reply, Request, RequestId, SharedBy,
+    Answer, AnyOf, Attributes, AuditList, AuditRecord, Envelope, Find, InstanceCall, Instances,
+    Page, Pattern, PropertyValue, RateHint, Reply, Request, RequestId, SharedBy,
 };
 use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
@@ -84,6 +84,18 @@ fn instances(call: InstanceCall, obj_id: &str, property: &str, after: Option<i64
         fields: vec![call.id_field().into(), property.into()],
         page: Page { after, start: 0, limit: call.page_limit() },
     })
+}
+
+/// Both questions about the audit log.
+fn audit() -> [Request; 2] {
+    let list = AuditList {
+        obj_id: "app_svc".into(),
+        sources: vec![id(3), id(23)],
+        since: "2026-11-23 04:06:12".to_owned(),
+        until: "2026-11-25 04:07:00".to_owned(),
+        start: 200,
+    };
+    [Request::AuditList(list), Request::AuditRecords(vec![7, 5])]
 }
 
 /// Every question about instances.
@@ -243,6 +255,36 @@ fn every_captured_answer_about_instances_is_read_whole() {
         }
     }
     assert_eq!((instances, attributes), (15, 63));
+}
+
+/// The example of the API's own documentation, with the record of an association as the source has it.
+#[test]
+fn the_audit_log_is_read_and_what_is_no_record_of_an_association_is_left_out() {
+    let listed = r#"{"result":true,"code":0,"data":{"count":2,"info":[{"id":7,"audit_type":"","operation_detail":null},{"id":2}]}}"#;
+    assert_eq!(Envelope::parse(listed.as_bytes()).unwrap().audit_ids(), Some(vec![7, 2]));
+    let none = r#"{"result":true,"code":0,"data":{"count":0,"info":null}}"#;
+    assert_eq!(Envelope::parse(none.as_bytes()).unwrap().audit_ids(), Some(vec![]));
+    let records = r#"{"result":true,"bk_error_code":0,"data":[
+        {"id":7,"audit_type":"model_instance","bk_supplier_account":"0","user":"admin",
+         "resource_type":"instance_association","action":"create","operate_from":"user",
+         "operation_detail":{"asst_id":"a_run_b","asst_kind":"run","src_obj_id":"a","dest_obj_id":"b",
+         "dest_inst_id":63,"dest_inst_name":"b-63"},"operation_time":"2020-10-09 21:30:51",
+         "resource_id":3,"resource_name":"a-3","code":"app","rid":"00000000000000000000000000000abc"},
+        {"id":6,"action":"delete","operation_detail":{"asst_id":"a_run_b","dest_inst_id":64},
+         "resource_id":3,"rid":"cc0000d3b6e8d4c1b1"},
+        {"id":5,"action":"create","operation_detail":{"details":{}},"resource_id":"x"}]}"#;
+    let record = |id, created, target, request_id| AuditRecord {
+        id,
+        created,
+        obj_asst_id: "a_run_b".to_owned(),
+        source: 3,
+        target,
+        request_id,
+    };
+    assert_eq!(
+        Envelope::parse(records.as_bytes()).unwrap().audit_records(),
+        Some(vec![record(7, true, 63, Some(RequestId(0xabc))), record(6, false, 64, None)])
+    );
 }
 
 #[test]
@@ -565,7 +607,7 @@ async fn requests_at(entrance: Entrance, base: &str) -> Vec<(String, String)> {
         Request::Models(names.to_vec()),
         delete(),
     ];
-    for request in associations.into_iter().chain(self::names()) {
+    for request in associations.into_iter().chain(self::names()).chain(audit()) {
         answered(client.call(request).await);
     }
     let seen = stub.seen().into_iter();
@@ -585,6 +627,8 @@ const OBJECT_AFTER: &str = r#""conditions":{"condition":"AND","rules":[{"field":
 const INST: &str = r#""condition":{"bk_switch":[{"field":"bk_inst_name","operator":"$in","value":["a","b"]}]},"fields":{"bk_switch":["bk_inst_id","bk_inst_name"]},"page":{"start":0,"limit":200,"sort":"bk_inst_id"}}"#;
 const HOSTS: &str = r#"{"host_property_filter":{"condition":"AND","rules":[{"field":"bk_host_innerip","operator":"in","value":["a","b"]},{"field":"bk_host_id","operator":"greater","value":7}]},"fields":["bk_host_id","bk_host_innerip"],"page":{"start":0,"limit":500}}"#;
 const BUSINESSES: &str = r#"{"condition":{},"fields":["bk_biz_id","bk_biz_name"],"page":{"start":0,"limit":200,"sort":"bk_biz_id"}}"#;
+const AUDIT_LIST: &str = r#"{"condition":{"audit_type":"model_instance","resource_type":"instance_association","action":["create","delete"],"bk_obj_id":"app_svc","operation_time":{"start":"2026-11-23 04:06:12","end":"2026-11-25 04:07:00"},"condition":[{"field":"resource_id","operator":"in","value":[3,23]}]},"page":{"start":200,"limit":200,"sort":"-id"}}"#;
+const AUDIT_RECORDS: &str = r#"{"id":[7,5]}"#;
 
 #[tokio::test]
 async fn every_esb_request_is_a_post_to_its_component() {
@@ -605,6 +649,8 @@ async fn every_esb_request_is_a_post_to_its_component() {
         ("search_inst", &inst),
         ("list_hosts_without_biz", HOSTS),
         ("search_business", BUSINESSES),
+        ("list_operation_audit", AUDIT_LIST),
+        ("find_audit_by_id", AUDIT_RECORDS),
     ];
     assert_eq!(
         requests_at(Entrance::Esb, "/portal").await,
@@ -630,6 +676,8 @@ async fn gateway_and_native_requests_go_to_cmdbs_own_paths() {
         ("POST /prod/api/v3/find/instassociation/object/bk_switch", &inst),
         ("POST /prod/api/v3/hosts/list_hosts_without_app", HOSTS),
         ("POST /prod/api/v3/biz/search/0", BUSINESSES),
+        ("POST /prod/api/v3/findmany/audit_list", AUDIT_LIST),
+        ("POST /prod/api/v3/find/audit", AUDIT_RECORDS),
     ];
     for entrance in [Entrance::Gateway, Entrance::Native] {
         assert_eq!(
@@ -659,6 +707,8 @@ async fn what_stands_behind_the_api_root_in_the_endpoint_is_in_every_path() {
                 "POST /prod/api/v3/open/find/instassociation/object/bk_switch HTTP/1.1",
                 "POST /prod/api/v3/open/hosts/list_hosts_without_app HTTP/1.1",
                 "POST /prod/api/v3/open/biz/search/0 HTTP/1.1",
+                "POST /prod/api/v3/open/findmany/audit_list HTTP/1.1",
+                "POST /prod/api/v3/open/find/audit HTTP/1.1",
             ]
         );
     }

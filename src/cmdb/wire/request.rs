@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
+use super::audit::AuditList;
 use super::instances::{Attributes, InstanceCall, Instances};
 use crate::association::{InstId, ModelAssociation, NewAssociation};
 
@@ -36,12 +37,24 @@ pub enum Request {
     Attributes(Attributes),
     /// Ask which instances of a model there are.
     Instances(Instances),
+    /// Ask which records the audit log has.
+    AuditList(AuditList),
+    /// Ask what these records say.
+    AuditRecords(Vec<i64>),
 }
 
 /// An id of the caller's for a call, which a gateway and an apiserver keep in their logs: 32 hexadecimal
 /// digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub u128);
+
+impl RequestId {
+    /// Reads what it is shown as.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_one = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_one.then(|| u128::from_str_radix(text, 16).ok().map(Self))?
+    }
+}
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,11 +85,15 @@ pub enum Route {
     ListHosts,
     /// The same by [`InstanceCall::SearchBusiness`].
     SearchBusiness,
+    /// Of [`Request::AuditList`].
+    AuditList,
+    /// Of [`Request::AuditRecords`].
+    AuditRecords,
 }
 
 impl Route {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::CreateMany,
         Self::Find,
@@ -87,6 +104,8 @@ impl Route {
         Self::SearchInst,
         Self::ListHosts,
         Self::SearchBusiness,
+        Self::AuditList,
+        Self::AuditRecords,
     ];
 
     /// How many there are.
@@ -109,6 +128,8 @@ impl Request {
                 InstanceCall::ListHosts => Route::ListHosts,
                 InstanceCall::SearchBusiness => Route::SearchBusiness,
             },
+            Self::AuditList(_) => Route::AuditList,
+            Self::AuditRecords(_) => Route::AuditRecords,
         }
     }
 }
@@ -240,6 +261,8 @@ impl Body<'_> {
             }
             Request::Attributes(attributes) => attributes.entries(map),
             Request::Instances(instances) => instances.entries(map),
+            Request::AuditList(list) => list.entries(map),
+            Request::AuditRecords(ids) => map.serialize_entry("id", ids),
         }
     }
 }

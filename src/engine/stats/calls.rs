@@ -23,11 +23,13 @@ pub enum CallKind {
     Delete,
     /// To see whether the server is back.
     Probe,
+    /// To ask the audit log who created an association.
+    Audit,
 }
 
 impl CallKind {
     /// All of them, in the order in which a summary shows them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Create,
         Self::Batch,
         Self::Delete,
@@ -35,6 +37,7 @@ impl CallKind {
         Self::Models,
         Self::Names,
         Self::Probe,
+        Self::Audit,
     ];
 
     /// The word that summaries show.
@@ -47,6 +50,7 @@ impl CallKind {
             Self::Batch => "batch",
             Self::Delete => "delete",
             Self::Probe => "probe",
+            Self::Audit => "audit",
         }
     }
 }

@@ -33,7 +33,8 @@ impl Summary<'_> {
             reasons: (stats.reasons().into_iter())
                 .map(|(reason, stats)| (reason.as_str(), stats.count))
                 .collect(),
-            calls: (CallKind::ALL.into_iter())
+            // No run asks the audit log.
+            calls: (CallKind::ALL.into_iter().filter(|kind| *kind != CallKind::Audit))
                 .map(|kind| (kind.as_str(), calls.count(kind)))
                 .collect(),
             retries: calls.retries,

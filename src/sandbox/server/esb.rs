@@ -35,6 +35,7 @@ pub(super) fn understand(
         entrance: Entrance::Esb,
         supplier_account: String::new(),
         language: language_of(Some(arrived.header("Blueking-Language").unwrap_or("en"))),
+        user: String::new(),
         request_id: None,
     };
     let dialect = sandbox.dialect(&caller);
@@ -56,6 +57,9 @@ pub(super) fn understand(
         return Err(refuse(1_306_406, "Parameters error, param bk_supplier_account is required"));
     }
     account.unwrap_or("0").clone_into(&mut caller.supplier_account);
+    text(&fields, &["bk_username", "username"])
+        .unwrap_or("token-user")
+        .clone_into(&mut caller.user);
     fields.retain(|key, _| !OWN_FIELDS.contains(&key.as_str()));
     if let Some(written) = sandbox.missing(endpoint, &caller) {
         return Err(Box::new(written));

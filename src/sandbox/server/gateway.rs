@@ -30,11 +30,13 @@ pub(super) fn understand(
 ) -> Result<Understood, TurnedAway> {
     // A call that names no account has account 0.
     let account = arrived.any_header(ACCOUNT).unwrap_or("0").to_owned();
-    let caller = Caller {
+    let own_id = arrived.header("X-Request-ID").filter(|_| sandbox.keeps_ids_at(Entrance::Gateway));
+    let mut caller = Caller {
         entrance: Entrance::Gateway,
         supplier_account: account,
         language: language_of(arrived.any_header(LANGUAGE)),
-        request_id: None,
+        user: String::new(),
+        request_id: own_id.map(str::to_owned),
     };
     let dialect = sandbox.dialect(&caller);
     let routed = arrived.path.split_once("/api/v3/");
@@ -44,8 +46,8 @@ pub(super) fn understand(
     let Some(Route::To(endpoint, parts)) = routed else {
         return Err(Box::new(dialect.not_found()));
     };
-    let user = authorize(&dialect, &sandbox.0.models.credentials, arrived)?;
-    if user.is_empty() {
+    caller.user = authorize(&dialect, &sandbox.0.models.credentials, arrived)?;
+    if caller.user.is_empty() {
         // The gateway lets it through, and CMDB finds nobody in the gateway's token.
         return Err(Box::new(dialect.filtered(code::UNKNOWN_OR_DRIVER, "user is not set")));
     }

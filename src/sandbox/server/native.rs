@@ -40,14 +40,14 @@ pub(super) fn understand(
         entrance: Entrance::Native,
         supplier_account: arrived.any_header(ACCOUNT).unwrap_or_default().to_owned(),
         language: language_of(arrived.any_header(LANGUAGE)),
+        user: arrived.any_header(USER).unwrap_or_default().to_owned(),
         request_id: arrived.any_header(REQUEST_ID).map(str::to_owned),
     };
-    let user = arrived.any_header(USER).unwrap_or_default();
     let dialect = sandbox.dialect(&caller);
     let Some(path) = arrived.path.strip_prefix("/api/v3/") else {
         return Err(Box::new(dialect.not_found()));
     };
-    check_identity(&dialect, &caller, user)?;
+    check_identity(&dialect, &caller)?;
     match route(arrived.method, path, sandbox.0.version) {
         Route::To(endpoint, parts) => Ok(call(sandbox, endpoint, parts, arrived.body, caller)),
         Route::Not(allowed) => Err(Box::new(dialect.not_allowed(allowed))),
@@ -60,8 +60,8 @@ pub(super) fn understand(
 }
 
 /// Checks for account and user, the account first (tests/wire/cmdb-05.json#5.4).
-fn check_identity(dialect: &Dialect, caller: &Caller, user: &str) -> Result<(), TurnedAway> {
-    for (name, value) in [("owner_id", caller.supplier_account.as_str()), ("user", user)] {
+fn check_identity(dialect: &Dialect, caller: &Caller) -> Result<(), TurnedAway> {
+    for (name, value) in [("owner_id", &caller.supplier_account), ("user", &caller.user)] {
         if value.is_empty() {
             return Err(Box::new(dialect.refused(&Refusal::of(code::NO_USER, name))));
         }
@@ -101,6 +101,8 @@ pub(super) fn route(method: &Method, path: &str, version: Version) -> Route {
         ["find", "objectunique", "object", of] => (Endpoint::Uniques, model(of)),
         ["find", "instassociation", "object", of] => (Endpoint::SearchInst, model(of)),
         ["hosts", "list_hosts_without_app"] => (Endpoint::ListHosts, PathParts::default()),
+        ["findmany", "audit_list"] if !old => (Endpoint::AuditList, PathParts::default()),
+        ["find", "audit"] if !old => (Endpoint::AuditRecords, PathParts::default()),
         ["biz", "search", _] => (Endpoint::SearchBusiness, PathParts::default()),
         ["search", "instances", "object", of] if !old => {
             (Endpoint::SearchObjectInstances, model(of))

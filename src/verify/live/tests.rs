@@ -176,11 +176,13 @@ async fn audit_until(
         options: &options,
         results: &path,
         expected: 0,
+        trail: AuditTrail::of(&[]),
         seed: 1,
     };
     let claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new(), false);
     let mut findings = Findings::default();
-    let (stats, halt) = compare(setting, claims, &mut findings, stop, &mut |_| {}).await.unwrap();
+    let compared = compare(setting, claims, &mut findings, stop, &mut |_| {}).await.unwrap();
+    let Compared { stats, halt, .. } = compared;
     Audit { stats, halt, findings }
 }
 

@@ -97,6 +97,9 @@ fuzz_target!(|data: &[u8]| {
         let data = success.expect("answered, though the answer says no success");
         assert!(data["info"].is_array() || data["info"].is_null());
     }
+    if let Some(envelope) = reply.envelope() {
+        let _ = (envelope.audit_ids(), envelope.audit_records());
+    }
     if judge_attributes(&reply, proven) == Query::Answered {
         let data = success.expect("answered, though the answer says no success");
         assert!(data.is_array() || data.is_null());
