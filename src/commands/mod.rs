@@ -117,8 +117,14 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
         Command::Rerun(args) => rerun::run(typed, args, screen),
         Command::Undo(args) => undo::run(typed, args, screen),
         Command::Verify(args) => verify::run(typed, args, screen),
-        Command::Results(_) => results::run(&resolve_plain(typed)?, screen),
-        Command::Sandbox(_) => sandbox::run(&resolve_plain(typed)?, screen),
+        Command::Results(_) => {
+            let (args, warnings) = resolve_plain(typed)?;
+            results::run(&args, &warnings, screen)
+        }
+        Command::Sandbox(_) => {
+            let (args, warnings) = resolve_plain(typed)?;
+            sandbox::run(&args, &warnings, screen)
+        }
         Command::Completions { shell } => Ok(print(&completions::script(*shell), Exit::Ok, screen)),
         Command::Man { command } => {
             let page = man::page(command.as_deref());
@@ -128,8 +134,8 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     }
 }
 
-/// Decides a command that has no target.
-fn resolve_plain<A: Args>(typed: &Typed) -> Result<A, Halt> {
+/// Decides a command that has no target, with what is to be told before it starts.
+fn resolve_plain<A: Args>(typed: &Typed) -> Result<(A, Vec<String>), Halt> {
     Ok(config::plain(typed, &Environment::of_process())?)
 }
 

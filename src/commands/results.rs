@@ -20,7 +20,8 @@ use crate::storage::results::reader::Reader;
 use crate::storage::results::{self, Layout, ResultsError};
 
 /// Runs it.
-pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Halt> {
+pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<Exit, Halt> {
+    say_all(warnings, screen);
     let output = dated(&args.output, Environment::of_process().today);
     let args = &Args { output, results: args.results.clone() };
     let format =
@@ -37,12 +38,16 @@ pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Halt> {
             let head = manifest.head.clone();
             let run = ParentRun::new(&args.results, Some(*manifest));
             run.refuse_undone()?;
-            for warning in run.warnings() {
-                screen.say(&format!("bkassoc: {warning}"));
-            }
+            say_all(&run.warnings(), screen);
             write(args, format, Layout::of(&head), Reader::open(&args.results, &head.files)?)
         }
         PathState::Free | PathState::Stranger => Err(nothing_there(&args.results)),
+    }
+}
+
+fn say_all(warnings: &[String], screen: &Screen) {
+    for warning in warnings {
+        screen.say(&format!("bkassoc: {warning}"));
     }
 }
 

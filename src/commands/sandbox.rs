@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use super::warn;
 use crate::cli::Sandbox as Args;
 use crate::exit::{Exit, Halt};
 use crate::options::Rate;
@@ -17,8 +18,9 @@ use crate::session::signals::Signals;
 use crate::target::Entrance;
 
 /// Serves until a signal comes.
-pub(super) fn run(args: &Args, screen: &Screen) -> Result<Exit, Halt> {
+pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<Exit, Halt> {
     log::start(args.log.log_format, args.log.quiet, args.log.verbose, screen.clone());
+    warn(warnings);
     let setup = setup(args)?;
     let credentials = setup.models.credentials.clone();
     runtime()?.block_on(async {

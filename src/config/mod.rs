@@ -205,9 +205,13 @@ const REAL_WORLD: &[&str] = &[
     "username",
 ];
 
-/// A command that has no target: only variables stand beneath its words.
-pub fn plain<A: Args>(typed: &Typed, environment: &Environment<'_>) -> Result<A, ConfigError> {
-    Ok(layer(typed, environment, None)?.0.args)
+/// A command that has no target: only variables stand beneath its words. Gives what is to be told before
+/// it starts, too.
+pub fn plain<A: Args>(
+    typed: &Typed,
+    environment: &Environment<'_>,
+) -> Result<(A, Vec<String>), ConfigError> {
+    Ok((layer(typed, environment, None)?.0.args, unknown_variables(environment)))
 }
 
 /// Decides what a command line that has a target means here. `parent` is the run that the results of

@@ -554,7 +554,7 @@ fn commands_without_a_target_take_variables_too_and_read_no_profile() {
         system_config: &machine.path("etc/config.toml"),
         today: jiff::civil::date(2026, 2, 3),
     };
-    let Ok(sandbox) = plain::<Sandbox>(&typed, &environment) else {
+    let Ok((sandbox, _)) = plain::<Sandbox>(&typed, &environment) else {
         panic!("another command");
     };
     assert_eq!(sandbox.listen.port(), 0);

@@ -302,6 +302,13 @@ fn a_mistyped_variable_is_told_with_the_one_that_is_meant_and_never_with_its_val
     let known = work.bkassoc("import in.csv").env("BKASSOC_LISTEN", "127.0.0.1:0");
     let done = known.env("BKASSOCIATE", "1").to(&server).ends(0);
     assert!(!done.stderr.contains("no effect"), "{}", done.stderr);
+    // Commands without a target tell it, too; this one ends before it serves.
+    let said = "BKASSOC_OUTPT has no effect: is BKASSOC_OUTPUT meant?";
+    for (command, code) in
+        [("results in.results.csv -o so-far.csv", 0), ("sandbox --models none.toml", 2)]
+    {
+        work.bkassoc(command).env("BKASSOC_OUTPT", "x").ends(code).saying(&[said]);
+    }
 }
 
 /// A terminal of that many columns, its name, and what comes to be drawn on it until it is closed.
