@@ -52,7 +52,7 @@ pub struct InputArgs {
     pub input_format: Option<Format>,
     /// Delimiter of cells: one ASCII character, or `tab` [default: detected]
     #[arg(long, value_name = "CHAR", value_parser = values::delimiter)]
-    pub delimiter: Option<u8>,
+    pub delimiter: Option<char>,
     /// Tables have no header: obj_asst_id, inst_id, asst_inst_id, biz_id, in this order
     #[arg(long, conflicts_with = "map")]
     pub no_header: bool,

@@ -65,11 +65,12 @@ pub(super) fn mapped_column(text: &str) -> Result<(Column, String), String> {
     Ok((column, name.to_owned()))
 }
 
-pub(super) fn delimiter(text: &str) -> Result<u8, String> {
-    match text.as_bytes() {
-        _ if text == "tab" || text == "\\t" => Ok(b'\t'),
-        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(*byte),
-        _ => Err("one ASCII character or `tab` is expected".to_owned()),
+pub(super) fn delimiter(text: &str) -> Result<char, String> {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        _ if text == "tab" || text == "\\t" => Ok('\t'),
+        (Some(one), None) if !matches!(one, '"' | '\r' | '\n' | '\0') => Ok(one),
+        _ => Err("one character or `tab` is expected".to_owned()),
     }
 }
 

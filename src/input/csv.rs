@@ -18,8 +18,8 @@ pub(super) const DELIMITERS: [char; 5] = [',', '\t', ';', '|', WIDE_COMMA];
 /// The comma of Chinese input methods.
 const WIDE_COMMA: char = '，';
 
-/// Stands for a full-width comma in the splitter, whose delimiters are single bytes.
-const WIDE_COMMA_BYTE: u8 = 0x1f;
+/// Stands for a delimiter beyond ASCII in the splitter, whose delimiters are single bytes.
+const WIDE_BYTE: u8 = 0x1f;
 
 /// How many names of a header a message lists.
 const LISTED: usize = 30;
@@ -43,7 +43,7 @@ pub(super) fn detect_delimiter(header: &str, columns: &Columns) -> (char, usize)
 /// How a table is read.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
-    /// What stands between cells: an ASCII character or the full-width comma.
+    /// What stands between cells.
     pub(super) delimiter: char,
     /// Whether the first record is a row, and fields stand in the order of [`Column::IDS`].
     pub(super) no_header: bool,
@@ -286,8 +286,8 @@ fn found(header: &[String]) -> String {
 struct Records {
     text: Text,
     core: Box<csv_core::Reader>,
-    /// Whether full-width commas delimit.
-    is_wide: bool,
+    /// What delimits, where that is beyond ASCII.
+    wide: Option<char>,
     cells: Vec<u8>,
     /// The end of each cell of the record, in `cells`.
     ends: Vec<usize>,
@@ -296,12 +296,12 @@ struct Records {
 
 impl Records {
     fn new(text: Text, delimiter: char) -> Self {
-        let is_wide = delimiter == WIDE_COMMA;
-        let delimiter = u8::try_from(delimiter).unwrap_or(WIDE_COMMA_BYTE);
+        let wide = Some(delimiter).filter(|delimiter| !delimiter.is_ascii());
+        let delimiter = wide.map_or(delimiter as u8, |_| WIDE_BYTE);
         Self {
             text,
             core: Box::new(csv_core::ReaderBuilder::new().delimiter(delimiter).build()),
-            is_wide,
+            wide,
             cells: vec![0; 1 << 10],
             ends: vec![0; 1 << 5],
             count: 0,
@@ -319,7 +319,7 @@ impl Records {
         let (mut written, mut length) = (0, 0);
         let mut at_end = false;
         loop {
-            let next = next_piece(self.text.pending(), self.is_wide, at_end);
+            let next = next_piece(self.text.pending(), self.wide, at_end);
             if next.is_none() && !at_end {
                 at_end = !self.text.fill()?;
                 continue;
@@ -368,17 +368,20 @@ impl Records {
         }
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         let cell = &self.cells[start..self.ends[index]];
-        if !self.is_wide || !cell.contains(&WIDE_COMMA_BYTE) {
-            return Cow::Borrowed(cell);
+        match self.wide {
+            // Within quotes.
+            Some(wide) if cell.contains(&WIDE_BYTE) => {
+                let text = String::from_utf8_lossy(cell);
+                let text = text.replace(char::from(WIDE_BYTE), wide.encode_utf8(&mut [0; 4]));
+                Cow::Owned(text.into_bytes())
+            }
+            _ => Cow::Borrowed(cell),
         }
-        // A full-width comma within quotes.
-        let text = String::from_utf8_lossy(cell);
-        Cow::Owned(text.replace(char::from(WIDE_COMMA_BYTE), "，").into_bytes())
     }
 
     /// The comma that does not delimit here, if the record holds it.
     fn other_comma(&self) -> Option<char> {
-        let other = if self.is_wide { ',' } else { WIDE_COMMA };
+        let other = if self.wide == Some(WIDE_COMMA) { ',' } else { WIDE_COMMA };
         let holds = |index| String::from_utf8_lossy(&self.cell(index)).contains(other);
         (0..self.count).any(holds).then_some(other)
     }
@@ -393,18 +396,19 @@ struct Piece<'a> {
 }
 
 /// The next piece of a text of which `pending` is there; none where more has to be read.
-fn next_piece(pending: &[u8], is_wide: bool, at_end: bool) -> Option<Piece<'_>> {
-    const WIDE: &[u8] = "，".as_bytes();
+fn next_piece(pending: &[u8], wide: Option<char>, at_end: bool) -> Option<Piece<'_>> {
     let as_is = |bytes| Piece { bytes, length: bytes.len() };
-    if !is_wide || at_end {
+    let Some(wide) = wide.filter(|_| !at_end) else {
         return (!pending.is_empty()).then(|| as_is(pending));
-    }
-    match pending.windows(WIDE.len()).position(|bytes| bytes == WIDE) {
-        Some(0) => Some(Piece { bytes: &[WIDE_COMMA_BYTE], length: WIDE.len() }),
+    };
+    let mut bytes = [0; 4];
+    let wide = wide.encode_utf8(&mut bytes).as_bytes();
+    match pending.windows(wide.len()).position(|bytes| bytes == wide) {
+        Some(0) => Some(Piece { bytes: &[WIDE_BYTE], length: wide.len() }),
         Some(at) => Some(as_is(&pending[..at])),
         None => {
             // Its first bytes may stand at the end.
-            let begun = (1..WIDE.len()).rev().find(|&begun| pending.ends_with(&WIDE[..begun]));
+            let begun = (1..wide.len()).rev().find(|&begun| pending.ends_with(&wide[..begun]));
             let whole = &pending[..pending.len() - begun.unwrap_or(0)];
             (!whole.is_empty()).then(|| as_is(whole))
         }

@@ -40,8 +40,8 @@ pub struct InputOptions {
     pub map: Vec<(Column, String)>,
     /// `--input-format`
     pub format: Option<Format>,
-    /// `--delimiter`, an ASCII character.
-    pub delimiter: Option<u8>,
+    /// `--delimiter`.
+    pub delimiter: Option<char>,
     /// `--no-header`: tables have none, and their columns stand in the order of [`Column::IDS`].
     pub no_header: bool,
     /// `--encoding`
@@ -215,7 +215,7 @@ impl Lines {
         let separator = skip_separator_line(&mut text)?;
         blank_above += skip_blank_rows(&mut text, options.delimiter.or(separator))?;
         let delimiter = match options.delimiter.or(separator) {
-            Some(delimiter) => char::from(delimiter),
+            Some(delimiter) => delimiter,
             None if format == Format::Tsv => '\t',
             None => csv::detect_delimiter(&first_line(&mut text)?, columns).0,
         };
@@ -269,9 +269,8 @@ fn is_jsonl(text: &mut Text, named_jsonl: bool, columns: &Columns) -> Result<boo
 }
 
 /// Skips lines of nothing but delimiters and blanks, and counts those with delimiters.
-fn skip_blank_rows(text: &mut Text, delimiter: Option<u8>) -> Result<u64, InputError> {
-    let is_delimiter =
-        |c: char| csv::DELIMITERS.contains(&c) || delimiter.is_some_and(|own| char::from(own) == c);
+fn skip_blank_rows(text: &mut Text, delimiter: Option<char>) -> Result<u64, InputError> {
+    let is_delimiter = |c: char| csv::DELIMITERS.contains(&c) || delimiter == Some(c);
     let mut count = 0;
     loop {
         let line = first_line(text)?;
@@ -285,15 +284,15 @@ fn skip_blank_rows(text: &mut Text, delimiter: Option<u8>) -> Result<u64, InputE
 }
 
 /// Skips Excel's line `sep=;`, which may stand above the header, and gives its delimiter.
-fn skip_separator_line(text: &mut Text) -> Result<Option<u8>, InputError> {
+fn skip_separator_line(text: &mut Text) -> Result<Option<char>, InputError> {
     let line = first_line(text)?;
     let separator = match line.split_at_checked(4) {
-        Some((key, value)) if key.eq_ignore_ascii_case("sep=") => value.as_bytes(),
+        Some((key, value)) if key.eq_ignore_ascii_case("sep=") => value,
         _ => return Ok(None),
     };
-    let &[separator] = separator else { return Ok(None) };
+    let &[separator] = separator.as_bytes() else { return Ok(None) };
     text.consume(line.len());
-    Ok(Some(separator))
+    Ok(Some(char::from(separator)))
 }
 
 /// The first line that is not empty. It stays pending.

@@ -237,9 +237,14 @@ mod header {
             assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)), "{separator:?}");
             assert_eq!(rows[0].line, 3);
         }
-        let options = InputOptions { delimiter: Some(b':'), ..Default::default() };
-        let rows = read_with("obj_asst_id:inst_id:asst_inst_id\na:1:2", &options).unwrap();
-        assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)));
+        for delimiter in [":", "，", "；", "│", "\u{1f600}", "é"] {
+            let options = InputOptions { delimiter: delimiter.parse().ok(), ..Default::default() };
+            let text = "||\nobj_asst_id|inst_id|note|asst_inst_id\na|1|\"x|\"|2\n\"y|\"|1||2\n";
+            let rows = read_with(text.replace('|', delimiter), &options).unwrap();
+            assert_eq!(rows[0].parsed, Ok(link("a", 1, 2, 0)), "{delimiter:?}");
+            assert_eq!(rows[1].cells.ids()[0], format!("y{delimiter}"));
+            assert_eq!(rows.len(), 2);
+        }
     }
 }
 
