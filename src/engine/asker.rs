@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cmdb::Cmdb;
+use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::Query;
 use crate::cmdb::wire::{Reply, Request};
 use crate::engine::caller::{Caller, Landed, Outgoing};
@@ -103,7 +104,10 @@ impl<'a, C: Cmdb> Asker<'a, C> {
 
     /// Waits before the same is asked again.
     pub async fn wait(&self, time: Duration, reply: &Reply) -> Result<(), Halt> {
-        self.caller.borrow_mut().health.note_trouble(reply);
+        // Of what got no answer, what to look for in the server's log was noted when the call ended.
+        if let Reply::Answered(_) = reply {
+            self.caller.borrow_mut().health.note_trouble(&ServerMessage::of(reply));
+        }
         self.sleep_until(Instant::now() + time).await?;
         self.stats.borrow_mut().calls.retries += 1;
         Ok(())

@@ -157,7 +157,7 @@ impl<'a, C: Cmdb> Caller<'a, C> {
         }
         let (verdict, cause) = judge(&mut self.health, reply);
         if cause.is_some() {
-            self.health.note_trouble(reply);
+            self.health.note_trouble(&sent.said(reply));
         }
         calls.throttled += u64::from(cause.is_some_and(Cause::is_limit));
         self.pacer.landed(sent.route, Feedback::of(cause), reply.rate(), sent.at, now);

@@ -41,9 +41,9 @@ impl ServerHealth {
         (query, query.cause())
     }
 
-    /// A reply brought nothing forward.
-    pub fn note_trouble(&mut self, reply: &Reply) {
-        self.trouble = ServerMessage::of(reply).to_string();
+    /// What a reply said brought nothing forward.
+    pub fn note_trouble(&mut self, said: &ServerMessage) {
+        self.trouble = said.to_string();
     }
 }
 

@@ -69,6 +69,24 @@ fn a_call_that_got_no_answer_is_named_by_an_id_of_ours_where_the_entrance_takes_
 }
 
 #[test]
+fn a_run_that_ends_since_its_questions_are_lost_names_one_by_an_id_of_ours() {
+    for entrance in [Entrance::Native, Entrance::Gateway, Entrance::Esb] {
+        let faults = Faults::none().with(Fault::LostAnswer, 1.0);
+        let server = Server::with(entrance, |setup| setup.faults = faults);
+        let work = Workdir::new();
+        work.write("in.csv", csv_of([format!("{NN},11,21,1")]));
+        for command in ["import", "check"] {
+            let flags = format!("{command} in.csv --connect-timeout 500ms --json");
+            let ended = work.bkassoc(&flags).to(&server).ends(6).json();
+            let error = ended["error"].as_str().unwrap();
+            assert!(error.contains("no answer ever came"), "{error}");
+            let is_named = entrance != Entrance::Esb;
+            assert_eq!(error.contains("(request "), is_named, "{command}: {error}");
+        }
+    }
+}
+
+#[test]
 fn a_row_that_was_recovered_is_shown_with_the_id_that_its_create_had() {
     let server = Server::with(Entrance::Native, |setup| {
         setup.faults = Faults::none().with(Fault::LostAnswer, 0.15);

@@ -243,7 +243,7 @@ impl<C: Cmdb> Run<'_, C> {
             }
             Query::Stop(stop) => self.stop(refused(stop, reply, self.target)),
             Query::Answered | Query::Again(_) => {
-                self.caller.health.note_trouble(reply);
+                self.caller.health.note_trouble(&sent.said(reply));
                 if query.is_silence() {
                     // Like a batch, one row's worth of silence.
                     if was_closed {
@@ -297,7 +297,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.breaker.trial_landed(!query.is_silence(), now);
         match self.questions.landed(names, reply, query, self.target, now) {
             Ok(true) => self.limits.progressed(now),
-            Ok(false) => self.caller.health.note_trouble(reply),
+            Ok(false) => self.caller.health.note_trouble(&sent.said(reply)),
             Err(halt) => self.stop(halt),
         }
     }
