@@ -36,41 +36,39 @@ impl<C: Cmdb> Run<'_, C> {
             let until = until.unwrap_or(now + DRAIN);
             return Err(Wait { until, bottleneck: Bottleneck::Outage });
         }
-        if !self.has_call(allowed, now) {
-            return Err(wait_for(self.idle_for()));
-        }
         let next = if allowed == Allowed::Probe {
             let probe = self.probe();
             self.permit(probe.2.route(), now)?;
             probe
         } else {
-            self.first_permitted(now)?
+            self.end_spent_writes(now);
+            self.first_permitted(now).unwrap_or_else(|| Err(wait_for(self.idle_for())))?
         };
         self.breaker.sent(allowed, matches!(next.0, Call::LookUp(_)));
         Ok(next)
     }
 
     /// The first due call that the pacer lets through: a route with a quota of its own holds only its
-    /// own calls.
-    fn first_permitted(&mut self, now: Instant) -> Result<NextCall, Wait> {
+    /// own calls. None where no call is due.
+    fn first_permitted(&mut self, now: Instant) -> Option<Result<NextCall, Wait>> {
         let mut held: Option<Wait> = None;
         // `Create` stands for any write: which, the row says.
         for kind in [CallKind::Models, CallKind::Find, CallKind::Create] {
             let route = match kind {
                 CallKind::Models if self.questions.are_due(now) => Route::Models,
-                CallKind::Find if self.look_ups_due(now) => Route::Find,
-                CallKind::Create if self.writes_due(now) => self.write_route(),
+                CallKind::Find if self.look_ups_are_due(now) => Route::Find,
+                CallKind::Create if self.writes_are_due() => self.write_route(),
                 _ => continue,
             };
             match self.permit(route, now) {
-                Ok(()) if kind == CallKind::Models => return Ok(self.question()),
-                Ok(()) if kind == CallKind::Find => return Ok(self.look_up()),
-                Ok(()) => return Ok(self.write()),
+                Ok(()) if kind == CallKind::Models => return Some(Ok(self.question())),
+                Ok(()) if kind == CallKind::Find => return Some(Ok(self.look_up())),
+                Ok(()) => return Some(Ok(self.write())),
                 Err(wait) if held.is_none_or(|held| wait.until < held.until) => held = Some(wait),
                 Err(_) => {}
             }
         }
-        Err(held.expect("there is a call to make"))
+        held.map(Err)
     }
 
     fn permit(&mut self, route: Route, now: Instant) -> Result<(), Wait> {
@@ -110,18 +108,9 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
-    /// Whether there is a call to make.
-    fn has_call(&mut self, allowed: Allowed, now: Instant) -> bool {
-        if allowed == Allowed::Probe || self.questions.are_due(now) || self.look_ups_due(now) {
-            return true;
-        }
-        // Rows that have no attempt left may have a last look to come.
-        self.writes_due(now) || self.look_ups_due(now)
-    }
-
-    /// Whether there is a row to write. Rows that have no attempt left end here; so does what a run that
-    /// only looks would have to write, without an outcome.
-    fn writes_due(&mut self, now: Instant) -> bool {
+    /// Ends rows that are next to be written and have no attempt left, or go to their last look-up; and what
+    /// a run that only looks would have to write, without an outcome.
+    fn end_spent_writes(&mut self, now: Instant) {
         while let Some(&slot) = self.rows.writes.front() {
             if !self.may_write {
                 self.rows.writes.pop_front();
@@ -130,15 +119,18 @@ impl<C: Cmdb> Run<'_, C> {
                 continue;
             }
             let Some(step) = self.rows.task(slot).before_write(&self.policy) else {
-                return !self.awaits_company();
+                return;
             };
             self.rows.writes.pop_front();
             self.take_step(slot, step, now);
         }
-        false
     }
 
-    fn look_ups_due(&self, now: Instant) -> bool {
+    fn writes_are_due(&self) -> bool {
+        !self.rows.writes.is_empty() && !self.awaits_company()
+    }
+
+    fn look_ups_are_due(&self, now: Instant) -> bool {
         let (look_ups, writes) = (&self.rows.look_ups, &self.rows.writes);
         let writes_first = self.breaker.wants_write() && !writes.is_empty();
         !look_ups.is_empty()
