@@ -1,9 +1,8 @@
 //! Questions about instances: `tests/wire/names-*.json`, word for word.
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{esb, json_of, native, sandbox};
+use super::{Capture, esb, json_of, native, sandbox};
 use crate::cmdb::Cmdb;
 use crate::cmdb::wire::{
     AnyOf, Attributes, Envelope, InstanceCall, Instances, Page, PropertyValue, Reply, Request,
@@ -73,30 +72,8 @@ const STORED: &[(u32, i64, i64)] = &[
     (100_200, 224, 4062),
 ];
 
-#[derive(Deserialize)]
-struct Capture {
-    #[serde(rename = "capture")]
-    id: String,
-    request: Asked,
-    response: Answered,
-}
-
-#[derive(Deserialize)]
-struct Asked {
-    method: String,
-    path: String,
-    body: String,
-}
-
-#[derive(Deserialize)]
-struct Answered {
-    status: u16,
-    body: String,
-}
-
 fn captures(number: u32) -> Vec<Capture> {
-    let path = format!("{}/tests/wire/names-{number}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    super::captures(&format!("names-{number}"))
 }
 
 fn world() -> Sandbox {
@@ -117,7 +94,7 @@ async fn exchanged(sandbox: &Sandbox, capture: &Capture) -> (u16, Value) {
         ("HTTP_BLUEKING_LANGUAGE", language),
     ];
     let line = (asked.method.as_str(), asked.path.as_str());
-    let written = exchange(sandbox, Entrance::Native, line, &headers, &asked.body).await.unwrap();
+    let written = exchange(sandbox, Entrance::Native, line, &headers, asked.body()).await.unwrap();
     (written.status, json_of(&written))
 }
 
@@ -176,7 +153,7 @@ async fn an_old_esb_has_hosts_and_businesses_and_nothing_else_by_name() {
             continue;
         }
         let component = capture.request.path.trim_end_matches('/').rsplit('/').next().unwrap();
-        let mut change: Value = serde_json::from_str(&capture.request.body).unwrap();
+        let mut change: Value = serde_json::from_str(capture.request.body()).unwrap();
         // The helper's own fields must not get in the way.
         change["metadata"] = Value::Null;
         let (status, mut answer) = esb(&sandbox, component, change).await;
