@@ -105,7 +105,8 @@ impl Group {
         *self.ids.start()
     }
 
-    fn object(&self, id: i64, id_field: &str, unset: &Object) -> Object {
+    /// One of them; what it was not given is as in `unset`.
+    pub(super) fn object(&self, id: i64, id_field: &str, unset: &Object) -> Object {
         let number = id - self.first() + 1;
         let mut object = unset.clone();
         for (property, template) in &self.properties {
@@ -163,7 +164,7 @@ impl Group {
 }
 
 /// The texts of a property that is a list: an array of texts, or one text with commas.
-pub(super) fn texts_of(value: &Value) -> Option<Vec<String>> {
+fn texts_of(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(text.split(',').map(str::to_owned).collect()),
         Value::Array(list) => list.iter().map(|text| Some(text.as_str()?.to_owned())).collect(),
@@ -172,7 +173,7 @@ pub(super) fn texts_of(value: &Value) -> Option<Vec<String>> {
 }
 
 /// Checks that a property is an attribute of the model and may have a value.
-pub(super) fn check(attributes: &[Attribute], property: &str, value: &Value) -> Result<(), String> {
+fn check(attributes: &[Attribute], property: &str, value: &Value) -> Result<(), String> {
     let attribute = attributes.iter().find(|attribute| attribute.property == *property);
     let Some(attribute) = attribute else {
         return Err(format!("{property} is none of its attributes; declare it with [[attribute]]"));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Sandbox;
 use super::attributes::{id_field, is_list};
 use super::call::{Instances, Terms};
-use super::instances::{Changed, Object, check, is_v6, long_form, texts_of};
+use super::instances::{Changed, Group, Object};
 use crate::cmdb::wire::InstanceCall;
 
 impl Sandbox {
@@ -22,9 +22,7 @@ impl Sandbox {
         let Value::Object(properties) = properties else {
             return Err("properties are an object".to_owned());
         };
-        for (property, value) in &properties {
-            check(&known.attributes, property, value)?;
-        }
+        let given = Group::new(model, id..=id, properties, &known.attributes)?;
         let mut state = self.state();
         let changed = state.instances.entry(model.to_owned()).or_default();
         let before = match changed.get(&id) {
@@ -33,17 +31,7 @@ impl Sandbox {
         };
         let mut object = known.instances.fresh(id);
         object.extend(before.unwrap_or_default());
-        for (property, value) in properties {
-            let value = match texts_of(&value).filter(|_| is_list(model, &property)) {
-                Some(texts) if is_v6(&property) => {
-                    texts.iter().map(|text| long_form(text)).collect()
-                }
-                Some(texts) => texts.into(),
-                None => value,
-            };
-            object.insert(property, value);
-        }
-        changed.insert(id, Some(object));
+        changed.insert(id, Some(given.object(id, id_field(model), &object)));
         Ok(())
     }
 
