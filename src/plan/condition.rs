@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::properties::{Kind, Property};
+use super::properties::{Kind, Property, quoted};
 use crate::cmdb::wire::PropertyValue;
 use crate::input::shown;
 
@@ -83,7 +83,7 @@ impl Condition {
             Kind::Inexact(kind) => Err(Unfit::Unresolvable(format!(
                 "values of {}, of type {}, can't be compared exactly: name another property",
                 property.shown(),
-                shown(kind).escape_debug()
+                quoted(kind)
             ))),
         }
     }
@@ -173,11 +173,8 @@ fn option(
         [id] => Ok(Condition::Text(id.into(), None)),
         [] => {
             let some = options.iter().take(MOST_OPTIONS);
-            let some: Vec<_> = some
-                .map(|(id, name)| {
-                    format!("{} ({})", shown(id).escape_debug(), shown(name).escape_debug())
-                })
-                .collect();
+            let some: Vec<_> =
+                some.map(|(id, name)| format!("{} ({})", quoted(id), quoted(name))).collect();
             let more = if options.len() > MOST_OPTIONS { ", …" } else { "" };
             let (id, text) = (property.shown(), shown(text));
             Err(Unfit::Missing(format!(
@@ -217,4 +214,84 @@ fn elements_of(value: &Value) -> impl Iterator<Item = &str> {
         _ => Vec::new(),
     };
     texts.into_iter().flat_map(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::properties::Properties;
+    use super::super::properties::tests::attributes;
+    use super::*;
+
+    fn of(model: &str, id: &str, kind: &str, text: &str) -> Result<Condition, Unfit> {
+        let properties = Properties::of(model, attributes(&[(id, kind, "")]), Vec::new());
+        Condition::of(properties.get(0), text)
+    }
+
+    #[track_caller]
+    fn fits(condition: &Condition, value: &Value, fit: Option<Fit>) {
+        assert_eq!(condition.fit(Some(value)), fit, "{condition:?} {value}");
+    }
+
+    #[test]
+    fn a_text_fits_itself_and_else_what_is_left_without_the_spaces_at_its_ends() {
+        let plain = of("m", "a", "singlechar", "0015").unwrap();
+        fits(&plain, &json!("0015"), Some(Fit::Exact));
+        for other in [json!("15"), json!(15), json!("0015 "), json!(null), json!(["0015"])] {
+            fits(&plain, &other, None);
+        }
+        let spaced = of("m", "a", "longchar", " a b ").unwrap();
+        fits(&spaced, &json!(" a b "), Some(Fit::Exact));
+        fits(&spaced, &json!("a b"), Some(Fit::Trimmed));
+        fits(&spaced, &json!("a b "), None);
+        fits(&spaced, &json!("ab"), None);
+        assert_eq!((plain.weight(), plain.asked().count()), (1, 1));
+        assert_eq!((spaced.weight(), spaced.asked().count()), (2, 2));
+        assert_eq!(plain.fit(None), None);
+    }
+
+    #[test]
+    fn a_number_is_one_as_it_is_written() {
+        let exact = of("m", "a", "int", " -9007199254740993 ").unwrap();
+        fits(&exact, &json!(-9_007_199_254_740_993_i64), Some(Fit::Exact));
+        for other in [json!(-9_007_199_254_740_992_i64), json!("-9007199254740993"), json!(0.5)] {
+            fits(&exact, &other, None);
+        }
+        for text in ["0015", "1e3", "1.0", "+1", "", "=1", "9223372036854775808", "１"] {
+            let unfit = of("m", "a", "foreignkey", text);
+            assert!(matches!(unfit, Err(Unfit::Missing(_))), "{text}: {unfit:?}");
+        }
+        fits(&of("m", "a", "bool", "true").unwrap(), &json!(true), Some(Fit::Exact));
+        fits(&of("m", "a", "bool", "false").unwrap(), &json!(null), None);
+        for kind in ["float", "time", "organization", "enummulti"] {
+            let unfit = of("m", "a", kind, "1");
+            assert!(matches!(unfit, Err(Unfit::Unresolvable(_))), "{kind}: {unfit:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_one_of_several_and_version_6_has_many_spellings() {
+        let one = of("host", "bk_host_innerip", "singlechar", "10.0.0.1").unwrap();
+        fits(&one, &json!("10.0.0.1,10.0.0.2"), Some(Fit::Exact));
+        fits(&one, &json!(["10.0.0.2", "10.0.0.1"]), Some(Fit::Exact));
+        for other in [json!("10.0.0.11"), json!("10.0.0.10,10.0.0.2"), json!(""), json!(null)] {
+            fits(&one, &other, None);
+        }
+        let both = of("host", "bk_host_innerip", "singlechar", " 10.0.0.2, 10.0.0.1 ").unwrap();
+        fits(&both, &json!("10.0.0.1,10.0.0.2"), Some(Fit::Exact));
+        fits(&both, &json!("10.0.0.1"), None);
+        assert_eq!(both.asked().collect::<Vec<_>>(), [PropertyValue::Text("10.0.0.2".into())]);
+        let long = "fd00:0000:0000:0000:0000:0000:0000:0001";
+        for text in ["fd00::1", "[fd00::1]", "FD00:0::1", long] {
+            let v6 = of("host", "bk_host_innerip_v6", "singlechar", text).unwrap();
+            assert_eq!(v6.asked().collect::<Vec<_>>(), [PropertyValue::Text(long.into())]);
+            fits(&v6, &json!(long), Some(Fit::Exact));
+            fits(&v6, &json!(["fd00::2", "fd00::1"]), Some(Fit::Exact));
+            fits(&v6, &json!("fd00::2"), None);
+        }
+        // Another model's property is a text, whatever it is called.
+        let text = of("router", "bk_host_innerip", "singlechar", "10.0.0.1").unwrap();
+        fits(&text, &json!("10.0.0.1,10.0.0.2"), None);
+    }
 }

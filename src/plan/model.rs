@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::businesses::Businesses;
 use super::cache::{Asked, Cache, Meaning};
 use super::condition::Unfit;
-use super::properties::Properties;
+use super::properties::{Properties, quoted};
 use super::question::{Key, Question, mistake, question};
 use super::search::{Pending, Search};
 use crate::association::InstId;
@@ -120,7 +120,7 @@ impl Model {
         naming: &Naming,
         entrance: Entrance,
     ) -> (Fault, String) {
-        let model = &self.id;
+        let model = quoted(&self.id);
         if let (Way::Nowhere(why), Meaning::NoCall) = (&self.way, meaning) {
             return (Fault::Unresolvable, why.clone());
         }
@@ -131,7 +131,7 @@ impl Model {
         };
         let asked_for = question.shown(&self.properties);
         match meaning {
-            Meaning::NoCall => (Fault::Unresolvable, no_call(model, entrance)),
+            Meaning::NoCall => (Fault::Unresolvable, no_call(&model, entrance)),
             Meaning::Refused(said) => {
                 let name = shown(&asked.text);
                 (
@@ -155,7 +155,7 @@ impl Model {
                 (Fault::Ambiguous, message)
             }
             Meaning::None | Meaning::One(_) => {
-                let help = mistake(&asked.text, model, &self.properties).unwrap_or_else(|| {
+                let help = mistake(&asked.text, &self.id, &self.properties).unwrap_or_else(|| {
                     "create it, or mend the name (the case of letters counts)".to_owned()
                 });
                 (Fault::Missing, format!("no {model} has {asked_for}; {help}"))

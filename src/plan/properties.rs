@@ -197,7 +197,7 @@ impl Properties {
         let some = self.list.iter().take(MOST_SHOWN);
         let named = some.map(|property| match &*property.label {
             "" => property.shown(),
-            label => format!("{} ({})", property.shown(), shown(label).escape_debug()),
+            label => format!("{} ({})", property.shown(), quoted(label)),
         });
         let named = named.collect::<Vec<_>>().join(", ");
         match self.list.len().saturating_sub(MOST_SHOWN) {
@@ -210,7 +210,7 @@ impl Properties {
 impl Property {
     /// The id for a message.
     pub(super) fn shown(&self) -> String {
-        shown(&self.id).escape_debug().to_string()
+        quoted(&self.id)
     }
 
     /// Whether instances are rather found by other properties: few values, many instances.
@@ -247,6 +247,11 @@ impl Kind {
             }
         }
     }
+}
+
+/// A word of the server's for a message: short, and without control characters.
+pub(super) fn quoted(word: &str) -> String {
+    shown(word).escape_debug().to_string()
 }
 
 fn built_in(model: &str) -> &'static [(&'static str, &'static [&'static str])] {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::condition::{Condition, Fit, Unfit, long_form, without_brackets};
 use super::name::{Name, alleged_property, read};
-use super::properties::{Kind, Named, Properties};
+use super::properties::{Kind, Named, Properties, quoted};
 use crate::input::shown;
 use crate::options::Naming;
 
@@ -34,7 +34,7 @@ pub(super) fn key_of(model: &str, properties: &Properties, naming: &Naming) -> K
     let Some(given) = naming.key_of(model) else {
         let found = place(properties, usual).map(|at| vec![at]);
         return found.ok_or_else(|| {
-            let has = properties.shown();
+            let (has, model) = (properties.shown(), quoted(model));
             format!(
                 "{model} has no {usual}: say PROPERTY=VALUE, or give --key {model}=PROPERTY (it has {has})"
             )
@@ -223,7 +223,7 @@ fn shared(name: &str, places: &[usize], properties: &Properties) -> String {
 }
 
 fn unknown(name: &str, model: &str, properties: &Properties) -> String {
-    let (name, has) = (shown(name), properties.shown());
+    let (name, has, model) = (shown(name), properties.shown(), quoted(model));
     if properties.told {
         format!("{model} has no property {name:?}; it has {has}")
     } else {

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use super::businesses::Businesses;
 use super::cache::{Asked, Cache, Meaning, Room};
 use super::model::{Fault, Model, Way};
-use super::properties::Properties;
+use super::properties::{Properties, quoted};
 use super::question::key_of;
 use super::search::{Landing, Search, ask_until_answered};
 use crate::association::InstId;
@@ -102,7 +102,7 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
             }
         }
         let properties = properties.unwrap_or_else(|why| {
-            way = Way::Nowhere(format!("no {id} can be found by name: {why}; put ids"));
+            way = Way::Nowhere(format!("no {} can be found by name: {why}; put ids", quoted(id)));
             Properties::default()
         });
         let key = key_of(id, &properties, self.naming);
@@ -140,6 +140,7 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
         let (en, zh) = (told.pop().unwrap_or_default(), told.pop().unwrap_or_default());
         let properties = Properties::of(id, zh, en);
         if properties.is_empty() {
+            let id = quoted(id);
             return Ok(Err(format!("there is no model {id}, or it is not visible to this app")));
         }
         Ok(Ok(properties))
@@ -236,7 +237,7 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
                 if is_inner || model.refusals >= MOST_REFUSALS {
                     model.way = Way::Nowhere(format!(
                         "no {} can be found by name: {said}; put ids",
-                        model.id
+                        quoted(&model.id)
                     ));
                 }
                 if search.pending.len() == 1 || matches!(model.way, Way::Nowhere(_)) {
