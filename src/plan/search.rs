@@ -75,10 +75,15 @@ impl Search {
             };
             let is_last = info.len() < usize::from(page.limit);
             page.start += info.len() as u64;
+            let before = matches.seen.len();
             let last = matches.take(&self, call, &info);
             if is_last {
                 matches.tell(&mut self, true);
                 return Ok((self, call, Landing::Answered(Vec::new())));
+            }
+            if matches.seen.len() == before {
+                // The server gives the same again, whatever part is asked for.
+                break;
             }
             if call.has_after() {
                 // A page without ids has no next one.

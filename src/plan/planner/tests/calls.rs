@@ -257,3 +257,31 @@ async fn the_servers_limit_is_kept_and_costs_no_answer() {
     }
     assert!(world.calls.get() <= 70, "{}", world.calls.get());
 }
+
+/// A server that gives the same full page again and again may hide a second instance.
+#[tokio::test(start_paused = true)]
+async fn pages_that_never_end_prove_nothing_and_are_not_read_for_ever() {
+    for lacks in [false, true] {
+        let world = World::of_toml(LARGE).instead(move |request, _| {
+            let Request::Instances(asked) = request else { return None };
+            if lacks && request.route() == Route::SearchObjectInstances {
+                return Some(says_code(ESB_NO_COMPONENT, "none"));
+            }
+            let one = |id| json!({"bk_inst_id": id, "bk_inst_name": format!("app-{id}")});
+            let page: Vec<_> = (1..=u64::from(asked.page.limit)).map(one).collect();
+            Some(found(&page.into()))
+        });
+        let rows = [
+            row(0, "app_run_node", "app-7", "bk_inst_id=1"),
+            row(1, "app_run_node", "app-0", "bk_inst_id=1"),
+        ];
+        let (out, _) = world.plan(rows).await;
+        for planned in &out {
+            says(
+                told(planned),
+                &["unresolvable: column source: ", "more instances than can be read"],
+            );
+        }
+        assert!(world.calls.get() < 40, "{}", world.calls.get());
+    }
+}
