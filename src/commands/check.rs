@@ -15,14 +15,14 @@ use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout};
 
 use super::{announce, show};
-use crate::association::Row;
+use crate::association::{Column, Mapping, Row, RowError};
 use crate::check::Check;
 use crate::cli::layers::Typed;
 use crate::clock;
 use crate::config::{Config, Output};
 use crate::engine::asker::Asker;
 use crate::engine::models::{Admission, Models};
-use crate::engine::remaining::PendingRow;
+use crate::engine::remaining::{PendingRow, Remaining};
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::run::COMPANY;
 use crate::engine::stats::{CallKind, ReasonStats, RunStats};
@@ -30,8 +30,11 @@ use crate::engine::time_limits;
 use crate::exit::{Exit, Halt};
 use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
+use crate::report::names::NamesReport;
 use crate::report::progress::{Progress, Screen};
 use crate::report::summary::{Checked, Forecast, RunKind, Scope, Summary, next_step};
+use crate::session::head;
+use crate::session::planning::{self, Made};
 use crate::session::question::may_start_anew;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
@@ -39,6 +42,7 @@ use crate::session::signals::Signals;
 use crate::session::source::{OpenSource, RowSource};
 use crate::storage::journal::disk::folder_of;
 use crate::storage::path_state::{self, PathState};
+use crate::storage::plan::Scratch;
 use crate::storage::results::ResultsError;
 use delivery::Delivery;
 
@@ -58,9 +62,19 @@ pub(super) fn run(
     let source = RowSource::inputs(inputs, config.input.clone());
     let job = Job { config, typed, screen, files: source.files() };
     job.make_way()?;
-    let rows = if inputs.is_empty() { None } else { Some(source.open()?) };
-    let end = runtime()?.block_on(job.go(rows))?;
-    Ok(job.summarize(end))
+    let mut rows = if inputs.is_empty() { None } else { Some(source.open()?) };
+    let scratch = Scratch::new()?;
+    let mut made = None;
+    // Without a contact nobody knows what a name means.
+    if let Some(named) =
+        rows.take_if(|rows| rows.says_more_than_ids() && config.connection.is_some())
+    {
+        let plan = planning::make(config, named, &scratch.plan(), head(config, &source, None))?;
+        rows = Some(source.carried_out(&scratch.plan(), plan.manifest.clone())?);
+        made = Some(plan);
+    }
+    let end = runtime()?.block_on(job.go(rows, made.as_ref()))?;
+    Ok(job.summarize(end, made.as_ref()))
 }
 
 /// A check, decided and not begun.
@@ -111,14 +125,14 @@ impl Job<'_> {
         }
     }
 
-    async fn go(&self, rows: Option<OpenSource>) -> Result<End, Halt> {
+    async fn go(&self, rows: Option<OpenSource>, made: Option<&Made>) -> Result<End, Halt> {
         let engine = &self.config.engine;
         let Some(connection) = &self.config.connection else {
-            return self.look(None, rows).await;
+            return self.look(None, rows, made).await;
         };
         let server = Server::of(connection, engine.concurrency)?;
-        self.look(Some(Asker::new(&server, &connection.target, engine, 1, rand::random())), rows)
-            .await
+        let asker = Asker::new(&server, &connection.target, engine, 1, rand::random());
+        self.look(Some(asker), rows, made).await
     }
 
     /// Reads, asks, decides, writes: until the end or the first signal.
@@ -126,6 +140,7 @@ impl Job<'_> {
         &self,
         mut contact: Option<Asker<'_, Server>>,
         rows: Option<OpenSource>,
+        made: Option<&Made>,
     ) -> Result<End, Halt> {
         let scope = match (&contact, &rows) {
             (None, _) => Scope::Offline,
@@ -159,7 +174,11 @@ impl Job<'_> {
             seen.stats.calls = contact.stats.into_inner().calls;
         }
         let done = match read {
-            Ok(Some(check)) => self.write(check, &mut seen, &mut signals).await,
+            Ok(Some(check)) => {
+                let columns = made.map(|made| made.manifest.head.columns.clone());
+                let columns = columns.unwrap_or_default();
+                self.write(check, columns, &mut seen, &mut signals).await
+            }
             Ok(None) => Ok(()),
             Err(stopped) => Err(stopped),
         };
@@ -206,9 +225,18 @@ impl Job<'_> {
                 models.look(&link.association.obj_asst_id);
             }
             seen.stats.unsettled += staged.len() as u64;
-            for PendingRow { row, .. } in staged.drain(..) {
-                let admission = admit(&row, &mut models, contact.as_deref_mut()).await?;
-                take(&mut check, row, admission, seen).map_err(unwritable)?;
+            for PendingRow { row, remaining } in staged.drain(..) {
+                let judged = match (remaining, &row.parsed) {
+                    (Remaining::Refused(outcome), _) => {
+                        Judged::Ended(Outcome { finished_at: clock::millis(), ..outcome })
+                    }
+                    (_, Err(RowError::Named { .. })) if contact.is_none() => {
+                        let message = "names are not looked up without a server".to_owned();
+                        Judged::Ended(Outcome::open(Status::NotAttempted, message))
+                    }
+                    _ => admit(&row, &mut models, contact.as_deref_mut()).await?,
+                };
+                take(&mut check, row, judged, seen).map_err(unwritable)?;
             }
             if contact.is_none() {
                 models.ask_nobody();
@@ -230,6 +258,7 @@ impl Job<'_> {
     async fn write(
         &self,
         check: Check,
+        columns: Vec<Column>,
         seen: &mut Seen,
         signals: &mut Signals,
     ) -> Result<(), Halt> {
@@ -242,7 +271,7 @@ impl Job<'_> {
             output: results.output.clone(),
             format: results.format,
             files: self.files.clone(),
-            columns: Vec::new(),
+            columns,
             folder: self.folder(),
             stop: Arc::clone(&stop),
         };
@@ -282,7 +311,7 @@ impl Job<'_> {
         ResultsError::Unwritable { path: self.folder(), error }.into()
     }
 
-    fn summarize(&self, end: End) -> Exit {
+    fn summarize(&self, end: End, made: Option<&Made>) -> Exit {
         let End { scope, seen, halt } = end;
         let judged = if seen.stats.bad() == 0 { Exit::Ok } else { Exit::SomeFailed };
         let exit = halt.as_ref().map_or(judged, |halt| halt.exit);
@@ -292,7 +321,9 @@ impl Job<'_> {
             _ => None,
         };
         let forecast = self.forecast(&seen).filter(|_| halt.is_none());
-        let checked = Checked { scope, repeats: seen.repeats, forecast };
+        let names =
+            made.map(|made| NamesReport { understood: &made.understood, files: &self.files });
+        let checked = Checked { scope, repeats: seen.repeats, forecast, names };
         let (again, identity) = (self.typed.again(), self.typed.identity_flags());
         let next = next_step(RunKind::Check, exit, &seen.stats, results, &again, &identity)
             // Without rows there is nothing to import.
@@ -348,34 +379,45 @@ fn feed(mut rows: OpenSource) -> RowQueue {
     })
 }
 
+/// What an import would do with a row.
+enum Judged {
+    /// Send it: the number of its model association and its rule, where they are known.
+    Sent(Option<u32>, Option<Mapping>),
+    /// End it so, without a call.
+    Ended(Outcome),
+}
+
 /// What an import would do with a row, where there is a contact after asking what has to be asked.
 async fn admit(
     row: &Row,
     models: &mut Models,
     mut contact: Option<&mut Asker<'_, Server>>,
-) -> Result<Admission, Halt> {
+) -> Result<Judged, Halt> {
     loop {
-        match (models.admit(row), contact.as_deref_mut()) {
-            (Admission::Wanted, Some(contact)) => contact.ask_for(models).await?,
-            (admission, _) => return Ok(admission),
-        }
+        return Ok(match (models.admit(row), contact.as_deref_mut()) {
+            (Admission::Wanted, Some(contact)) => {
+                contact.ask_for(models).await?;
+                continue;
+            }
+            (Admission::Wanted, None) => Judged::Sent(None, None),
+            (Admission::Known(number, model), _) => {
+                Judged::Sent(Some(number), (!model.guessed).then_some(model.mapping))
+            }
+            (Admission::Refused(reason, message), _) => {
+                Judged::Ended(Outcome::bad(reason, message, 0, clock::millis()))
+            }
+        });
     }
 }
 
 /// A row goes to where it waits, with what is known of it by itself.
-fn take(check: &mut Check, row: Row, admission: Admission, seen: &mut Seen) -> io::Result<()> {
+fn take(check: &mut Check, row: Row, judged: Judged, seen: &mut Seen) -> io::Result<()> {
     let link = row.parsed.clone();
-    let (outcome, sent) = match admission {
-        Admission::Known(number, model) => {
-            let mapping = (!model.guessed).then_some(model.mapping);
-            (Outcome::open(Status::NotAttempted, String::new()), Some((Some(number), mapping)))
+    let (outcome, sent) = match judged {
+        Judged::Sent(number, mapping) => {
+            (Outcome::open(Status::NotAttempted, String::new()), Some((number, mapping)))
         }
-        Admission::Wanted => {
-            (Outcome::open(Status::NotAttempted, String::new()), Some((None, None)))
-        }
-        Admission::Refused(reason, message) => {
-            (Outcome::bad(reason, message, 0, clock::millis()), None)
-        }
+        Judged::Ended(outcome) => (outcome, None),
     };
     let record = Record::of(row, outcome);
     check.take(&record)?;

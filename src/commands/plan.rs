@@ -25,7 +25,7 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     let source = RowSource::inputs(&args.inputs, config.input.clone());
     let rows = source.open()?;
     let head = head(&config, &source, None);
-    let Made { manifest, understood } = planning::make(&config, rows, &path, head)?;
+    let Made { manifest, understood, .. } = planning::make(&config, rows, &path, head)?;
     let report = PlanReport {
         path: &path,
         manifest: &manifest,

@@ -2,8 +2,8 @@
 //!
 //! Makes texts from counts. Decides nothing.
 
-pub(crate) mod summary;
 pub(crate) mod names;
+pub(crate) mod summary;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod log;

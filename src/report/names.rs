@@ -4,13 +4,12 @@ use std::fmt::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::summary::grouped;
 use crate::engine::stats::Place;
 use crate::plan::understood::{Names, Understood, UnderstoodModel};
 
 /// What was understood of an input's names.
 #[derive(Clone, Copy, Debug)]
-pub struct NamesReport<'a> {
+pub(crate) struct NamesReport<'a> {
     /// By model.
     pub(crate) understood: &'a Understood,
     /// Input names, in order; empty for a single input.
@@ -57,7 +56,7 @@ impl fmt::Display for NamesReport<'_> {
                     write!(first, "{}{name:?} ({})", separator(&first), self.place(*place))?;
                 }
                 let more = if names.count > names.first.len() as u64 { ", …" } else { "" };
-                writeln!(f, "{:>13}  {word}: {first}{more}", grouped(names.count))?;
+                writeln!(f, "{:>13}  {word}: {first}{more}", names.count)?;
             }
         }
         Ok(())

@@ -89,7 +89,7 @@ pub struct Summary<'a> {
     /// What is not known of the run whose results were read.
     pub warnings: &'a [String],
     /// What a check adds.
-    pub checked: Option<&'a Checked>,
+    pub checked: Option<&'a Checked<'a>>,
     /// The command to go on with, from [`next_step`].
     pub next: Option<Vec<String>>,
 }

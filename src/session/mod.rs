@@ -37,6 +37,7 @@ use crate::storage::results::{self, Layout, Outcomes, ResultsError};
 use crate::storage::seals::Sealer;
 use crate::target::Target;
 use open_journal::{OpenJournal, held, open_journal, remove};
+use planning::Made;
 use question::may_start_anew;
 use runtime::runtime;
 use server::Server;
@@ -135,7 +136,13 @@ impl Session<'_> {
                 // Nothing was begun.
                 remove(opened.journal.path())?;
             }
-            let manifest = made?.manifest;
+            let Made { manifest, calls, .. } = made?;
+            tracing::info!(
+                rows = manifest.rows,
+                calls = calls.total(),
+                "what names mean is written down in {}",
+                path.display()
+            );
             opened.head.plan = Some(manifest.plan_sha256.clone());
             opened.head.columns.clone_from(&manifest.head.columns);
             manifest

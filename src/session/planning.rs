@@ -16,6 +16,7 @@ use crate::engine::asker::Asker;
 use crate::engine::models::invalidity;
 use crate::engine::remaining::{PendingRow, Remaining};
 use crate::engine::row_queue::{Ended, RowQueue};
+use crate::engine::stats::Calls;
 use crate::exit::{Exit, Halt};
 use crate::input::RowParser;
 use crate::plan::planner::{PlannedRow as Resolved, Planner};
@@ -30,6 +31,8 @@ const AT_ONCE: usize = 1024;
 pub(crate) struct Made {
     pub(crate) manifest: PlanManifest,
     pub(crate) understood: Understood,
+    /// The calls that this took.
+    pub(crate) calls: Calls,
 }
 
 /// Makes the plan of these rows at `path`. `head` is that of the run that is planned. Nothing is written
@@ -72,13 +75,8 @@ async fn plan(config: &Config, rows: OpenSource, path: &Path, head: Head) -> Res
     let understood = planner.understood().clone();
     let rate = engine.rate.per_second();
     let manifest = writer.finish(head.clone(), ended.digests, ended.blank_rows, rate)?;
-    tracing::info!(
-        rows = manifest.rows,
-        calls = asker.stats.borrow().calls.total(),
-        "the plan is at {}",
-        path.display()
-    );
-    Ok(Made { manifest, understood })
+    let calls = asker.stats.borrow().calls.clone();
+    Ok(Made { manifest, understood, calls })
 }
 
 /// The lines of a plan as they come.

@@ -308,3 +308,31 @@ fn names_are_asked_for_again_only_where_that_is_said() {
     let row = &work.rows("in.rerun-2.csv")[0];
     assert_eq!((&*row["asst_inst_id"], &*row["status"]), ("77", "created"));
 }
+
+#[test]
+fn a_check_says_what_names_were_taken_for_and_what_is_wrong_with_each() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", kinds());
+    let done = work.bkassoc("check in.csv --json").to(&server).ends(3);
+    let summary: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let names = &summary["check"]["names"];
+    let model = |id: &str| names.as_array().unwrap().iter().find(|names| names["model"] == id);
+    let switches = model("bk_switch").unwrap();
+    assert_eq!(switches["key"], json!(["bk_inst_name"]));
+    let counts = ["found", "missing", "ambiguous", "unresolvable"].map(|kind| &switches[kind]);
+    assert_eq!(counts, [&json!(9), &json!(5), &json!(1), &json!(0)]);
+    assert_eq!(switches["first_ambiguous"], json!(["\"core-sw\" (line 3)"]));
+    assert_eq!(model("host").unwrap()["key"], json!(["bk_host_innerip"]));
+    // What a check says of each row, the import finds.
+    let checked = work.rows("in.check.csv");
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    for (checked, row) in checked.iter().zip(work.rows("in.results.csv")) {
+        for column in ["line", "inst_id", "asst_inst_id", "reason", "message", "source", "target"] {
+            assert_eq!(checked[column], row[column], "{column}");
+        }
+    }
+    // Without a server a name is none that is wrong.
+    work.bkassoc("check in.csv --offline -o offline.csv").ends(0);
+    assert!(work.rows("offline.csv").iter().all(|row| row["status"] == "not_attempted"));
+}

@@ -9,6 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::grouped;
 use crate::engine::stats::{CallKind, ReasonStats};
 use crate::options::{Rate, brief_duration};
+use crate::report::names::NamesReport;
 
 /// What a check looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +45,15 @@ impl Scope {
 
 /// The end of a check.
 #[derive(Clone, Debug)]
-pub struct Checked {
+pub struct Checked<'a> {
     /// What it looked at.
     pub scope: Scope,
     /// Rows that repeat an earlier row: an import ends them as `existed`.
     pub repeats: ReasonStats,
     /// What the import will take, if rows would be sent.
     pub forecast: Option<Forecast>,
+    /// What names were taken for, where rows have any and they were asked for.
+    pub(crate) names: Option<NamesReport<'a>>,
 }
 
 /// What an import will take if nothing goes wrong.
@@ -94,8 +97,11 @@ impl Forecast {
     }
 }
 
-impl Checked {
+impl Checked<'_> {
     pub(super) fn write(&self, text: &mut String) -> fmt::Result {
+        if let Some(names) = &self.names {
+            write!(text, "{names}")?;
+        }
         if let Some(forecast) = self.forecast {
             let calls = grouped(forecast.calls());
             let (rate, at_once) = (forecast.rate, forecast.concurrency);
@@ -110,13 +116,16 @@ impl Checked {
 }
 
 /// The key `check` of a summary's JSON.
-impl Serialize for Checked {
+impl Serialize for Checked<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("repeats", &self.repeats.count)?;
         map.serialize_entry("first_repeats", &self.repeats.first)?;
         map.serialize_entry("forecast", &self.forecast)?;
         map.serialize_entry("not_tested", self.scope.not_tested())?;
+        if let Some(names) = &self.names {
+            map.serialize_entry("names", names)?;
+        }
         map.end()
     }
 }
@@ -164,8 +173,9 @@ mod tests {
             scope: Scope::Rows,
             repeats,
             forecast: Some(forecast(Rate::PerSecond(100.0), None)),
+            names: None,
         };
-        let said = |checked: &Checked| {
+        let said = |checked: &Checked<'_>| {
             let mut text = String::new();
             checked.write(&mut text).unwrap();
             text

@@ -89,7 +89,7 @@ struct Json<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    check: Option<&'a Checked>,
+    check: Option<&'a Checked<'a>>,
 }
 
 #[derive(Serialize)]
