@@ -315,7 +315,11 @@ impl Pace {
     /// window began within it. It is N where the window's end was seen.
     fn learn_over_long_way(&mut self, let_through: f64, now: Instant) {
         match self.phase {
-            Phase::Creep { step, .. } if step <= SMALL_STEP => {}
+            // N is as it was thought to be.
+            Phase::Creep { step, .. } if step <= SMALL_STEP => {
+                self.phase = Self::cruise(now);
+                return;
+            }
             Phase::Cruise { .. } if let_through >= self.calls => {
                 self.margin = (self.margin + MORE_MARGIN).min(LARGEST_MARGIN);
             }
