@@ -346,9 +346,31 @@ pub enum RowError {
         /// The column for its name.
         name: Column,
     },
+    /// The same, in a sheet, where rows are known by their cells.
+    #[error("{cell}: {error}")]
+    InCell {
+        /// The cell, as `association!D7`.
+        cell: Box<str>,
+        /// What is wrong.
+        error: Box<RowError>,
+    },
     /// The line is no row: broken JSON, too few cells.
     #[error("{0}")]
     Broken(Box<str>),
+}
+
+impl RowError {
+    /// The column that is at fault, if it is one.
+    pub const fn column(&self) -> Option<Column> {
+        match self {
+            Self::BadId { column, .. } => Some(*column),
+            Self::BadName { .. } => Some(Column::ObjAsstId),
+            Self::MissingBizId => Some(Column::BizId),
+            Self::NoInstance { name, .. } | Self::Named { name, .. } => Some(*name),
+            Self::BadAction(_) | Self::Delete => Some(Column::Action),
+            Self::InCell { .. } | Self::Broken(_) => None,
+        }
+    }
 }
 
 /// What is sent for a row: the association, and the business in whose name it is created.

@@ -1,10 +1,10 @@
-//! Gzip: the only home of flate2.
+//! Gzip, and the bare packing of zip archives: the only home of flate2.
 //!
 //! Owns how compressed bytes are known and unpacked. Knows nothing of what is in them.
 
 use std::io::{self, Read};
 
-pub use flate2::read::MultiGzDecoder;
+pub use flate2::read::{DeflateDecoder, MultiGzDecoder};
 
 /// How gzip begins.
 pub const SIGNATURE: &[u8] = &[0x1f, 0x8b];

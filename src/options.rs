@@ -241,20 +241,26 @@ pub enum Format {
     Tsv,
     /// One JSON object on each line.
     Jsonl,
+    /// An Excel workbook.
+    Xlsx,
 }
 
 impl Format {
     /// The values by their words.
-    pub const WORDS: [(&str, Self); 3] = [
+    pub const WORDS: [(&str, Self); 4] = [
         (Self::Csv.as_str(), Self::Csv),
         (Self::Tsv.as_str(), Self::Tsv),
         (Self::Jsonl.as_str(), Self::Jsonl),
+        (Self::Xlsx.as_str(), Self::Xlsx),
     ];
 
-    /// The format of a file name's ending.
+    /// Those that results can have.
+    const OF_RESULTS: [Self; 3] = [Self::Csv, Self::Tsv, Self::Jsonl];
+
+    /// The format of results by their name's ending.
     pub fn of_name(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?;
-        Self::WORDS.into_iter().find(|(word, _)| *word == ending).map(|(_, format)| format)
+        Self::OF_RESULTS.into_iter().find(|format| format.as_str() == ending)
     }
 
     /// The word, which is also the ending of a file's name.
@@ -263,6 +269,7 @@ impl Format {
             Self::Csv => "csv",
             Self::Tsv => "tsv",
             Self::Jsonl => "jsonl",
+            Self::Xlsx => "xlsx",
         }
     }
 }

@@ -50,6 +50,9 @@ pub struct InputArgs {
     /// Format of the input [default: detected]
     #[arg(long, value_parser = values::words(Format::WORDS), value_name = "FORMAT")]
     pub input_format: Option<Format>,
+    /// Sheet of an Excel workbook [default: association, else the first]
+    #[arg(long, value_name = "NAME")]
+    pub sheet: Option<String>,
     /// Delimiter of cells: one ASCII character, or `tab` [default: detected]
     #[arg(long, value_name = "CHAR", value_parser = values::delimiter)]
     pub delimiter: Option<char>,

@@ -65,6 +65,7 @@ const INHERITED: &[&str] = &[
     "rate",
     "send-biz-id",
     "settle-after",
+    "sheet",
     "timeout",
 ];
 
@@ -79,6 +80,7 @@ const MEANING: &[&str] = &[
     "map",
     "no-header",
     "send-biz-id",
+    "sheet",
 ];
 
 /// Flags that say where and as whom, and where that stands: a rerun needs them again. Where it goes is

@@ -179,6 +179,7 @@ fn open_inputs(
     let options = InputOptions {
         map: if given.map.is_empty() { run.map } else { given.map },
         format: given.format.or(run.format),
+        sheet: given.sheet.or(run.sheet),
         delimiter: given.delimiter.or(run.delimiter),
         no_header: given.no_header || run.no_header,
         encoding: given.encoding.or(run.encoding),

@@ -18,6 +18,7 @@ pub(super) fn of(
     Ok(InputOptions {
         map: reading.map(|args| args.map.clone()).unwrap_or_default(),
         format: reading.and_then(|args| args.input_format),
+        sheet: reading.and_then(|args| args.sheet.clone()),
         delimiter: reading.and_then(|args| args.delimiter),
         no_header: reading.is_some_and(|args| args.no_header),
         encoding: encoding.map(str::parse).transpose()?,

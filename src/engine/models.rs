@@ -194,13 +194,18 @@ pub fn refusal(name: &str, knowledge: &Knowledge) -> Option<(Reason, String)> {
 
 /// Why a row that could not be read is invalid.
 pub fn invalidity(row: &Row, error: &RowError) -> (Reason, String) {
-    let reason = match error {
+    let mut cause = error;
+    while let RowError::InCell { error, .. } = cause {
+        cause = error;
+    }
+    let reason = match cause {
         RowError::MissingBizId => Reason::MissingBizId,
         RowError::BadAction(_) | RowError::Delete => Reason::UnsupportedAction,
         RowError::BadId { .. }
         | RowError::BadName { .. }
         | RowError::NoInstance { .. }
         | RowError::Named { .. }
+        | RowError::InCell { .. }
         | RowError::Broken(_) => Reason::InvalidRow,
     };
     (reason, format!("line {}: {error}", row.line))

@@ -29,6 +29,11 @@ impl Columns {
         self.mapped[column as usize].as_deref()
     }
 
+    /// Whether `--map` gives any field another name.
+    pub(super) fn are_mapped(&self) -> bool {
+        self.mapped.iter().any(Option::is_some)
+    }
+
     /// The field that a name stands for. Case and surrounding spaces don't matter.
     pub(super) fn field(&self, name: &str) -> Option<Column> {
         let is_mapped = |column: &Column| self.mapped(*column).is_some_and(|own| same(own, name));

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use csv_core::ReadRecordResult;
 
+use super::InputOptions;
 use super::columns::{Columns, are_results};
 use super::error::InputError;
 use super::row::{RowParser, shown};
@@ -53,8 +54,19 @@ pub(super) struct Layout {
     pub(super) blank_above: u64,
 }
 
+impl Layout {
+    pub(super) fn new(delimiter: char, options: &InputOptions, blank_above: u64) -> Self {
+        Self {
+            delimiter,
+            no_header: options.no_header,
+            needs_biz_id: options.require_biz_id && options.default_biz_id.is_none(),
+            blank_above,
+        }
+    }
+}
+
 /// The place of each field's column, in the order of [`Column::ALL`].
-type Places = [Option<usize>; Column::ALL.len()];
+pub(super) type Places = [Option<usize>; Column::ALL.len()];
 
 /// A table whose header was read.
 pub(super) struct Table {
@@ -186,13 +198,13 @@ fn is_blank(cell: &[u8]) -> bool {
 }
 
 /// Whether this is a row where a header should be: no name of ours, and two ids at least.
-fn is_row(cells: &[String], columns: &Columns) -> bool {
+pub(super) fn is_row(cells: &[String], columns: &Columns) -> bool {
     cells.iter().all(|cell| columns.field(cell).is_none())
         && cells.iter().filter(|cell| InstId::parse(cell).is_ok()).count() > 1
 }
 
 /// Where fields stand in a table without a header, of which this is the first row.
-fn ordered_places(
+pub(super) fn ordered_places(
     file: &str,
     line: u64,
     cells: &[String],
@@ -215,7 +227,7 @@ fn ordered_places(
 }
 
 /// Where fields stand by the names of a header. A side has a column for its id or one for its name.
-fn find_places(
+pub(super) fn find_places(
     file: &str,
     header: &[String],
     layout: Layout,

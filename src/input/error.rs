@@ -4,6 +4,7 @@
 use std::{fmt, io};
 
 use crate::association::Column;
+use crate::options::Format;
 
 /// Why input can't be read, or can't be read on.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,26 @@ pub enum InputError {
         /// What makes lines of it.
         command: String,
     },
+    /// A workbook where there should be none, or the other way round.
+    #[error("{file}: {}", not_as_said(*.is_workbook, *.format))]
+    Workbook {
+        /// The input's name.
+        file: String,
+        /// Whether it is one.
+        is_workbook: bool,
+        /// What `--input-format` says.
+        format: Option<Format>,
+    },
+    /// `--sheet` names no sheet.
+    #[error("{file}: there is no sheet {sheet:?}; it has {}", listed(.found))]
+    NoSuchSheet {
+        /// The input's name.
+        file: String,
+        /// The name asked for.
+        sheet: String,
+        /// Those there are.
+        found: Vec<String>,
+    },
     /// `-` is among the inputs twice.
     #[error("standard input (-) can be read only once")]
     StdinTwice,
@@ -184,6 +205,8 @@ impl InputError {
             | Self::UnwantedHeader { .. }
             | Self::FewColumns { .. }
             | Self::JsonShape { .. }
+            | Self::Workbook { .. }
+            | Self::NoSuchSheet { .. }
             | Self::StdinTwice => true,
             Self::Folder { .. }
             | Self::Unreadable { .. }
@@ -207,6 +230,33 @@ impl InputError {
     pub(super) fn unreadable(source: &impl fmt::Display, error: io::Error) -> Self {
         Self::Unreadable { file: source.to_string(), error }
     }
+}
+
+fn not_as_said(is_workbook: bool, format: Option<Format>) -> String {
+    match format {
+        Some(format) if is_workbook => {
+            format!("is an Excel workbook: leave --input-format {} out", format.as_str())
+        }
+        Some(_) => "is no Excel workbook (.xlsx): leave --input-format out".to_owned(),
+        None => "is no Excel workbook (.xlsx): leave --sheet out".to_owned(),
+    }
+}
+
+/// How many names a message lists.
+const LISTED: usize = 20;
+
+fn listed(names: &[String]) -> String {
+    let shown: Vec<_> =
+        names.iter().take(LISTED).map(|name| format!("{:?}", shown(name))).collect();
+    match names.len().saturating_sub(LISTED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A name for a message, cut if it is long.
+fn shown(name: &str) -> &str {
+    name.char_indices().nth(60).map_or(name, |(end, _)| &name[..end])
 }
 
 fn names(columns: &[Column]) -> String {

@@ -5,12 +5,15 @@
 
 pub mod digest;
 mod error;
+mod spool;
+pub(crate) mod xlsx;
 mod source;
 mod encoding;
 mod text;
 mod columns;
 mod row;
 mod csv;
+mod sheet;
 mod jsonl;
 
 use std::collections::VecDeque;
@@ -30,6 +33,7 @@ use crate::options::Format;
 use columns::Columns;
 use csv::{Layout, Table};
 use jsonl::Objects;
+use sheet::Sheet;
 use source::Raw;
 use text::Text;
 
@@ -40,6 +44,8 @@ pub struct InputOptions {
     pub map: Vec<(Column, String)>,
     /// `--input-format`
     pub format: Option<Format>,
+    /// `--sheet`, where the input is a workbook.
+    pub sheet: Option<String>,
     /// `--delimiter`.
     pub delimiter: Option<char>,
     /// `--no-header`: tables have none, and their columns stand in the order of [`Column::IDS`].
@@ -85,7 +91,9 @@ impl Reader {
         for source in sources {
             let lines = Lines::open(source, options, &columns)?;
             says_more_than_ids |= lines.says_more_than_ids();
-            waiting.push_back(if source.is_regular_file() {
+            // A workbook's shared texts take time to read.
+            let stays = sources.len() == 1 && matches!(lines, Lines::Sheet(_));
+            waiting.push_back(if source.is_regular_file() && !stays {
                 Waiting::Closed(source.clone())
             } else {
                 Waiting::Open(Box::new(lines))
@@ -101,9 +109,8 @@ impl Reader {
         options: &InputOptions,
     ) -> Result<Self, InputError> {
         let columns = Columns::new(&options.map)?;
-        let text = Text::new(Raw::new(name.to_owned(), Box::new(from)), options.encoding, false)
-            .map_err(|error| InputError::Unreadable { file: name.to_owned(), error })?;
-        let lines = Lines::new(text, false, options, &columns)?;
+        let raw = Raw::new(name.to_owned(), Box::new(from));
+        let lines = Lines::of_raw(raw, false, false, options, &columns)?;
         let says_more_than_ids = lines.says_more_than_ids();
         let waiting = [Waiting::Open(Box::new(lines))].into();
         Ok(Self { says_more_than_ids, ..Self::new(waiting, columns, options) })
@@ -151,7 +158,7 @@ impl Reader {
                 return Ok(Some(row));
             }
             if let Some(lines) = self.current.take() {
-                self.digests.push(lines.into_text().finish()?);
+                self.digests.push(lines.finish()?);
                 self.rows.next_file();
             }
             self.current = Some(match self.waiting.pop_front() {
@@ -185,6 +192,7 @@ impl Iterator for Reader {
 enum Lines {
     Table(Table),
     Objects(Objects),
+    Sheet(Box<Sheet>),
 }
 
 impl Lines {
@@ -193,8 +201,35 @@ impl Lines {
         options: &InputOptions,
         columns: &Columns,
     ) -> Result<Self, InputError> {
-        let text = Text::open(source, options.encoding)?;
-        Self::new(text, is_named_jsonl(source), options, columns)
+        let raw = Raw::open(source)?;
+        Self::of_raw(raw, source.is_regular_file(), is_named_jsonl(source), options, columns)
+    }
+
+    /// Reads a workbook, or text, as the first bytes say. Text of a patient source may be waited for.
+    fn of_raw(
+        mut raw: Raw,
+        patient: bool,
+        named_jsonl: bool,
+        options: &InputOptions,
+        columns: &Columns,
+    ) -> Result<Self, InputError> {
+        let file = raw.name().to_owned();
+        let unreadable = |error| InputError::Unreadable { file: file.clone(), error };
+        let is_workbook = raw.is_workbook().map_err(unreadable)?;
+        let wants_workbook = match options.format {
+            Some(format) => format == Format::Xlsx,
+            None => is_workbook || options.sheet.is_some(),
+        };
+        if is_workbook != wants_workbook {
+            return Err(InputError::Workbook { file, is_workbook, format: options.format });
+        }
+        if is_workbook {
+            let layout = Layout::new(',', options, 0);
+            let sheet = Sheet::open(raw, options.sheet.as_deref(), layout, columns)?;
+            return Ok(Self::Sheet(Box::new(sheet)));
+        }
+        let text = Text::new(raw, options.encoding, patient).map_err(unreadable)?;
+        Self::new(text, named_jsonl, options, columns)
     }
 
     fn new(
@@ -219,12 +254,7 @@ impl Lines {
             None if format == Format::Tsv => '\t',
             None => csv::detect_delimiter(&first_line(&mut text)?, columns).0,
         };
-        let layout = Layout {
-            delimiter,
-            no_header: options.no_header,
-            needs_biz_id: options.require_biz_id && options.default_biz_id.is_none(),
-            blank_above,
-        };
+        let layout = Layout::new(delimiter, options, blank_above);
         Table::open(text, layout, columns).map(Self::Table)
     }
 
@@ -232,6 +262,7 @@ impl Lines {
         match self {
             Self::Table(table) => table.next(rows),
             Self::Objects(objects) => objects.next(columns, rows),
+            Self::Sheet(sheet) => sheet.next(columns, rows),
         }
     }
 
@@ -239,13 +270,16 @@ impl Lines {
         match self {
             Self::Table(table) => table.says_more_than_ids(),
             Self::Objects(objects) => objects.says_more_than_ids(),
+            Self::Sheet(sheet) => sheet.says_more_than_ids(),
         }
     }
 
-    fn into_text(self) -> Text {
+    /// Reads the rest of the source and gives the digest of all of it.
+    fn finish(self) -> Result<Digest, InputError> {
         match self {
-            Self::Table(table) => table.into_text(),
-            Self::Objects(objects) => objects.into_text(),
+            Self::Table(table) => table.into_text().finish(),
+            Self::Objects(objects) => objects.into_text().finish(),
+            Self::Sheet(sheet) => sheet.finish(),
         }
     }
 }

@@ -8,6 +8,8 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 use std::path::PathBuf;
 
 use super::error::InputError;
+use super::spool::Spool;
+use super::xlsx;
 use crate::gzip::{self, MultiGzDecoder};
 use crate::input::digest::{Digest, Hasher};
 
@@ -65,7 +67,7 @@ fn about_how_many_in(source: &Source) -> Option<u64> {
     }
     let mut file = BufReader::with_capacity(1 << 16, File::open(path).ok()?);
     let start = file.fill_buf().ok()?;
-    if start.starts_with(GZIP) || start.starts_with(ZSTD) {
+    if [GZIP, ZSTD, xlsx::SIGNATURE].iter().any(|signature| start.starts_with(signature)) {
         return None;
     }
     let header = u64::from(!start.starts_with(b"{"));
@@ -85,25 +87,54 @@ fn about_how_many_in(source: &Source) -> Option<u64> {
 pub(super) struct Raw {
     name: String,
     from: Box<dyn Read + Send>,
+    /// The same, where it can be read at any place.
+    file: Option<File>,
+    /// The first bytes, where they were looked at and not read.
+    start: Cursor<Vec<u8>>,
     hasher: Hasher,
 }
 
 impl Raw {
     pub(super) fn open(source: &Source) -> Result<Self, InputError> {
-        let from: Box<dyn Read + Send> = match source {
-            Source::Stdin => Box::new(io::stdin()),
-            Source::Path(path) => {
-                if path.is_dir() {
-                    return Err(InputError::Folder { file: source.to_string() });
-                }
-                Box::new(File::open(path).map_err(|error| InputError::unreadable(source, error))?)
+        let path = match source {
+            Source::Stdin => return Ok(Self::new(source.to_string(), Box::new(io::stdin()))),
+            Source::Path(path) if path.is_dir() => {
+                return Err(InputError::Folder { file: source.to_string() });
             }
+            Source::Path(path) => path,
         };
-        Ok(Self::new(source.to_string(), from))
+        let file = File::open(path).map_err(|error| InputError::unreadable(source, error))?;
+        let is_regular = file.metadata().is_ok_and(|found| found.is_file());
+        // Reading at a place does not move the other's place.
+        let clone = if is_regular { file.try_clone().ok() } else { None };
+        Ok(Self { file: clone, ..Self::new(source.to_string(), Box::new(file)) })
     }
 
     pub(super) fn new(name: String, from: Box<dyn Read + Send>) -> Self {
-        Self { name, from, hasher: Hasher::default() }
+        Self { name, from, file: None, start: Cursor::default(), hasher: Hasher::default() }
+    }
+
+    /// Whether the bytes are a workbook's, or at least a zip archive's or an old workbook's. Nothing is read
+    /// of them by that.
+    pub(super) fn is_workbook(&mut self) -> io::Result<bool> {
+        let signatures = [xlsx::SIGNATURE, xlsx::OLE_SIGNATURE];
+        let start = read_signature(self, &signatures)?;
+        let is_workbook = signatures.contains(&&*start);
+        self.start = Cursor::new(start);
+        Ok(is_workbook)
+    }
+
+    /// All bytes, to be read at any place.
+    pub(super) fn spool(&mut self) -> io::Result<Spool> {
+        let is_old = self.start.get_ref() == xlsx::OLE_SIGNATURE;
+        let spool = match self.file.take() {
+            Some(file) => Spool::of_file(file)?,
+            None => Spool::of_read(self)?,
+        };
+        if is_old {
+            return Err(io::Error::new(ErrorKind::InvalidData, xlsx::described_ole(&spool)));
+        }
+        Ok(spool)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -119,6 +150,10 @@ impl Raw {
 
 impl Read for Raw {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.start.read(out)?;
+        if read > 0 || out.is_empty() {
+            return Ok(read);
+        }
         loop {
             match self.from.read(out) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -134,7 +169,6 @@ impl Read for Raw {
 
 const GZIP: &[u8] = gzip::SIGNATURE;
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-const ZIP: &[u8] = b"PK\x03\x04";
 
 type Started = Chain<Cursor<Vec<u8>>, Raw>;
 
@@ -149,16 +183,10 @@ pub(super) enum Inflate {
 
 impl Inflate {
     pub(super) fn new(mut raw: Raw) -> io::Result<Self> {
-        let start = read_signature(&mut raw, &[GZIP, ZSTD, ZIP])?;
+        let start = read_signature(&mut raw, &[GZIP, ZSTD])?;
         let is = |signature: &[u8]| start == signature;
-        let (gzip, zstd, zip) = (is(GZIP), is(ZSTD), is(ZIP));
+        let (gzip, zstd) = (is(GZIP), is(ZSTD));
         let started = Cursor::new(start).chain(raw);
-        if zip {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                "this is a zip archive or an Excel workbook; save the sheet as CSV UTF-8",
-            ));
-        }
         Ok(if gzip {
             Self::Gzip(MultiGzDecoder::new(started))
         } else if zstd {

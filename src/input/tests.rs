@@ -45,11 +45,9 @@ struct Opened {
 impl Opened {
     fn new(from: impl Read + Send + 'static, options: &InputOptions) -> Result<Self, InputError> {
         let raw = Raw::new("in".to_owned(), Box::new(from));
-        let text = Text::new(raw, options.encoding, false)
-            .map_err(|error| InputError::unreadable(&Source::Stdin, error))?;
         let columns = Columns::new(&options.map)?;
         Ok(Self {
-            lines: Lines::new(text, false, options, &columns)?,
+            lines: Lines::of_raw(raw, false, false, options, &columns)?,
             columns,
             rows: RowParser::new(options.default_biz_id, options.require_biz_id),
         })

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::encoding::{Decoder, Encoding};
 use super::error::InputError;
-use super::source::{Inflate, Raw, Source};
+use super::source::{Inflate, Raw};
 use crate::input::digest::Digest;
 
 /// How long one row may be, in bytes of UTF-8. This bounds memory.
@@ -27,12 +27,7 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Opens a source, whatever its compression and encoding.
-    pub(super) fn open(source: &Source, encoding: Option<Encoding>) -> Result<Self, InputError> {
-        Self::new(Raw::open(source)?, encoding, source.is_regular_file())
-            .map_err(|error| InputError::unreadable(source, error))
-    }
-
+    /// Reads bytes, whatever their compression and encoding.
     pub(super) fn new(raw: Raw, encoding: Option<Encoding>, patient: bool) -> io::Result<Self> {
         let file = raw.name().to_owned();
         Ok(Self {

@@ -111,7 +111,7 @@ impl Reader {
                 let first = json_line(&mut text);
                 Lines::Json { reader: text, number: 0, ahead: Some(first) }
             }
-            Format::Csv | Format::Tsv => {
+            Format::Csv | Format::Tsv | Format::Xlsx => {
                 let (delimiter, skipped) =
                     delimiter_of(&mut text).map_err(|error| unreadable(error.to_string()))?;
                 let mut reader = csv::ReaderBuilder::new()

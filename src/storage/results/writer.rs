@@ -31,6 +31,7 @@ impl<'a, W: Write> Writer<'a, W> {
     pub fn new(out: W, format: Format, layout: Layout<'a>) -> io::Result<Self> {
         let out = Hashing::new(out);
         let mut out = match format {
+            Format::Xlsx => return Err(io::ErrorKind::Unsupported.into()),
             Format::Jsonl => Out::Lines(BufWriter::with_capacity(1 << 16, out)),
             Format::Csv | Format::Tsv => Out::Table(Box::new(
                 csv::WriterBuilder::new()

@@ -37,6 +37,7 @@ fn options(first: u8, second: u8) -> InputOptions {
         },
         format: [None, Some(Format::Csv), Some(Format::Tsv), Some(Format::Jsonl)]
             [usize::from(first >> 3 & 3)],
+        sheet: None,
         delimiter: [None, Some(';'), Some(' '), Some('é')][usize::from(first >> 5 & 3)],
         encoding: (!encoding.is_empty()).then(|| encoding.parse().expect("a known encoding")),
         default_biz_id: InstId::new(u64::from(second >> 2 & 1)).ok(),
