@@ -4,7 +4,9 @@
 
 use std::io::{self, Read};
 
+pub use flate2::Compression;
 pub use flate2::read::{DeflateDecoder, MultiGzDecoder};
+pub use flate2::write::DeflateEncoder;
 
 /// How gzip begins.
 pub const SIGNATURE: &[u8] = &[0x1f, 0x8b];

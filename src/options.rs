@@ -254,13 +254,10 @@ impl Format {
         (Self::Xlsx.as_str(), Self::Xlsx),
     ];
 
-    /// Those that results can have.
-    const OF_RESULTS: [Self; 3] = [Self::Csv, Self::Tsv, Self::Jsonl];
-
-    /// The format of results by their name's ending.
+    /// The format of a file name's ending.
     pub fn of_name(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?;
-        Self::OF_RESULTS.into_iter().find(|format| format.as_str() == ending)
+        Self::WORDS.into_iter().find(|(word, _)| *word == ending).map(|(_, format)| format)
     }
 
     /// The word, which is also the ending of a file's name.

@@ -25,7 +25,7 @@ const DEFAULT: EngineOptions = EngineOptions::DEFAULT;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Results")]
 pub struct OutputArgs {
-    /// Where results go (.csv, .tsv, .jsonl), or `-` for stdout; `{date}` becomes today's date
+    /// Where results go (.csv, .tsv, .jsonl, .xlsx), or `-` for stdout; `{date}` becomes today's date
     ///
     /// The results path is the run's identity: the same command with the same results goes on.
     /// [default: beside the input, a.csv -> a.results.csv; of a rerun a.rerun-1.csv, of an undo

@@ -283,7 +283,7 @@ pub struct Results {
     /// Results path of the unfinished run
     #[arg(value_name = "RESULTS")]
     pub results: PathBuf,
-    /// Where to write (.csv, .tsv, .jsonl), or `-` for stdout
+    /// Where to write (.csv, .tsv, .jsonl, .xlsx), or `-` for stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
 }

@@ -27,7 +27,10 @@ pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<E
     let format =
         if is_stdout(&args.output) { Some(Format::Csv) } else { Format::of_name(&args.output) };
     let format = format.ok_or_else(|| {
-        Halt::usage(format!("{}: results end with .csv, .tsv or .jsonl", args.output.display()))
+        Halt::usage(format!(
+            "{}: results end with .csv, .tsv, .jsonl or .xlsx",
+            args.output.display()
+        ))
     })?;
     if !is_stdout(&args.output) {
         refuse_to_replace(&args.output)?;

@@ -8,8 +8,8 @@ use crate::options::Format;
 /// Why a results path can't be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// Another ending than the three.
-    #[error("{origin} {}: results end in .csv, .tsv or .jsonl", path.display())]
+    /// Another ending than the four.
+    #[error("{origin} {}: results end in .csv, .tsv, .jsonl or .xlsx", path.display())]
     Ending {
         /// Who says so.
         origin: String,
@@ -119,6 +119,8 @@ fn split(name: &str) -> (&str, Format) {
         (".ndjson", Format::Jsonl),
         (".json", Format::Jsonl),
         (".txt", Format::Csv),
+        (".xlsx", Format::Xlsx),
+        (".xlsm", Format::Xlsx),
     ];
     (endings.into_iter())
         .find_map(|(ending, format)| Some((unpacked.strip_suffix(ending)?, format)))
@@ -148,6 +150,8 @@ mod tests {
             ("a.jsonl.gz", Import, "a.results.jsonl"),
             ("a.csv.zst", Import, "a.results.csv"),
             ("a.ndjson", Import, "a.results.jsonl"),
+            ("a.xlsx", Import, "a.results.xlsx"),
+            ("a.results.xlsx", Rerun, "a.rerun-1.xlsx"),
             ("links", Import, "links.results.csv"),
             ("links.2024", Import, "links.2024.results.csv"),
             (".csv", Import, ".csv.results.csv"),
@@ -179,7 +183,7 @@ mod tests {
             let error = format_of(Path::new(path), "-o").unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("-o {path}: results end in .csv, .tsv or .jsonl")
+                format!("-o {path}: results end in .csv, .tsv, .jsonl or .xlsx")
             );
         }
     }

@@ -64,6 +64,10 @@ pub(super) fn decide(
         summary::RunKind::Apply => Kind::Apply,
     };
     let (output, format) = match args.output.as_deref() {
+        // A workbook is nothing for a pipe: it can be read only when it is whole.
+        Some(path) if path == Path::new("-") && like == Format::Xlsx => {
+            (Output::Stdout, Format::Csv)
+        }
         Some(path) if path == Path::new("-") => (Output::Stdout, like),
         Some(path) => {
             let path = paths::dated(path, environment.today);

@@ -485,7 +485,7 @@ fn a_results_path_that_must_be_given_or_can_not_be_is_told_so() {
     for (line, error) in [
         ("b import -", "give -o RESULTS: rows from stdin have no name to derive one from"),
         ("b import a.csv b.csv", "give -o RESULTS: there is more than one input"),
-        ("b import a.csv -o x.txt", "--output x.txt: results end in .csv, .tsv or .jsonl"),
+        ("b import a.csv -o x.txt", "--output x.txt: results end in .csv, .tsv, .jsonl or .xlsx"),
         (
             "b import /folder/a.csv -o /folder/./a.csv",
             "/folder/./a.csv is read by this command, so results can't go there: give another -o",

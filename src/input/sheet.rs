@@ -226,7 +226,11 @@ impl Sheet {
 }
 
 fn broken(file: &str, rows: &Rows, error: io::Error) -> InputError {
-    InputError::Broken { file: file.to_owned(), line: u64::from(rows.number()), error }
+    let file = file.to_owned();
+    match rows.number() {
+        0 => InputError::Unreadable { file, error },
+        number => InputError::Broken { file, line: u64::from(number), error },
+    }
 }
 
 /// Whether a row has the heads of CMDB's own export, each in its place.

@@ -9,12 +9,11 @@ mod strings;
 mod styles;
 mod cells;
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 
 use super::spool::Spool;
-#[cfg(test)]
-use cells::Doubt;
-pub use cells::{Cell, Rows, SheetRow, letters_of};
+pub use cells::{Cell, Doubt, Rows, SheetRow, letters_of};
 use package::{Package, broken};
 use rustc_hash::FxHashMap;
 use strings::Strings;
@@ -73,6 +72,11 @@ impl Workbook {
             Some(part) => strings(Xml::new(package.part(part, STRINGS)?))?,
         };
         Ok(Self { package, sheets, strings, styles })
+    }
+
+    /// Reads all of a file but the sheets.
+    pub fn of_file(file: File) -> io::Result<Self> {
+        Self::open(Spool::of_file(file)?)
     }
 
     /// The sheets' names, in order.

@@ -20,7 +20,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // Its list of shells is a flag's type.
     ("clap_complete", &["cli", "commands::completions"]),
     ("clap_mangen", &["commands::man"]),
-    ("crc32fast", &["association", "input::xlsx", "storage::journal"]),
+    ("crc32fast", &["association", "input::xlsx", "storage::journal", "storage::results"]),
     ("csv", &["storage::results", "storage::plan"]),
     ("csv_core", &["input::csv"]),
     ("encoding_rs", &["input::encoding"]),

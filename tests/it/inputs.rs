@@ -33,7 +33,8 @@ fn packing_and_encoding_are_told_by_content() {
         "{{\"obj_asst_id\":\"{NN}\",\"inst_id\":1,\"asst_inst_id\":\"100\",\"biz_id\":1}}\n\
          {{\"bk_obj_asst_id\":\"{NN}\",\"bk_inst_id\":2,\"bk_asst_inst_id\":101,\"metadata\":{{\"label\":{{\"bk_biz_id\":\"1\"}}}}}}\n"
     );
-    let packings: [(&str, Vec<u8>); 11] = [
+    let book = include_bytes!("../excel/own-headers.xlsx");
+    let packings: [(&str, Vec<u8>); 13] = [
         ("plain.csv", plain.clone().into()),
         ("bom.csv", format!("\u{feff}{plain}").into()),
         ("crlf.csv", plain.replace('\n', "\r\n").into()),
@@ -45,6 +46,8 @@ fn packing_and_encoding_are_told_by_content() {
         ("plain.tsv", plain.replace(',', "\t").into()),
         ("plain.jsonl", jsonl.clone().into()),
         ("jsonl-by-content.txt", jsonl.into()),
+        ("book.xlsx", book.to_vec()),
+        ("book-by-content.csv", book.to_vec()),
     ];
     for (name, bytes) in packings {
         work.write(name, bytes);
@@ -312,4 +315,37 @@ fn full_width_commas_are_read_where_the_header_proves_them_and_else_hinted_at() 
     work.write("in.csv", rows.replacen(',', "，", 1));
     let header = work.bkassoc("import in.csv -o header.csv").to(&server);
     header.ends(2).saying(&["full-width comma"]);
+}
+
+/// A workbook in, from a file and from a pipe, and workbooks out, which every command reads.
+#[test]
+fn results_in_excel_are_read_by_every_command() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("book.xlsx", include_bytes!("../excel/own-headers.xlsx"));
+    work.bkassoc("import book.xlsx").to(&server).ends(0).saying(&["book.results.xlsx"]);
+    work.bkassoc("import book.xlsx").to(&server).ends(0).saying(&["nothing is sent"]);
+    work.bkassoc("results book.results.xlsx -o all.csv").ends(0);
+    let rows = work.rows("all.csv");
+    let found: Vec<_> = rows.iter().map(|row| (&*row["line"], &*row["inst_id"])).collect();
+    assert_eq!(found, [("2", "1"), ("3", "2")]);
+    server.assert_stored(&rows);
+    let verified = work.bkassoc("verify book.results.xlsx --against book.xlsx --live").to(&server);
+    verified.ends(0);
+    work.bkassoc("rerun book.results.xlsx --status created").to(&server).ends(0);
+    work.bkassoc("results book.rerun-1.xlsx -o again.csv").ends(0);
+    assert_eq!(stats(&work.rows("again.csv"), "status"), "existed 2");
+    work.bkassoc("undo book.results.xlsx --yes").to(&server).ends(0);
+    work.bkassoc("results book.undo.xlsx -o undone.csv").ends(0);
+    assert_eq!(stats(&work.rows("undone.csv"), "status"), "deleted 2");
+
+    let piped = work.bkassoc("import - -o piped.csv").to(&server);
+    piped.stdin(include_bytes!("../excel/own-headers.xlsx").to_vec()).ends(0);
+    assert_eq!(work.rows("piped.csv").len(), 2);
+    let said = work.bkassoc("import book.xlsx -o -").to(&server).ends(0);
+    assert!(said.stdout.starts_with("line,obj_asst_id,"), "{}", said.stdout);
+    work.bkassoc("check book.xlsx --offline --sheet x")
+        .ends(2)
+        .saying(&["there is no sheet \"x\"", "\"links\""]);
+    work.bkassoc("check all.csv --offline --sheet x").ends(2).saying(&["leave --sheet out"]);
 }

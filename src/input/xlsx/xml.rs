@@ -4,7 +4,7 @@
 //! Prefixes of names don't matter: a workbook has one vocabulary.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesStart, Event};
@@ -205,8 +205,8 @@ impl BufRead for Bounded {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let found = self.from.fill_buf()?;
         if self.left == 0 && !found.is_empty() {
-            let what = format!("a tag or a text is longer than {} MiB", LONGEST >> 20);
-            return Err(io::Error::new(ErrorKind::InvalidData, what));
+            let what = format_args!("a tag or a text in it is longer than {} MiB", LONGEST >> 20);
+            return Err(broken(what));
         }
         Ok(&found[..found.len().min(self.left)])
     }

@@ -3,6 +3,8 @@
 //! A spreadsheet in which somebody mended rows may have rewritten the file in its own way: another
 //! encoding or delimiter, `TRUE` for `true`, empty lines at the end. It means the same.
 
+mod sheets;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -18,6 +20,7 @@ use crate::clock;
 use crate::input::Decoder;
 use crate::options::Format;
 use crate::outcome::{Outcome, Reason, Record, Status};
+use sheets::Sheets;
 
 /// The longest line that results have. This bounds memory.
 const LONGEST_LINE: u64 = 8 << 20;
@@ -59,6 +62,7 @@ enum Lines {
         /// The first line, which was read to see which columns there are.
         ahead: Option<io::Result<Vec<u8>>>,
     },
+    Sheets(Box<Sheets>),
 }
 
 /// Why there is no next line. Without a line number the file can't be read, and nothing comes after it.
@@ -102,16 +106,22 @@ impl Reader {
         let unreadable =
             |what: String| ResultsError::Unreadable { path: path.to_owned(), line: None, what };
         let format = Format::of_name(path)
-            .ok_or_else(|| unreadable("results end with .csv, .tsv or .jsonl".to_owned()))?;
+            .ok_or_else(|| unreadable("results end with .csv, .tsv, .jsonl or .xlsx".to_owned()))?;
         let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-        let text = Decoder::new(file, None, true).map_err(|error| unreadable(error.to_string()))?;
-        let mut text = BufReader::with_capacity(1 << 16, text);
+        // What Excel saved may have kept another name.
+        let format = if sheets::is_workbook(&file) { Format::Xlsx } else { format };
         let lines = match format {
+            Format::Xlsx => {
+                let sheets = Sheets::open(file).map_err(|error| unreadable(error.to_string()))?;
+                Lines::Sheets(Box::new(sheets))
+            }
             Format::Jsonl => {
+                let mut text = text_of(file).map_err(|error| unreadable(error.to_string()))?;
                 let first = json_line(&mut text);
                 Lines::Json { reader: text, number: 0, ahead: Some(first) }
             }
-            Format::Csv | Format::Tsv | Format::Xlsx => {
+            Format::Csv | Format::Tsv => {
+                let mut text = text_of(file).map_err(|error| unreadable(error.to_string()))?;
                 let (delimiter, skipped) =
                     delimiter_of(&mut text).map_err(|error| unreadable(error.to_string()))?;
                 let mut reader = csv::ReaderBuilder::new()
@@ -160,6 +170,7 @@ impl Reader {
             Lines::Table { places, .. } => {
                 places[COLUMNS.len()..][..Column::BESIDE_IDS.len()].iter().any(Option::is_some)
             }
+            Lines::Sheets(sheets) => sheets.says_more_than_ids(),
             Lines::Json { ahead, .. } => {
                 let first = ahead.as_ref().and_then(|first| first.as_deref().ok());
                 serde_json::from_slice(first.unwrap_or_default()).is_ok_and(
@@ -204,6 +215,7 @@ impl Reader {
                 };
                 return Ok(Some((line, places.map(cell))));
             },
+            Lines::Sheets(sheets) => sheets.next_texts(),
             Lines::Json { reader, number, ahead } => loop {
                 *number += 1;
                 let line = ahead.take().unwrap_or_else(|| json_line(reader));
@@ -310,6 +322,10 @@ impl Reader {
         self.files.insert(name.to_owned(), number);
         Some(number)
     }
+}
+
+fn text_of(file: File) -> io::Result<Text> {
+    Ok(BufReader::with_capacity(1 << 16, Decoder::new(file, None, true)?))
 }
 
 /// The next line, with its end; empty where there is none.

@@ -1,4 +1,6 @@
-//! Writes records as CSV, TSV or JSON lines.
+//! Writes records as CSV, TSV, JSON lines or an Excel workbook.
+
+mod workbook;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -12,7 +14,8 @@ use crate::association::{Column, InstId};
 use crate::clock::Moments;
 use crate::input::digest::Hashing;
 use crate::options::Format;
-use crate::outcome::{Reason, Record};
+use crate::outcome::{Reason, Record, Status};
+use workbook::{Head, Tint, Workbook};
 
 /// Writes records one by one.
 pub struct Writer<'a, W: Write = File> {
@@ -24,6 +27,7 @@ pub struct Writer<'a, W: Write = File> {
 enum Out<W: Write> {
     Table(Box<csv::Writer<Hashing<W>>>),
     Lines(BufWriter<Hashing<W>>),
+    Sheets(Box<Workbook<Hashing<W>>>),
 }
 
 impl<'a, W: Write> Writer<'a, W> {
@@ -31,7 +35,10 @@ impl<'a, W: Write> Writer<'a, W> {
     pub fn new(out: W, format: Format, layout: Layout<'a>) -> io::Result<Self> {
         let out = Hashing::new(out);
         let mut out = match format {
-            Format::Xlsx => return Err(io::ErrorKind::Unsupported.into()),
+            Format::Xlsx => {
+                let heads = COLUMNS.into_iter().chain(layout.names()).map(head).collect();
+                Out::Sheets(Box::new(Workbook::new(out, heads)?))
+            }
             Format::Jsonl => Out::Lines(BufWriter::with_capacity(1 << 16, out)),
             Format::Csv | Format::Tsv => Out::Table(Box::new(
                 csv::WriterBuilder::new()
@@ -67,6 +74,7 @@ impl<'a, W: Write> Writer<'a, W> {
                 serde_json::to_writer(&mut *lines, &line)?;
                 lines.write_all(b"\n")
             }
+            Out::Sheets(workbook) => write_row(workbook, record, finished_at, columns, file),
         }
     }
 
@@ -75,6 +83,8 @@ impl<'a, W: Write> Writer<'a, W> {
         match &mut self.out {
             Out::Table(table) => table.flush(),
             Out::Lines(lines) => lines.flush(),
+            // Nothing of it can be read before its end.
+            Out::Sheets(_) => Ok(()),
         }
     }
 
@@ -84,6 +94,7 @@ impl<'a, W: Write> Writer<'a, W> {
         let hashing = match self.out {
             Out::Table(table) => table.into_inner().map_err(csv::IntoInnerError::into_error)?,
             Out::Lines(lines) => lines.into_inner().map_err(io::IntoInnerError::into_error)?,
+            Out::Sheets(workbook) => workbook.finish()?,
         };
         Ok(hashing.finish())
     }
@@ -118,6 +129,56 @@ fn write_cells<W: Write>(
         table.write_field(&*guarded(file))?;
     }
     table.write_record(None::<&[u8]>)
+}
+
+/// How a column stands in a workbook. Ids are texts: as numbers their last digits would be lost.
+fn head(name: &'static str) -> Head {
+    let width = match name {
+        "line" | "code" | "attempts" | "biz_id" | "action" => 9,
+        "status" | "retryable" | "inst_id" | "asst_inst_id" | "association_id" => 15,
+        "message" => 60,
+        "obj_asst_id" | "source" | "target" => 30,
+        _ => 24,
+    };
+    Head { name, width, is_number: matches!(name, "line" | "attempts") }
+}
+
+fn write_row<W: Write>(
+    workbook: &mut Workbook<W>,
+    record: &Record,
+    finished_at: &str,
+    columns: &[Column],
+    file: Option<&str>,
+) -> io::Result<()> {
+    let outcome = &record.outcome;
+    let mut digits = itoa::Buffer::new();
+    workbook.begin_row(match outcome.status {
+        Status::Failed => Tint::Red,
+        Status::Invalid => Tint::Orange,
+        Status::InDoubt => Tint::Yellow,
+        Status::NotAttempted => Tint::Grey,
+        Status::Created | Status::Existed | Status::Recovered | Status::Deleted => Tint::None,
+    })?;
+    workbook.cell(digits.format(record.line));
+    for cell in record.cells.ids() {
+        workbook.cell(cell);
+    }
+    workbook.cell(outcome.status.as_str());
+    workbook.cell(outcome.association_id.map_or("", |id| digits.format(id)));
+    workbook.cell(outcome.reason.map_or("", Reason::as_str));
+    workbook.cell(retryable(record).map_or("", |yes| if yes { "true" } else { "false" }));
+    workbook.cell(outcome.code.map_or("", |code| digits.format(code)));
+    workbook.cell(&outcome.message);
+    workbook.cell(digits.format(outcome.attempts));
+    workbook.cell(outcome.request_id.as_deref().unwrap_or_default());
+    workbook.cell(finished_at);
+    for column in columns {
+        workbook.cell(record.cells.get(*column));
+    }
+    if let Some(file) = file {
+        workbook.cell(file);
+    }
+    workbook.end_row()
 }
 
 /// Whether a rerun takes the row; `None` for rows that ended well.

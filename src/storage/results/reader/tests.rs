@@ -4,8 +4,12 @@ use super::*;
 use crate::storage::results::Layout;
 use crate::storage::results::writer::Writer;
 
-const NAMES: [(Format, &str); 3] =
-    [(Format::Csv, "r.csv"), (Format::Tsv, "r.tsv"), (Format::Jsonl, "r.jsonl")];
+const NAMES: [(Format, &str); 4] = [
+    (Format::Csv, "r.csv"),
+    (Format::Tsv, "r.tsv"),
+    (Format::Jsonl, "r.jsonl"),
+    (Format::Xlsx, "r.xlsx"),
+];
 
 /// Writes records and reads them back.
 fn through(
@@ -209,4 +213,48 @@ fn a_spreadsheet_may_have_written_the_file_in_its_own_way() {
         let error = Reader::open(&path, &[]).unwrap().find_map(Result::err).unwrap().to_string();
         assert!(error.contains(&format!("line {line}: column line")), "{error}");
     }
+}
+
+#[test]
+fn a_workbook_that_excel_saved_again_means_the_same() {
+    use crate::input::xlsx::sample::{cells, workbook};
+    let header = cells(&[&COLUMNS]);
+    let row = |number: &str, inst: &str, retryable: &str| {
+        let text = |text: &str| format!(r#"<c t="str"><v>{text}</v></c>"#);
+        let ahead = format!("<row><c><v>{number}</v></c>{}{inst}<c><v>2</v></c><c/>", text("a"));
+        let outcome = text("failed") + "<c/>" + &text("rejected") + retryable;
+        format!("{ahead}{outcome}<c><v>1199999</v></c><c/><c><v>1</v></c></row>")
+    };
+    let bool = r#"<c t="b"><v>1</v></c>"#;
+    let first = header.clone() + &row("2", "<c><v>7</v></c>", bool);
+    let second = format!("<row/>{header}<row/>{}", row("3", r#"<c t="str"><v>8</v></c>"#, "<c/>"));
+    let folder = tempfile::tempdir().unwrap();
+    // Excel keeps the name, whatever it says.
+    let path = folder.path().join("r.csv");
+    let open = |sheets: &[(&str, &str)]| {
+        std::fs::write(&path, workbook(sheets, "")).unwrap();
+        Reader::open(&path, &[])
+    };
+    let notes = cells(&[&["notes", "status"]]);
+    let sheets = [("results", &*first), ("notes", &*notes), ("results 2", &*second)];
+    let records: Vec<_> = open(&sheets).unwrap().map(Result::unwrap).collect();
+    let found: Vec<_> = records
+        .iter()
+        .map(|record| {
+            (record.ordinal, record.line, record.cells.ids()[1], record.outcome.retryable)
+        })
+        .collect();
+    assert_eq!(found, [(0, 2, "7", true), (1, 3, "8", false)]);
+    assert_eq!(records[0].outcome.code, Some(1_199_999));
+
+    let inexact = header.clone() + &row("2", "<c><v>7.5</v></c>", bool);
+    let mut reader = open(&[("results", &inexact)]).unwrap();
+    let error = reader.next().unwrap().unwrap_err();
+    assert!(error.is_of_a_line(), "{error}");
+    assert!(error.to_string().contains("line 2: column inst_id: \"7.5e0\" is a number"), "{error}");
+    let error = open(&[("a", &notes)]).err().unwrap().to_string();
+    assert!(error.contains("none of its sheets has the columns of results"), "{error}");
+    let fewer = cells(&[&COLUMNS[..13]]);
+    let error = open(&[("results", &first), ("b", &fewer)]).unwrap().last().unwrap().unwrap_err();
+    assert!(error.to_string().contains("sheet \"b\" has no column \"finished_at\""), "{error}");
 }
