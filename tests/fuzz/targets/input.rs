@@ -104,7 +104,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn is_packed(bytes: &[u8]) -> bool {
-    [&b"\x1f\x8b"[..], b"\x28\xb5\x2f\xfd", b"PK\x03\x04"]
+    [&b"\x1f\x8b"[..], b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"]
         .iter()
         .any(|signature| bytes.starts_with(signature))
 }

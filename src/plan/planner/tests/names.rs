@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::*;
 use super::world::*;
 use crate::cmdb::wire::Route;
+use crate::input::{InputOptions, Reader, Source};
 use crate::plan::understood::Names;
 
 #[tokio::test(start_paused = true)]
@@ -243,5 +244,59 @@ async fn businesses_are_listed_once_and_told_by_their_exact_names() {
     says(
         super::world::told(&out[0]),
         &["unresolvable: column target: a set can't be found by name"],
+    );
+}
+
+/// The names in the files of `samples/`, one of them an export of CMDB's page.
+#[tokio::test(start_paused = true)]
+async fn the_names_in_the_samples_mean_instances_of_the_sample_world() {
+    let options = InputOptions::default();
+    let found = async |name: &str| {
+        let path = format!("{}/samples/{name}", env!("CARGO_MANIFEST_DIR"));
+        let rows = Reader::open(&[Source::Path(path.into())], &options).unwrap();
+        let (planned, _) = World::new().plan(rows.map(Result::unwrap)).await;
+        let told = planned.iter().map(|planned| match told(planned) {
+            Ok((source, target)) => format!("{} {source} {target}", planned.row.line),
+            Err(why) => format!("{} {}", planned.row.line, why.split(':').next().unwrap()),
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found("links-cmdb.xlsx").await,
+        [
+            "3 11 21",
+            "4 11 22",
+            "5 12 23",
+            "6 13 31",
+            "7 13 33",
+            "8 14 34",
+            "9 ambiguous-source",
+            "10 missing-source",
+            "11 ambiguous-target",
+            "12 14 9999003",
+            "13 14 9999001",
+            "14 17 18",
+            "15 15 19",
+            "16 3 30",
+            "17 4 40",
+        ]
+    );
+    assert_eq!(
+        found("links-names.csv").await,
+        [
+            "2 11 21",
+            "3 11 22",
+            "4 13 31",
+            "5 14 9999001",
+            "6 14 9999004",
+            "7 14 9999003",
+            "8 ambiguous-target",
+            "9 ambiguous-source",
+            "10 missing-source",
+            "11 17 18",
+            "12 15 19",
+            "13 3 30",
+            "14 4 40",
+        ]
     );
 }
