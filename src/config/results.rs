@@ -75,7 +75,11 @@ pub(super) fn decide(
             (Output::File(path), format)
         }
         None => match beside(inputs, kind) {
-            Ok(path) => (Output::File(path), like),
+            Ok(path) => {
+                // A plan's name has a format of its own.
+                let format = Format::of_name(&path).unwrap_or(like);
+                (Output::File(path), format)
+            }
             // A check can do without: what it found is in its summary.
             Err(_) if kind == Kind::Check => (Output::Nowhere, like),
             Err(error) => return Err(error),

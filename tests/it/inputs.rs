@@ -349,3 +349,23 @@ fn results_in_excel_are_read_by_every_command() {
         .saying(&["there is no sheet \"x\"", "\"links\""]);
     work.bkassoc("check all.csv --offline --sheet x").ends(2).saying(&["leave --sheet out"]);
 }
+
+/// The sample that CMDB's page could have exported, with its names, from the plan to a rerun.
+#[test]
+fn an_export_of_cmdb_s_page_is_imported_as_it_is() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("links.xlsx", include_bytes!("../../samples/links-cmdb.xlsx"));
+    work.bkassoc("plan links.xlsx --biz-id 1").to(&server).ends(0).saying(&["links.plan.csv"]);
+    let imported = work.bkassoc("import links.xlsx --biz-id 1").to(&server).ends(3);
+    imported.saying(&["links.results.xlsx", "ambiguous-source: line 9"]);
+    work.bkassoc("results links.results.xlsx -o all.csv").ends(0);
+    let rows = work.rows("all.csv");
+    assert_eq!(stats(&rows, "status"), "created 9, existed 2, failed 4");
+    assert_eq!(rows[0]["target"], "云区域=0,内网IP=10.0.0.21");
+    server.assert_stored(&rows);
+    work.bkassoc("verify links.results.xlsx --against links.xlsx").ends(0);
+    work.bkassoc("rerun links.results.xlsx --all-failed").to(&server).ends(3);
+    work.bkassoc("results links.rerun-1.xlsx -o again.csv").ends(0);
+    assert_eq!(stats(&work.rows("again.csv"), "status"), "created 9, existed 2, failed 4");
+}
