@@ -25,11 +25,12 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     let source = RowSource::inputs(&args.inputs, config.input.clone());
     let rows = source.open()?;
     let head = head(&config, &source, None);
-    let Made { manifest, understood, .. } = planning::make(&config, rows, &path, head)?;
+    let Made { manifest, understood, calls } = planning::make(&config, rows, &path, head)?;
     let report = PlanReport {
         path: &path,
         manifest: &manifest,
         understood: &understood,
+        asked: calls.total(),
         identity: &typed.identity_flags(),
     };
     if config.display.json {

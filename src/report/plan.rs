@@ -20,6 +20,8 @@ pub(crate) struct PlanReport<'a> {
     pub(crate) path: &'a Path,
     pub(crate) manifest: &'a PlanManifest,
     pub(crate) understood: &'a Understood,
+    /// Calls that making it took.
+    pub(crate) asked: u64,
     /// What of the typed flags reaches the same server as the same user.
     pub(crate) identity: &'a [String],
 }
@@ -31,6 +33,7 @@ struct Json<'a> {
     #[serde(flatten)]
     manifest: &'a PlanManifest,
     names: NamesReport<'a>,
+    asked: u64,
     next: Vec<String>,
 }
 
@@ -39,7 +42,14 @@ impl PlanReport<'_> {
     pub(crate) fn json(&self) -> String {
         let &Self { path, manifest, .. } = self;
         let names = self.names();
-        let json = Json { command: "plan", plan: path, manifest, names, next: self.next() };
+        let json = Json {
+            command: "plan",
+            plan: path,
+            manifest,
+            names,
+            asked: self.asked,
+            next: self.next(),
+        };
         let mut text = serde_json::to_string(&json).expect("a report is plain data");
         text.push('\n');
         text
@@ -70,7 +80,8 @@ fn counted(counts: &std::collections::BTreeMap<String, u64>) -> String {
 impl fmt::Display for PlanReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let manifest = self.manifest;
-        writeln!(f, "bkassoc plan: {} rows", grouped(manifest.rows))?;
+        let (rows, asked) = (grouped(manifest.rows), grouped(self.asked));
+        writeln!(f, "bkassoc plan: {rows} rows, {asked} calls")?;
         writeln!(f, "  {}", counted(&manifest.counts))?;
         for (name, counts) in manifest.associations.iter().take(LISTED) {
             writeln!(f, "    {:<40} {}", name.escape_debug().to_string(), counted(counts))?;
@@ -91,7 +102,7 @@ impl fmt::Display for PlanReport<'_> {
         writeln!(f, "  {}", shell_quoted(&self.next()))?;
         if let Some(seconds) = manifest.seconds {
             let took = brief_duration(std::time::Duration::from_secs(seconds));
-            writeln!(f, "It takes about {} calls and {took}.", grouped(manifest.calls))?;
+            writeln!(f, "That takes about {} calls and {took}.", grouped(manifest.calls))?;
         }
         Ok(())
     }
