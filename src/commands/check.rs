@@ -312,7 +312,7 @@ impl Job<'_> {
     }
 
     fn summarize(&self, end: End, made: Option<&Made>) -> Exit {
-        let End { scope, seen, halt } = end;
+        let End { scope, mut seen, halt } = end;
         let judged = if seen.stats.bad() == 0 { Exit::Ok } else { Exit::SomeFailed };
         let exit = halt.as_ref().map_or(judged, |halt| halt.exit);
         let output = &self.config.results.output;
@@ -321,6 +321,9 @@ impl Job<'_> {
             _ => None,
         };
         let forecast = self.forecast(&seen).filter(|_| halt.is_none());
+        if let Some(made) = made {
+            seen.stats.calls.count_in(&made.calls);
+        }
         let names =
             made.map(|made| NamesReport { understood: &made.understood, files: &self.files });
         let checked = Checked { scope, repeats: seen.repeats, forecast, names };

@@ -143,6 +143,7 @@ impl Session<'_> {
                 "what names mean is written down in {}",
                 path.display()
             );
+            opened.stats.calls.count_in(&calls);
             opened.head.plan = Some(manifest.plan_sha256.clone());
             opened.head.columns.clone_from(&manifest.head.columns);
             manifest
@@ -476,6 +477,7 @@ impl Session<'_> {
         if rows.says_more_than_ids() {
             let made = planning::make(self.config, rows, &scratch.plan(), opened.head.clone())?;
             opened.head.columns.clone_from(&made.manifest.head.columns);
+            opened.stats.calls.count_in(&made.calls);
             rows = self.rows.carried_out(&scratch.plan(), made.manifest)?;
         }
         let (format, head) = (self.config.results.format, opened.head.clone());

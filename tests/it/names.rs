@@ -316,6 +316,8 @@ fn a_check_says_what_names_were_taken_for_and_what_is_wrong_with_each() {
     work.write("in.csv", kinds());
     let done = work.bkassoc("check in.csv --json").to(&server).ends(3);
     let summary: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let calls = ["names", "models"].map(|kind| summary["calls"][kind].as_u64().unwrap());
+    assert_eq!(calls.iter().sum::<u64>(), server.all_calls());
     let names = &summary["check"]["names"];
     let model = |id: &str| names.as_array().unwrap().iter().find(|names| names["model"] == id);
     let switches = model("bk_switch").unwrap();

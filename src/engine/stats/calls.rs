@@ -107,6 +107,15 @@ impl Calls {
         self.holds.add(hold, time);
     }
 
+    /// Counts in the calls that were made before those of the run: how many, and not how fast.
+    pub fn count_in(&mut self, before: &Self) {
+        for (count, before) in self.counts.iter_mut().zip(before.counts) {
+            *count += before;
+        }
+        self.retries += before.retries;
+        self.throttled += before.throttled;
+    }
+
     /// Calls of that kind.
     pub const fn count(&self, kind: CallKind) -> u64 {
         self.counts[kind as usize]
