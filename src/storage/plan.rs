@@ -455,3 +455,6 @@ impl Iterator for Reader {
         Some(read.map_err(|what| PlanError::Unreadable { path: self.path.clone(), what }))
     }
 }
+
+#[cfg(test)]
+mod tests;
