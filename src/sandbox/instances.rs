@@ -139,6 +139,15 @@ impl Group {
         sets.min_by_key(BTreeSet::len)
     }
 
+    /// Whether a condition is about nothing in which they differ.
+    fn is_alike_in(&self, alternative: &Alternative, id_field: &str) -> bool {
+        let differs = |property: &str| {
+            let template = self.properties.get(property);
+            property == id_field || !matches!(template, None | Some(Template::Fixed(_)))
+        };
+        !alternative.terms().iter().any(|term| differs(&term.field))
+    }
+
     /// The numbers of those that have a value; `None` where all may.
     fn numbers(&self, property: &str, value: &Value, unset: &Object) -> Option<Vec<i64>> {
         let all_if = |all: bool| if all { None } else { Some(Vec::new()) };
@@ -284,6 +293,41 @@ impl Instances {
         }
         found
     }
+
+    /// How many instances a condition lets through, none of which is kept.
+    pub(super) fn count(&self, alternative: &Alternative, changed: &Changed) -> usize {
+        if alternative.integers(self.id_field).is_some() {
+            return self.find(alternative, changed, usize::MAX).len();
+        }
+        let size = |ids: &RangeInclusive<i64>| {
+            let all = usize::try_from(ids.end() - ids.start() + 1).unwrap_or_default();
+            all - changed.range(ids.clone()).count()
+        };
+        let now = changed.values().flatten().filter(|object| alternative.admits(object)).count();
+        if alternative.terms().is_empty() {
+            return now + self.ids.iter().map(size).sum::<usize>();
+        }
+        let admitted = |id: &i64| {
+            let object = self.get(*id).filter(|_| !changed.contains_key(id));
+            object.is_some_and(|object| alternative.admits(&object))
+        };
+        let (first, last) = alternative.bounds(self.id_field);
+        let within = |ids: &RangeInclusive<i64>| *ids.start().max(&first)..=*ids.end().min(&last);
+        let of_group = |group: &Group| match group.candidates(alternative, &self.unset) {
+            Some(ids) => ids.iter().filter(|id| admitted(id)).count(),
+            None if group.is_alike_in(alternative, self.id_field) => {
+                let one = group.object(group.first(), self.id_field, &self.unset);
+                if alternative.admits(&one) { size(&group.ids) } else { 0 }
+            }
+            None => within(&group.ids).filter(admitted).count(),
+        };
+        let mut count = now + self.groups.iter().map(of_group).sum::<usize>();
+        if alternative.terms().iter().all(|term| term.field == self.id_field) {
+            let nameless = self.ids.iter().flat_map(within);
+            count += nameless.filter(|id| self.group_of(*id).is_none() && admitted(id)).count();
+        }
+        count
+    }
 }
 
 #[cfg(test)]
@@ -357,6 +401,41 @@ mod tests {
         assert_eq!(found(&hosts, &by_id, &Changed::new(), 500), [7, 200_010]);
         assert!(hosts.contains(200_010) && !hosts.contains(100_001));
         assert_eq!(hosts.get(200_010).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_counted_is_what_would_be_found() {
+        let hosts = hosts();
+        let moved = hosts.get(5).unwrap();
+        let changed = Changed::from([(5, Some(moved)), (6, None), (300_000, hosts.get(7))]);
+        let rules = |rules: Value| {
+            let rules = json!({"condition": "AND", "rules": rules});
+            Filter::of_rules("x", &rules, 500).unwrap()
+        };
+        let cloud = json!({"field": "bk_cloud_id", "operator": "equal", "value": 0});
+        let after = json!({"field": "bk_host_id", "operator": "greater", "value": 99_990});
+        let ids = json!({"field": "bk_host_id", "operator": "in", "value": [6, 7, 200_010]});
+        for filter in [
+            Filter(vec![Alternative::default()]),
+            with("bk_host_innerip", "10.0.0.5"),
+            with("bk_host_innerip", "10.0.0.6"),
+            rules(json!([cloud])),
+            rules(json!([after])),
+            rules(json!([cloud, after])),
+            rules(json!([ids])),
+            rules(json!([{"field": "bk_cloud_id", "operator": "equal", "value": 4}])),
+        ] {
+            for changed in [&Changed::new(), &changed] {
+                let all = found(&hosts, &filter, changed, usize::MAX);
+                assert_eq!(hosts.count(&filter.0[0], changed), all.len(), "{filter:?}");
+            }
+        }
+        // So many could not be kept.
+        let group = Group::new("host", 1..=1 << 50, Map::new(), &built_in("host")).unwrap();
+        let many = Instances::new("host", vec![], vec![group], &built_in("host")).unwrap();
+        let filter = rules(json!([cloud]));
+        assert_eq!(many.count(&filter.0[0], &changed), (1 << 50) - 1);
+        assert_eq!(found(&many, &filter, &Changed::new(), 3), [1, 2, 3]);
     }
 
     #[test]

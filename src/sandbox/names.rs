@@ -86,13 +86,15 @@ impl Sandbox {
         let by_id = ["", id_field(model)].contains(&asked.sort.as_str());
         let limit = if page.limit == 0 { usize::MAX } else { page.limit };
         let last = page.start.saturating_add(limit);
-        let most = if by_id && !counts { last } else { usize::MAX };
-        let mut found: Vec<_> =
-            if terms.own { self.found(asked, most).into_values().collect() } else { Vec::new() };
+        let (mut found, mut count) = (Vec::new(), 0);
+        if terms.own {
+            let most = if by_id { last } else { usize::MAX };
+            let (first, all) = self.found(asked, most);
+            (found, count) = (first.into_values().collect(), all);
+        }
         if !by_id {
             sort(&mut found, &asked.sort);
         }
-        let count = found.len();
         let shown = found.into_iter().skip(page.start).take(limit);
         let shown: Vec<_> = shown.map(|object| show(model, object, &page.fields, *call)).collect();
         let has_null =
@@ -103,15 +105,25 @@ impl Sandbox {
         data.to_string()
     }
 
-    fn found(&self, asked: &Instances, most: usize) -> BTreeMap<i64, Object> {
+    /// The `most` instances that have the least ids of those that are asked for, or more, and how many there
+    /// are in all.
+    fn found(&self, asked: &Instances, most: usize) -> (BTreeMap<i64, Object>, usize) {
         let unchanged = Changed::new();
         let state = self.state();
         let changed = state.instances.get(&asked.model).unwrap_or(&unchanged);
         let Some(known) = self.0.models.model(&asked.model) else {
-            return BTreeMap::new();
+            return (BTreeMap::new(), 0);
         };
+        if let [one] = &asked.filter.0[..] {
+            let count = known.instances.count(one, changed);
+            return (known.instances.find(one, changed, most), count);
+        }
+        // One may be in several, and is counted once.
         let alternatives = asked.filter.0.iter();
-        alternatives.flat_map(|one| known.instances.find(one, changed, most)).collect()
+        let found: BTreeMap<_, _> =
+            alternatives.flat_map(|one| known.instances.find(one, changed, usize::MAX)).collect();
+        let count = found.len();
+        (found, count)
     }
 }
 
