@@ -1,4 +1,3 @@
-// LEAD: read /tmp/wt/B/LEAD-NOTE.md before you go on.
 //! The grammar of names: `PROPERTY=VALUE[,PROPERTY=VALUE…]`, else a bare value.
 //!
 //! Values are not quoted, and may hold `,` and `=`: one ends only where another known property and `=`
