@@ -15,15 +15,19 @@ use crate::session::planning::{self, Made};
 use crate::session::question::may_start_anew;
 use crate::session::source::RowSource;
 use crate::storage::path_state;
-use crate::storage::plan::PlanManifest;
+use crate::storage::plan;
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     let (args, config) = resolve::<Plan>(typed, None)?;
-    let path = place(&config, screen)?;
+    let (path, is_taken) = place(&config)?;
     announce(&config, screen);
     let source = RowSource::inputs(&args.inputs, config.input.clone());
     let rows = source.open()?;
+    if is_taken {
+        may_start_anew(&path, config.results.yes, screen)?;
+        path_state::clear(&path, true)?;
+    }
     let head = head(&config, &source, None);
     let Made { manifest, understood, calls } = planning::make(&config, rows, &path, head)?;
     let report = PlanReport {
@@ -42,8 +46,9 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     Ok(print(report.to_string().as_bytes(), Exit::Ok, screen))
 }
 
-/// Where the plan goes. It takes the place of another plan, and of nothing else.
-fn place(config: &Config, screen: &Screen) -> Result<PathBuf, Halt> {
+/// Where the plan goes, and whether something has to be moved aside for it. It takes the place of another
+/// plan, and of nothing else.
+fn place(config: &Config) -> Result<(PathBuf, bool), Halt> {
     let results = &config.results;
     let Output::File(path) = &results.output else {
         return Err(Halt::usage("a plan is a file: give -o PLAN"));
@@ -58,18 +63,21 @@ fn place(config: &Config, screen: &Screen) -> Result<PathBuf, Halt> {
             run.display()
         )));
     }
-    let is_plan = path.exists() && matches!(PlanManifest::read(path), Ok(Some(_)));
-    if path.exists() && !is_plan {
-        if !results.fresh {
-            return Err(Halt::usage(format!(
-                "{} is there and is no plan: give another -o, or --fresh to move it aside",
-                path.display()
-            )));
-        }
-        may_start_anew(path, results.yes, screen)?;
-        path_state::clear(path, true)?;
+    if path_state::is_unfinished(path) {
+        return Err(Halt::usage(format!(
+            "the run at {} is not finished: give another -o",
+            path.display()
+        )));
     }
-    Ok(path.clone())
+    // A run's record may be all that is left of it.
+    let is_taken = !plan::may_go_to(path);
+    if is_taken && !results.fresh {
+        return Err(Halt::usage(format!(
+            "{} is there, or what a run wrote of it, and is no plan: give another -o, or --fresh to move it aside",
+            path.display()
+        )));
+    }
+    Ok((path.clone(), is_taken))
 }
 
 /// The results of the run whose own plan stands at this path.

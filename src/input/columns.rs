@@ -51,13 +51,21 @@ fn same(a: &str, b: &str) -> bool {
     a.trim().eq_ignore_ascii_case(b.trim())
 }
 
-/// The columns that only a results file has.
+/// The columns that only a results file has, and those that only a plan has.
 const RESULTS: [&str; 3] = ["status", "association_id", "finished_at"];
+const PLAN: [&str; 4] = ["action", "association_id", "reason", "asked"];
 
-/// Whether these are the columns of a results file.
-pub(super) fn are_results(names: &[String]) -> bool {
+/// Refuses the columns of what we wrote for another command.
+pub(super) fn refuse_our_own(names: &[String], file: &str) -> Result<(), InputError> {
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    RESULTS.into_iter().all(has)
+    let file = || file.to_owned();
+    if RESULTS.into_iter().all(has) {
+        return Err(InputError::Results { file: file() });
+    }
+    if PLAN.into_iter().all(has) {
+        return Err(InputError::Plan { file: file() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

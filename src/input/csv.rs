@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use csv_core::ReadRecordResult;
 
 use super::InputOptions;
-use super::columns::{Columns, are_results};
+use super::columns::{Columns, refuse_our_own};
 use super::error::InputError;
 use super::row::{RowParser, shown};
 use super::text::{MAX_RECORD, Text};
@@ -92,9 +92,7 @@ impl Table {
             .map(|index| String::from_utf8_lossy(&records.cell(index)).trim().to_owned())
             .collect();
         let file = records.text.file();
-        if are_results(&cells) {
-            return Err(InputError::Results { file: file.to_owned() });
-        }
+        refuse_our_own(&cells, file)?;
         let no_header = layout.no_header;
         let places = match first {
             Some(line) if no_header => ordered_places(file, line, &cells, layout, columns)?,

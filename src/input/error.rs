@@ -67,6 +67,12 @@ pub enum InputError {
         /// The input's name.
         file: String,
     },
+    /// A plan was given as input.
+    #[error("{file}: is a plan; `bkassoc apply {file}` carries it out")]
+    Plan {
+        /// The input's name.
+        file: String,
+    },
     /// The first line is a row.
     #[error(
         "{file}: line {line} looks like a row, and a header is missing. If there is none: --no-header; \
@@ -201,6 +207,7 @@ impl InputError {
             | Self::UnknownMapped { .. }
             | Self::MapTwice { .. }
             | Self::Results { .. }
+            | Self::Plan { .. }
             | Self::NoHeader { .. }
             | Self::UnwantedHeader { .. }
             | Self::FewColumns { .. }

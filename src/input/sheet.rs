@@ -4,7 +4,7 @@
 
 use std::io;
 
-use super::columns::{Columns, are_results};
+use super::columns::{Columns, refuse_our_own};
 use super::csv::{Layout, Places, find_places, is_row, ordered_places};
 use super::digest::Digest;
 use super::error::InputError;
@@ -76,9 +76,7 @@ impl Sheet {
             cells.resize(cell.column as usize, String::new());
             cells.push(cell.text.trim().to_owned());
         }
-        if are_results(&cells) {
-            return Err(InputError::Results { file });
-        }
+        refuse_our_own(&cells, &file)?;
         let is_export = !columns.are_mapped() && !layout.no_header && is_export(&first);
         let mut unread = None;
         let places = if is_export {

@@ -106,6 +106,13 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
             Properties::default()
         });
         let key = key_of(id, &properties, self.naming);
+        if let Err(why) = &key
+            && properties.told
+            && self.naming.key_of(id).is_some()
+        {
+            // A slip in it would spoil every row.
+            return Err(Halt::usage(format!("{why}. Nothing was sent")));
+        }
         self.numbers.insert(Arc::clone(id), self.models.len());
         self.models.push(Model {
             id: Arc::clone(id),

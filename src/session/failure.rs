@@ -47,6 +47,7 @@ failures! {
         ResultsError::Unreadable { .. } => Exit::Input,
     };
     PlanError => |error| match &error {
+        PlanError::Held { .. } => Exit::Held,
         PlanError::Unwritable { .. } => Exit::Unwritable,
         PlanError::Unreadable { .. } | PlanError::Changed { .. } => Exit::Input,
         PlanError::NoPlan { .. } => Exit::Usage,

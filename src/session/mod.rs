@@ -131,7 +131,15 @@ impl Session<'_> {
         let manifest = if opened.resumes {
             planning::kept(&path, rows, &opened.head)?
         } else {
-            let made = planning::make(self.config, rows, &path, opened.head.clone());
+            let made = if plan::may_go_to(&path) {
+                planning::make(self.config, rows, &path, opened.head.clone())
+            } else {
+                Err(Halt::usage(format!(
+                    "{} is there and is no plan, and the plan of this run would take its place: give \
+                     another -o, or --fresh to move it aside",
+                    path.display()
+                )))
+            };
             if made.is_err() {
                 // Nothing was begun.
                 remove(opened.journal.path())?;
@@ -192,7 +200,10 @@ impl Session<'_> {
     fn make_room(&self, path: &Path) -> Result<(), Halt> {
         let results = &self.config.results;
         let goes = match path_state::look(path)? {
-            PathState::Free => manifest::path_for(path).exists(),
+            PathState::Free => {
+                let plan = plan::path_for(path);
+                manifest::path_for(path).exists() || (results.fresh && !plan::may_go_to(&plan))
+            }
             _ => results.replace || results.fresh,
         };
         if goes {

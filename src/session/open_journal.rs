@@ -128,10 +128,7 @@ pub(crate) fn remove(journal: &Path) -> Result<(), ResultsError> {
 }
 
 pub(crate) fn held(path: &Path) -> JournalError {
-    let unknown =
-        || Holder { host: "unknown".to_owned(), pid: 0, since: "unknown".to_owned(), at: None };
-    let holder = replay::holder(path).unwrap_or_else(unknown);
-    JournalError::Held { path: path.to_owned(), holder }
+    JournalError::Held { path: path.to_owned(), holder: replay::holder(path) }
 }
 
 fn holder() -> Holder {

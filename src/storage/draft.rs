@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::journal::disk::sync_folder_of;
+use super::journal::disk::{open_locked, sync_folder_of};
 use super::links::followed;
 
 /// A file that is being written. Unless it is put in place, it is removed, and what was there stays.
@@ -22,11 +22,19 @@ pub struct Draft {
 pub type DraftError = (PathBuf, io::Error);
 
 impl Draft {
-    /// A draft of the file at `place`: where that is a link, of what it names.
+    /// A draft of the file at `place`: where that is a link, of what it names. One that a process which
+    /// was killed left there is begun anew; one that another is at work on is an error, [`io::ErrorKind::WouldBlock`].
     pub fn of(place: &Path) -> Result<Self, DraftError> {
         let place = followed(place);
         let path = place.with_added_extension("draft");
-        let file = File::create(&path).map_err(|error| (path.clone(), error))?;
+        let new = || {
+            let held =
+                || io::Error::new(io::ErrorKind::WouldBlock, "another process is writing it");
+            let file = open_locked(&path)?.ok_or_else(held)?;
+            file.set_len(0)?;
+            Ok(file)
+        };
+        let file = new().map_err(|error| (path.clone(), error))?;
         Ok(Self { file, path, place, in_place: false })
     }
 

@@ -56,12 +56,12 @@ pub enum JournalError {
     #[error("{}", .0.message)]
     NotBegun(Halt),
     /// Another process holds it.
-    #[error("{}: held by process {} on {} since {}", path.display(), holder.pid, holder.host, holder.since)]
+    #[error("{}: held by {}", path.display(), known(holder.as_ref()))]
     Held {
         /// The file.
         path: PathBuf,
-        /// The process that holds it.
-        holder: Holder,
+        /// The process that holds it; `None` before it has begun.
+        holder: Option<Holder>,
     },
     /// It is damaged before the last point known to be on disk.
     #[error(
@@ -97,6 +97,13 @@ pub struct Holder {
     /// The same in milliseconds since 1970. Version 0.1.0 did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<i64>,
+}
+
+fn known(holder: Option<&Holder>) -> String {
+    holder.map_or_else(
+        || "another process, whose run has not begun: it asks what names mean".to_owned(),
+        |Holder { host, pid, since, .. }| format!("process {pid} on {host} since {since}"),
+    )
 }
 
 /// A line of the file, as it is read.

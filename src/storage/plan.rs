@@ -93,6 +93,12 @@ pub enum PlanError {
         /// The system's error.
         error: io::Error,
     },
+    /// Another process is making it.
+    #[error("{}: another process is making this plan", path.display())]
+    Held {
+        /// The file.
+        path: PathBuf,
+    },
     /// It can't be read.
     #[error("{}: {what}", path.display())]
     Unreadable {
@@ -125,7 +131,10 @@ pub enum PlanError {
 
 impl From<DraftError> for PlanError {
     fn from((path, error): DraftError) -> Self {
-        Self::Unwritable { path, error }
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Self::Held { path },
+            _ => Self::Unwritable { path, error },
+        }
     }
 }
 
@@ -193,6 +202,23 @@ impl PlanManifest {
         text.push('\n');
         text
     }
+}
+
+/// Whether a plan may be put there: nothing is lost with what stands there now. A crash may leave a plan
+/// without its `run.json`.
+pub fn may_go_to(path: &Path) -> bool {
+    match PlanManifest::read(path) {
+        Ok(Some(_)) => true,
+        Err(_) => false,
+        Ok(None) => !path.exists() || is_headed(path),
+    }
+}
+
+/// Whether a file begins as a plan does.
+fn is_headed(path: &Path) -> bool {
+    let reader = csv::ReaderBuilder::new().has_headers(false).from_path(path);
+    let first = reader.ok().and_then(|mut reader| reader.records().next()?.ok());
+    first.is_some_and(|first| [true, false].iter().any(|has_files| first == *columns(*has_files)))
 }
 
 /// The plan that a run makes for itself stands beside its results.

@@ -154,6 +154,115 @@ fn a_plan_that_is_another_too_old_or_for_another_place_is_refused() {
     assert_eq!(server.calls(Endpoint::Create) + other.calls(Endpoint::Create), 0);
 }
 
+#[test]
+fn the_calls_that_names_took_are_among_those_that_are_told() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", kinds());
+    for command in ["check in.csv", "import in.csv", "rerun in.results.csv --all-failed"] {
+        let before = server.all_calls();
+        let done = work.bkassoc(command).args("--json").to(&server).ends(3);
+        let told = done.json()["calls"].clone();
+        let all: u64 =
+            told.as_object().unwrap().values().filter_map(serde_json::Value::as_u64).sum();
+        assert_eq!(all, server.all_calls() - before, "{command}: {told}");
+        assert!(told["names"].as_u64() > Some(0), "{command}: {told}");
+    }
+}
+
+#[test]
+fn a_slip_in_a_key_ends_the_command_before_anything_is_planned_or_sent() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", kinds());
+    for command in ["import", "plan", "check"] {
+        let done = work
+            .bkassoc(&format!("{command} in.csv --key bk_switch=bk_asset_idd"))
+            .to(&server)
+            .ends(2);
+        assert!(done.stderr.contains("no property \"bk_asset_idd\"; it has"), "{}", done.stderr);
+    }
+    assert_eq!(work.names(), ["in.csv"]);
+    assert_eq!(server.calls(Endpoint::Create), 0);
+}
+
+#[test]
+fn what_is_no_plan_stays_where_a_run_would_put_its_own() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", kinds()).write("in.results.csv.plan.csv", "precious");
+    let done = work.bkassoc("import in.csv").to(&server).ends(2);
+    assert!(done.stderr.contains("in.results.csv.plan.csv"), "{}", done.stderr);
+    assert_eq!(work.read("in.results.csv.plan.csv"), "precious");
+    assert_eq!(work.names(), ["in.csv", "in.results.csv.plan.csv"]);
+    assert_eq!(server.calls(Endpoint::Create), 0);
+    work.bkassoc("import in.csv --fresh --yes").to(&server).ends(3);
+    assert_eq!(work.read("in.results.csv.plan.csv.old"), "precious");
+}
+
+#[test]
+fn a_plan_takes_the_place_of_a_plan_that_was_cut_short_and_of_no_run() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", kinds());
+    work.bkassoc("plan in.csv").to(&server).ends(0);
+    // As after a crash before the second file was in place.
+    std::fs::remove_file(work.path("in.plan.csv.run.json")).unwrap();
+    work.bkassoc("plan in.csv").to(&server).ends(0);
+    assert!(work.has("in.plan.csv.run.json"));
+
+    // The record of a run whose results are gone, and the journal of one that is not finished.
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    std::fs::remove_file(work.path("in.results.csv")).unwrap();
+    let record = work.read("in.results.csv.run.json");
+    let done = work.bkassoc("plan in.csv -o in.results.csv").to(&server).ends(2);
+    assert!(done.stderr.contains("--fresh"), "{}", done.stderr);
+    assert_eq!(work.read("in.results.csv.run.json"), record);
+    work.write("ids.csv", format!("obj_asst_id,inst_id,asst_inst_id,biz_id\n{NN},1,100,1\n"));
+    let running = work.bkassoc("import - -o r.csv").open_stdin(work.read("ids.csv"));
+    let running = running.to(&server).start();
+    running.until_true(|| std::fs::metadata(work.path("r.csv.journal")).is_ok_and(|j| j.len() > 0));
+    let done = work.bkassoc("plan in.csv -o r.csv").to(&server).ends(2);
+    assert!(done.stderr.contains("not finished"), "{}", done.stderr);
+    running.kill_after(Duration::ZERO);
+    work.bkassoc("plan in.csv -o r.csv").to(&server).ends(2);
+    assert!(!work.has("r.csv"));
+
+    // What stands in the way is moved only once the input is known to be one.
+    let done = work.bkassoc("plan none.csv -o in.results.csv --fresh --yes").to(&server).ends(7);
+    assert!(done.stderr.contains("none.csv"), "{}", done.stderr);
+    assert_eq!(work.read("in.results.csv.run.json"), record);
+}
+
+#[test]
+fn a_plan_is_no_input_and_the_message_names_what_carries_it_out() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", kinds());
+    work.bkassoc("plan in.csv").to(&server).ends(0);
+    let done = work.bkassoc("import in.plan.csv").to(&server).ends(2);
+    assert!(done.stderr.contains("bkassoc apply in.plan.csv"), "{}", done.stderr);
+}
+
+#[test]
+fn of_two_that_make_the_same_plan_one_is_told_that_the_other_does() {
+    let server = Server::with(Entrance::Esb, |setup| setup.latency = Duration::from_millis(300));
+    let work = Workdir::new();
+    work.write("in.csv", kinds());
+    let first = work.bkassoc("plan in.csv").to(&server).start();
+    first.until_true(|| work.has("in.plan.csv.draft"));
+    let done = work.bkassoc("plan in.csv").to(&server).ends(10);
+    assert!(done.stderr.contains("in.plan.csv"), "{}", done.stderr);
+    first.wait().with(0);
+    assert_eq!(work.names(), ["in.csv", "in.plan.csv", "in.plan.csv.run.json"]);
+
+    let first = work.bkassoc("import in.csv").to(&server).start();
+    first.until_true(|| work.has("in.results.csv.plan.csv.draft"));
+    let done = work.bkassoc("import in.csv").to(&server).ends(10);
+    assert!(done.stderr.contains("not begun"), "{}", done.stderr);
+    first.wait().with(3);
+}
+
 /// Names that mean one instance each.
 fn many(count: usize) -> String {
     table((0..count).map(|n| (format!("sw-{}", 100 + n), format!("10.0.1.{}", 1 + n))))

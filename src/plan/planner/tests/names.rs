@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::*;
 use super::world::*;
 use crate::cmdb::wire::Route;
+use crate::exit::Exit;
 use crate::input::{InputOptions, Reader, Source};
 use crate::plan::understood::Names;
 
@@ -124,9 +125,6 @@ async fn a_key_says_what_a_bare_value_stands_for() {
     let world = World::new().with_keys(&["bk_switch=asset id+名称", "host=bk_asset_id"]);
     assert_eq!(world.one(ON_HOST, "SW-A2|core-sw", "AS-45").await, Ok((12, 45)));
     says(world.switch("SW-A2").await, &["unresolvable:", "not bk_asset_id|bk_inst_name"]);
-    let wrong = World::new().with_keys(&["bk_switch=nothing"]);
-    says(wrong.switch("x").await, &["--key bk_switch: bk_switch has no property \"nothing\""]);
-    assert_eq!(wrong.switch("固资编号=SW-A2").await, Ok(12));
     let cloud = World::new().with_cloud(3);
     assert_eq!(cloud.host("172.16.1.3").await, Ok(9_999_003));
     assert_eq!(cloud.host("172.16.1.3@0").await, Ok(9_999_002));
@@ -138,6 +136,28 @@ async fn a_key_says_what_a_bare_value_stands_for() {
         .await;
     let keys: Vec<_> = understood.models.iter().map(|model| model.key.join("+")).collect();
     assert_eq!(keys, ["bk_asset_id+bk_inst_name", "bk_host_innerip"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_the_model_lacks_ends_the_command_before_anything_is_planned() {
+    let twins = LARGE.to_owned()
+        + "[[attribute]]\nmodel = \"app\"\nid = \"a\"\nzh = \"双\"\n\
+           [[attribute]]\nmodel = \"app\"\nid = \"b\"\nzh = \"双\"\n";
+    for (key, says) in [
+        ("app=nothing", "--key app: app has no property \"nothing\"; it has bk_inst_name"),
+        ("app=bk_inst_name+nothing", "--key app: app has no property \"nothing\""),
+        ("app=双", "--key app: several properties are called \"双\""),
+    ] {
+        let wrong = World::of_toml(&twins).with_keys(&[key]);
+        // Even where no bare value is used.
+        let rows = [row(0, "app_run_node", "bk_inst_name=app-1", "node-000007")];
+        let halt = wrong.try_plan(rows).await.unwrap_err();
+        assert_eq!(halt.exit, Exit::Usage);
+        assert!(halt.message.starts_with(says), "{}", halt.message);
+    }
+    // An old ESB does not tell which properties there are, so that nobody can say.
+    let untold = World::old_esb().with_keys(&["bk_switch=nothing"]);
+    says(untold.one(ON_HOST, "x", "10.0.0.40").await, &["unresolvable:"]);
 }
 
 #[tokio::test(start_paused = true)]
