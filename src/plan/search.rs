@@ -69,12 +69,15 @@ impl Search {
         let mut page = Page { after: None, start: 0, limit: call.page_limit() };
         for _ in 0..MOST_PAGES {
             let request = Request::Instances(self.request(call, by, page));
-            let info = match ask(asker, &request, &self.obj_id).await? {
-                Ok(info) => info,
+            let answer = ask_until_answered(asker, &request, &self.obj_id, Envelope::instances);
+            let InstancesAnswer { count, info } = match answer.await? {
+                Ok(answer) => answer,
                 Err(landing) => return Ok((self, call, landing)),
             };
-            let is_last = info.len() < usize::from(page.limit);
             page.start += info.len() as u64;
+            // Something in between may give shorter pages than were asked for.
+            let has_more = count.is_some_and(|count| count > page.start);
+            let is_last = info.is_empty() || (info.len() < usize::from(page.limit) && !has_more);
             let before = matches.seen.len();
             let last = matches.take(&self, call, &info);
             if is_last {
@@ -138,16 +141,6 @@ impl Search {
     }
 }
 
-/// Asks one page. What ends the search without it is the error.
-async fn ask<C: Cmdb>(
-    asker: &Asker<'_, C>,
-    request: &Request,
-    model: &str,
-) -> Result<Result<Vec<Map<String, Value>>, Landing>, Halt> {
-    let answer = ask_until_answered(asker, request, model, Envelope::instances).await?;
-    Ok(answer.map(|InstancesAnswer { info, .. }| info))
-}
-
 /// Asks what names mean, until there is an answer of substance. What is no answer is the inner error.
 pub(super) async fn ask_until_answered<C: Cmdb, T>(
     asker: &Asker<'_, C>,
@@ -190,6 +183,8 @@ struct Matches {
     cells: FxHashMap<PropertyValue, Vec<usize>>,
     exact: Vec<Fits>,
     trimmed: Vec<Fits>,
+    /// Cells that an instance fits of which the server gives no id that there can be.
+    without_id: FxHashSet<usize>,
     /// Instances that were seen: between pages that are passed over one may move.
     seen: FxHashSet<i64>,
 }
@@ -218,7 +213,9 @@ impl Matches {
             }
         }
         let none = vec![Fits::default(); search.pending.len()];
-        Self { by, cells, exact: none.clone(), trimmed: none, seen: FxHashSet::default() }
+        let (exact, trimmed) = (none.clone(), none);
+        let (without_id, seen) = (FxHashSet::default(), FxHashSet::default());
+        Self { by, cells, exact, trimmed, without_id, seen }
     }
 
     /// Takes a page; the largest id on it.
@@ -231,12 +228,14 @@ impl Matches {
         let by = search.properties.get(self.by);
         let mut largest = None;
         for instance in info {
-            let Some(number) = instance.get(call.id_field()).and_then(Value::as_i64) else {
+            let number = instance.get(call.id_field()).and_then(Value::as_i64);
+            largest = largest.max(number);
+            let id = number.and_then(|number| InstId::new(u64::try_from(number).ok()?).ok());
+            if let (Some(number), Some(_)) = (number, id)
+                && !self.seen.insert(number)
+            {
                 continue;
-            };
-            largest = largest.max(Some(number));
-            let id = u64::try_from(number).ok().and_then(|number| InstId::new(number).ok());
-            let Some(id) = id.filter(|_| self.seen.insert(number)) else { continue };
+            }
             let Some(value) = instance.get(&*by.id) else { continue };
             let mut cells: Vec<usize> = Condition::found_by(&by.kind, value)
                 .iter()
@@ -248,10 +247,13 @@ impl Matches {
             cells.dedup();
             for cell in cells {
                 let (_, question) = &search.pending[cell];
-                match question.fit(&search.properties, instance) {
-                    Some(Fit::Exact) => self.exact[cell].add(id),
-                    Some(Fit::Trimmed) => self.trimmed[cell].add(id),
-                    None => {}
+                match (question.fit(&search.properties, instance), id) {
+                    (Some(Fit::Exact), Some(id)) => self.exact[cell].add(id),
+                    (Some(Fit::Trimmed), Some(id)) => self.trimmed[cell].add(id),
+                    (Some(_), None) => {
+                        self.without_id.insert(cell);
+                    }
+                    (None, _) => {}
                 }
             }
         }
@@ -264,9 +266,12 @@ impl Matches {
         let alone = search.pending.len() == 1;
         let mut open = Vec::new();
         let fits = self.exact.into_iter().zip(self.trimmed);
-        for (pending, (exact, trimmed)) in search.pending.drain(..).zip(fits) {
+        for (cell, (pending, (exact, trimmed))) in search.pending.drain(..).zip(fits).enumerate() {
             let fits = if exact.count > 0 { exact } else { trimmed };
             let meaning = match (fits.count, fits.first.first()) {
+                (0 | 1, _) if self.without_id.contains(&cell) => Meaning::Refused(
+                    "the server's answer has an instance without a valid id".into(),
+                ),
                 (0, _) if is_all => Meaning::None,
                 (1, Some(id)) if is_all => Meaning::One(*id),
                 (0 | 1, _) if !alone => {

@@ -46,7 +46,9 @@ fn key(model: &UnderstoodModel) -> String {
 impl fmt::Display for NamesReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for model in &self.understood.models {
-            writeln!(f, "\nNames of {}: {}", model.model, key(model))?;
+            // The server may call a model anything.
+            let name = model.model.escape_debug();
+            writeln!(f, "\nNames of {name}: {}", key(model))?;
             for (word, names) in kinds(model) {
                 if names.count == 0 {
                     continue;
@@ -105,5 +107,19 @@ impl Serialize for First<'_> {
             list.serialize_element(&format!("{name:?} ({})", self.report.place(*place)))?;
         }
         list.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_name_is_shown_without_what_a_terminal_would_obey() {
+        let model =
+            UnderstoodModel { model: "ev\u{1b}[31mil\u{202e}".into(), ..Default::default() };
+        let report = NamesReport { understood: &Understood { models: vec![model] }, files: &[] };
+        let shown = report.to_string();
+        assert!(shown.contains("Names of ev\\u{1b}[31mil\\u{202e}: a bare"), "{shown:?}");
     }
 }

@@ -37,8 +37,9 @@ const COLUMNS: [&str; 13] = [
     "file",
 ];
 
-/// How many model associations are counted by name.
+/// How many model associations are counted by name, and how long a name may be for it, in bytes.
 const MOST_NAMES: usize = 10_000;
+const LONGEST_NAME: usize = 256;
 /// Under which name the others are counted.
 const OTHER_NAMES: &str = "(others)";
 
@@ -371,9 +372,9 @@ impl Counted {
             *self.reasons.entry(reason.as_str().to_owned()).or_default() += 1;
         }
         let name = row.cells.get(Column::ObjAsstId).trim();
-        let is_full = self.associations.len() >= MOST_NAMES;
-        let is_new = !self.associations.contains_key(name);
-        let name = if is_new && is_full { OTHER_NAMES } else { name };
+        let has_room = self.associations.len() < MOST_NAMES && name.len() <= LONGEST_NAME;
+        let is_known = self.associations.contains_key(name);
+        let name = if is_known || has_room { name } else { OTHER_NAMES };
         let counts = self.associations.entry(name.to_owned()).or_default();
         *counts.entry(step.word().to_owned()).or_default() += 1;
     }

@@ -127,3 +127,21 @@ fn lines_are_counted_by_action_and_the_columns_are_those_in_which_rows_say_somet
     let ids = write(&path, &head(&two_files()), &rows[..2]);
     assert_eq!(ids.head.columns, []);
 }
+
+#[test]
+fn names_of_model_associations_are_counted_within_a_bound() {
+    let mut counted = Counted::default();
+    for (ordinal, name) in ["a".to_owned(), "x".repeat(1 << 20), "y".repeat(257)]
+        .into_iter()
+        .chain((0..20_000).map(|n| format!("n{n}")))
+        .chain(["a".to_owned()])
+        .enumerate()
+    {
+        let (cells, parsed) = RowParser::new(None, false).read([&name, "1", "2", ""]);
+        let row = Row { ordinal: ordinal as u64, file: 0, line: 2, cells, parsed };
+        counted.add(&row, &Step::Create);
+    }
+    let of = |name: &str| counted.associations.get(name).map(|counts| counts["create"]);
+    assert_eq!((of("a"), of("n9997"), of("n9998")), (Some(2), Some(1), None));
+    assert_eq!(of(OTHER_NAMES), Some(10_004));
+}

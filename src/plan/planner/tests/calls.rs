@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::*;
 use super::world::*;
 use crate::cmdb::wire::code::ESB_NO_COMPONENT;
-use crate::cmdb::wire::{Answer, PropertyValue, Reply, Request, Route};
+use crate::cmdb::wire::{Answer, Envelope, InstanceCall, PropertyValue, Reply, Request, Route};
 use crate::exit::Exit;
 use crate::options;
 use crate::sandbox::Quota;
@@ -76,7 +76,47 @@ async fn answers_are_compared_exactly_whatever_the_server_takes_for_equal() {
     assert_eq!(by_name(" a").await, Ok(3));
     assert_eq!(by_name("a  ").await, Ok(2));
     says(by_name("1").await, &["missing-source"]);
-    says(by_name("b").await, &["missing-source"]);
+    // There is one, and nobody can say which.
+    says(by_name("b").await, &["unresolvable:", "without a valid id"]);
+}
+
+/// What stands in between may cut pages, and the count tells.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_shorter_than_asked_for_does_not_hide_a_second_instance() {
+    for counted in [4, 400] {
+        let world = World::new().instead(move |request, _| {
+            let Request::Instances(asked) = request else { return None };
+            if asked.call != InstanceCall::ListHosts {
+                return None;
+            }
+            let host = |(id, n): (u64, u64)| {
+                json!({"bk_host_id": id, "bk_host_innerip": format!("10.0.0.{n}"), "bk_cloud_id": 0})
+            };
+            let hosts = [(1, 1), (2, 2), (3, 3), (4, 1)].map(host);
+            let after = |host: &serde_json::Value| host["bk_host_id"].as_i64() > asked.page.after;
+            let info: Vec<_> = hosts.into_iter().filter(after).take(2).collect();
+            let body = json!({"result": true, "code": 0, "data": {"count": counted, "info": info}});
+            let envelope = Envelope::parse(body.to_string().as_bytes());
+            Some(Reply::Answered(Answer { status: 200, envelope, ..Answer::default() }))
+        });
+        says(world.host("10.0.0.1").await, &["ambiguous-target", "ids 1, 4"]);
+        assert_eq!(world.host("10.0.0.3").await, Ok(3));
+        says(world.host("10.0.0.9").await, &["missing-target"]);
+    }
+}
+
+/// Of two instances one has an id that there can't be: which is meant nobody can say.
+#[tokio::test(start_paused = true)]
+async fn an_instance_without_a_valid_id_is_not_passed_over() {
+    for id in [json!(null), json!("8"), json!(0), json!(-8), json!(8.5), json!(1_u64 << 63)] {
+        let world = World::new().instead(move |request, _| {
+            let Request::Instances(asked) = request else { return None };
+            let other = json!({"bk_inst_id": id, "bk_inst_name": "a"});
+            let info = json!([{"bk_inst_id": 7, "bk_inst_name": "a"}, other]);
+            (&*asked.obj_id == "bk_switch").then(|| found(&info))
+        });
+        says(world.switch("a").await, &["unresolvable:", "without a valid id"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
