@@ -4,11 +4,12 @@
 //! takes what is there. The queue between them is bounded: reading stops when calls are at the
 //! limit. Knows nothing of what a row says.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::association::Column;
 use crate::engine::remaining::PendingRow;
 use crate::exit::Exit;
 use crate::input::digest::Digest;
@@ -18,6 +19,43 @@ use crate::storage::journal::JournalError;
 const CAPACITY: usize = 2048;
 /// Rows that travel together.
 const AT_ONCE: usize = 64;
+/// Bytes of texts that may wait for the loop, and that travel together, about.
+const MOST_BYTES: u32 = 16 << 20;
+const BYTES_AT_ONCE: u32 = 1 << 20;
+
+/// Rows, and their share of the room that there is.
+type Chunk = (Vec<PendingRow>, Share);
+
+/// The bytes that are free.
+#[derive(Debug)]
+struct Room {
+    free: Mutex<u32>,
+    given_back: Condvar,
+}
+
+impl Room {
+    /// Waits until so much is free, and takes it.
+    fn take(self: &Arc<Self>, bytes: u32) -> Share {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = self.given_back.wait_while(free, |free| *free < bytes);
+        *free.unwrap_or_else(PoisonError::into_inner) -= bytes;
+        Share { room: Arc::clone(self), bytes }
+    }
+}
+
+/// A part of the room, given back when the loop takes the rows, or is no more.
+#[derive(Debug)]
+struct Share {
+    room: Arc<Room>,
+    bytes: u32,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        *self.room.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        self.room.given_back.notify_one();
+    }
+}
 
 /// Why there are no more rows although the input has not ended.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +123,7 @@ pub struct Ended {
 
 /// The loop's end of the queue.
 pub struct RowQueue {
-    rows: mpsc::Receiver<Vec<PendingRow>>,
+    rows: mpsc::Receiver<Chunk>,
     /// Rows that came with others, and are not taken yet.
     here: Vec<PendingRow>,
     end: oneshot::Receiver<Result<Ended, RowQueueError>>,
@@ -95,10 +133,12 @@ pub struct RowQueue {
 
 /// The reader's end of the queue.
 pub struct RowSink {
-    rows: mpsc::Sender<Vec<PendingRow>>,
-    /// Rows that wait for company.
+    rows: mpsc::Sender<Chunk>,
+    /// Rows that wait for company, and the bytes of their texts.
     chunk: Vec<PendingRow>,
+    bytes: u32,
     at_once: usize,
+    room: Arc<Room>,
 }
 
 /// The loop takes no more rows.
@@ -108,14 +148,19 @@ pub struct Closed;
 impl RowSink {
     /// Puts a row in, waiting for room.
     pub fn push(&mut self, row: PendingRow) -> Result<(), Closed> {
+        let texts = Column::ALL.iter().map(|column| row.row.cells.get(*column).len());
+        self.bytes =
+            self.bytes.saturating_add(u32::try_from(texts.sum::<usize>()).unwrap_or(MOST_BYTES));
         self.chunk.push(row);
-        if self.chunk.len() < self.at_once { Ok(()) } else { self.send() }
+        let is_full = self.chunk.len() >= self.at_once || self.bytes >= BYTES_AT_ONCE;
+        if is_full { self.send() } else { Ok(()) }
     }
 
     fn send(&mut self) -> Result<(), Closed> {
         let next = Vec::with_capacity(self.at_once);
         let chunk = std::mem::replace(&mut self.chunk, next);
-        match self.rows.try_send(chunk) {
+        let bytes = std::mem::take(&mut self.bytes).min(MOST_BYTES);
+        match self.rows.try_send((chunk, self.room.take(bytes))) {
             Err(TrySendError::Full(chunk)) => self.rows.blocking_send(chunk).map_err(|_| Closed),
             sent => sent.map_err(|_| Closed),
         }
@@ -130,7 +175,8 @@ impl RowQueue {
     ) -> (Self, RowSink, oneshot::Sender<Result<Ended, RowQueueError>>) {
         let (sender, rows) = mpsc::channel(CAPACITY / at_once);
         let (ends, end) = oneshot::channel();
-        let sink = RowSink { rows: sender, chunk: Vec::new(), at_once };
+        let room = Arc::new(Room { free: Mutex::new(MOST_BYTES), given_back: Condvar::new() });
+        let sink = RowSink { rows: sender, chunk: Vec::new(), bytes: 0, at_once, room };
         (Self { rows, here, end, expected: Arc::default() }, sink, ends)
     }
 
@@ -179,7 +225,7 @@ impl RowQueue {
         // At once: growing would copy the rows again and again.
         rows.reserve(most.min(self.rows.len() * AT_ONCE));
         while rows.len() < most
-            && let Ok(mut chunk) = self.rows.try_recv()
+            && let Ok((mut chunk, _)) = self.rows.try_recv()
         {
             rows.append(&mut chunk);
         }
@@ -196,7 +242,7 @@ impl RowQueue {
     /// Waits until there is something to take, or to be told of the end. May wake for nothing.
     pub async fn news(&mut self) {
         if self.here.is_empty() {
-            self.here.extend(self.rows.recv().await.unwrap_or_default());
+            self.here.extend(self.rows.recv().await.map(|(chunk, _)| chunk).unwrap_or_default());
         }
     }
 }
@@ -219,6 +265,30 @@ mod tests {
         let (cells, parsed) = (Cells::new([""; 4]), Err(RowError::Broken("".into())));
         let row = Row { ordinal, file: 0, line: 1, cells, parsed };
         PendingRow { row, remaining: Remaining::All(Goal::Create) }
+    }
+
+    #[tokio::test]
+    async fn large_rows_wait_within_a_bound_of_bytes() {
+        let read = Arc::new(AtomicU64::new(0));
+        let counts = Arc::clone(&read);
+        let mut queue = RowQueue::spawn(false, move |sink| {
+            let large = "x".repeat(1 << 20);
+            for ordinal in 0..100 {
+                let mut row = row(ordinal);
+                row.row.cells = Cells::new([&large, "", "", ""]);
+                sink.push(row).unwrap();
+                counts.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Ended { rows: 100, ..Ended::default() })
+        });
+        let mut taken = 0;
+        while queue.end().is_none() {
+            taken += queue.take(1).len() as u64;
+            let ahead = read.load(Ordering::Relaxed).saturating_sub(taken);
+            assert!(ahead <= u64::from(MOST_BYTES >> 20) + 2, "{ahead}");
+            queue.news().await;
+        }
+        assert_eq!(taken, 100);
     }
 
     #[tokio::test]
