@@ -70,12 +70,13 @@ fn refuse_changed(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
 /// What names meant long ago they need not mean now.
 fn refuse_old(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
     let planned_at = clock::parse_millis(&manifest.planned_at);
-    let age = planned_at.map(|at| clock::millis().saturating_sub(at).max(0).unsigned_abs());
+    // Another machine's clock may be ahead, and by as much it is believed.
+    let age = planned_at.map(|at| clock::millis().abs_diff(at));
     let most = args.max_plan_age;
     match age.map(Duration::from_millis) {
         Some(age) if age <= most => Ok(()),
         age => Err(Halt::usage(format!(
-            "{} was made {} ago, and names may mean something else by now: make it anew, or say with \
+            "{} was made {} from now, and names may mean something else by now: make it anew, or say with \
              --max-plan-age how old it may be (it is {})",
             args.plan.display(),
             age.map_or("long".to_owned(), brief_duration),
