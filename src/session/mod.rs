@@ -88,7 +88,14 @@ impl Session<'_> {
             drop(opened);
             return self.find(path)?.ok_or_else(|| held(&journal::path_for(path)).into());
         }
-        let rows = self.planned(path, rows, &mut opened)?;
+        let rows = match self.planned(path, rows, &mut opened) {
+            // Nothing has to be mended: the same command tries again.
+            Err(Halt { exit: exit @ (Exit::Outage | Exit::MaxDuration), message }) => {
+                let results = Some(path.to_owned());
+                return Ok(Ending { stats: opened.stats, exit, results, error: Some(message) });
+            }
+            planned => planned?,
+        };
         opened.begin()?;
         if opened.resumes {
             let settled = opened.stats.settled();

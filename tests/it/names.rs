@@ -353,7 +353,9 @@ fn what_stops_while_planning_leaves_nothing_and_ids_need_no_plan() {
     assert_eq!(work.names(), ["ids.csv", "ids.results.csv", "ids.results.csv.run.json", "in.csv"]);
     server.stop();
     let names = work.names();
-    work.bkassoc("import in.csv --connect-timeout 1s").to(&server).ends(6);
+    let done = work.bkassoc("import in.csv --connect-timeout 1s --json").to(&server).ends(6);
+    let summary: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(summary["next"][1], "import", "the same command tries again");
     work.bkassoc("plan in.csv --connect-timeout 1s").to(&server).ends(6);
     work.bkassoc("import in.csv --key bk_switch=room")
         .to(&server)
