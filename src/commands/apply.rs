@@ -14,7 +14,7 @@ use crate::report::progress::Screen;
 use crate::session::Session;
 use crate::session::source::RowSource;
 use crate::storage::manifest::{self, Parent, Work};
-use crate::storage::plan::PlanManifest;
+use crate::storage::plan::{PlanError, PlanManifest};
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, Halt> {
@@ -60,11 +60,7 @@ fn refuse_changed(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
     if is == manifest.plan_sha256 {
         return Ok(());
     }
-    Err(Halt::usage(format!(
-        "{} was changed since it was made: its run.json has another SHA-256. A plan is not edited: mend the \
-         input, and make it anew",
-        args.plan.display()
-    )))
+    Err(Halt::usage(PlanError::Changed { path: args.plan.clone() }.to_string()))
 }
 
 /// What names meant long ago they need not mean now.

@@ -23,7 +23,7 @@ use crate::config::{Config, Output};
 use crate::engine::asker::Asker;
 use crate::engine::models::{Admission, Models};
 use crate::engine::remaining::{PendingRow, Remaining};
-use crate::engine::row_queue::{Ended, RowQueue};
+use crate::engine::row_queue::RowQueue;
 use crate::engine::run::COMPANY;
 use crate::engine::stats::{CallKind, ReasonStats, RunStats};
 use crate::engine::time_limits;
@@ -39,7 +39,7 @@ use crate::session::question::may_start_anew;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
 use crate::session::signals::Signals;
-use crate::session::source::{OpenSource, RowSource};
+use crate::session::source::{self, OpenSource, RowSource};
 use crate::storage::journal::disk::folder_of;
 use crate::storage::path_state::{self, PathState};
 use crate::storage::plan::Scratch;
@@ -63,12 +63,13 @@ pub(super) fn run(
     let job = Job { config, typed, screen, files: source.files() };
     job.make_way()?;
     let mut rows = if inputs.is_empty() { None } else { Some(source.open()?) };
-    let scratch = Scratch::new()?;
     let mut made = None;
+    let scratch;
     // Without a contact nobody knows what a name means.
     if let Some(named) =
         rows.take_if(|rows| rows.says_more_than_ids() && config.connection.is_some())
     {
+        scratch = Scratch::new()?;
         let plan = planning::make(config, named, &scratch.plan(), head(config, &source, None))?;
         rows = Some(source.carried_out(&scratch.plan(), plan.manifest.clone())?);
         made = Some(plan);
@@ -203,7 +204,7 @@ impl Job<'_> {
         let mut check = Check::new(&self.folder()).map_err(unwritable)?;
         let mut models = Models::given(&self.config.engine.models);
         let started = Instant::now();
-        let mut feed = feed(rows);
+        let mut feed = RowQueue::spawn(rows.waits(), move |sink| source::pour(rows, sink));
         let (mut staged, mut ended) = (Vec::new(), None);
         while ended.is_none() {
             if let Some(most) = self.config.engine.max_duration
@@ -368,18 +369,6 @@ impl Job<'_> {
             latency: calls.latency_ms(0.5).map(|ms| Duration::from_secs_f64(ms / 1_000.0)),
         })
     }
-}
-
-/// Reads on a thread of its own.
-fn feed(mut rows: OpenSource) -> RowQueue {
-    RowQueue::spawn(rows.waits(), move |sink| {
-        while let Some(planned) = rows.next() {
-            if sink.push(planned?).is_err() {
-                break;
-            }
-        }
-        Ok(Ended { blank_rows: rows.blank_rows(), ..Ended::default() })
-    })
 }
 
 /// What an import would do with a row.

@@ -17,6 +17,12 @@ pub struct Digest {
     pub bytes: u64,
 }
 
+/// Whether files have the same bytes, one by one.
+pub fn are_same(files: &[Digest], others: &[Digest]) -> bool {
+    files.len() == others.len()
+        && files.iter().zip(others).all(|(file, other)| file.sha256 == other.sha256)
+}
+
 /// Hashes bytes as they pass.
 #[derive(Debug, Default)]
 pub struct Hasher {

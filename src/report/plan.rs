@@ -1,12 +1,14 @@
 //! What a plan would do, told to a person or as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::names::NamesReport;
-use super::summary::{grouped, shell_quoted};
+use super::summary::{as_operand, grouped, shell_quoted};
 use crate::options::brief_duration;
 use crate::plan::understood::Understood;
 use crate::storage::plan::PlanManifest;
@@ -60,15 +62,13 @@ impl PlanReport<'_> {
     }
 
     fn next(&self) -> Vec<String> {
-        let path = self.path.to_string_lossy();
-        let path = if path.starts_with('-') { format!("./{path}") } else { path.into_owned() };
-        let words = ["bkassoc".to_owned(), "apply".to_owned(), path];
+        let words = ["bkassoc".to_owned(), "apply".to_owned(), as_operand(self.path)];
         words.into_iter().chain(self.identity.iter().cloned()).collect()
     }
 }
 
 /// `+ 120 create, 2 can't be done`.
-fn counted(counts: &std::collections::BTreeMap<String, u64>) -> String {
+fn counted(counts: &BTreeMap<String, u64>) -> String {
     let of = |word: &str| counts.get(word).copied().unwrap_or_default();
     let creates = format!("+ {} create", grouped(of("create")));
     match of("none") {
@@ -101,7 +101,7 @@ impl fmt::Display for PlanReport<'_> {
         )?;
         writeln!(f, "  {}", shell_quoted(&self.next()))?;
         if let Some(seconds) = manifest.seconds {
-            let took = brief_duration(std::time::Duration::from_secs(seconds));
+            let took = brief_duration(Duration::from_secs(seconds));
             writeln!(f, "That takes about {} calls and {took}.", grouped(manifest.calls))?;
         }
         Ok(())

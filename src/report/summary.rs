@@ -20,7 +20,7 @@ use crate::target::Target;
 
 pub use checked::{Checked, Forecast, Scope};
 pub use json::json_line;
-pub use next::{next_step, shell_quoted, through_another_entrance};
+pub use next::{as_operand, next_step, shell_quoted, through_another_entrance};
 
 /// How many characters of a server's message a summary shows.
 const MESSAGE_LENGTH: usize = 100;

@@ -491,8 +491,9 @@ impl Session<'_> {
     fn stream(&self) -> Result<Ending, Halt> {
         let mut rows = self.rows.open()?;
         let mut opened = OpenJournal::nowhere(self.head());
-        let scratch = plan::Scratch::new()?;
+        let scratch;
         if rows.says_more_than_ids() {
+            scratch = plan::Scratch::new()?;
             let made = planning::make(self.config, rows, &scratch.plan(), opened.head.clone())?;
             opened.head.columns.clone_from(&made.manifest.head.columns);
             opened.stats.calls.count_in(&made.calls);

@@ -167,8 +167,10 @@ impl RowSource {
             }
             Self::Plan { path, .. } => {
                 let manifest = PlanManifest::of(path)?;
-                let digests = vec![input::digest_of(&Source::Path(path.clone()))?];
-                OpenSource::planned(path, PlanManifest { digests, ..manifest }, None)?
+                let lines = plan::Reader::open(path, &manifest)?;
+                let digests = vec![lines.digest().clone()];
+                let manifest = PlanManifest { digests, ..manifest };
+                OpenSource::Planned(Box::new(Planned { lines, results: None, manifest }))
             }
             Self::Planned { plan, of } => of.carried_out(plan, PlanManifest::of(plan)?)?,
         })
@@ -187,7 +189,8 @@ impl RowSource {
             },
             _ => None,
         };
-        OpenSource::planned(path, manifest, results)
+        let lines = plan::Reader::open(path, &manifest)?;
+        Ok(OpenSource::Planned(Box::new(Planned { lines, results, manifest })))
     }
 }
 
@@ -282,16 +285,6 @@ pub(crate) struct Created {
 }
 
 impl OpenSource {
-    /// The lines of the plan at `path`. `results` are those that a rerun reads.
-    pub(crate) fn planned(
-        path: &Path,
-        manifest: PlanManifest,
-        results: Option<Box<OpenResults>>,
-    ) -> Result<Self, Halt> {
-        let lines = plan::Reader::open(path, &manifest)?;
-        Ok(Self::Planned(Box::new(Planned { lines, results, manifest })))
-    }
-
     /// Whether its rows may say more than ids, so that a plan has to be made of them.
     pub(crate) fn says_more_than_ids(&self) -> bool {
         match self {
@@ -520,13 +513,9 @@ pub(crate) fn feed(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::engine::row_queue::RowQueue;
     use crate::storage::journal::{Journal, JournalError};
-    use crate::storage::manifest::FORMAT;
-    use crate::target::{Entrance, Target};
 
     #[tokio::test]
     async fn a_journal_that_can_t_be_read_is_not_told_as_a_changed_input() {
@@ -575,20 +564,10 @@ mod tests {
         let settings = [("map", "inst_id=von"), ("delimiter", ";"), ("biz-id", "7")];
         let settings = settings.map(|(flag, value)| (flag.to_owned(), vec![value.to_owned()]));
         let head = Head {
-            format: FORMAT,
-            tool: String::new(),
-            work: Work::Import,
-            target: Target::new(Entrance::Esb, "http://h", "0").unwrap(),
-            app_code: None,
-            username: None,
-            options: BTreeMap::new(),
             settings: settings.into_iter().collect(),
             inputs: inputs.to_vec(),
             files: inputs.to_vec(),
-            columns: Vec::new(),
-            plan: None,
-            started_at: String::new(),
-            parent: None,
+            ..Head::of_import()
         };
         let mut rows = RowSource::of_head(&head, Path::new("r.csv")).unwrap().open().unwrap();
         let mut cells = Vec::new();

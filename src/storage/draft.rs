@@ -3,7 +3,7 @@
 //! Knows nothing of what it holds.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::journal::disk::{open_locked, sync_folder_of};
@@ -36,6 +36,14 @@ impl Draft {
         };
         let file = new().map_err(|error| (path.clone(), error))?;
         Ok(Self { file, path, place, in_place: false })
+    }
+
+    /// Puts a small file in place, whole.
+    pub fn whole(place: &Path, text: &str) -> Result<(), DraftError> {
+        let draft = Self::of(place)?;
+        let written = (&draft.file).write_all(text.as_bytes());
+        written.map_err(|error| (draft.place.clone(), error))?;
+        draft.put_in_place()
     }
 
     /// What is written.

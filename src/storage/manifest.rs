@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::association::{Column, Row};
-use crate::input::digest::Digest;
+use crate::input::digest::{self, Digest};
 use crate::storage::links::followed;
 use crate::target::Target;
 
@@ -32,6 +33,11 @@ pub enum Work {
 }
 
 impl Work {
+    /// Whether it creates; else it deletes.
+    pub const fn creates(self) -> bool {
+        matches!(self, Self::Import | Self::Rerun | Self::Apply)
+    }
+
     /// The command's name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -106,6 +112,27 @@ impl std::fmt::Display for Undone {
 }
 
 impl Head {
+    /// That of an import, for tests: each says only what it is about.
+    #[cfg(test)]
+    pub(crate) fn of_import() -> Self {
+        Self {
+            format: FORMAT,
+            tool: String::new(),
+            work: Work::Import,
+            target: Target::new(crate::target::Entrance::Esb, "http://h", "0").unwrap(),
+            app_code: None,
+            username: None,
+            options: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            inputs: Vec::new(),
+            files: Vec::new(),
+            columns: Vec::new(),
+            plan: None,
+            started_at: String::new(),
+            parent: None,
+        }
+    }
+
     /// What tells this run from all others, and stays the same over its processes.
     pub fn key(&self) -> String {
         let Self { work, target, inputs, started_at, .. } = self;
@@ -200,6 +227,36 @@ pub fn path_for(results: &Path) -> PathBuf {
     followed(results).with_added_extension("run.json")
 }
 
+/// Why what stands beside a file can't be used.
+pub(super) enum Unread {
+    /// The system refused.
+    Refused(io::Error),
+    /// It is another version's, or no manifest.
+    Foreign(String),
+}
+
+/// Reads a `run.json`; `None` where there is none. `head` gives the head of what is read.
+pub(super) fn read<T: DeserializeOwned>(
+    path: &Path,
+    head: impl FnOnce(&T) -> &Head,
+) -> Result<Option<T>, Unread> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Unread::Refused(error)),
+    };
+    let read: T =
+        serde_json::from_slice(&text).map_err(|error| Unread::Foreign(error.to_string()))?;
+    head(&read).foreign().map_or(Ok(Some(read)), |what| Err(Unread::Foreign(what)))
+}
+
+/// The text that is written there.
+pub(super) fn to_json(manifest: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(manifest).expect("a manifest is plain data");
+    text.push('\n');
+    text
+}
+
 /// What goes wrong with a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -239,14 +296,10 @@ impl Manifest {
     /// Reads the manifest beside results; `None` where there is none.
     pub fn read(results: &Path) -> Result<Option<Self>, ManifestError> {
         let path = path_for(results);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(ManifestError::Unreadable { path, error }),
-        };
-        let read = serde_json::from_slice(&text).map_err(|error| error.to_string());
-        let known = read.and_then(|read: Self| read.head.foreign().map_or(Ok(read), Err));
-        known.map(Some).map_err(|what| ManifestError::Foreign { path, what })
+        read(&path, |read: &Self| &read.head).map_err(|unread| match unread {
+            Unread::Refused(error) => ManifestError::Unreadable { path, error },
+            Unread::Foreign(what) => ManifestError::Foreign { path, what },
+        })
     }
 
     /// This run, which wrote `results`, the run whose rows it settled again, and so on back to the
@@ -292,9 +345,7 @@ impl Manifest {
 
     /// The file's text.
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("a manifest is plain data");
-        text.push('\n');
-        text
+        to_json(self)
     }
 
     /// Refuses results with more or fewer rows than were written: cells may be mended, but what a row
@@ -309,7 +360,6 @@ impl Manifest {
 
     /// Whether a finished run had the same inputs, by their bytes.
     pub fn has_inputs(&self, digests: &[Digest]) -> bool {
-        self.digests.len() == digests.len()
-            && self.digests.iter().zip(digests).all(|(a, b)| a.sha256 == b.sha256)
+        digest::are_same(&self.digests, digests)
     }
 }

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, DraftError};
 use super::links::followed;
-use super::manifest::{self, Head};
+use super::manifest::{self, Head, Unread};
 use super::results::writer::{guarded, unguarded};
 use crate::association::{Cells, Column, Named, Row, RowError};
 use crate::clock;
-use crate::input::digest::{Digest, Hashing};
+use crate::input::digest::{self, Digest, Hashing};
 use crate::input::{RowParser, Source, digest_of};
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::Reason;
 
 /// The columns, in order. `asked` is what the row's own `action` says.
 const COLUMNS: [&str; 13] = [
@@ -55,21 +55,11 @@ pub enum Step {
 }
 
 impl Step {
-    /// All words of the column `action`.
-    const WORDS: [&str; 2] = ["create", "none"];
-
+    /// The word in the column `action`.
     const fn word(&self) -> &'static str {
         match self {
-            Self::Create => Self::WORDS[0],
-            Self::Refuse(..) | Self::Carry => Self::WORDS[1],
-        }
-    }
-
-    /// The outcome of a row that is refused.
-    pub fn refused(&self) -> Option<Outcome> {
-        match self {
-            Self::Refuse(reason, message) => Some(Outcome::bad(*reason, message.clone(), 0, 0)),
-            Self::Create | Self::Carry => None,
+            Self::Create => "create",
+            Self::Refuse(..) | Self::Carry => "none",
         }
     }
 }
@@ -171,16 +161,10 @@ impl PlanManifest {
     /// Reads what stands beside a plan. `None`: nothing.
     pub fn read(plan: &Path) -> Result<Option<Self>, PlanError> {
         let path = manifest::path_for(plan);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(PlanError::Unreadable { path, what: error.to_string() });
-            }
-        };
-        let read = serde_json::from_slice(&text).map_err(|error| error.to_string());
-        let known = read.and_then(|read: Self| read.head.foreign().map_or(Ok(read), Err));
-        known.map(Some).map_err(|what| PlanError::NoPlan { path, what })
+        manifest::read(&path, |read: &Self| &read.head).map_err(|unread| match unread {
+            Unread::Refused(error) => PlanError::Unreadable { path, what: error.to_string() },
+            Unread::Foreign(what) => PlanError::NoPlan { path, what },
+        })
     }
 
     /// Reads what stands beside a plan that has to be there.
@@ -193,15 +177,7 @@ impl PlanManifest {
 
     /// Whether the plan was made from these inputs, by their bytes.
     pub fn is_of(&self, digests: &[Digest]) -> bool {
-        self.digests.len() == digests.len()
-            && self.digests.iter().zip(digests).all(|(a, b)| a.sha256 == b.sha256)
-    }
-
-    /// The file's text.
-    pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("a manifest is plain data");
-        text.push('\n');
-        text
+        digest::are_same(&self.digests, digests)
     }
 }
 
@@ -355,7 +331,7 @@ impl Writer {
             plan_sha256,
         };
         draft.put_in_place()?;
-        write_beside(&path, &manifest)?;
+        Draft::whole(&manifest::path_for(&path), &manifest::to_json(&manifest))?;
         Ok(manifest)
     }
 
@@ -380,14 +356,6 @@ impl Counted {
     }
 }
 
-fn write_beside(plan: &Path, manifest: &PlanManifest) -> Result<(), PlanError> {
-    use std::io::Write as _;
-    let draft = Draft::of(&manifest::path_for(plan))?;
-    let written = draft.file().write_all(manifest.to_json().as_bytes());
-    written.map_err(|error| PlanError::Unwritable { path: plan.to_owned(), error })?;
-    Ok(draft.put_in_place()?)
-}
-
 fn columns(has_files: bool) -> &'static [&'static str] {
     &COLUMNS[..COLUMNS.len() - usize::from(!has_files)]
 }
@@ -400,9 +368,15 @@ pub struct Reader {
     cells: RowParser,
     files: Vec<String>,
     ordinal: u64,
+    digest: Digest,
 }
 
 impl Reader {
+    /// The plan's own digest.
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
     /// Opens the plan at `path`, which must be the one that `manifest` tells of.
     pub fn open(path: &Path, manifest: &PlanManifest) -> Result<Self, PlanError> {
         let unreadable = |what: String| PlanError::Unreadable { path: path.to_owned(), what };
@@ -431,6 +405,7 @@ impl Reader {
             cells: RowParser::new(None, false),
             files,
             ordinal: 0,
+            digest,
         })
     }
 

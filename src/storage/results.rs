@@ -6,7 +6,6 @@
 pub mod reader;
 pub mod writer;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::association::Column;
 use crate::options::Format;
 use crate::outcome::{Record, Status};
-use crate::storage::draft::Draft;
+use crate::storage::draft::{Draft, DraftError};
 use crate::storage::journal::disk::folder_of;
 use crate::storage::journal::{JournalError, replay};
 use crate::storage::manifest::Head;
@@ -199,7 +198,10 @@ pub fn write(
     records: impl IntoIterator<Item = Result<Record, ResultsError>>,
     each: impl FnMut(&Record),
 ) -> Result<String, ResultsError> {
-    replace(path, |draft| write_to(draft, path, format, layout, records, each))
+    let draft = Draft::of(path).map_err(unwritable)?;
+    let sha256 = write_to(draft.file(), path, format, layout, records, each)?;
+    draft.put_in_place().map_err(unwritable)?;
+    Ok(sha256)
 }
 
 /// Writes records to `out`, which messages call `path`, and returns the SHA-256 of the bytes.
@@ -251,27 +253,17 @@ pub fn conserved(
 
 /// Writes a small file whole, as [`write()`] does results.
 pub fn write_whole(path: &Path, text: &str) -> Result<(), ResultsError> {
-    replace(path, |mut draft| {
-        draft
-            .write_all(text.as_bytes())
-            .map_err(|error| ResultsError::Unwritable { path: path.to_owned(), error })
-    })
+    Draft::whole(path, text).map_err(unwritable)
 }
 
-/// Fills a draft of `path`, which then takes its place.
-fn replace<T>(
-    path: &Path,
-    fill: impl FnOnce(&File) -> Result<T, ResultsError>,
-) -> Result<T, ResultsError> {
-    let unwritable = |(path, error)| ResultsError::Unwritable { path, error };
-    let draft = Draft::of(path).map_err(unwritable)?;
-    let filled = fill(draft.file())?;
-    draft.put_in_place().map_err(unwritable)?;
-    Ok(filled)
+fn unwritable((path, error): DraftError) -> ResultsError {
+    ResultsError::Unwritable { path, error }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::association::Cells;
     use crate::outcome::Outcome;

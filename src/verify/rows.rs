@@ -101,16 +101,17 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
     let mut unfit = Vec::new();
     let Outcome { status, association_id, reason, retryable, .. } = outcome;
     let ended = status.as_str();
-    match (status, work) {
-        (Status::NotAttempted | Status::InDoubt, _) => {
-            unfit.push((FindingKind::Status, format!("{ended}: the row was not settled")));
-        }
-        (Status::Deleted, Some(Work::Import | Work::Rerun | Work::Apply))
-        | (Status::Created | Status::Existed | Status::Recovered, Some(Work::Undo)) => {
-            let work = work.map_or("", Work::as_str);
-            unfit.push((FindingKind::Status, format!("{ended}: no row of an {work} ends so")));
-        }
-        _ => {}
+    if matches!(status, Status::NotAttempted | Status::InDoubt) {
+        unfit.push((FindingKind::Status, format!("{ended}: the row was not settled")));
+    }
+    let ends_otherwise = |work: &Work| match status {
+        Status::Deleted => work.creates(),
+        Status::Created | Status::Existed | Status::Recovered => !work.creates(),
+        _ => false,
+    };
+    if let Some(work) = work.filter(ends_otherwise) {
+        let work = work.as_str();
+        unfit.push((FindingKind::Status, format!("{ended}: no row of an {work} ends so")));
     }
     match association_id {
         Some(id) if !status.is_good() => {
@@ -151,7 +152,7 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
 
 /// Whether a row of this status can have this reason.
 fn fits(reason: Reason, status: Status, work: Option<Work>) -> bool {
-    let of_undo = !matches!(work, Some(Work::Import | Work::Rerun | Work::Apply));
+    let of_undo = !work.is_some_and(Work::creates);
     match reason {
         _ if reason.is_of_invalid_row() => status == Status::Invalid,
         Reason::NotFound | Reason::NotTheSame => status == Status::Failed && of_undo,
@@ -193,8 +194,7 @@ mod tests {
     use super::*;
     use crate::association::Cells;
     use crate::exit::Exit;
-    use crate::storage::manifest::{FORMAT, Head};
-    use crate::target::{Entrance, Target};
+    use crate::storage::manifest::Head;
 
     fn record(line: u64, target: &str, outcome: Outcome) -> Record {
         Record { ordinal: 0, file: 0, line, cells: Cells::new(["a", "1", target, ""]), outcome }
@@ -223,22 +223,7 @@ mod tests {
             pairs.iter().map(|&(name, count)| (name.to_owned(), count)).collect()
         };
         Manifest {
-            head: Head {
-                format: FORMAT,
-                tool: String::new(),
-                work: Work::Import,
-                target: Target::new(Entrance::Esb, "http://h", "0").unwrap(),
-                app_code: None,
-                username: None,
-                options: BTreeMap::new(),
-                settings: BTreeMap::new(),
-                inputs: Vec::new(),
-                files: Vec::new(),
-                columns: Vec::new(),
-                plan: None,
-                started_at: String::new(),
-                parent: None,
-            },
+            head: Head::of_import(),
             digests: Vec::new(),
             blank_rows: 0,
             finished_at: String::new(),

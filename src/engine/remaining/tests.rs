@@ -12,8 +12,7 @@ use crate::association::Cells;
 use crate::outcome::Record;
 use crate::storage::journal::replay::replay;
 use crate::storage::journal::{Holder, Journal, disk};
-use crate::storage::manifest::{FORMAT, Head, Work};
-use crate::target::{Entrance, Target};
+use crate::storage::manifest::Head;
 
 const ROWS: usize = 12;
 
@@ -168,22 +167,7 @@ fn process(
 }
 
 fn head() -> Head {
-    Head {
-        format: FORMAT,
-        tool: String::new(),
-        work: Work::Import,
-        target: Target::new(Entrance::Esb, "http://h", "0").unwrap(),
-        app_code: None,
-        username: None,
-        options: std::collections::BTreeMap::new(),
-        settings: std::collections::BTreeMap::new(),
-        inputs: vec!["a.csv".to_owned()],
-        files: Vec::new(),
-        columns: Vec::new(),
-        plan: None,
-        started_at: String::new(),
-        parent: None,
-    }
+    Head { inputs: vec!["a.csv".to_owned()], ..Head::of_import() }
 }
 
 fn record(ordinal: u64) -> Record {

@@ -123,7 +123,7 @@ fn import_instead(check: &[String]) -> Option<Vec<String>> {
 }
 
 /// A path as a command takes it, even one that looks like a flag.
-fn as_operand(path: &Path) -> String {
+pub fn as_operand(path: &Path) -> String {
     let text = path.to_string_lossy();
     if text.starts_with('-') { format!("./{text}") } else { text.into_owned() }
 }

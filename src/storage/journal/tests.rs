@@ -10,7 +10,7 @@ use super::replay::{Fingerprints, Settled, replay};
 use super::*;
 use crate::association::Cells;
 use crate::outcome::{Reason, Status};
-use crate::storage::manifest::{FORMAT, Work};
+use crate::storage::manifest::FORMAT;
 use crate::target::{Entrance, Target};
 
 #[derive(Clone, Default)]
@@ -29,25 +29,12 @@ impl Disk for Memory {
 
 fn head() -> Head {
     Head {
-        format: FORMAT,
         tool: "test".to_owned(),
-        work: Work::Import,
-        target: Target {
-            entrance: Entrance::Esb,
-            endpoint: "http://cmdb.example.com".to_owned(),
-            supplier_account: "0".to_owned(),
-            tenant_id: None,
-        },
+        target: Target::new(Entrance::Esb, "http://cmdb.example.com", "0").unwrap(),
         app_code: Some("app".to_owned()),
-        username: None,
-        options: std::collections::BTreeMap::default(),
-        settings: std::collections::BTreeMap::default(),
         inputs: vec!["a.csv".to_owned()],
-        files: Vec::new(),
-        columns: Vec::new(),
-        plan: None,
         started_at: "2026-01-01T00:00:00+00:00".to_owned(),
-        parent: None,
+        ..Head::of_import()
     }
 }
 

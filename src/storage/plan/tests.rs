@@ -1,28 +1,9 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::storage::manifest::{FORMAT, Work};
-use crate::target::{Entrance, Target};
 
 fn head(files: &[String]) -> Head {
-    Head {
-        format: FORMAT,
-        tool: String::new(),
-        work: Work::Import,
-        target: Target::new(Entrance::Esb, "http://h", "0").unwrap(),
-        app_code: None,
-        username: None,
-        options: BTreeMap::new(),
-        settings: BTreeMap::new(),
-        inputs: files.to_vec(),
-        files: files.to_vec(),
-        columns: Vec::new(),
-        plan: None,
-        started_at: String::new(),
-        parent: None,
-    }
+    Head { inputs: files.to_vec(), files: files.to_vec(), ..Head::of_import() }
 }
 
 fn planned(ordinal: u64, ids: [&str; 4], named: [&str; 3], step: Step) -> PlannedRow {

@@ -22,7 +22,7 @@ use crate::sandbox::{Sandbox, Setup};
 use crate::storage::journal::Holder;
 use crate::storage::journal::disk::Disk;
 use crate::storage::journal::replay::{Replay, replay};
-use crate::storage::manifest::{FORMAT, Head, Work};
+use crate::storage::manifest::Head;
 use crate::storage::results::Outcomes;
 
 /// A disk in memory, of which a power loss leaves what was synced and some of the rest.
@@ -224,20 +224,9 @@ impl World {
             Journal::new(self.journal_path(), disk, back.good_bytes, back.marked_through);
         if back.head.is_none() {
             journal.write_head(&Head {
-                format: FORMAT,
-                tool: String::new(),
-                work: Work::Import,
                 target: self.target.clone(),
-                app_code: None,
-                username: None,
-                options: std::collections::BTreeMap::default(),
-                settings: std::collections::BTreeMap::default(),
-                files: Vec::new(),
-                columns: Vec::new(),
-                plan: None,
                 inputs: vec!["rows".to_owned()],
-                started_at: String::new(),
-                parent: None,
+                ..Head::of_import()
             });
         }
         journal.write_holder(&Holder {
