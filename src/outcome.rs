@@ -21,8 +21,10 @@ pub enum Status {
     Failed,
     /// The line holds no association; no call was made.
     Invalid,
-    /// Undo saw it, deleted it and saw it gone.
+    /// It was seen, deleted, and seen gone.
     Deleted,
+    /// It was to be deleted, and was not there.
+    Absent,
     /// Not settled, and never sent. Only in the results of an unfinished run or a check.
     NotAttempted,
     /// Not settled, and may have been sent. Only in the results of an unfinished run.
@@ -31,11 +33,12 @@ pub enum Status {
 
 impl Status {
     /// All of them, in the order in which a summary shows them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Created,
         Self::Existed,
         Self::Recovered,
         Self::Deleted,
+        Self::Absent,
         Self::Failed,
         Self::Invalid,
         Self::InDoubt,
@@ -51,6 +54,7 @@ impl Status {
             Self::Failed => "failed",
             Self::Invalid => "invalid",
             Self::Deleted => "deleted",
+            Self::Absent => "absent",
             Self::NotAttempted => "not_attempted",
             Self::InDoubt => "in_doubt",
         }
@@ -61,9 +65,12 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Whether the association exists (or, for undo, is gone), as asked.
+    /// Whether the association exists (or is gone), as asked.
     pub const fn is_good(self) -> bool {
-        matches!(self, Self::Created | Self::Existed | Self::Recovered | Self::Deleted)
+        matches!(
+            self,
+            Self::Created | Self::Existed | Self::Recovered | Self::Deleted | Self::Absent
+        )
     }
 }
 
@@ -130,8 +137,10 @@ reasons! {
     OutcomeUnknown = "outcome-unknown", true;
     /// Undo: no such association any more.
     NotFound = "not-found", false;
-    /// Undo: the id belongs to another association now.
+    /// A delete: the id belongs to another association now, or the association has another id.
     NotTheSame = "not-the-same", false;
+    /// It was to be deleted to make room for another row, which can't be created.
+    Withheld = "withheld", false;
 }
 
 impl Reason {

@@ -157,7 +157,11 @@ fn write_row<W: Write>(
         Status::Invalid => Tint::Orange,
         Status::InDoubt => Tint::Yellow,
         Status::NotAttempted => Tint::Grey,
-        Status::Created | Status::Existed | Status::Recovered | Status::Deleted => Tint::None,
+        Status::Created
+        | Status::Existed
+        | Status::Recovered
+        | Status::Deleted
+        | Status::Absent => Tint::None,
     })?;
     workbook.cell(digits.format(record.line));
     for cell in record.cells.ids() {
