@@ -1,4 +1,4 @@
-//! Sorting more than fits into memory: by number, in sorted runs on disk, merged.
+//! Sorting more than fits into memory: by numbers, in sorted runs on disk, merged.
 //!
 //! Owns the temporary file, which has no name and is gone with the process. Knows nothing of what it
 //! sorts, but expects it to be nearly in order, as a journal's outcomes are: whenever a new item comes,
@@ -18,15 +18,55 @@ use std::sync::Arc;
 const MEMORY: usize = 4 << 20;
 /// How much a merge reads ahead of each run.
 const READ_AHEAD: usize = 16 << 10;
-/// The memory of an item besides its bytes: its place in the heap, and the allocator's share.
-const OVERHEAD: usize = size_of::<Item>() + 16;
+/// What items are sorted by: a number, or several.
+pub trait Key: Copy + Ord {
+    /// What it takes on disk.
+    type Bytes: AsRef<[u8]> + AsMut<[u8]> + Default;
+
+    /// As it is kept on disk.
+    fn to_bytes(self) -> Self::Bytes;
+
+    /// Read back from there.
+    fn of_bytes(bytes: &Self::Bytes) -> Self;
+}
+
+impl Key for u64 {
+    type Bytes = [u8; 8];
+
+    fn to_bytes(self) -> [u8; 8] {
+        self.to_le_bytes()
+    }
+
+    fn of_bytes(bytes: &[u8; 8]) -> Self {
+        Self::from_le_bytes(*bytes)
+    }
+}
+
+/// Of an association: the number of its model association, its source and its target.
+impl Key for (u32, u64, u64) {
+    type Bytes = [u8; 20];
+
+    fn to_bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&self.0.to_le_bytes());
+        bytes[4..12].copy_from_slice(&self.1.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.2.to_le_bytes());
+        bytes
+    }
+
+    fn of_bytes(bytes: &[u8; 20]) -> Self {
+        let at = |from: usize| bytes[from..].first_chunk().map_or(0, |n| u64::from_le_bytes(*n));
+        let number = bytes.first_chunk().map_or(0, |n| u32::from_le_bytes(*n));
+        (number, at(4), at(12))
+    }
+}
 
 /// An item in memory. The order of the fields is the order in which items leave it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Item {
+struct Item<K> {
     /// The run on disk that it belongs to.
     run: u32,
-    key: u64,
+    key: K,
     /// How many items came before it.
     place: u64,
     bytes: Box<[u8]>,
@@ -34,9 +74,9 @@ struct Item {
 
 /// Takes items in any order, and gives them sorted.
 #[derive(Debug)]
-pub struct Sorter {
+pub struct Sorter<K: Key = u64> {
     memory: usize,
-    heap: BinaryHeap<Reverse<Item>>,
+    heap: BinaryHeap<Reverse<Item<K>>>,
     /// Bytes that the heap takes.
     held: usize,
     taken: u64,
@@ -46,12 +86,15 @@ pub struct Sorter {
     /// The run that is being written, where it starts, and its last key.
     run: u32,
     start: u64,
-    last: Option<u64>,
+    last: Option<K>,
     /// Where each ended run lies in the file.
     runs: Vec<(u64, u64)>,
 }
 
-impl Sorter {
+impl<K: Key> Sorter<K> {
+    /// The memory of an item besides its bytes: its place in the heap, and the allocator's share.
+    const OVERHEAD: usize = size_of::<Item<K>>() + 16;
+
     /// A sorter whose runs are on the disk of `folder`. Items in random order make runs of twice the
     /// memory, and a merge holds 16 KiB of each.
     pub fn new(folder: &Path) -> io::Result<Self> {
@@ -75,8 +118,8 @@ impl Sorter {
     }
 
     /// Takes an item. Items with equal keys come out in the order in which they came.
-    pub fn push(&mut self, key: u64, bytes: &[u8]) -> io::Result<()> {
-        while self.held + bytes.len() + OVERHEAD > self.memory && self.write_least()? {}
+    pub fn push(&mut self, key: K, bytes: &[u8]) -> io::Result<()> {
+        while self.held + bytes.len() + Self::OVERHEAD > self.memory && self.write_least()? {}
         let late = self.last.is_some_and(|last| key < last);
         self.heap.push(Reverse(Item {
             run: self.run + u32::from(late),
@@ -84,7 +127,7 @@ impl Sorter {
             place: self.taken,
             bytes: bytes.into(),
         }));
-        self.held += bytes.len() + OVERHEAD;
+        self.held += bytes.len() + Self::OVERHEAD;
         self.taken += 1;
         Ok(())
     }
@@ -98,12 +141,13 @@ impl Sorter {
             self.end_run();
             self.run = item.run;
         }
-        self.out.write_all(&item.key.to_le_bytes())?;
+        let key = item.key.to_bytes();
+        self.out.write_all(key.as_ref())?;
         self.out.write_all(&(item.bytes.len() as u32).to_le_bytes())?;
         self.out.write_all(&item.bytes)?;
-        self.at += 12 + item.bytes.len() as u64;
+        self.at += (key.as_ref().len() + 4 + item.bytes.len()) as u64;
         self.last = Some(item.key);
-        self.held -= item.bytes.len() + OVERHEAD;
+        self.held -= item.bytes.len() + Self::OVERHEAD;
         Ok(true)
     }
 
@@ -115,10 +159,10 @@ impl Sorter {
     }
 
     /// Gives the items in order.
-    pub fn sorted(mut self) -> io::Result<Sorted> {
+    pub fn sorted(mut self) -> io::Result<Sorted<K>> {
         self.end_run();
         let file = Arc::new(self.out.into_inner().map_err(io::IntoInnerError::into_error)?);
-        let mut runs: Vec<Run> = (self.runs.into_iter())
+        let mut runs: Vec<Run<K>> = (self.runs.into_iter())
             .map(|(start, end)| {
                 let part = Part { file: Arc::clone(&file), at: start, end };
                 Run::File(BufReader::with_capacity(READ_AHEAD, part))
@@ -138,17 +182,17 @@ impl Sorter {
 }
 
 /// The next item of a run: its key, which run, and its bytes.
-type Head = (u64, usize, Box<[u8]>);
+type Head<K> = (K, usize, Box<[u8]>);
 
 /// The items in order.
 #[derive(Debug)]
-pub struct Sorted {
-    runs: Vec<Run>,
-    heads: BinaryHeap<Reverse<Head>>,
+pub struct Sorted<K: Key = u64> {
+    runs: Vec<Run<K>>,
+    heads: BinaryHeap<Reverse<Head<K>>>,
 }
 
-impl Iterator for Sorted {
-    type Item = io::Result<(u64, Box<[u8]>)>;
+impl<K: Key> Iterator for Sorted<K> {
+    type Item = io::Result<(K, Box<[u8]>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut least = self.heads.peek_mut()?;
@@ -172,13 +216,13 @@ impl Iterator for Sorted {
 }
 
 #[derive(Debug)]
-enum Run {
-    Memory(BinaryHeap<Reverse<Item>>),
+enum Run<K> {
+    Memory(BinaryHeap<Reverse<Item<K>>>),
     File(BufReader<Part>),
 }
 
-impl Run {
-    fn next(&mut self) -> io::Result<Option<(u64, Box<[u8]>)>> {
+impl<K: Key> Run<K> {
+    fn next(&mut self) -> io::Result<Option<(K, Box<[u8]>)>> {
         let reader = match self {
             Self::Memory(heap) => {
                 return Ok(heap.pop().map(|Reverse(item)| (item.key, item.bytes)));
@@ -188,12 +232,12 @@ impl Run {
         if reader.buffer().is_empty() && reader.get_ref().at == reader.get_ref().end {
             return Ok(None);
         }
-        let (mut key, mut length) = ([0; 8], [0; 4]);
-        reader.read_exact(&mut key)?;
+        let (mut key, mut length) = (K::Bytes::default(), [0; 4]);
+        reader.read_exact(key.as_mut())?;
         reader.read_exact(&mut length)?;
         let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
         reader.read_exact(&mut bytes)?;
-        Ok(Some((u64::from_le_bytes(key), bytes.into())))
+        Ok(Some((K::of_bytes(&key), bytes.into())))
     }
 }
 
@@ -245,10 +289,28 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn associations_are_sorted_by_model_source_and_target(
+            keys in prop::collection::vec(any::<(u32, u64, u64)>(), 0..100),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut sorter = Sorter::with_memory(folder.path(), 500).unwrap();
+            for key in &keys {
+                sorter.push(*key, &[]).unwrap();
+            }
+            let sorted: Vec<_> = sorter.sorted().unwrap().map(|item| item.unwrap().0).collect();
+            let mut expected = keys;
+            expected.sort_unstable();
+            prop_assert_eq!(sorted, expected);
+        }
+    }
+
     #[test]
     fn what_is_nearly_in_order_makes_one_run_however_much_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let mut sorter = Sorter::with_memory(folder.path(), 200 * (OVERHEAD + 8)).unwrap();
+        let mut sorter =
+            Sorter::with_memory(folder.path(), 200 * (Sorter::<u64>::OVERHEAD + 8)).unwrap();
         // Items of a window of a hundred come in reverse, window after window.
         for window in 0..500_u64 {
             for key in (window * 100..(window + 1) * 100).rev() {
