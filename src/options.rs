@@ -3,6 +3,8 @@
 //! Owns their spelling, so that a flag, a variable, a profile and `run.json` read alike. Knows nothing
 //! of where a value was given.
 
+mod pruning;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use crate::association::{Mapping, ModelAssociation};
 use crate::target::{Entrance, Secret};
+
+pub use pruning::{GuardOptions, MaxDelete, Prune, Pruning};
 
 /// Why a text is no value of an option. The message says what is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +38,9 @@ pub enum OptionError {
         "a key is MODEL=PROPERTY or MODEL=PROPERTY+PROPERTY, as bk_switch=bk_asset_id, each once"
     )]
     Key,
+    /// No limit of deletes.
+    #[error("a limit is a number of associations, as 100, or a percentage from 0 to 100, as 5%")]
+    MaxDelete,
     /// No duration.
     #[error("a duration is a number of seconds or has units, as 90, 40s, 15m, 1h30m")]
     Duration,

@@ -539,6 +539,7 @@ pub(crate) fn head(config: &Config, rows: &RowSource, parent: Option<Parent>) ->
         files: rows.files(),
         columns: rows.columns(),
         plan: None,
+        survey: None,
         started_at: clock::now(),
         parent,
     }

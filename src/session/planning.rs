@@ -22,7 +22,7 @@ use crate::input::RowParser;
 use crate::plan::planner::{PlannedRow as Resolved, Planner};
 use crate::plan::understood::Understood;
 use crate::storage::manifest::Head;
-use crate::storage::plan::{PlanManifest, PlannedRow, Step, Writer};
+use crate::storage::plan::{PlanManifest, Step, Writer};
 
 /// How many rows are taken from the reader at once.
 const AT_ONCE: usize = 1024;
@@ -131,7 +131,7 @@ impl<C: crate::cmdb::Cmdb> Lines<'_, C> {
                 }
             };
             let file = self.head.files.get(row.file as usize).map_or("", String::as_str);
-            self.writer.write(&PlannedRow { row, step }, file)?;
+            self.writer.write(row.line, file, &row.cells, &step)?;
         }
         Ok(())
     }

@@ -297,7 +297,7 @@ impl OpenSource {
     /// How many rows it has, where that is known.
     pub(crate) fn rows(&self) -> Option<u64> {
         match self {
-            Self::Planned(planned) => Some(planned.manifest.rows),
+            Self::Planned(planned) => Some(planned.manifest.lines()),
             _ => None,
         }
     }
@@ -409,6 +409,9 @@ impl Planned {
                 PendingRow { row, remaining: Remaining::Refused(refused) }
             }
             (Some(beneath), Step::Carry) => beneath,
+            (_, Step::Delete(_) | Step::Keep(_) | Step::Absent) => {
+                return Some(Err("not yet".to_owned()));
+            }
             (None, Step::Carry) => {
                 return Some(Err(format!(
                     "line {} is carried over from results, and this plan has none",

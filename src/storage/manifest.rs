@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::association::{Column, Row};
 use crate::input::digest::{self, Digest};
 use crate::storage::links::followed;
+use crate::storage::survey::Survey;
 use crate::target::Target;
 
 /// The version of journal and `run.json`.
@@ -80,6 +81,9 @@ pub struct Head {
     /// The SHA-256 of the plan that the run carries out, where it made one for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// What was there when that was made, and what the input does not name of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
     /// RFC 3339.
     pub started_at: String,
     /// Of which run this one settles rows again.
@@ -128,6 +132,7 @@ impl Head {
             files: Vec::new(),
             columns: Vec::new(),
             plan: None,
+            survey: None,
             started_at: String::new(),
             parent: None,
         }

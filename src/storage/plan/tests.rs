@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::association::{Cells, Column, Named, RowError};
+use crate::input::RowParser;
+use crate::storage::manifest::Head;
 
 fn head(files: &[String]) -> Head {
     Head { inputs: files.to_vec(), files: files.to_vec(), ..Head::of_import() }
@@ -10,7 +13,9 @@ fn planned(ordinal: u64, ids: [&str; 4], named: [&str; 3], step: Step) -> Planne
     let [source, target, action] = named.map(Into::into);
     let cells = Cells::with_names(ids, Named { source, target, action });
     let parsed = match &step {
-        Step::Create => RowParser::new(None, false).read(ids).1,
+        Step::Create | Step::Delete(_) | Step::Keep(_) | Step::Absent => {
+            RowParser::new(None, false).read(ids).1
+        }
         Step::Refuse(_, message) => Err(RowError::Broken(message.as_str().into())),
         Step::Carry => Err(RowError::Broken("carried over".into())),
     };
@@ -21,7 +26,9 @@ fn planned(ordinal: u64, ids: [&str; 4], named: [&str; 3], step: Step) -> Planne
 fn write(path: &Path, head: &Head, rows: &[PlannedRow]) -> PlanManifest {
     let mut writer = Writer::new(path, head).unwrap();
     for row in rows {
-        writer.write(row, &head.files[row.row.file as usize]).unwrap();
+        let PlannedRow { row, step } = row;
+        let file = head.files.get(row.file as usize).map_or("", String::as_str);
+        writer.write(row.line, file, &row.cells, step).unwrap();
     }
     writer.finish(head.clone(), Vec::new(), 0, Some(2.0)).unwrap()
 }
@@ -41,7 +48,7 @@ fn text() -> impl Strategy<Value = String> {
 
 fn row() -> impl Strategy<Value = ([String; 2], [String; 3], u8)> {
     let id = || (1..u64::from(u32::MAX)).prop_map(|id| id.to_string());
-    ([id(), id()], [text(), text(), text()], 0..3_u8)
+    ([id(), id()], [text(), text(), text()], 0..7_u8)
 }
 
 proptest! {
@@ -56,6 +63,10 @@ proptest! {
             let step = match step {
                 0 => Step::Create,
                 1 => Step::Refuse(Reason::MissingSource, said.clone()),
+                2 => Step::Delete(None),
+                3 => Step::Delete(Some(77)),
+                4 => Step::Keep(78),
+                5 => Step::Absent,
                 _ => Step::Carry,
             };
             let [a, b, c] = named;
@@ -74,7 +85,7 @@ fn a_plan_that_is_not_whole_leaves_what_was_there_and_one_that_was_changed_is_re
     let path = folder.path().join("plan.csv");
     let row = planned(0, ["a", "1", "2", ""], ["x", "", ""], Step::Create);
     let mut unfinished = Writer::new(&path, &head(&two_files())).unwrap();
-    unfinished.write(&row, "a.csv").unwrap();
+    unfinished.write(2, "a.csv", &row.row.cells, &row.step).unwrap();
     drop(unfinished);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "neither plan nor draft");
     let error = PlanManifest::of(&path).unwrap_err();
@@ -107,22 +118,4 @@ fn lines_are_counted_by_action_and_the_columns_are_those_in_which_rows_say_somet
     assert_eq!(manifest.head.columns, [Column::Source, Column::Target]);
     let ids = write(&path, &head(&two_files()), &rows[..2]);
     assert_eq!(ids.head.columns, []);
-}
-
-#[test]
-fn names_of_model_associations_are_counted_within_a_bound() {
-    let mut counted = Counted::default();
-    for (ordinal, name) in ["a".to_owned(), "x".repeat(1 << 20), "y".repeat(257)]
-        .into_iter()
-        .chain((0..20_000).map(|n| format!("n{n}")))
-        .chain(["a".to_owned()])
-        .enumerate()
-    {
-        let (cells, parsed) = RowParser::new(None, false).read([&name, "1", "2", ""]);
-        let row = Row { ordinal: ordinal as u64, file: 0, line: 2, cells, parsed };
-        counted.add(&row, &Step::Create);
-    }
-    let of = |name: &str| counted.associations.get(name).map(|counts| counts["create"]);
-    assert_eq!((of("a"), of("n9997"), of("n9998")), (Some(2), Some(1), None));
-    assert_eq!(of(OTHER_NAMES), Some(10_004));
 }
