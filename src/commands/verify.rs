@@ -172,7 +172,7 @@ fn open_inputs(
                     origin.digests = plan.digests;
                 }
             }
-            Work::Import | Work::Undo => origin.digests.clone_from(&manifest.digests),
+            Work::Import | Work::Sync | Work::Undo => origin.digests.clone_from(&manifest.digests),
         }
     }
     let given = given.clone();

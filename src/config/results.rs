@@ -55,8 +55,8 @@ pub(super) fn decide(
         });
     };
     let kind = match kind {
-        summary::RunKind::Import if sandbox => Kind::SandboxImport,
-        summary::RunKind::Import => Kind::Import,
+        summary::RunKind::Import | summary::RunKind::Sync if sandbox => Kind::SandboxImport,
+        summary::RunKind::Import | summary::RunKind::Sync => Kind::Import,
         summary::RunKind::Check => Kind::Check,
         summary::RunKind::Rerun => Kind::Rerun,
         summary::RunKind::Undo => Kind::Undo,

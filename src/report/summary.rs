@@ -40,6 +40,8 @@ pub enum RunKind {
     Plan,
     /// `bkassoc apply`
     Apply,
+    /// `bkassoc sync`
+    Sync,
 }
 
 impl From<Work> for RunKind {
@@ -49,6 +51,7 @@ impl From<Work> for RunKind {
             Work::Rerun => Self::Rerun,
             Work::Undo => Self::Undo,
             Work::Apply => Self::Apply,
+            Work::Sync => Self::Sync,
         }
     }
 }
@@ -63,6 +66,7 @@ impl RunKind {
             Self::Undo => "undo",
             Self::Plan => "plan",
             Self::Apply => "apply",
+            Self::Sync => "sync",
         }
     }
 }

@@ -63,7 +63,7 @@ impl RowSource {
         let options = reading::of_run(&head.settings, head.target.entrance)?;
         let files = head.files.clone();
         Ok(match head.work {
-            Work::Import => Self::inputs(&paths, options),
+            Work::Import | Work::Sync => Self::inputs(&paths, options),
             Work::Rerun => Self::Results { path, files, options, choice: Choice::of_head(head) },
             Work::Undo => {
                 let include_recovered = head.options.contains_key(INCLUDE_RECOVERED);

@@ -31,12 +31,14 @@ pub enum Work {
     Undo,
     /// Carries a plan out.
     Apply,
+    /// Makes the CMDB what the rows say.
+    Sync,
 }
 
 impl Work {
-    /// Whether it creates; else it deletes.
+    /// Whether it creates; else it only deletes.
     pub const fn creates(self) -> bool {
-        matches!(self, Self::Import | Self::Rerun | Self::Apply)
+        matches!(self, Self::Import | Self::Rerun | Self::Apply | Self::Sync)
     }
 
     /// The command's name.
@@ -46,6 +48,7 @@ impl Work {
             Self::Rerun => "rerun",
             Self::Undo => "undo",
             Self::Apply => "apply",
+            Self::Sync => "sync",
         }
     }
 }
@@ -160,7 +163,7 @@ impl Head {
             None => format!("line {}", row.line),
         };
         match self.work {
-            Work::Import => at(&self.inputs),
+            Work::Import | Work::Sync => at(&self.inputs),
             Work::Rerun | Work::Undo | Work::Apply => {
                 format!("{}, the row of {}", self.inputs.join(", "), at(&self.files))
             }
