@@ -228,7 +228,7 @@ impl Job<'_> {
             seen.stats.unsettled += staged.len() as u64;
             for PendingRow { row, remaining } in staged.drain(..) {
                 let judged = match (remaining, &row.parsed) {
-                    (Remaining::Refused(outcome), _) => {
+                    (Remaining::Planned(outcome), _) => {
                         Judged::Ended(Outcome { finished_at: clock::millis(), ..outcome })
                     }
                     (_, Err(RowError::Named { .. })) if contact.is_none() => {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use crate::association::Row;
 use crate::engine::models::Models;
-use crate::engine::remaining::{PendingRow, Remaining};
+use crate::engine::remaining::PendingRow;
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::exit::Halt;
 use crate::storage::journal::Journal;
@@ -81,8 +81,8 @@ impl Intake {
             journal.mark(&fresh, largest_id);
         }
         for PendingRow { row, remaining } in &rows {
-            if let (Ok(new), Remaining::All(_) | Remaining::InDoubt { .. }) =
-                (&row.parsed, remaining)
+            if let Ok(new) = &row.parsed
+                && remaining.needs_calls()
             {
                 models.look(&new.association.obj_asst_id);
             }

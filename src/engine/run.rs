@@ -46,7 +46,7 @@ use crate::outcome::{Outcome, Record};
 use crate::storage::journal::replay::Replay;
 use crate::storage::journal::{Journal, JournalError};
 use crate::target::Target;
-use admission::Resending;
+use admission::Noting;
 
 /// Rows that wait to be looked up go together when there are so many of them,
 pub const COMPANY: usize = 100;
@@ -144,7 +144,7 @@ struct Run<'a, C> {
     largest_id: i64,
     /// The wall clock when this process began.
     began_at: i64,
-    resending: Resending,
+    noting: Noting,
     batches: Batches,
     look_up_size: CallSize,
     breaker: CircuitBreaker,
@@ -181,7 +181,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             rng: StdRng::seed_from_u64(seed),
             largest_id: earlier.largest_id,
             began_at: clock(),
-            resending: Resending::default(),
+            noting: Noting::default(),
             batches: Batches::new(options.batch),
             look_up_size: CallSize::default(),
             breaker: CircuitBreaker::default(),
@@ -210,7 +210,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             self.heed_silence(now);
             self.take_rows();
             self.admit(now);
-            self.resend(now);
+            self.note_sending(now);
             self.rows.wake(now);
             let wait = loop {
                 match self.next_call(now) {
@@ -279,7 +279,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
         // input and not for the server; so do those behind them.
         let waits = !self.in_flight.is_empty()
             || self.rows.is_moving()
-            || !self.resending.is_empty()
+            || !self.noting.is_empty()
             || self.questions.are_open();
         self.limits.note_wait(waits, now);
         if self.stopping.is_none()
@@ -344,12 +344,13 @@ impl<'a, C: Cmdb> Run<'a, C> {
     /// Where a row goes after a step of its task.
     fn take_step(&mut self, slot: Slot, step: Step, now: Instant) {
         match step {
-            Step::Write(at)
-                if self.may_write && self.rows.task_mut(slot).takes_note_of_resending() =>
-            {
-                self.resending.asked.push((slot, at));
+            Step::Write(at) => {
+                let note = self.may_write.then(|| self.rows.task_mut(slot).takes_note()).flatten();
+                match note {
+                    Some(note) => self.noting.asked.push((slot, at, note)),
+                    None => self.rows.put(slot, Next::Write, at, now),
+                }
             }
-            Step::Write(at) => self.rows.put(slot, Next::Write, at, now),
             Step::LookUp(at) => self.rows.put(slot, Next::LookUp, at, now),
             Step::LookUpLast => self.rows.last.push(slot),
             Step::Settle(outcome) => self.settle(slot, outcome, now),
@@ -385,7 +386,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
     /// kept for this moment. True where that made something happen.
     fn finish_the_last(&mut self, now: Instant) -> bool {
         let stuck = !self.rows.is_moving()
-            && self.resending.is_empty()
+            && self.noting.is_empty()
             && !self.questions.are_open()
             && (!self.rows.has_room() || self.intake.is_done());
         if !stuck {

@@ -69,8 +69,8 @@ pub struct Task {
     /// When the last such write was given up, while the row's absence is not believed. Not when it was
     /// sent: a stalled network may have held it back until then.
     doubt_since: Option<Instant>,
-    /// Whether an earlier process may have sent it, and this one has not.
-    came_in_doubt: bool,
+    /// Whether its first create has to be written down before it goes.
+    notes_sending: bool,
     /// The largest association id seen before the row could first be sent.
     id_watermark: i64,
     /// What the server said was taken.
@@ -85,13 +85,29 @@ pub struct Task {
     said: ServerMessage,
 }
 
-/// Deletes that were sent for the row.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is deleted for the row.
+#[derive(Clone, Debug, Default)]
 struct Deleting {
-    /// It was seen, and a delete of ours may have been executed,
+    /// The ids that are to go; empty before the first look, where the row has none of its own.
+    ids: Vec<i64>,
+    /// Whether looks say what the ids are: they are neither the row's own, nor from an earlier process.
+    from_looks: bool,
+    /// Those of them that the last look showed.
+    there: Vec<i64>,
+    /// When that look was sent.
+    looked_at: Option<Instant>,
+    /// How many of the ids the journal has.
+    noted: usize,
+    /// They were seen, and a delete of ours may have been executed,
     sent: bool,
     /// by this very process.
     here: bool,
+}
+
+impl Deleting {
+    fn of(ids: Vec<i64>) -> Self {
+        Self { ids, ..Self::default() }
+    }
 }
 
 /// Whether a batch that was cut left the row in its source model's table only.
@@ -113,8 +129,17 @@ enum Half {
 pub enum Write {
     /// Its association is created.
     Create,
-    /// The association with this id is deleted.
-    Delete(i64),
+    /// What the last look showed is deleted.
+    Delete,
+}
+
+/// What has to be on disk before a row is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// That it is sent.
+    Sent,
+    /// That these ids were seen and are deleted.
+    Deletes(Vec<i64>),
 }
 
 /// How the row fared in batches.
@@ -141,9 +166,16 @@ impl Task {
     ) -> Option<(Self, Next)> {
         let (goal, watermark) = match *remaining {
             Remaining::All(goal) => (goal, None),
+            Remaining::Expected => (Goal::Create, None),
             Remaining::InDoubt { goal, id_watermark, .. } => (goal, Some(id_watermark)),
-            Remaining::Carry(_) | Remaining::Refused(_) => return None,
+            Remaining::Carry(_) | Remaining::Planned(_) => return None,
         };
+        let ids = match (goal, remaining) {
+            (Goal::Undo { id } | Goal::Delete { id: Some(id) }, _) => vec![id],
+            (Goal::Delete { id: None }, Remaining::InDoubt { deleting, .. }) => deleting.clone(),
+            _ => Vec::new(),
+        };
+        let is_expected = *remaining == Remaining::Expected;
         let task = Self {
             new,
             model,
@@ -152,13 +184,17 @@ impl Task {
             writes: 0,
             doubted: watermark.is_some() && goal == Goal::Create,
             doubt_since: watermark.map(|_| doubt_since),
-            came_in_doubt: watermark.is_some(),
+            notes_sending: watermark.is_some() || is_expected,
             id_watermark: watermark.unwrap_or(largest_id),
             taken: None,
             looks: 0,
             unknown_codes: 0,
             batching: Batching::default(),
-            deleting: Deleting { sent: watermark.is_some(), here: false },
+            deleting: Deleting {
+                from_looks: ids.is_empty(),
+                sent: watermark.is_some() && !ids.is_empty(),
+                ..Deleting::of(ids)
+            },
             // Whether an earlier process sent it in a batch is not known.
             half: if watermark.is_some() { Half::MayBe } else { Half::No },
             last_look: false,
@@ -166,8 +202,8 @@ impl Task {
         };
         // What is to be deleted has to be seen first.
         let next = match goal {
-            Goal::Create if !task.doubted => Next::Write,
-            Goal::Create | Goal::Delete { .. } => Next::LookUp,
+            Goal::Create if !task.doubted && !is_expected => Next::Write,
+            Goal::Create | Goal::Undo { .. } | Goal::Delete { .. } => Next::LookUp,
         };
         Some((task, next))
     }
@@ -191,15 +227,22 @@ impl Task {
     pub fn is_doubted(&self) -> bool {
         match self.goal {
             Goal::Create => self.doubted,
-            Goal::Delete { .. } => self.deleting.sent,
+            Goal::Undo { .. } | Goal::Delete { .. } => self.deleting.sent,
         }
     }
 
-    /// Whether it has to be written down before the row's next write that the row is sent again: a
-    /// process that is killed often would else never believe that a row is absent. Asked once. A delete
-    /// has its own record.
-    pub fn takes_note_of_resending(&mut self) -> bool {
-        std::mem::take(&mut self.came_in_doubt) && self.goal == Goal::Create
+    /// What has to be on disk before the row's next write; asked once. That a create is sent again: a
+    /// process that is killed often would else never believe that a row is absent. What a delete is about:
+    /// else nobody could tell afterwards whose doing it is that it is gone.
+    pub fn takes_note(&mut self) -> Option<Note> {
+        match self.next_write() {
+            Write::Create => std::mem::take(&mut self.notes_sending).then_some(Note::Sent),
+            Write::Delete => {
+                let noted = std::mem::replace(&mut self.deleting.noted, self.deleting.ids.len());
+                let ids = &self.deleting.ids[noted..];
+                (!ids.is_empty()).then(|| Note::Deletes(ids.to_vec()))
+            }
+        }
     }
 
     /// The row is looked up for the last time.
@@ -215,9 +258,21 @@ impl Task {
     /// What its next write is.
     pub const fn next_write(&self) -> Write {
         match (self.goal, self.half) {
-            (Goal::Create, Half::Mending(id)) | (Goal::Delete { id }, _) => Write::Delete(id),
+            (Goal::Create, Half::Mending(_)) | (Goal::Undo { .. } | Goal::Delete { .. }, _) => {
+                Write::Delete
+            }
             (Goal::Create, _) => Write::Create,
         }
+    }
+
+    /// What the last look showed of what is to be deleted.
+    pub fn to_delete(&self) -> &[i64] {
+        &self.deleting.there
+    }
+
+    /// The ids that are to be deleted, as far as they are known.
+    pub fn ids_to_delete(&self) -> &[i64] {
+        &self.deleting.ids
     }
 
     /// The model through which it is looked up.
@@ -230,19 +285,21 @@ impl Task {
 
     /// What to look for.
     pub fn patterns(&self) -> impl Iterator<Item = Pattern> + use<> {
-        let patterns = match self.next_write() {
+        match self.next_write() {
             Write::Create => self.patterns_to_create(),
-            Write::Delete(id) => self.patterns_to_delete(id),
-        };
-        patterns.into_iter().flatten()
+            Write::Delete => self.patterns_to_delete(),
+        }
+        .into_iter()
     }
 
     /// Whether the row ends here instead of being sent once more. Asked when its wait is over, not when
     /// its last attempt failed: an outage found meanwhile gives attempts back.
-    pub fn before_write(&self, policy: &Policy) -> Option<Step> {
+    pub fn before_write(&self, policy: &Policy, now: Instant) -> Option<Step> {
         let spent = self.charged() >= policy.max_attempts || self.unknown_codes >= 2;
         if !spent {
-            return None;
+            // What was seen before an outage has to be seen again.
+            let looks_first = self.next_write() == Write::Delete && self.is_look_old(now);
+            return looks_first.then_some(Step::LookUp(now));
         }
         if self.is_doubted() && !self.last_look {
             return Some(Step::LookUpLast);
@@ -267,7 +324,7 @@ impl Task {
         rng: &mut impl Rng,
     ) -> Step {
         self.said = said;
-        let deletes = matches!(self.next_write(), Write::Delete(_));
+        let deletes = self.next_write() == Write::Delete;
         if deletes {
             self.looks = 0;
         }
@@ -306,7 +363,7 @@ impl Task {
             }
             Verdict::Failed(reason) => {
                 self.attempts.count();
-                self.end_badly(reason)
+                if deletes { self.refused_to_delete(reason) } else { self.end_badly(reason) }
             }
             // It need not be the run's end that half of a row can't be deleted.
             Verdict::Stop(Stop::Setup | Stop::NoDelete) if self.is_mending() => {
@@ -328,7 +385,7 @@ impl Task {
     ) -> Step {
         match self.next_write() {
             Write::Create => self.found_to_create(found, asked_at, now, policy, rng),
-            Write::Delete(id) => self.found_to_delete(id, found, now, rng),
+            Write::Delete => self.found_to_delete(found, asked_at, now, rng),
         }
     }
 
@@ -398,7 +455,7 @@ impl Task {
         }
         match self.next_write() {
             Write::Create => self.gave_up_creating(),
-            Write::Delete(id) => self.gave_up_deleting(id),
+            Write::Delete => self.gave_up_deleting(),
         }
     }
 }

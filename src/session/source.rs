@@ -374,7 +374,7 @@ impl OpenResults {
             let row = Row { ordinal, file, line, cells, parsed };
             return PendingRow { row, remaining: Remaining::Carry(outcome) };
         }
-        let remaining = Remaining::again(&outcome);
+        let remaining = Remaining::again(&outcome, Goal::Create);
         let (cells, parsed) = match cells.named() {
             Some(named) => {
                 let ids = self.ids_kept(&cells, named, &remaining);
@@ -406,7 +406,7 @@ impl Planned {
             (Some(beneath), Step::Create) => PendingRow { row, ..beneath },
             (_, Step::Refuse(reason, message)) => {
                 let refused = Outcome::bad(reason, message, 0, 0);
-                PendingRow { row, remaining: Remaining::Refused(refused) }
+                PendingRow { row, remaining: Remaining::Planned(refused) }
             }
             (Some(beneath), Step::Carry) => beneath,
             (_, Step::Delete(_) | Step::Keep(_) | Step::Absent) => {
@@ -434,7 +434,7 @@ impl Created {
             let (_, parsed) = self.cells.read(cells.ids());
             let row = Row { ordinal: self.count, file, line, cells, parsed };
             self.count += 1;
-            return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Delete { id }) }));
+            return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Undo { id }) }));
         }
     }
 

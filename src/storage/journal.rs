@@ -119,9 +119,12 @@ enum Entry {
     /// The process ended in order: of the marked rows without an outcome, only these may have been
     /// sent.
     Closed(Vec<u64>),
-    /// This row's association was seen, and its delete goes out.
+    /// This row's association was seen, and its delete goes out. Version 0.1.0 wrote it, and did not wait for
+    /// the disk.
     Deleting(u64),
-    /// These rows were in doubt when the process began, and are sent again.
+    /// These rows' associations were seen under these ids, and their deletes go out once this is on disk.
+    Deletes(Vec<(u64, i64)>),
+    /// These rows were in doubt when the process began, or were to be there already, and are sent.
     Resent(Vec<u64>),
     Undone(Option<Undone>),
     End(EndEntry),
@@ -181,7 +184,7 @@ enum Line<'a> {
     Outcome(OutcomeLine<'a>),
     Synced(u64),
     Closed(&'a [u64]),
-    Deleting(u64),
+    Deletes(&'a [(u64, i64)]),
     Resent(&'a [u64]),
     Undone(Option<&'a Undone>),
     End(&'a EndEntry),
@@ -322,16 +325,23 @@ impl Journal {
         self.push(&Line::Closed(sent));
     }
 
-    /// Says that a row's association was seen and that its delete goes out.
-    pub fn deleting(&mut self, ordinal: u64) {
+    /// Says that associations of rows were seen under these ids, and that their deletes may go out, once this
+    /// is on disk. Gives the point in the file that [`Self::is_on_disk`] is to be asked for.
+    pub fn deletes(&mut self, rows: &[(u64, i64)]) -> u64 {
         self.deletes = true;
-        self.push(&Line::Deleting(ordinal));
+        self.push(&Line::Deletes(rows));
+        self.awaited()
     }
 
-    /// Says that rows which were in doubt when this process began may be sent again, once this is on disk.
-    /// Gives the point in the file that [`Self::is_on_disk`] is to be asked for.
+    /// The same of rows which were in doubt when this process began, or were to be there already: they may be
+    /// sent.
     pub fn resent(&mut self, ordinals: &[u64]) -> u64 {
         self.push(&Line::Resent(ordinals));
+        self.awaited()
+    }
+
+    /// The end of the file, for which something waits.
+    fn awaited(&mut self) -> u64 {
         self.unsynced_marks.push_back((self.end(), self.marked_through));
         self.end()
     }

@@ -87,7 +87,7 @@ fn an_undo_that_was_killed_has_undone_only_what_may_be_gone() {
     assert_eq!(work.read("in.results.csv.run.json"), audit);
     assert_nothing_says_it_was_undone(&work, &esb);
     let within_a_delete = undo(&work, &esb).start();
-    within_a_delete.until_true(|| work.read("in.undo.csv.journal").contains(r#"{"deleting":"#));
+    within_a_delete.until_true(|| work.read("in.undo.csv.journal").contains(r#"{"deletes":"#));
     within_a_delete.signal(Signal::KILL);
     within_a_delete.wait().with(-9);
     assert_ne!(work.read("in.results.csv.run.json"), audit, "it may have deleted");

@@ -46,8 +46,8 @@ struct Watched {
     marked: Option<i64>,
     /// Whether a process sent it, or can't tell.
     may_be_sent: bool,
-    /// Whether a process said that its delete goes out.
-    deleting: bool,
+    /// Whether a process said that its delete goes out, or its create where it was to be there already.
+    noted: bool,
     /// The opening of the journal at which it was in doubt first, since it was last sent.
     since: Option<i64>,
     settled: bool,
@@ -60,25 +60,32 @@ impl Watched {
 
     fn remaining(&self, asked: &Remaining) -> Option<Remaining> {
         let since = self.since;
-        let in_doubt =
-            |goal| Remaining::InDoubt { goal, id_watermark: self.marked.unwrap(), since };
+        let in_doubt = |goal: Goal| {
+            let deleting = if goal == Goal::Create { Vec::new() } else { vec![5] };
+            Remaining::InDoubt { goal, id_watermark: self.marked.unwrap(), since, deleting }
+        };
         match asked {
             _ if self.settled => None,
             Remaining::All(goal @ Goal::Create) if self.may_be_sent => Some(in_doubt(*goal)),
-            Remaining::All(goal @ Goal::Delete { .. }) if self.may_be_sent && self.deleting => {
-                Some(in_doubt(*goal))
-            }
-            Remaining::InDoubt { goal, id_watermark, .. } => {
-                Some(Remaining::InDoubt { goal: *goal, id_watermark: *id_watermark, since })
-            }
+            Remaining::All(goal) if self.may_be_sent && self.noted => Some(in_doubt(*goal)),
+            Remaining::Expected if self.may_be_sent && self.noted => Some(in_doubt(Goal::Create)),
+            Remaining::InDoubt { goal, id_watermark, .. } => Some(Remaining::InDoubt {
+                goal: *goal,
+                id_watermark: *id_watermark,
+                since,
+                deleting: Vec::new(),
+            }),
             asked => Some(asked.clone()),
         }
     }
 
     fn known(&self, asked: &Remaining) -> Outcome {
         match asked {
-            Remaining::Carry(outcome) | Remaining::Refused(outcome) => outcome.clone(),
+            Remaining::Carry(outcome) | Remaining::Planned(outcome) => outcome.clone(),
             Remaining::All(_) if !self.may_be_sent => {
+                Outcome::open(Status::NotAttempted, String::new())
+            }
+            Remaining::Expected if !self.may_be_sent || !self.noted => {
                 Outcome::open(Status::NotAttempted, String::new())
             }
             _ => Outcome::open(Status::InDoubt, String::new()),
@@ -128,13 +135,19 @@ fn process(
                     }
                     rows[at].may_be_sent = true;
                 }
-                Remaining::All(Goal::Delete { .. }) => {
-                    journal.deleting(at as u64);
+                Remaining::All(Goal::Undo { .. } | Goal::Delete { .. }) => {
+                    journal.deletes(&[(at as u64, 5)]);
                     journal.flush().unwrap();
-                    (rows[at].may_be_sent, rows[at].deleting) = (true, true);
+                    (rows[at].may_be_sent, rows[at].noted) = (true, true);
                     flushed = *rows;
                 }
-                Remaining::Carry(_) | Remaining::Refused(_) => {}
+                Remaining::Expected => {
+                    journal.resent(&[at as u64]);
+                    journal.flush().unwrap();
+                    (rows[at].may_be_sent, rows[at].noted, rows[at].since) = (true, true, None);
+                    flushed = *rows;
+                }
+                Remaining::Carry(_) | Remaining::Planned(_) => {}
             },
             Event::Learn(at) => rows[at].may_be_sent = false,
             Event::Settle(at) if rows[at].is_open() => {
@@ -151,7 +164,7 @@ fn process(
     match end {
         End::InOrder => {
             for row in rows.iter_mut().filter(|row| !row.may_be_sent) {
-                row.since = None;
+                (row.since, row.noted) = (None, false);
             }
             let sent = |at: &usize| rows[*at].is_open() && rows[*at].may_be_sent;
             journal.close(&(0..ROWS).filter(sent).map(|at| at as u64).collect::<Vec<_>>());
@@ -176,12 +189,23 @@ fn record(ordinal: u64) -> Record {
 }
 
 fn asked() -> impl Strategy<Value = Remaining> {
-    let goal = prop_oneof![Just(Goal::Create), Just(Goal::Delete { id: 5 })];
+    let goal = prop_oneof![
+        2 => Just(Goal::Create),
+        1 => Just(Goal::Undo { id: 5 }),
+        1 => Just(Goal::Delete { id: None }),
+    ];
+    let in_doubt = Remaining::InDoubt {
+        goal: Goal::Create,
+        id_watermark: 0,
+        since: None,
+        deleting: Vec::new(),
+    };
     prop_oneof![
         4 => goal.prop_map(Remaining::All),
-        1 => Just(Remaining::InDoubt { goal: Goal::Create, id_watermark: 0, since: None }),
+        1 => Just(Remaining::Expected),
+        1 => Just(in_doubt),
         1 => Just(Remaining::Carry(Outcome::good(Status::Created, 5, 1, 1))),
-        1 => Just(Remaining::Refused(Outcome::bad(Reason::MissingSource, String::new(), 0, 0))),
+        1 => Just(Remaining::Planned(Outcome::bad(Reason::MissingSource, String::new(), 0, 0))),
     ]
 }
 
@@ -225,9 +249,16 @@ proptest! {
 
 #[test]
 fn a_row_to_be_settled_again_is_in_doubt_where_it_may_exist() {
-    let again = |outcome| Remaining::again(&outcome).may_have_been_sent();
+    let again = |outcome| Remaining::again(&outcome, Goal::Create).may_have_been_sent();
     assert!(again(Outcome::open(Status::InDoubt, String::new())));
     assert!(again(Outcome::bad(Reason::OutcomeUnknown, String::new(), 1, 1)));
     assert!(!again(Outcome::open(Status::NotAttempted, String::new())));
     assert!(!again(Outcome::bad(Reason::Throttled, String::new(), 1, 1)));
+}
+
+#[test]
+fn a_delete_that_is_to_be_settled_again_begins_with_a_look_like_any() {
+    let goal = Goal::Delete { id: None };
+    let unknown = Outcome::bad(Reason::OutcomeUnknown, String::new(), 1, 1);
+    assert_eq!(Remaining::again(&unknown, goal), Remaining::All(goal));
 }

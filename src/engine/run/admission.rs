@@ -10,21 +10,21 @@ use crate::cmdb::Cmdb;
 use crate::engine::conflicts::Slot;
 use crate::engine::models::Admission;
 use crate::engine::remaining::{PendingRow, Remaining};
-use crate::engine::task::{Next, Task};
+use crate::engine::task::{Next, Note, Task};
 use crate::outcome::{Outcome, Reason};
 
-/// Rows in doubt since before this process that are about to be sent again.
+/// Rows that are about to be sent, of which something has to be on disk before.
 #[derive(Debug, Default)]
-pub(super) struct Resending {
+pub(super) struct Noting {
     /// Not written down yet.
-    pub(super) asked: Vec<(Slot, Instant)>,
+    pub(super) asked: Vec<(Slot, Instant, Note)>,
     /// Written down, and waiting for the disk.
     noted: Vec<(Slot, Instant)>,
     /// Where in the journal that ends.
     noted_at: u64,
 }
 
-impl Resending {
+impl Noting {
     pub(super) fn is_empty(&self) -> bool {
         self.asked.is_empty() && self.noted.is_empty()
     }
@@ -60,7 +60,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.recorder.carry(self.intake.pop().row, outcome);
                 continue;
             }
-            if let Remaining::Refused(outcome) = remaining {
+            if let Remaining::Planned(outcome) = remaining {
                 let outcome = outcome.clone();
                 let row = self.intake.pop().row;
                 self.write_down(row, outcome, now);
@@ -98,20 +98,33 @@ impl<C: Cmdb> Run<'_, C> {
         started.checked_sub(waited.min(self.policy.settle_after)).unwrap_or(started)
     }
 
-    /// Lets rows go that are sent again, once it is on disk that they are.
-    pub(super) fn resend(&mut self, now: Instant) {
-        let Resending { asked, noted, noted_at } = &mut self.resending;
+    /// Writes down what has to be on disk before rows are sent, and lets those go of which it is.
+    pub(super) fn note_sending(&mut self, now: Instant) {
+        let Noting { asked, noted, noted_at } = &mut self.noting;
         if self.recorder.journal.is_on_disk(*noted_at) {
             for (slot, at) in noted.drain(..) {
                 self.rows.put(slot, Next::Write, at, now);
             }
         }
-        if noted.is_empty() && !asked.is_empty() {
-            let mut ordinals: Vec<_> =
-                asked.iter().map(|(slot, _)| self.rows.ordinal(*slot)).collect();
-            ordinals.sort_unstable();
-            *noted_at = self.recorder.journal.resent(&ordinals);
-            std::mem::swap(noted, asked);
+        if !noted.is_empty() || asked.is_empty() {
+            return;
+        }
+        let (mut sent, mut deletes) = (Vec::new(), Vec::new());
+        for (slot, at, note) in asked.drain(..) {
+            let ordinal = self.rows.ordinal(slot);
+            match note {
+                Note::Sent => sent.push(ordinal),
+                Note::Deletes(ids) => deletes.extend(ids.into_iter().map(|id| (ordinal, id))),
+            }
+            noted.push((slot, at));
+        }
+        sent.sort_unstable();
+        deletes.sort_unstable();
+        if !sent.is_empty() {
+            *noted_at = self.recorder.journal.resent(&sent);
+        }
+        if !deletes.is_empty() {
+            *noted_at = self.recorder.journal.deletes(&deletes);
         }
     }
 }

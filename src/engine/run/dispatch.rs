@@ -80,7 +80,7 @@ impl<C: Cmdb> Run<'_, C> {
     fn write_route(&self) -> Route {
         let next = self.rows.writes.front().map(|&slot| self.rows.task(slot).next_write());
         match next {
-            Some(Write::Delete(_)) => Route::Delete,
+            Some(Write::Delete) => Route::Delete,
             _ if self.batch_size().is_some() => Route::CreateMany,
             _ => Route::Create,
         }
@@ -118,7 +118,7 @@ impl<C: Cmdb> Run<'_, C> {
                 self.rows.leave(slot);
                 continue;
             }
-            let Some(step) = self.rows.task(slot).before_write(&self.policy) else {
+            let Some(step) = self.rows.task(slot).before_write(&self.policy, now) else {
                 return;
             };
             self.rows.writes.pop_front();
@@ -211,9 +211,9 @@ impl<C: Cmdb> Run<'_, C> {
                 }
                 (Call::Write(slot), CallKind::Create, Request::Create(new))
             }
-            Write::Delete(id) => {
+            Write::Delete => {
                 let obj_id = Arc::clone(&task.model.source);
-                self.recorder.journal.deleting(self.rows.ordinal(slot));
+                let id = task.to_delete()[0];
                 (Call::Write(slot), CallKind::Delete, Request::Delete { obj_id, id })
             }
         }

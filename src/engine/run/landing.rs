@@ -62,12 +62,12 @@ impl<C: Cmdb> Run<'_, C> {
         let verdict = self.judged(reply, sent, now, |health, reply| {
             let verdict = match write {
                 Write::Create => judge(reply, health.proven),
-                Write::Delete(_) => judge_delete(reply, health.proven),
+                Write::Delete => judge_delete(reply, health.proven),
             };
             health.proven |= matches!(verdict, Verdict::Created(_));
             (verdict, verdict.cause())
         });
-        if let Write::Delete(_) = write {
+        if write == Write::Delete {
             let calls = &mut self.recorder.stats.calls;
             calls.refused_deletes += u64::from(verdict.is_refusal());
             calls.lacks_delete |= verdict == Verdict::Stop(Stop::NoDelete);
@@ -277,12 +277,9 @@ impl<C: Cmdb> Run<'_, C> {
             let association = &task.new.association;
             let source = by_source.get(&association.inst_id.get());
             let target = by_target.get(&association.asst_inst_id.get());
-            let of_its_id = match task.next_write() {
-                Write::Create => None,
-                Write::Delete(id) => by_id.get(&id),
-            };
+            let of_its_ids = task.ids_to_delete().iter().filter_map(|id| by_id.get(id));
             let near: Vec<Found> = (source.into_iter().chain(target).flatten())
-                .chain(of_its_id)
+                .chain(of_its_ids)
                 .map(|found| Found::clone(found))
                 .collect();
             let step = task.on_found(&near, asked_at, now, &self.policy, &mut self.rng);

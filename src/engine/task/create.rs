@@ -19,16 +19,14 @@ const LOST_BATCHES: u32 = 2;
 impl Task {
     /// The association itself; and whatever else may stand on a side that a rule bounds, where the
     /// server said that the side is taken.
-    pub(super) fn patterns_to_create(&self) -> [Option<Pattern>; 2] {
+    pub(super) fn patterns_to_create(&self) -> Vec<Pattern> {
         let association = &self.new.association;
         let (source, target) = (association.inst_id, association.asst_inst_id);
         let side = self.taken == Some(Taken::Side);
         match self.model.mapping {
-            Mapping::OneToOne if side => {
-                [Some(Pattern::Source(source)), Some(Pattern::Target(target))]
-            }
-            Mapping::OneToMany if side => [Some(Pattern::Target(target)), None],
-            _ => [Some(Pattern::Pair(source, target)), None],
+            Mapping::OneToOne if side => vec![Pattern::Source(source), Pattern::Target(target)],
+            Mapping::OneToMany if side => vec![Pattern::Target(target)],
+            _ => vec![Pattern::Pair(source, target)],
         }
     }
 
@@ -129,7 +127,7 @@ impl Task {
         }
         tracing::warn!(row = %self.new.association, id, "a batch left it by half: it is created again");
         self.half = Half::Mending(id);
-        (self.deleting, self.looks) = (Deleting::default(), 0);
+        (self.deleting, self.looks) = (Deleting::of(vec![id]), 0);
         Step::LookUp(now)
     }
 

@@ -1,79 +1,160 @@
 //! A task whose goal is that the association is gone: seen, deleted, seen gone.
 //!
 //! A server says "success" to a delete of what is gone, and of what another model has: only looking
-//! before and after proves it (`docs/cmdb-api.md`, deletes).
+//! before and after proves it (`docs/cmdb-api.md`, deletes). An id is never used again, so that a delete
+//! which is executed late finds either what it was sent for or nothing.
+
+use std::time::Duration;
 
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::{Deleting, Half, Step, Task};
-use crate::association::Association;
+use super::{Deleting, Step, Task};
 use crate::cmdb::wire::{Found, Pattern};
+use crate::engine::remaining::Goal;
 use crate::engine::retry::Backoff;
 use crate::outcome::{Outcome, Reason, Status};
 
 /// Looks that disagree with what is expected before they are believed: reads lag behind writes.
 pub(super) const LOOKS: u32 = 4;
+/// How old a look may be when the delete goes out.
+const LOOK_LASTS: Duration = Duration::from_mins(1);
 
 impl Task {
-    /// The association itself, and whatever has its id now.
-    pub(super) fn patterns_to_delete(&self, id: i64) -> [Option<Pattern>; 2] {
-        let Association { inst_id, asst_inst_id, .. } = self.new.association;
-        [Some(Pattern::Pair(inst_id, asst_inst_id)), Some(Pattern::Id(id))]
+    /// The association itself, and whatever has its ids now.
+    pub(super) fn patterns_to_delete(&self) -> Vec<Pattern> {
+        let association = &self.new.association;
+        let pair = Pattern::Pair(association.inst_id, association.asst_inst_id);
+        let ids = match self.goal {
+            // What has the triple is all that counts.
+            Goal::Delete { id: None } => &[],
+            _ => self.deleting.ids.as_slice(),
+        };
+        std::iter::once(pair).chain(ids.iter().map(|id| Pattern::Id(*id))).collect()
+    }
+
+    /// Whether what is to be deleted was seen too long ago.
+    pub(super) fn is_look_old(&self, now: Instant) -> bool {
+        self.deleting.looked_at.is_none_or(|at| now - at > LOOK_LASTS)
     }
 
     /// A delete was sent and may have been executed: whether it was, a look tells.
     pub(super) fn delete_was_sent(&mut self, now: Instant) -> Step {
-        self.deleting = Deleting { sent: true, here: true };
+        (self.deleting.sent, self.deleting.here) = (true, true);
         Step::LookUp(now)
+    }
+
+    /// A delete was refused for good. One before it may be executed yet.
+    pub(super) fn refused_to_delete(&self, reason: Reason) -> Step {
+        if !self.deleting.sent {
+            return self.end_badly(reason);
+        }
+        let message = format!("an earlier delete may be executed yet. Last: {}", self.said.message);
+        Step::Settle(self.failed(Reason::OutcomeUnknown, message))
     }
 
     pub(super) fn found_to_delete(
         &mut self,
-        id: i64,
         found: &[Found],
+        asked_at: Instant,
         now: Instant,
         rng: &mut impl Rng,
     ) -> Step {
-        let here = found.iter().any(|found| found.id == id && self.is_this(found));
-        let other = found.iter().find(|found| (found.id == id) != self.is_this(found));
-        let is_another_s = found.iter().any(|found| found.id == id && !self.is_this(found));
-        match (here, other) {
-            (true, _) if !self.deleting.sent => Step::Write(now),
-            (true, _) => {
-                if let Some(step) = self.look_again(now) {
-                    return step;
-                }
-                if self.last_look {
-                    return Step::Settle(self.gave_up());
-                }
-                Step::Write(now + self.attempts.wait(rng))
+        self.note_what_is_there(found, asked_at);
+        let is_meant = |found: &Found| self.deleting.ids.contains(&found.id);
+        let other = found.iter().find(|found| is_meant(found) != self.is_this(found));
+        let is_another_s = found.iter().any(|found| is_meant(found) && !self.is_this(found));
+        if !self.deleting.there.is_empty() {
+            if !self.deleting.sent {
+                return Step::Write(now);
             }
-            (false, _) if self.deleting.sent && !is_another_s => {
-                // A read that lags may just not show what this process has not seen itself.
-                let step = if self.deleting.here { None } else { self.look_again(now) };
-                let end = |task: &mut Self| match task.half {
-                    Half::Mending(_) => task.mended(now),
-                    Half::No | Half::MayBe | Half::Found(..) => task.end_well(Status::Deleted, id),
-                };
-                step.unwrap_or_else(|| end(self))
+            if let Some(step) = self.look_again(now) {
+                return step;
             }
-            // What is not there any more, or is another's, needs no mending.
-            (false, _) if self.is_mending() => {
-                self.look_again(now).unwrap_or_else(|| self.mended(now))
+            if self.last_look {
+                return Step::Settle(self.gave_up());
             }
-            (false, Some(other)) => {
-                let message = format!(
-                    "association {} is {} {} -> {} now, and this row's id was {id}: nothing was deleted",
-                    other.id, other.bk_obj_asst_id, other.bk_inst_id, other.bk_asst_inst_id
-                );
-                Step::Settle(self.failed(Reason::NotTheSame, message))
-            }
-            (false, None) => self.look_again(now).unwrap_or_else(|| {
-                let message = format!("association {id} is not there: nothing was deleted");
-                Step::Settle(self.failed(Reason::NotFound, message))
-            }),
+            return Step::Write(now + self.attempts.wait(rng));
         }
+        if self.deleting.sent && !is_another_s {
+            // A read that lags may just not show what this process has not seen itself.
+            let again = if self.deleting.here { None } else { self.look_again(now) };
+            return again.unwrap_or_else(|| self.seen_gone(now));
+        }
+        // What is not there any more, or is another's, needs no mending.
+        if self.is_mending() {
+            return self.look_again(now).unwrap_or_else(|| self.mended(now));
+        }
+        if let Some(other) = other {
+            let message = format!(
+                "association {} is {} {} -> {} now, and this row's id was {}: nothing was deleted",
+                other.id,
+                other.bk_obj_asst_id,
+                other.bk_inst_id,
+                other.bk_asst_inst_id,
+                self.named_ids()
+            );
+            return Step::Settle(self.failed(Reason::NotTheSame, message));
+        }
+        self.look_again(now).unwrap_or_else(|| Step::Settle(self.was_not_there()))
+    }
+
+    /// Takes from a look what is to be deleted. Where only the triple says what is meant, that is what has it
+    /// at the look before the first delete goes out, and what is older than that.
+    fn note_what_is_there(&mut self, found: &[Found], asked_at: Instant) {
+        let mut there: Vec<i64> =
+            found.iter().filter(|found| self.is_this(found)).map(|found| found.id).collect();
+        there.sort_unstable();
+        there.dedup();
+        let Deleting { ids, from_looks, noted, sent, .. } = &mut self.deleting;
+        if *from_looks && !*sent && there != *ids {
+            (*ids, *noted) = (there.clone(), 0);
+        } else if *from_looks && *sent {
+            let youngest = ids.iter().max().copied().unwrap_or_default();
+            let older = there.iter().filter(|id| **id < youngest);
+            let older: Vec<i64> = older.filter(|id| !ids.contains(id)).copied().collect();
+            ids.extend(older);
+        }
+        there.retain(|id| self.deleting.ids.contains(id));
+        self.deleting.there = there;
+        self.deleting.looked_at = Some(asked_at);
+    }
+
+    /// What was deleted is seen gone.
+    fn seen_gone(&mut self, now: Instant) -> Step {
+        if self.is_mending() {
+            return self.mended(now);
+        }
+        let id = self.deleting.ids.iter().min().copied().unwrap_or_default();
+        let step = self.end_well(Status::Deleted, id);
+        match step {
+            Step::Settle(mut outcome) if self.deleting.ids.len() > 1 => {
+                outcome.message =
+                    format!("associations {} were there, and all are gone", self.named_ids());
+                Step::Settle(outcome)
+            }
+            step => step,
+        }
+    }
+
+    fn was_not_there(&self) -> Outcome {
+        match self.goal {
+            Goal::Delete { .. } => {
+                let mut outcome = Outcome::open(Status::Absent, String::new());
+                (outcome.retryable, outcome.attempts) = (false, self.charged());
+                outcome
+            }
+            Goal::Undo { .. } | Goal::Create => {
+                let ids = self.named_ids();
+                let message = format!("association {ids} is not there: nothing was deleted");
+                self.failed(Reason::NotFound, message)
+            }
+        }
+    }
+
+    fn named_ids(&self) -> String {
+        let ids: Vec<String> = self.deleting.ids.iter().map(ToString::to_string).collect();
+        ids.join(", ")
     }
 
     /// Another look at what is not as expected; `None` once it is believed.
@@ -82,12 +163,13 @@ impl Task {
         (self.looks < LOOKS).then(|| Step::LookUp(now + Backoff::READ_LAG.longest(self.looks - 1)))
     }
 
-    pub(super) fn gave_up_deleting(&self, id: i64) -> Outcome {
+    pub(super) fn gave_up_deleting(&self) -> Outcome {
         if !self.deleting.sent {
             return self.failed(Reason::Unavailable, self.said.message.clone());
         }
         let message = format!(
-            "association {id} is still there after {} deletes: {}",
+            "association {} is still there after {} deletes: {}",
+            self.named_ids(),
             self.charged(),
             self.said.message
         );

@@ -58,7 +58,7 @@ async fn absence_of_a_row_in_doubt_is_believed_only_after_settle_after() {
     assert_eq!(look(&mut life, &[]), Step::LookUp(park));
     tokio::time::advance(POLICY.settle_after).await;
     assert!(matches!(look(&mut life, &[]), Step::Write(at) if at >= park));
-    assert_eq!(life.before_write(&POLICY), None);
+    assert_eq!(life.before_write(&POLICY, Instant::now()), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +71,12 @@ async fn what_is_found_after_doubt_is_recovered_unless_it_is_older() {
     }
     let (mut life, next) = life(
         Mapping::OneToOne,
-        &Remaining::InDoubt { goal: Goal::Create, id_watermark: 0, since: None },
+        &Remaining::InDoubt {
+            goal: Goal::Create,
+            id_watermark: 0,
+            since: None,
+            deleting: Vec::new(),
+        },
         99,
     );
     assert_eq!(next, Next::LookUp);
@@ -108,12 +113,12 @@ async fn reads_that_lag_are_asked_again_and_then_the_create_is_tried_again() {
 async fn spent_attempts_end_as_unknown_only_after_a_last_look() {
     let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
     for _ in 0..POLICY.max_attempts {
-        assert_eq!(life.before_write(&POLICY), None);
+        assert_eq!(life.before_write(&POLICY, Instant::now()), None);
         verdict(&mut life, Verdict::InDoubt(Cause::NoAnswer));
         tokio::time::advance(POLICY.settle_after).await;
         assert!(matches!(look(&mut life, &[]), Step::Write(_)));
     }
-    assert_eq!(life.before_write(&POLICY), Some(Step::LookUpLast));
+    assert_eq!(life.before_write(&POLICY, Instant::now()), Some(Step::LookUpLast));
     life.look_last();
     let outcome = settled(look(&mut life, &[]));
     assert_eq!((outcome.reason, outcome.retryable), (Some(Reason::OutcomeUnknown), true));
@@ -128,12 +133,12 @@ async fn what_was_surely_not_done_ends_as_unavailable_or_locked() {
         let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
         verdict(&mut life, Verdict::Again(cause));
         if cause == Cause::Locked {
-            assert_eq!(life.before_write(&POLICY), None, "a lock lives a minute");
+            assert_eq!(life.before_write(&POLICY, Instant::now()), None, "a lock lives a minute");
             tokio::time::advance(Duration::from_secs(80)).await;
             verdict(&mut life, Verdict::Again(cause));
         }
         verdict(&mut life, Verdict::Again(cause));
-        let outcome = settled(life.before_write(&POLICY).unwrap());
+        let outcome = settled(life.before_write(&POLICY, Instant::now()).unwrap());
         assert_eq!(outcome.reason, Some(reason));
     }
 }
@@ -144,12 +149,12 @@ async fn throttled_and_overloaded_calls_charge_nothing_and_outages_give_back() {
     for _ in 0..100 {
         verdict(&mut life, Verdict::Again(Cause::Throttled));
     }
-    assert_eq!(life.before_write(&POLICY), None);
+    assert_eq!(life.before_write(&POLICY, Instant::now()), None);
     verdict(&mut life, Verdict::Again(Cause::NoAnswer));
     verdict(&mut life, Verdict::Again(Cause::NoAnswer));
-    assert!(life.before_write(&POLICY).is_some());
+    assert!(life.before_write(&POLICY, Instant::now()).is_some());
     life.give_back(2);
-    assert_eq!(life.before_write(&POLICY), None);
+    assert_eq!(life.before_write(&POLICY, Instant::now()), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,20 +186,20 @@ async fn a_number_nobody_knows_is_tried_once_more_and_then_rejected() {
     let (mut life, _) = life(Mapping::ManyToMany, &Remaining::All(Goal::Create), 0);
     let policy = Policy { max_attempts: 6, ..POLICY };
     for _ in 0..2 {
-        assert_eq!(life.before_write(&policy), None);
+        assert_eq!(life.before_write(&policy, Instant::now()), None);
         verdict(&mut life, Verdict::InDoubt(Cause::UnknownCode));
         tokio::time::advance(POLICY.settle_after).await;
         look(&mut life, &[]);
     }
-    assert_eq!(life.before_write(&policy), Some(Step::LookUpLast));
+    assert_eq!(life.before_write(&policy, Instant::now()), Some(Step::LookUpLast));
     life.look_last();
     assert_eq!(settled(look(&mut life, &[])).reason, Some(Reason::Rejected));
 }
 
 fn removal(sent: bool) -> Task {
-    let goal = Goal::Delete { id: 7 };
+    let goal = Goal::Undo { id: 7 };
     let remaining = if sent {
-        Remaining::InDoubt { goal, id_watermark: 0, since: None }
+        Remaining::InDoubt { goal, id_watermark: 0, since: None, deleting: vec![7] }
     } else {
         Remaining::All(goal)
     };
@@ -210,7 +215,7 @@ fn deleted(step: Step) -> (Status, Option<Reason>) {
 async fn deleted_means_seen_deleted_and_gone() {
     let mut one = removal(false);
     assert!(matches!(look(&mut one, &[found(7, 1, 2)]), Step::Write(_)));
-    assert_eq!(one.before_write(&POLICY), None);
+    assert_eq!(one.before_write(&POLICY, Instant::now()), None);
     assert!(matches!(verdict(&mut one, Verdict::Accepted), Step::LookUp(_)));
     assert_eq!(deleted(look(&mut one, &[])), (Status::Deleted, None));
 }
@@ -234,14 +239,14 @@ async fn a_success_that_deleted_nothing_is_no_success() {
     let here = [found(7, 1, 2)];
     look(&mut one, &here);
     for _ in 0..POLICY.max_attempts {
-        assert_eq!(one.before_write(&POLICY), None);
+        assert_eq!(one.before_write(&POLICY, Instant::now()), None);
         verdict(&mut one, Verdict::Accepted);
         for _ in 1..LOOKS {
             assert!(matches!(look(&mut one, &here), Step::LookUp(_)));
         }
         assert!(matches!(look(&mut one, &here), Step::Write(_)));
     }
-    assert_eq!(one.before_write(&POLICY), Some(Step::LookUpLast));
+    assert_eq!(one.before_write(&POLICY, Instant::now()), Some(Step::LookUpLast));
     one.look_last();
     for _ in 1..LOOKS {
         look(&mut one, &here);
@@ -268,14 +273,16 @@ fn a_delete_that_always_overloads_the_server_ends_as_its_own_fault() {
     let mut removal = removal(false);
     look(&mut removal, &[found(7, 1, 2)]);
     let mut calls = 0;
-    while removal.before_write(&POLICY).is_none() {
+    while removal.before_write(&POLICY, Instant::now()).is_none() {
         calls += 1;
         assert!(calls < 20, "it never ends");
         let verdict = Verdict::Again(Cause::Overload);
         removal.on_verdict(verdict, ServerMessage::default(), Instant::now(), &mut rng);
     }
     assert_eq!((calls, removal.charged()), (8, 2));
-    let Some(Step::Settle(outcome)) = removal.before_write(&POLICY) else { panic!() };
+    let Some(Step::Settle(outcome)) = removal.before_write(&POLICY, Instant::now()) else {
+        panic!()
+    };
     assert_eq!(outcome.reason, Some(Reason::Unavailable));
 }
 
@@ -288,7 +295,9 @@ async fn locks_that_never_open_are_told_as_such() {
         removal.on_verdict(verdict, ServerMessage::default(), Instant::now(), &mut rng);
         tokio::time::advance(Duration::from_secs(80)).await;
     }
-    let Some(Step::Settle(outcome)) = removal.before_write(&POLICY) else { panic!() };
+    let Some(Step::Settle(outcome)) = removal.before_write(&POLICY, Instant::now()) else {
+        panic!()
+    };
     assert_eq!(outcome.reason, Some(Reason::LockContention));
 }
 
@@ -323,7 +332,7 @@ async fn half_a_row_is_seen_deleted_seen_gone_and_created_singly() {
     let mut task = found_through_source();
     tokio::time::advance(POLICY.settle_after).await;
     assert!(matches!(look(&mut task, &[]), Step::LookUp(_)));
-    assert_eq!((task.next_write(), &**task.look_up_model()), (Write::Delete(9), "s"));
+    assert_eq!((task.next_write(), &**task.look_up_model()), (Write::Delete, "s"));
     assert!(matches!(look(&mut task, &[found(9, 1, 2)]), Step::Write(_)));
     assert!(matches!(verdict(&mut task, Verdict::Accepted), Step::LookUp(_)));
     assert!(matches!(look(&mut task, &[]), Step::Write(_)));

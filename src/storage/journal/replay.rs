@@ -34,8 +34,11 @@ pub struct Replay {
     /// Rows without an outcome that were in doubt when a later process opened the journal, and that none
     /// has sent again since: when that was, in milliseconds since 1970; `None` where it was not written.
     pub doubted_since: FxHashMap<u64, Option<i64>>,
-    /// Rows without an outcome whose association was seen before a delete went out.
-    pub deleting: FxHashSet<u64>,
+    /// Rows without an outcome whose association was seen before a delete went out, and the ids of what was
+    /// to be deleted, where they were written.
+    pub deleting: FxHashMap<u64, Vec<i64>>,
+    /// Rows without an outcome of which a process said that it sends them after all.
+    pub resent: FxHashSet<u64>,
     /// Whether any delete may have gone out.
     pub deletes: bool,
     /// The undo of this run, if there is one.
@@ -151,11 +154,14 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
             Entry::Closed(sent) => {
                 let sent: FxHashSet<u64> = sent.into_iter().collect();
                 replay.doubted_since.retain(|row, _| sent.contains(row));
+                replay.deleting.retain(|row, _| sent.contains(row));
+                replay.resent.retain(|row| sent.contains(row));
                 replay.sent = Some(sent);
             }
             Entry::Resent(rows) => {
                 for row in rows {
                     replay.doubted_since.remove(&row);
+                    replay.resent.insert(row);
                 }
             }
             // Whole lines are missing before this one.
@@ -177,6 +183,7 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
                     return Err(lines.damaged());
                 }
                 replay.deleting.remove(&outcome.row);
+                replay.resent.remove(&outcome.row);
                 replay.doubted_since.remove(&outcome.row);
                 let record = Record::from(outcome);
                 replay.largest_id =
@@ -184,7 +191,16 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
                 each(record);
             }
             Entry::Deleting(row) => {
-                replay.deleting.insert(row);
+                replay.deleting.entry(row).or_default();
+                replay.deletes = true;
+            }
+            Entry::Deletes(rows) => {
+                for (row, id) in rows {
+                    let ids = replay.deleting.entry(row).or_default();
+                    if !ids.contains(&id) {
+                        ids.push(id);
+                    }
+                }
                 replay.deletes = true;
             }
             Entry::Undone(undone) => replay.undone = undone,
