@@ -160,22 +160,39 @@ impl Column {
 }
 
 /// What a row asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Action {
     /// The association shall exist.
+    #[default]
     Create,
     /// It shall be gone.
     Delete,
 }
 
 impl Action {
-    /// Reads a cell: our words, those of CMDB's page, and what it shows in Chinese. An empty one is no
-    /// action.
+    /// The actions by their words.
+    pub const WORDS: [(&str, Self); 2] =
+        [(Self::Create.as_str(), Self::Create), (Self::Delete.as_str(), Self::Delete)];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// Reads a cell: our words, those of CMDB's page, and what it shows in Chinese. The case of letters and
+    /// spaces around don't matter. An empty one is no action.
     pub fn parse(text: &str) -> Option<Self> {
-        match text.trim() {
-            "create" | "add" | "新增" => Some(Self::Create),
-            "delete" | "删除" => Some(Self::Delete),
-            _ => None,
+        let text = text.trim();
+        let is_one_of = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+        if is_one_of(&["create", "add", "新增"]) {
+            Some(Self::Create)
+        } else if is_one_of(&["delete", "删除"]) {
+            Some(Self::Delete)
+        } else {
+            None
         }
     }
 }
@@ -220,6 +237,11 @@ impl Cells {
     /// What the row says beside ids; `None` where that is nothing.
     pub fn named(&self) -> Option<&Named> {
         self.named.as_deref()
+    }
+
+    /// What the row asks for: a create, unless its word says otherwise.
+    pub fn action(&self) -> Action {
+        self.named().and_then(|named| Action::parse(&named.action)).unwrap_or_default()
     }
 
     /// The same names and action with other ids.
@@ -330,10 +352,8 @@ pub enum RowError {
     /// No action that there is.
     #[error("column action: {0:?} is neither create (add, 新增) nor delete (删除)")]
     BadAction(Box<str>),
-    /// The row is to be deleted, and nothing that reads rows deletes.
-    #[error(
-        "column action: an import only creates; what a run created is deleted by `bkassoc undo`"
-    )]
+    /// The row is to be deleted, and that was not allowed.
+    #[error("column action: deletes need --allow-delete")]
     Delete,
     /// A side is named, and what the name means is not known.
     #[error(
@@ -373,10 +393,10 @@ impl RowError {
     }
 }
 
-/// What is sent for a row: the association, and the business in whose name it is created.
+/// What a row says: the association, and the business in whose name it is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAssociation {
-    /// What to create.
+    /// What to create, or to delete.
     pub association: Association,
     /// Context, never identity; goes out as `metadata.label.bk_biz_id`.
     pub biz_id: Option<InstId>,
@@ -398,6 +418,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// What it asks for. Where the cell for it was empty, the reader has put in what that stands for.
+    pub fn action(&self) -> Action {
+        self.cells.action()
+    }
+
     /// A short hash of the row's parsed values, or of its text if it has none. It proves, when a run goes
     /// on, that a marked row is still the same.
     pub fn fingerprint(&self) -> u32 {
@@ -408,6 +433,10 @@ impl Row {
             hasher.update(&association.inst_id.get().to_le_bytes());
             hasher.update(&association.asst_inst_id.get().to_le_bytes());
             hasher.update(&biz_id.map_or(0, InstId::get).to_le_bytes());
+            // Versions that knew creates alone took nothing else in.
+            if self.action() == Action::Delete {
+                hasher.update(Action::Delete.as_str().as_bytes());
+            }
         } else {
             let texts = self.cells.named().map_or(Column::IDS.len(), |_| Column::ALL.len());
             for column in &Column::ALL[..texts] {
@@ -514,13 +543,19 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_one_of_five_words() {
+    fn an_action_is_one_of_five_words_whatever_its_case_and_spaces() {
         for (text, action) in [
             ("create", Some(Action::Create)),
             (" add ", Some(Action::Create)),
             ("新增", Some(Action::Create)),
             ("delete", Some(Action::Delete)),
             ("删除", Some(Action::Delete)),
+            ("Delete ", Some(Action::Delete)),
+            ("\tADD", Some(Action::Create)),
+            ("\u{3000}删除\u{a0}", Some(Action::Delete)),
+            ("deleted", None),
+            ("de lete", None),
+            ("0", None),
             ("", None),
             ("remove", None),
         ] {

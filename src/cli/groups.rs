@@ -10,7 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args};
 
 use super::values;
-use crate::association::{Column, InstId, ModelAssociation};
+use crate::association::{Action, Column, InstId, ModelAssociation};
 use crate::options::{
     self, Batch, EngineOptions, Format, Language, MaxFailures, Proxy, Rate, SendBizId,
     exact_duration,
@@ -79,6 +79,24 @@ pub struct NamingArgs {
     pub cloud_id: Option<i64>,
 }
 
+/// What rows ask for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Input")]
+pub struct ActionArgs {
+    /// What a row asks for that has no action [default: create]
+    #[arg(long, value_parser = values::words(Action::WORDS), value_name = "ACTION")]
+    pub action: Option<Action>,
+}
+
+/// Whether rows may delete.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Input")]
+pub struct DeleteArgs {
+    /// Carry out rows whose action is delete, which are invalid without it
+    #[arg(long)]
+    pub allow_delete: bool,
+}
+
 /// In which business's name rows are created.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Input")]
@@ -89,6 +107,19 @@ pub struct BusinessArgs {
     /// Whether metadata.label.bk_biz_id is sent
     #[arg(long, value_parser = values::words(SendBizId::WORDS), default_value = "auto", value_name = "WHEN")]
     pub send_biz_id: SendBizId,
+}
+
+/// All that decides how a run reads its input.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    #[command(flatten)]
+    pub reading: InputArgs,
+    #[command(flatten)]
+    pub action: ActionArgs,
+    #[command(flatten)]
+    pub deletes: DeleteArgs,
+    #[command(flatten)]
+    pub business: BusinessArgs,
 }
 
 /// Where calls go, and as whom.

@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches};
 
-use super::{BusinessArgs, Cli, Command, InputArgs};
+use super::{Cli, Command, ReadArgs};
 use crate::options::without_userinfo;
 
 /// Where a value was given; the smaller the more direct.
@@ -34,7 +34,7 @@ pub enum Source {
 const PREFIX: &str = "BKASSOC_";
 
 /// Flags that must be typed each time.
-pub const TYPED_ONLY: [&str; 4] = ["sandbox", "fresh", "yes", "allow-other-target"];
+pub const TYPED_ONLY: [&str; 5] = ["sandbox", "fresh", "yes", "allow-other-target", "allow-delete"];
 
 /// Flags that decide nothing about a run.
 const ABOUT_ITSELF: [&str; 2] = ["help", "version"];
@@ -42,9 +42,11 @@ const ABOUT_ITSELF: [&str; 2] = ["help", "version"];
 /// Flags that say where a profile is, and so can't stand in one.
 const NOT_IN_PROFILES: &[&str] = &["config", "profile"];
 
-/// Flags that a run takes over from the run that made its results. What stops a run early is not
-/// among them: that was for the one process.
+/// Flags that a run takes over from the run that made its results, but for those of [`TYPED_ONLY`], which only
+/// say how that run read its input. What stops a run early is not among them: that was for the one process.
 const INHERITED: &[&str] = &[
+    "action",
+    "allow-delete",
     "batch",
     "biz-id",
     "ca-cert",
@@ -71,6 +73,8 @@ const INHERITED: &[&str] = &[
 
 /// Flags that decide what a row means: another value of one makes another run.
 const MEANING: &[&str] = &[
+    "action",
+    "allow-delete",
     "biz-id",
     "cloud-id",
     "delimiter",
@@ -294,11 +298,8 @@ pub fn wants_json(words: &[OsString]) -> bool {
 }
 
 /// How a run read its input, from what `run.json` keeps of its options ([`Layered::inherited`]).
-pub fn reading(
-    options: &BTreeMap<String, Vec<String>>,
-) -> Result<(InputArgs, BusinessArgs), LayerError> {
-    let command = InputArgs::augment_args(clap::Command::new("run.json").no_binary_name(true));
-    let command = BusinessArgs::augment_args(command);
+pub fn reading(options: &BTreeMap<String, Vec<String>>) -> Result<ReadArgs, LayerError> {
+    let command = ReadArgs::augment_args(clap::Command::new("run.json").no_binary_name(true));
     let mut flags = Vec::new();
     for (arg, flag) in command.get_arguments().filter_map(|arg| Some((arg, arg.get_long()?))) {
         let Some(values) = options.get(flag) else { continue };
@@ -307,8 +308,7 @@ pub fn reading(
         let found = as_flags(arg, flag, &values);
         flags.extend(found.map_err(|message| LayerError::Value { origin: origin(), message })?);
     }
-    let matches = command.try_get_matches_from(flags)?;
-    Ok((InputArgs::from_arg_matches(&matches)?, BusinessArgs::from_arg_matches(&matches)?))
+    Ok(ReadArgs::from_arg_matches(&command.try_get_matches_from(flags)?)?)
 }
 
 /// Whether any command has this flag, and a profile may set it.

@@ -26,8 +26,8 @@ use crate::target::Entrance;
 
 pub use clap::Args;
 pub use groups::{
-    BatchArgs, BusinessArgs, CallArgs, DisplayArgs, InputArgs, LogArgs, NamingArgs, OutputArgs,
-    ParentArgs, ServerArgs, SettleArgs, TargetArgs,
+    ActionArgs, BatchArgs, BusinessArgs, CallArgs, DeleteArgs, DisplayArgs, InputArgs, LogArgs,
+    NamingArgs, OutputArgs, ParentArgs, ReadArgs, ServerArgs, SettleArgs, TargetArgs,
 };
 pub use server_command::{Groups, ServerCommand};
 
@@ -50,7 +50,7 @@ Exit codes:
 const PRECEDENCE: &str = "\
 Each flag --some-name is also the variable BKASSOC_SOME_NAME and the profile key `some_name`; a flag \
 wins over a variable, a variable over a profile. Flags only: --sandbox, --fresh, --yes, \
---allow-other-target.";
+--allow-other-target, --allow-delete.";
 
 /// Imports associations into BlueKing CMDB in bulk. Every row in is exactly one true line out.
 #[derive(Debug, Parser)]
@@ -133,6 +133,10 @@ pub struct Import {
     #[command(flatten)]
     pub naming: NamingArgs,
     #[command(flatten)]
+    pub action: ActionArgs,
+    #[command(flatten)]
+    pub deletes: DeleteArgs,
+    #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -158,6 +162,10 @@ pub struct Check {
     #[command(flatten)]
     pub naming: NamingArgs,
     #[command(flatten)]
+    pub action: ActionArgs,
+    #[command(flatten)]
+    pub deletes: DeleteArgs,
+    #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -175,6 +183,8 @@ pub struct Plan {
     pub reading: InputArgs,
     #[command(flatten)]
     pub naming: NamingArgs,
+    #[command(flatten)]
+    pub action: ActionArgs,
     #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
@@ -222,6 +232,8 @@ pub struct Rerun {
     /// Ask anew what the names of the rows taken mean, also where there is an id
     #[arg(long)]
     pub resolve_again: bool,
+    #[command(flatten)]
+    pub deletes: DeleteArgs,
     #[command(flatten)]
     pub parent: ParentArgs,
     #[command(flatten)]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    Apply, BatchArgs, BusinessArgs, Check, Import, InputArgs, NamingArgs, OutputArgs, ParentArgs,
-    Plan, Rerun, ServerArgs, SettleArgs, Undo, Verify,
+    ActionArgs, Apply, BatchArgs, BusinessArgs, Check, DeleteArgs, Import, InputArgs, NamingArgs,
+    OutputArgs, ParentArgs, Plan, Rerun, ServerArgs, SettleArgs, Undo, Verify,
 };
 use crate::report::summary::RunKind;
 
@@ -18,6 +18,8 @@ pub struct Groups<'a> {
     pub batching: Option<&'a BatchArgs>,
     pub business: Option<&'a BusinessArgs>,
     pub reading: Option<&'a InputArgs>,
+    pub action: Option<&'a ActionArgs>,
+    pub deletes: Option<&'a DeleteArgs>,
     pub naming: Option<&'a NamingArgs>,
     /// Where results go, and as those of what they are named.
     pub output: Option<(RunKind, &'a OutputArgs)>,
@@ -36,6 +38,8 @@ impl<'a> Groups<'a> {
             batching: None,
             business: None,
             reading: None,
+            action: None,
+            deletes: None,
             naming: None,
             output: None,
             parent: None,
@@ -59,6 +63,8 @@ impl ServerCommand for Import {
             batching: Some(&self.batching),
             business: Some(&self.business),
             reading: Some(&self.reading),
+            action: Some(&self.action),
+            deletes: Some(&self.deletes),
             naming: Some(&self.naming),
             output: Some((kind, &self.output)),
             inputs: &self.inputs,
@@ -72,6 +78,8 @@ impl ServerCommand for Check {
         Groups {
             business: Some(&self.business),
             reading: Some(&self.reading),
+            action: Some(&self.action),
+            deletes: Some(&self.deletes),
             naming: Some(&self.naming),
             output: Some((RunKind::Check, &self.output)),
             inputs: &self.inputs,
@@ -87,6 +95,7 @@ impl ServerCommand for Rerun {
             settling: Some(&self.settling),
             batching: Some(&self.batching),
             business: Some(&self.business),
+            deletes: Some(&self.deletes),
             naming: Some(&self.naming),
             output: Some((RunKind::Rerun, &self.output)),
             parent: Some(&self.parent),
@@ -101,6 +110,7 @@ impl ServerCommand for Plan {
         Groups {
             business: Some(&self.business),
             reading: Some(&self.reading),
+            action: Some(&self.action),
             naming: Some(&self.naming),
             output: Some((RunKind::Plan, &self.output)),
             inputs: &self.inputs,

@@ -184,8 +184,10 @@ fn open_inputs(
         no_header: given.no_header || run.no_header,
         encoding: given.encoding.or(run.encoding),
         default_biz_id: run.default_biz_id,
-        // Only a row's texts count, not what it lacks.
+        // Only a row's texts count, not what it lacks, nor what it may.
         require_biz_id: false,
+        action: run.action,
+        allow_delete: true,
     };
     let sources: Vec<_> = inputs.iter().cloned().map(Source::from).collect();
     Ok(Against::open(&sources, &options, origin)?)

@@ -251,7 +251,13 @@ pub fn resolve<A: ServerCommand>(
     let config = Config {
         connection,
         engine,
-        input: reading::of(groups.reading, groups.business, target.entrance)?,
+        input: reading::of(
+            groups.reading,
+            groups.action,
+            groups.deletes,
+            groups.business,
+            target.entrance,
+        )?,
         naming: naming(groups.naming),
         results,
         display: (&groups.server.display).into(),

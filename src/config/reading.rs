@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use super::ConfigError;
 use crate::cli::layers;
-use crate::cli::{BusinessArgs, InputArgs};
+use crate::cli::{ActionArgs, BusinessArgs, DeleteArgs, InputArgs, ReadArgs};
 use crate::input::{InputOptions, UnknownEncoding};
 use crate::target::Entrance;
 
-/// As flags say it. Where a business is sent, each row must have one.
+/// As flags say it. Where a business is sent, each row must have one. A command that has no flag for deletes
+/// is one that shows them before it makes any.
 pub(super) fn of(
     reading: Option<&InputArgs>,
+    action: Option<&ActionArgs>,
+    deletes: Option<&DeleteArgs>,
     business: Option<&BusinessArgs>,
     entrance: Entrance,
 ) -> Result<InputOptions, UnknownEncoding> {
@@ -24,6 +27,8 @@ pub(super) fn of(
         encoding: encoding.map(str::parse).transpose()?,
         default_biz_id: business.and_then(|args| args.biz_id),
         require_biz_id: sends_biz_id(business, entrance),
+        action: action.and_then(|args| args.action).unwrap_or_default(),
+        allow_delete: deletes.is_none_or(|args| args.allow_delete),
     })
 }
 
@@ -32,8 +37,8 @@ pub fn of_run(
     options: &BTreeMap<String, Vec<String>>,
     entrance: Entrance,
 ) -> Result<InputOptions, ConfigError> {
-    let (reading, business) = layers::reading(options)?;
-    Ok(of(Some(&reading), Some(&business), entrance)?)
+    let ReadArgs { reading, action, deletes, business } = layers::reading(options)?;
+    Ok(of(Some(&reading), Some(&action), Some(&deletes), Some(&business), entrance)?)
 }
 
 pub(super) fn sends_biz_id(business: Option<&BusinessArgs>, entrance: Entrance) -> bool {

@@ -11,7 +11,7 @@ use super::columns::{Columns, refuse_our_own};
 use super::error::InputError;
 use super::row::{RowParser, shown};
 use super::text::{MAX_RECORD, Text};
-use crate::association::{Column, InstId, Named, Row, RowError};
+use crate::association::{Action, Column, InstId, Named, Row, RowError};
 
 /// The delimiters that are detected; in a tie the first wins.
 pub(super) const DELIMITERS: [char; 5] = [',', '\t', ';', '|', WIDE_COMMA];
@@ -59,7 +59,9 @@ impl Layout {
         Self {
             delimiter,
             no_header: options.no_header,
-            needs_biz_id: options.require_biz_id && options.default_biz_id.is_none(),
+            needs_biz_id: options.require_biz_id
+                && options.default_biz_id.is_none()
+                && options.action == Action::Create,
             blank_above,
         }
     }

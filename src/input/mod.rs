@@ -27,7 +27,7 @@ pub use row::RowParser;
 pub(crate) use row::shown;
 pub use source::{Source, about_how_many, digest_of};
 
-use crate::association::{Column, InstId, Row};
+use crate::association::{Action, Column, InstId, Row};
 use crate::input::digest::Digest;
 use crate::options::Format;
 use columns::Columns;
@@ -54,8 +54,20 @@ pub struct InputOptions {
     pub encoding: Option<Encoding>,
     /// `--biz-id`, for rows that have none.
     pub default_biz_id: Option<InstId>,
-    /// Whether a row needs a business id.
+    /// Whether a row that creates needs a business id.
     pub require_biz_id: bool,
+    /// `--action`: what a row asks for that does not say it.
+    pub action: Action,
+    /// `--allow-delete`: whether rows may ask for a delete.
+    pub allow_delete: bool,
+}
+
+impl InputOptions {
+    /// Makes rows as these options say.
+    pub fn parser(&self) -> RowParser {
+        RowParser::new(self.default_biz_id, self.require_biz_id)
+            .with_actions(self.action, self.allow_delete)
+    }
 }
 
 /// Gives the rows of all inputs, in order. An invalid row comes with its
@@ -90,7 +102,7 @@ impl Reader {
         let mut says_more_than_ids = false;
         for source in sources {
             let lines = Lines::open(source, options, &columns)?;
-            says_more_than_ids |= lines.says_more_than_ids();
+            says_more_than_ids |= lines.says_more_than_ids(options);
             // A workbook's shared texts take time to read.
             let stays = sources.len() == 1 && matches!(lines, Lines::Sheet(_));
             waiting.push_back(if source.is_regular_file() && !stays {
@@ -111,7 +123,7 @@ impl Reader {
         let columns = Columns::new(&options.map)?;
         let raw = Raw::new(name.to_owned(), Box::new(from));
         let lines = Lines::of_raw(raw, false, false, options, &columns)?;
-        let says_more_than_ids = lines.says_more_than_ids();
+        let says_more_than_ids = lines.says_more_than_ids(options);
         let waiting = [Waiting::Open(Box::new(lines))].into();
         Ok(Self { says_more_than_ids, ..Self::new(waiting, columns, options) })
     }
@@ -123,7 +135,7 @@ impl Reader {
             waiting,
             current: None,
             columns,
-            rows: RowParser::new(options.default_biz_id, options.require_biz_id),
+            rows: options.parser(),
             options: options.clone(),
         }
     }
@@ -134,7 +146,8 @@ impl Reader {
         &self.digests
     }
 
-    /// Whether any input says more than ids: a table by its header, lines of objects by the first of them.
+    /// Whether any input says more than ids: a table by its header, lines of objects by the first of them, and
+    /// each where rows may be deletes without a word of their own.
     pub const fn says_more_than_ids(&self) -> bool {
         self.says_more_than_ids
     }
@@ -266,10 +279,14 @@ impl Lines {
         }
     }
 
-    fn says_more_than_ids(&self) -> bool {
+    fn says_more_than_ids(&self, options: &InputOptions) -> bool {
+        if options.action == Action::Delete {
+            return true;
+        }
         match self {
             Self::Table(table) => table.says_more_than_ids(),
-            Self::Objects(objects) => objects.says_more_than_ids(),
+            // Any of them may have a key that the first has not.
+            Self::Objects(objects) => objects.says_more_than_ids() || options.allow_delete,
             Self::Sheet(sheet) => sheet.says_more_than_ids(),
         }
     }

@@ -15,10 +15,20 @@ const SHOWN: usize = 60;
 /// How many names of model associations are kept to be shared by rows.
 const NAMES: usize = 32;
 
+/// What a row must say, and may.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// Whether a row that creates needs a business id.
+    require_biz_id: bool,
+    /// What a row asks for that does not say it.
+    action: Action,
+    allow_delete: bool,
+}
+
 /// Makes rows of texts and counts them, over all inputs.
 pub struct RowParser {
     default_biz_id: Option<String>,
-    require_biz_id: bool,
+    rules: Rules,
     names: Names,
     ordinal: u64,
     file: u32,
@@ -30,11 +40,11 @@ pub struct RowParser {
 }
 
 impl RowParser {
-    /// Takes the business id for rows that have none, and whether a row needs one.
+    /// Takes the business id for rows that have none, and whether a row needs one. Rows are creates.
     pub fn new(default_biz_id: Option<InstId>, require_biz_id: bool) -> Self {
         Self {
             default_biz_id: default_biz_id.map(|id| id.to_string()),
-            require_biz_id,
+            rules: Rules { require_biz_id, action: Action::Create, allow_delete: false },
             names: Names::default(),
             ordinal: 0,
             file: 0,
@@ -42,6 +52,13 @@ impl RowParser {
             blank_before: None,
             blank_after: None,
         }
+    }
+
+    /// Takes what a row asks for that does not say it, and whether rows may ask for a delete.
+    #[must_use]
+    pub fn with_actions(mut self, action: Action, allow_delete: bool) -> Self {
+        self.rules = Rules { action, allow_delete, ..self.rules };
+        self
     }
 
     /// Counts rows of blank cells, which are skipped.
@@ -78,7 +95,10 @@ impl RowParser {
 
     /// The row of four texts, in the order of [`Column::IDS`].
     pub(super) fn row(&mut self, line: u64, texts: [&str; 4]) -> Row {
-        let (cells, parsed) = self.read(texts);
+        let (cells, parsed) = match self.rules.action {
+            Action::Create => self.read(texts),
+            Action::Delete => self.read_named(texts, Named::default()),
+        };
         self.number(line, cells, parsed)
     }
 
@@ -88,22 +108,27 @@ impl RowParser {
         self.number(line, cells, parsed)
     }
 
-    /// Parses four texts, in the order of [`Column::IDS`]. The default business id is filled in.
+    /// Parses four texts of a row that says nothing else, in the order of [`Column::IDS`]. The default business
+    /// id is filled in.
     pub fn read(&mut self, texts: [&str; 4]) -> (Cells, Result<NewAssociation, RowError>) {
         let texts = with_default(self.default_biz_id.as_deref(), texts);
-        let parsed = parse(&mut self.names, texts, self.require_biz_id);
+        let parsed = parse(&mut self.names, texts, self.rules.require_biz_id);
         (Cells::new(texts), parsed)
     }
 
-    /// The same where a name may stand in the place of an id: [`RowError::Named`] where one does, and
-    /// nothing else is wrong.
+    /// The same where a name may stand in the place of an id, [`RowError::Named`] where one does and nothing
+    /// else is wrong, and where the row may ask for a delete. The word for what it asks is filled in where that
+    /// is none and no create.
     pub fn read_named(
         &mut self,
         texts: [&str; 4],
-        named: Named,
+        mut named: Named,
     ) -> (Cells, Result<NewAssociation, RowError>) {
         let texts = with_default(self.default_biz_id.as_deref(), texts);
-        let parsed = parse_named(&mut self.names, texts, &named, self.require_biz_id);
+        if self.rules.action == Action::Delete && named.action.trim().is_empty() {
+            named.action = Action::Delete.as_str().into();
+        }
+        let parsed = parse_named(&mut self.names, texts, &named, self.rules);
         (Cells::with_names(texts, named), parsed)
     }
 
@@ -144,14 +169,14 @@ fn parse_named(
     names: &mut Names,
     texts: [&str; 4],
     named: &Named,
-    require_biz_id: bool,
+    rules: Rules,
 ) -> Result<NewAssociation, RowError> {
-    match Action::parse(&named.action) {
-        Some(Action::Create) => {}
-        Some(Action::Delete) => return Err(RowError::Delete),
-        None if named.action.trim().is_empty() => {}
+    let action = match Action::parse(&named.action) {
+        Some(Action::Delete) if !rules.allow_delete => return Err(RowError::Delete),
+        Some(action) => action,
+        None if named.action.trim().is_empty() => Action::Create,
         None => return Err(RowError::BadAction(shown(&named.action))),
-    }
+    };
     let sides = [
         (Column::InstId, texts[1], Column::Source, &named.source),
         (Column::AsstInstId, texts[2], Column::Target, &named.target),
@@ -169,6 +194,8 @@ fn parse_named(
         checked[place] = "1";
         first_named = first_named.or(Some(RowError::Named { id: id_column, name: name_column }));
     }
+    // A delete is in no business's name.
+    let require_biz_id = rules.require_biz_id && action == Action::Create;
     let parsed = parse(names, checked, require_biz_id)?;
     first_named.map_or(Ok(parsed), Err)
 }

@@ -193,7 +193,7 @@ impl Sheet {
             }
         }
         match &row.parsed {
-            Ok(_) | Err(RowError::Named { .. } | RowError::Delete) => None,
+            Ok(_) | Err(RowError::Named { .. }) => None,
             Err(error) => {
                 let place = error.column().and_then(|column| self.places[column as usize]);
                 at(place.map(|place| place as u32), error.clone())

@@ -49,7 +49,7 @@ impl Opened {
         Ok(Self {
             lines: Lines::of_raw(raw, false, false, options, &columns)?,
             columns,
-            rows: RowParser::new(options.default_biz_id, options.require_biz_id),
+            rows: options.parser(),
         })
     }
 
@@ -304,6 +304,73 @@ mod table_rows {
         assert_eq!(rows[3].parsed, Err(RowError::BadAction("remove".into())));
         assert_eq!(rows[4].parsed, Err(RowError::Delete), "what shall go is never created");
         assert!(invalid(&rows[5]).contains("inst_id"), "a name does not mend an id");
+    }
+
+    #[test]
+    fn a_row_deletes_where_that_is_allowed_and_its_action_or_the_one_for_none_says_so() {
+        let bytes = "obj_asst_id,inst_id,asst_inst_id,action\n\
+            a,1,2,\na,1,2, Delete \na,1,2,新增\na,1,2,no\na,x,2,删除\n";
+        let delete = Action::Delete;
+        let read = |action, allow_delete| {
+            read_with(bytes, &InputOptions { action, allow_delete, ..InputOptions::default() })
+                .unwrap()
+        };
+        let said = |rows: &[Row]| {
+            let said = rows.iter().map(|row| row.cells.get(Column::Action).to_owned());
+            said.collect::<Vec<_>>()
+        };
+        let rows = read(Action::Create, true);
+        assert_eq!(rows[0].parsed, rows[1].parsed);
+        assert_eq!(
+            [rows[0].action(), rows[1].action(), rows[2].action()],
+            [Action::Create, delete, Action::Create]
+        );
+        assert_ne!(rows[0].fingerprint(), rows[1].fingerprint(), "a mark is of an action, too");
+        assert_eq!(rows[3].parsed, Err(RowError::BadAction("no".into())));
+        assert!(invalid(&rows[4]).contains("inst_id"), "a delete needs its ids as well");
+        assert_eq!(said(&rows), ["", " Delete ", "新增", "no", "删除"]);
+        let rows = read(delete, true);
+        assert_eq!(rows[0].action(), delete);
+        assert_eq!(said(&rows)[0], "delete", "the line of results says it");
+        let rows = read(delete, false);
+        assert_eq!(rows[0].parsed, Err(RowError::Delete));
+        assert!(rows[2].parsed.is_ok());
+    }
+
+    #[test]
+    fn a_table_without_actions_holds_deletes_where_that_is_what_none_stands_for() {
+        let bytes = "obj_asst_id,inst_id,asst_inst_id\na,1,2\n";
+        let options = InputOptions {
+            action: Action::Delete,
+            allow_delete: true,
+            require_biz_id: true,
+            ..InputOptions::default()
+        };
+        let rows = read_with(bytes, &options).unwrap();
+        assert_eq!(rows[0].action(), Action::Delete);
+        assert_eq!(rows[0].cells.get(Column::Action), "delete");
+        assert!(rows[0].parsed.is_ok(), "a delete needs no business");
+        let reader = Reader::from_read("a.csv", bytes.as_bytes(), &options).unwrap();
+        assert!(reader.says_more_than_ids());
+    }
+
+    #[test]
+    fn any_object_may_ask_for_a_delete_where_that_is_allowed() {
+        let lines = r#"{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2}
+{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2,"action":null}
+{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2,"action":"DELETE"}
+{"obj_asst_id":"a","inst_id":1,"asst_inst_id":2,"action":true}
+"#;
+        for allow_delete in [false, true] {
+            let options = InputOptions { allow_delete, ..InputOptions::default() };
+            let rows = read_with(lines, &options).unwrap();
+            let actions: Vec<_> = rows.iter().map(Row::action).collect();
+            assert_eq!(actions[..3], [Action::Create, Action::Create, Action::Delete]);
+            assert_eq!(rows[2].parsed.is_ok(), allow_delete);
+            assert_eq!(rows[3].parsed, Err(RowError::BadAction("true".into())));
+            let reader = Reader::from_read("a.jsonl", lines.as_bytes(), &options).unwrap();
+            assert_eq!(reader.says_more_than_ids(), allow_delete);
+        }
     }
 
     #[test]

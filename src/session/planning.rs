@@ -11,6 +11,7 @@ use super::runtime::runtime;
 use super::server::Server;
 use super::signals::Signals;
 use super::source::{self, OpenSource};
+use crate::association::Action;
 use crate::config::Config;
 use crate::engine::asker::Asker;
 use crate::engine::models::invalidity;
@@ -18,7 +19,7 @@ use crate::engine::remaining::{PendingRow, Remaining};
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::stats::Calls;
 use crate::exit::{Exit, Halt};
-use crate::input::RowParser;
+use crate::outcome::Reason;
 use crate::plan::planner::{PlannedRow as Resolved, Planner};
 use crate::plan::understood::Understood;
 use crate::storage::manifest::Head;
@@ -62,8 +63,7 @@ async fn plan(config: &Config, rows: OpenSource, path: &Path, head: Head) -> Res
     let engine = &config.engine;
     let server = Server::of(connection, engine.concurrency)?;
     let asker = Asker::new(&server, &connection.target, engine, engine.concurrency, rand::random());
-    let input = &config.input;
-    let cells = RowParser::new(input.default_biz_id, input.require_biz_id);
+    let cells = config.input.parser();
     let mut lines = Lines {
         planner: Planner::new(&asker, &engine.models, &config.naming, cells),
         carried: VecDeque::new(),
@@ -124,6 +124,9 @@ impl<C: crate::cmdb::Cmdb> Lines<'_, C> {
             let step = match (refusal, &row.parsed) {
                 _ if carried => Step::Carry,
                 (Some((reason, message)), _) => Step::Refuse(reason, message),
+                (None, Ok(_)) if row.action() == Action::Delete => {
+                    Step::Refuse(Reason::UnsupportedAction, "no run deletes rows yet".to_owned())
+                }
                 (None, Ok(_)) => Step::Create,
                 (None, Err(error)) => {
                     let (reason, message) = invalidity(&row, error);

@@ -63,7 +63,8 @@ impl RowSource {
         let options = reading::of_run(&head.settings, head.target.entrance)?;
         let files = head.files.clone();
         Ok(match head.work {
-            Work::Import | Work::Sync => Self::inputs(&paths, options),
+            Work::Import => Self::inputs(&paths, options),
+            Work::Sync => Self::inputs(&paths, InputOptions { allow_delete: true, ..options }),
             Work::Rerun => Self::Results { path, files, options, choice: Choice::of_head(head) },
             Work::Undo => {
                 let include_recovered = head.options.contains_key(INCLUDE_RECOVERED);
@@ -152,7 +153,7 @@ impl RowSource {
                 OpenSource::Results(Box::new(OpenResults {
                     path: path.clone(),
                     records: results::reader::Reader::open(path, files)?,
-                    cells: RowParser::new(options.default_biz_id, options.require_biz_id),
+                    cells: options.parser(),
                     choice: choice.clone(),
                 }))
             }
