@@ -16,7 +16,7 @@ use reqwest::{Client, Method, Response, Url};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::cmdb::Cmdb;
-use crate::cmdb::wire::{Answer, Body, Envelope, InstanceCall, Reply, Request, RequestId, Route};
+use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request, RequestId, Route};
 use crate::gzip;
 use crate::options::{Language, Proxy};
 use crate::target::{Entrance, Identity, Target, behind_api_root};
@@ -143,10 +143,10 @@ impl HttpClient {
                 let url = append(url, &[obj_id, &id.to_string()]);
                 reqwest::Request::new(Method::DELETE, url)
             }
-            Request::Instances(instances) if instances.has_model_in_path() => {
-                self.post(append(url, &[&instances.obj_id]), request)
-            }
-            _ => self.post(url.clone(), request),
+            _ => match request.model_in_path() {
+                Some(model) => self.post(append(url, &[model]), request),
+                None => self.post(url.clone(), request),
+            },
         };
         if let Request::Attributes(attributes) = request {
             headers::put_language(http.headers_mut(), self.entrance, attributes.language);
@@ -224,6 +224,7 @@ impl Cmdb for HttpClient {
             | Request::Models(_)
             | Request::Attributes(_)
             | Request::Instances(_)
+            | Request::List(_)
             | Request::AuditList(_)
             | Request::AuditRecords(_) => LARGE_ANSWER,
         };
@@ -272,6 +273,7 @@ const fn component(route: Route) -> &'static str {
         Route::SearchInst => "search_inst",
         Route::ListHosts => "list_hosts_without_biz",
         Route::SearchBusiness => "search_business",
+        Route::List => "search_instance_associations",
         Route::AuditList => "list_operation_audit",
         Route::AuditRecords => "find_audit_by_id",
     }
@@ -290,6 +292,7 @@ const fn resource(route: Route) -> &'static [&'static str] {
         Route::SearchInst => &["find", "instassociation", "object"],
         Route::ListHosts => &["hosts", "list_hosts_without_app"],
         Route::SearchBusiness => &["biz", "search"],
+        Route::List => &["search", "instance_associations", "object"],
         Route::AuditList => &["findmany", "audit_list"],
         Route::AuditRecords => &["find", "audit"],
     }
@@ -321,13 +324,11 @@ struct EsbBody<'a> {
 impl Serialize for EsbBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        if let Request::Instances(instances) = self.request
-            && instances.has_model_in_path()
-        {
-            if self.has_no_account && instances.call == InstanceCall::SearchInst {
-                map.serialize_entry("bk_supplier_account", "0")?;
-            }
-            map.serialize_entry("bk_obj_id", &*instances.obj_id)?;
+        if self.has_no_account && self.request.route() == Route::SearchInst {
+            map.serialize_entry("bk_supplier_account", "0")?;
+        }
+        if let Some(model) = self.request.model_in_path() {
+            map.serialize_entry("bk_obj_id", model)?;
         }
         Body(self.request).entries(&mut map)?;
         map.end()

@@ -125,7 +125,7 @@ pub enum Query {
     /// This user may not ask it.
     Forbidden,
     /// The server, or what stands before it, has no such call, or not for this app: another call may know.
-    /// Only questions about instances and about the audit log are judged so.
+    /// Only questions about instances, lists in pages and questions about the audit log are judged so.
     NoSuchCall,
     /// The run can't go on.
     Stop(Stop),
@@ -213,6 +213,7 @@ pub fn judge_question(route: Route, reply: &Reply, proven: bool) -> Query {
         | Route::SearchInst
         | Route::ListHosts
         | Route::SearchBusiness
+        | Route::List
         | Route::AuditList => judge_instances(reply, proven),
         Route::Create | Route::CreateMany | Route::Find | Route::Models | Route::Delete => {
             judge_query(reply, proven)

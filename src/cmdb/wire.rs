@@ -8,6 +8,7 @@ mod audit;
 pub mod code;
 mod instances;
 mod lenient;
+mod lists;
 mod request;
 
 pub use answer::{Answer, BatchAnswer, Envelope, Found, ModelError, RateHint, Reply, SharedBy};
@@ -15,4 +16,5 @@ pub use audit::{AuditList, AuditRecord};
 pub use instances::{
     AnyOf, Attribute, Attributes, InstanceCall, Instances, InstancesAnswer, Page, PropertyValue,
 };
+pub use lists::{Entry, IdWindow, List, Part};
 pub use request::{Body, Find, Pattern, Request, RequestId, Route};

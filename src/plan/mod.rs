@@ -11,5 +11,7 @@ pub(crate) mod search;
 pub(crate) mod businesses;
 pub(crate) mod model;
 pub(crate) mod resolver;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing lists yet"))]
+pub(crate) mod listing;
 pub(crate) mod understood;
 pub(crate) mod planner;

@@ -287,7 +287,7 @@ impl Call {
 }
 
 impl Call {
-    /// What bkassoc's own request is. Of questions about instances the body is decoded, as the server does.
+    /// What bkassoc's own request is. Of questions about instances and of lists the body is decoded, as the server does.
     pub(super) fn of(request: Request, version: Version) -> Result<Self, Refusal> {
         // Ids are at most 2^63-1, so none changes its sign.
         Ok(match request {
@@ -318,11 +318,11 @@ impl Call {
             Request::Attributes(attributes) => {
                 Self::Attributes { model: attributes.obj_id.as_ref().to_owned() }
             }
-            Request::Instances(_) | Request::AuditList(_) | Request::AuditRecords(_) => {
-                let model = match &request {
-                    Request::Instances(instances) => instances.obj_id.as_ref().to_owned(),
-                    _ => String::new(),
-                };
+            Request::Instances(_)
+            | Request::List(_)
+            | Request::AuditList(_)
+            | Request::AuditRecords(_) => {
+                let model = request.model_in_path().unwrap_or_default().to_owned();
                 let path = PathParts { model, ..PathParts::default() };
                 let body = serde_json::to_value(Body(&request)).ok();
                 let endpoint = Endpoint::of(request.route());
@@ -346,6 +346,7 @@ impl Endpoint {
             Route::SearchInst => Self::SearchInst,
             Route::ListHosts => Self::ListHosts,
             Route::SearchBusiness => Self::SearchBusiness,
+            Route::List => Self::Search,
             Route::AuditList => Self::AuditList,
             Route::AuditRecords => Self::AuditRecords,
         }

@@ -222,6 +222,12 @@ impl Sandbox {
         stored.ok().map(i64::from)
     }
 
+    /// Deletes a row past all checks; false where there is none.
+    pub fn remove(&self, id: i64) -> bool {
+        let mut state = self.state();
+        state.rows.get(id).is_some() && state.remove(id).is_ok()
+    }
+
     /// How many calls an endpoint has had, with refused and lost ones and without those that the
     /// entrance itself turned away.
     pub fn calls(&self, endpoint: Endpoint) -> u64 {

@@ -11,8 +11,9 @@ use bkassoc::association::{Association, InstId, Mapping, ModelAssociation, NewAs
 use bkassoc::cmdb::Cmdb;
 use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions};
 use bkassoc::cmdb::wire::{
-    Answer, AnyOf, Attributes, AuditList, AuditRecord, Envelope, Find, InstanceCall, Instances,
-    Page, Pattern, PropertyValue, RateHint, Reply, Request, RequestId, SharedBy,
+    Answer, AnyOf, Attributes, AuditList, AuditRecord, Envelope, Find, IdWindow, InstanceCall,
+    Instances, List, Page, Part, Pattern, PropertyValue, RateHint, Reply, Request, RequestId,
+    SharedBy,
 };
 use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
@@ -96,6 +97,24 @@ fn audit() -> [Request; 2] {
         start: 200,
     };
     [Request::AuditList(list), Request::AuditRecords(vec![7, 5])]
+}
+
+/// Every part of a list.
+fn lists() -> [Request; 6] {
+    let window = IdWindow { first: Some(7), end: Some(9) };
+    let open = IdWindow { end: None, ..window };
+    [
+        Part::PageAfter(7),
+        Part::Newest,
+        Part::In(window),
+        Part::Multiples(IdWindow::default(), 100),
+        Part::Multiples(open, 100),
+        Part::OfSources(vec![2, 3]),
+    ]
+    .map(|part| {
+        let obj_asst_id = "app_svc_run_db_node".into();
+        Request::List(List { obj_id: "app_svc".into(), obj_asst_id, part })
+    })
 }
 
 /// Every question about instances.
@@ -607,7 +626,7 @@ async fn requests_at(entrance: Entrance, base: &str) -> Vec<(String, String)> {
         Request::Models(names.to_vec()),
         delete(),
     ];
-    for request in associations.into_iter().chain(self::names()).chain(audit()) {
+    for request in associations.into_iter().chain(self::names()).chain(lists()).chain(audit()) {
         answered(client.call(request).await);
     }
     let seen = stub.seen().into_iter();
@@ -627,6 +646,12 @@ const OBJECT_AFTER: &str = r#""conditions":{"condition":"AND","rules":[{"field":
 const INST: &str = r#""condition":{"bk_switch":[{"field":"bk_inst_name","operator":"$in","value":["a","b"]}]},"fields":{"bk_switch":["bk_inst_id","bk_inst_name"]},"page":{"start":0,"limit":200,"sort":"bk_inst_id"}}"#;
 const HOSTS: &str = r#"{"host_property_filter":{"condition":"AND","rules":[{"field":"bk_host_innerip","operator":"in","value":["a","b"]},{"field":"bk_host_id","operator":"greater","value":7}]},"fields":["bk_host_id","bk_host_innerip"],"page":{"start":0,"limit":500}}"#;
 const BUSINESSES: &str = r#"{"condition":{},"fields":["bk_biz_id","bk_biz_name"],"page":{"start":0,"limit":200,"sort":"bk_biz_id"}}"#;
+const PAGE: &str = r#""conditions":{"condition":"AND","rules":[{"field":"bk_obj_asst_id","operator":"equal","value":"app_svc_run_db_node"},{"field":"id","operator":"greater","value":7}]},"fields":["id","bk_obj_asst_id","bk_inst_id","bk_asst_inst_id"],"page":{"start":0,"limit":500,"sort":"id"}}"#;
+const NEWEST: &str = r#""conditions":{"condition":"AND","rules":[{"field":"bk_obj_asst_id","operator":"equal","value":"app_svc_run_db_node"}]},"fields":["id","bk_obj_asst_id","bk_inst_id","bk_asst_inst_id"],"page":{"start":0,"limit":1,"sort":"-id"}}"#;
+const WINDOW: &str = r#"{"bk_obj_id":"app_svc","condition":{"bk_obj_asst_id":"app_svc_run_db_node","id":{"$gte":7,"$lt":9}}}"#;
+const MULTIPLES: &str = r#"{"bk_obj_id":"app_svc","condition":{"bk_obj_asst_id":"app_svc_run_db_node","id":{"$mod":[100,0]}}}"#;
+const SOME_MULTIPLES: &str = r#"{"bk_obj_id":"app_svc","condition":{"bk_obj_asst_id":"app_svc_run_db_node","id":{"$gte":7,"$mod":[100,0]}}}"#;
+const OF_SOURCES: &str = r#"{"bk_obj_id":"app_svc","condition":{"bk_obj_asst_id":"app_svc_run_db_node","bk_inst_id":{"$in":[2,3]}}}"#;
 const AUDIT_LIST: &str = r#"{"condition":{"audit_type":"model_instance","resource_type":"instance_association","action":["create","delete"],"bk_obj_id":"app_svc","operation_time":{"start":"2026-11-23 04:06:12","end":"2026-11-25 04:07:00"},"condition":[{"field":"resource_id","operator":"in","value":[3,23]}]},"page":{"start":200,"limit":200,"sort":"-id"}}"#;
 const AUDIT_RECORDS: &str = r#"{"id":[7,5]}"#;
 
@@ -636,6 +661,7 @@ async fn every_esb_request_is_a_post_to_its_component() {
     let object = |rest: &str| format!(r#"{{"bk_obj_id":"bk_switch",{rest}"#);
     let (objects, objects_after) = (object(OBJECT), object(OBJECT_AFTER));
     let inst = format!(r#"{{"bk_supplier_account":"0","bk_obj_id":"bk_switch",{INST}"#);
+    let [page, newest] = [PAGE, NEWEST].map(|rest| format!(r#"{{"bk_obj_id":"app_svc",{rest}"#));
     let wanted = [
         ("add_instance_association", CREATE),
         ("batch_create_instance_association", BATCH),
@@ -649,6 +675,12 @@ async fn every_esb_request_is_a_post_to_its_component() {
         ("search_inst", &inst),
         ("list_hosts_without_biz", HOSTS),
         ("search_business", BUSINESSES),
+        ("search_instance_associations", &page),
+        ("search_instance_associations", &newest),
+        ("find_instance_association", WINDOW),
+        ("find_instance_association", MULTIPLES),
+        ("find_instance_association", SOME_MULTIPLES),
+        ("find_instance_association", OF_SOURCES),
         ("list_operation_audit", AUDIT_LIST),
         ("find_audit_by_id", AUDIT_RECORDS),
     ];
@@ -661,8 +693,8 @@ async fn every_esb_request_is_a_post_to_its_component() {
 #[tokio::test]
 async fn gateway_and_native_requests_go_to_cmdbs_own_paths() {
     let path = |start: &str| format!("{start} HTTP/1.1");
-    let [objects, objects_after, inst] =
-        [OBJECT, OBJECT_AFTER, INST].map(|rest| format!("{{{rest}"));
+    let [objects, objects_after, inst, page, newest] =
+        [OBJECT, OBJECT_AFTER, INST, PAGE, NEWEST].map(|rest| format!("{{{rest}"));
     let wanted = [
         ("POST /prod/api/v3/create/instassociation", CREATE),
         ("POST /prod/api/v3/createmany/instassociation", BATCH),
@@ -676,6 +708,12 @@ async fn gateway_and_native_requests_go_to_cmdbs_own_paths() {
         ("POST /prod/api/v3/find/instassociation/object/bk_switch", &inst),
         ("POST /prod/api/v3/hosts/list_hosts_without_app", HOSTS),
         ("POST /prod/api/v3/biz/search/0", BUSINESSES),
+        ("POST /prod/api/v3/search/instance_associations/object/app_svc", &page),
+        ("POST /prod/api/v3/search/instance_associations/object/app_svc", &newest),
+        ("POST /prod/api/v3/find/instassociation", WINDOW),
+        ("POST /prod/api/v3/find/instassociation", MULTIPLES),
+        ("POST /prod/api/v3/find/instassociation", SOME_MULTIPLES),
+        ("POST /prod/api/v3/find/instassociation", OF_SOURCES),
         ("POST /prod/api/v3/findmany/audit_list", AUDIT_LIST),
         ("POST /prod/api/v3/find/audit", AUDIT_RECORDS),
     ];
@@ -707,6 +745,12 @@ async fn what_stands_behind_the_api_root_in_the_endpoint_is_in_every_path() {
                 "POST /prod/api/v3/open/find/instassociation/object/bk_switch HTTP/1.1",
                 "POST /prod/api/v3/open/hosts/list_hosts_without_app HTTP/1.1",
                 "POST /prod/api/v3/open/biz/search/0 HTTP/1.1",
+                "POST /prod/api/v3/open/search/instance_associations/object/app_svc HTTP/1.1",
+                "POST /prod/api/v3/open/search/instance_associations/object/app_svc HTTP/1.1",
+                "POST /prod/api/v3/open/find/instassociation HTTP/1.1",
+                "POST /prod/api/v3/open/find/instassociation HTTP/1.1",
+                "POST /prod/api/v3/open/find/instassociation HTTP/1.1",
+                "POST /prod/api/v3/open/find/instassociation HTTP/1.1",
                 "POST /prod/api/v3/open/findmany/audit_list HTTP/1.1",
                 "POST /prod/api/v3/open/find/audit HTTP/1.1",
             ]

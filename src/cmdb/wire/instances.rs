@@ -159,7 +159,7 @@ impl Instances {
     pub const MOST_VALUES: usize = 500;
 
     /// The model stands in the path, or, on the ESB, in the body.
-    pub(crate) const fn has_model_in_path(&self) -> bool {
+    pub(super) const fn has_model_in_path(&self) -> bool {
         matches!(self.call, InstanceCall::SearchObjectInstances | InstanceCall::SearchInst)
     }
 

@@ -8,6 +8,7 @@ use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
 use super::audit::AuditList;
 use super::instances::{Attributes, InstanceCall, Instances};
+use super::lists::List;
 use crate::association::{InstId, ModelAssociation, NewAssociation};
 
 /// A call, whatever the entrance.
@@ -37,6 +38,8 @@ pub enum Request {
     Attributes(Attributes),
     /// Ask which instances of a model there are.
     Instances(Instances),
+    /// Ask which associations there are.
+    List(List),
     /// Ask which records the audit log has.
     AuditList(AuditList),
     /// Ask what these records say.
@@ -85,6 +88,8 @@ pub enum Route {
     ListHosts,
     /// The same by [`InstanceCall::SearchBusiness`].
     SearchBusiness,
+    /// Of [`Request::List`], page by page. Its other parts go to the call of [`Request::Find`].
+    List,
     /// Of [`Request::AuditList`].
     AuditList,
     /// Of [`Request::AuditRecords`].
@@ -93,7 +98,7 @@ pub enum Route {
 
 impl Route {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::CreateMany,
         Self::Find,
@@ -104,6 +109,7 @@ impl Route {
         Self::SearchInst,
         Self::ListHosts,
         Self::SearchBusiness,
+        Self::List,
         Self::AuditList,
         Self::AuditRecords,
     ];
@@ -118,7 +124,8 @@ impl Request {
         match self {
             Self::Create(_) => Route::Create,
             Self::CreateMany { .. } => Route::CreateMany,
-            Self::Find(_) => Route::Find,
+            Self::List(list) if list.is_paged() => Route::List,
+            Self::Find(_) | Self::List(_) => Route::Find,
             Self::Models(_) => Route::Models,
             Self::Delete { .. } => Route::Delete,
             Self::Attributes(_) => Route::Attributes,
@@ -130,6 +137,15 @@ impl Request {
             },
             Self::AuditList(_) => Route::AuditList,
             Self::AuditRecords(_) => Route::AuditRecords,
+        }
+    }
+
+    /// The model that stands in the path, or, on the ESB, in the body.
+    pub(crate) fn model_in_path(&self) -> Option<&str> {
+        match self {
+            Self::Instances(instances) if instances.has_model_in_path() => Some(&instances.obj_id),
+            Self::List(list) if list.is_paged() => Some(&list.obj_id),
+            _ => None,
         }
     }
 }
@@ -261,6 +277,7 @@ impl Body<'_> {
             }
             Request::Attributes(attributes) => attributes.entries(map),
             Request::Instances(instances) => instances.entries(map),
+            Request::List(list) => list.entries(map),
             Request::AuditList(list) => list.entries(map),
             Request::AuditRecords(ids) => map.serialize_entry("id", ids),
         }

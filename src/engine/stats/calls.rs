@@ -19,6 +19,8 @@ pub enum CallKind {
     Names,
     /// To create many rows.
     Batch,
+    /// To ask which associations there are.
+    List,
     /// To delete an association.
     Delete,
     /// To see whether the server is back.
@@ -29,13 +31,14 @@ pub enum CallKind {
 
 impl CallKind {
     /// All of them, in the order in which a summary shows them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Create,
         Self::Batch,
         Self::Delete,
         Self::Find,
         Self::Models,
         Self::Names,
+        Self::List,
         Self::Probe,
         Self::Audit,
     ];
@@ -48,6 +51,7 @@ impl CallKind {
             Self::Models => "models",
             Self::Names => "names",
             Self::Batch => "batch",
+            Self::List => "list",
             Self::Delete => "delete",
             Self::Probe => "probe",
             Self::Audit => "audit",

@@ -3,8 +3,9 @@
 
 use bkassoc::cmdb::verdict::{
     judge, judge_attributes, judge_batch, judge_delete, judge_instances, judge_query,
+    judge_question,
 };
-use bkassoc::cmdb::wire::Reply;
+use bkassoc::cmdb::wire::{Reply, Route};
 use serde::Deserialize;
 
 /// One exchange.
@@ -15,7 +16,7 @@ pub struct Capture {
     pub id: String,
     pub title: String,
     pub entrance: String,
-    /// `create`, `query`, `batch`, `delete`, `instances`, `attributes`; none where this tool never makes such a call.
+    /// `create`, `query`, `batch`, `delete`, `instances`, `attributes`, `list`; none where this tool never makes such a call.
     pub call: Option<String>,
     /// What it means, once some call has succeeded.
     pub verdict: Option<String>,
@@ -75,6 +76,7 @@ impl Capture {
             "batch" => format!("{:?}", judge_batch(reply, proven)),
             "delete" => format!("{:?}", judge_delete(reply, proven)),
             "instances" => format!("{:?}", judge_instances(reply, proven)),
+            "list" => format!("{:?}", judge_question(Route::List, reply, proven)),
             "attributes" => format!("{:?}", judge_attributes(reply, proven)),
             other => panic!("{}: no such call: {other}", self.name()),
         })
