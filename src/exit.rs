@@ -30,6 +30,10 @@ pub enum Exit {
     Held = 10,
     /// Results or journal can't be written.
     Unwritable = 11,
+    /// A guard refuses the plan; nothing was sent.
+    Guard = 12,
+    /// Of a plan that was asked for it: there is something to do.
+    Changes = 13,
     /// Stopped by SIGHUP, after calls in flight were given time.
     Hangup = 129,
     /// Stopped by SIGINT, likewise.

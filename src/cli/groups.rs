@@ -12,8 +12,8 @@ use clap::{ArgAction, Args};
 use super::values;
 use crate::association::{Action, Column, InstId, ModelAssociation};
 use crate::options::{
-    self, Batch, EngineOptions, Format, Language, MaxFailures, Proxy, Rate, SendBizId,
-    exact_duration,
+    self, Batch, EngineOptions, Format, GuardOptions, Language, MaxDelete, MaxFailures, Proxy,
+    Prune, Rate, SendBizId, exact_duration,
 };
 use crate::report::log::LogFormat;
 use crate::report::progress::ProgressMode;
@@ -95,6 +95,47 @@ pub struct DeleteArgs {
     /// Carry out rows whose action is delete, which are invalid without it
     #[arg(long)]
     pub allow_delete: bool,
+}
+
+/// Which associations go that the input does not name.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Deletes")]
+pub struct PruneArgs {
+    /// Which associations go that the input does not name: none, those that the run of --previous
+    /// created, those of the sources that the input names, or all
+    #[arg(long, value_parser = values::words(Prune::WORDS), default_value = "none", value_name = "WHICH")]
+    pub prune: Prune,
+    /// A model association to rule over besides those of the input; repeatable
+    #[arg(long, value_name = "ASST")]
+    pub scope: Vec<String>,
+    /// The results of the sync before: what it created may go with --prune previous, and a list that has
+    /// shrunk since is refused
+    #[arg(long, value_name = "RESULTS")]
+    pub previous: Option<PathBuf>,
+}
+
+/// What has to be so before anything is sent.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Deletes")]
+pub struct GuardArgs {
+    /// How many associations may be deleted: of each model association, and of all
+    ///
+    /// [default: 10%, once 10 are there]
+    #[arg(long, value_name = "N|N%")]
+    pub max_delete: Option<MaxDelete>,
+    /// An input without rows is meant
+    #[arg(long)]
+    pub allow_empty: bool,
+    /// It is known that less than half is there of what the run of --previous saw
+    #[arg(long)]
+    pub allow_shrunk: bool,
+}
+
+impl From<&GuardArgs> for GuardOptions {
+    fn from(args: &GuardArgs) -> Self {
+        let &GuardArgs { max_delete, allow_empty, allow_shrunk } = args;
+        Self { max_delete, allow_empty, allow_shrunk }
+    }
 }
 
 /// In which business's name rows are created.

@@ -34,7 +34,16 @@ pub enum Source {
 const PREFIX: &str = "BKASSOC_";
 
 /// Flags that must be typed each time.
-pub const TYPED_ONLY: [&str; 5] = ["sandbox", "fresh", "yes", "allow-other-target", "allow-delete"];
+pub const TYPED_ONLY: [&str; 8] = [
+    "sandbox",
+    "fresh",
+    "yes",
+    "prune",
+    "allow-delete",
+    "allow-empty",
+    "allow-shrunk",
+    "allow-other-target",
+];
 
 /// Flags that decide nothing about a run.
 const ABOUT_ITSELF: [&str; 2] = ["help", "version"];
@@ -60,6 +69,7 @@ const INHERITED: &[&str] = &[
     "insecure",
     "key",
     "map",
+    "max-delete",
     "max-attempts",
     "max-outage",
     "model",

@@ -26,8 +26,9 @@ use crate::target::Entrance;
 
 pub use clap::Args;
 pub use groups::{
-    ActionArgs, BatchArgs, BusinessArgs, CallArgs, DeleteArgs, DisplayArgs, InputArgs, LogArgs,
-    NamingArgs, OutputArgs, ParentArgs, ReadArgs, ServerArgs, SettleArgs, TargetArgs,
+    ActionArgs, BatchArgs, BusinessArgs, CallArgs, DeleteArgs, DisplayArgs, GuardArgs, InputArgs,
+    LogArgs, NamingArgs, OutputArgs, ParentArgs, PruneArgs, ReadArgs, ServerArgs, SettleArgs,
+    TargetArgs,
 };
 pub use server_command::{Groups, ServerCommand};
 
@@ -45,12 +46,14 @@ Exit codes:
   9  stopped by --max-duration
   10 another process holds the run
   11 results or journal can't be written
+  12 a guard refuses the plan; nothing was sent
+  13 plan --detailed-exitcode: there is something to do
   129, 130, 143  interrupted; the same command goes on";
 
 const PRECEDENCE: &str = "\
 Each flag --some-name is also the variable BKASSOC_SOME_NAME and the profile key `some_name`; a flag \
-wins over a variable, a variable over a profile. Flags only: --sandbox, --fresh, --yes, \
---allow-other-target, --allow-delete.";
+wins over a variable, a variable over a profile. Flags only: --sandbox, --fresh, --yes, --prune, \
+--allow-delete, --allow-empty, --allow-shrunk, --allow-other-target.";
 
 /// Imports associations into BlueKing CMDB in bulk. Every row in is exactly one true line out.
 #[derive(Debug, Parser)]
@@ -73,9 +76,9 @@ pub enum Command {
     /// Do all that import does before its first create, and create nothing
     #[command(after_long_help = PRECEDENCE)]
     Check(Check),
-    /// Say what an import would do: what each name means, and which rows can't be created
+    /// Say what a sync would do: what each name means, what is there, what would be created and deleted
     ///
-    /// Asks for the names and writes the plan, a file to read and to give to `bkassoc apply`. Writes nothing
+    /// Asks for all of it and writes the plan, a file to read and to give to `bkassoc apply`. Writes nothing
     /// to the CMDB.
     #[command(after_long_help = PRECEDENCE)]
     Plan(Plan),
@@ -84,6 +87,11 @@ pub enum Command {
     /// Target and options are those that the plan was made with. Names are not asked for again.
     #[command(after_long_help = PRECEDENCE)]
     Apply(Apply),
+    /// Make the CMDB what the input says: plan and apply in one, for a nightly job
+    ///
+    /// Creates what is not there, and deletes what the input does not name, as far as --prune says.
+    #[command(after_long_help = PRECEDENCE)]
+    Sync(Sync),
     /// Settle again the rows of a results file that did not end well
     ///
     /// Writes complete results: the rows not taken are carried over. Target and options are those
@@ -177,6 +185,9 @@ pub struct Plan {
     /// Files with rows (CSV, TSV or JSONL, also gzip or zstd), or `-` for stdin
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
+    /// End with 13 where there is something to do, and with 0 where there is nothing
+    #[arg(long)]
+    pub detailed_exitcode: bool,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -186,9 +197,41 @@ pub struct Plan {
     #[command(flatten)]
     pub action: ActionArgs,
     #[command(flatten)]
+    pub pruning: PruneArgs,
+    #[command(flatten)]
+    pub guards: GuardArgs,
+    #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `bkassoc sync`
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Files with rows (CSV, TSV or JSONL, also gzip or zstd), or `-` for stdin
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub reading: InputArgs,
+    #[command(flatten)]
+    pub naming: NamingArgs,
+    #[command(flatten)]
+    pub action: ActionArgs,
+    #[command(flatten)]
+    pub pruning: PruneArgs,
+    #[command(flatten)]
+    pub guards: GuardArgs,
+    #[command(flatten)]
+    pub business: BusinessArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    #[command(flatten)]
+    pub settling: SettleArgs,
+    #[command(flatten)]
+    pub batching: BatchArgs,
 }
 
 /// `bkassoc apply`
@@ -200,6 +243,8 @@ pub struct Apply {
     /// How old the plan may be
     #[arg(long, value_name = "D", default_value = "24h", value_parser = options::duration)]
     pub max_plan_age: Duration,
+    #[command(flatten)]
+    pub guards: GuardArgs,
     #[command(flatten)]
     pub parent: ParentArgs,
     #[command(flatten)]

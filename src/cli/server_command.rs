@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    ActionArgs, Apply, BatchArgs, BusinessArgs, Check, DeleteArgs, Import, InputArgs, NamingArgs,
-    OutputArgs, ParentArgs, Plan, Rerun, ServerArgs, SettleArgs, Undo, Verify,
+    ActionArgs, Apply, BatchArgs, BusinessArgs, Check, DeleteArgs, GuardArgs, Import, InputArgs,
+    NamingArgs, OutputArgs, ParentArgs, Plan, PruneArgs, Rerun, ServerArgs, SettleArgs, Sync, Undo,
+    Verify,
 };
 use crate::report::summary::RunKind;
 
@@ -21,6 +22,8 @@ pub struct Groups<'a> {
     pub action: Option<&'a ActionArgs>,
     pub deletes: Option<&'a DeleteArgs>,
     pub naming: Option<&'a NamingArgs>,
+    pub pruning: Option<&'a PruneArgs>,
+    pub guards: Option<&'a GuardArgs>,
     /// Where results go, and as those of what they are named.
     pub output: Option<(RunKind, &'a OutputArgs)>,
     pub parent: Option<&'a ParentArgs>,
@@ -41,6 +44,8 @@ impl<'a> Groups<'a> {
             action: None,
             deletes: None,
             naming: None,
+            pruning: None,
+            guards: None,
             output: None,
             parent: None,
             inputs: &[],
@@ -112,7 +117,27 @@ impl ServerCommand for Plan {
             reading: Some(&self.reading),
             action: Some(&self.action),
             naming: Some(&self.naming),
+            pruning: Some(&self.pruning),
+            guards: Some(&self.guards),
             output: Some((RunKind::Plan, &self.output)),
+            inputs: &self.inputs,
+            ..Groups::new(&self.server)
+        }
+    }
+}
+
+impl ServerCommand for Sync {
+    fn groups(&self) -> Groups<'_> {
+        Groups {
+            settling: Some(&self.settling),
+            batching: Some(&self.batching),
+            business: Some(&self.business),
+            reading: Some(&self.reading),
+            action: Some(&self.action),
+            naming: Some(&self.naming),
+            pruning: Some(&self.pruning),
+            guards: Some(&self.guards),
+            output: Some((RunKind::Sync, &self.output)),
             inputs: &self.inputs,
             ..Groups::new(&self.server)
         }
@@ -125,6 +150,7 @@ impl ServerCommand for Apply {
             settling: Some(&self.settling),
             batching: Some(&self.batching),
             business: Some(&self.business),
+            guards: Some(&self.guards),
             output: Some((RunKind::Apply, &self.output)),
             parent: Some(&self.parent),
             inputs: std::slice::from_ref(&self.plan),

@@ -10,6 +10,8 @@ use crate::config;
 use crate::exit::{Exit, Halt};
 use crate::input::{Source, digest_of};
 use crate::options::brief_duration;
+use crate::plan::guards;
+use crate::report::plan::Guarded;
 use crate::report::progress::Screen;
 use crate::session::Session;
 use crate::session::source::RowSource;
@@ -38,6 +40,11 @@ pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, 
         Session { config: &config, screen, rows, parent, warnings: Vec::new(), undoes: None };
     if session.begins()? {
         refuse_old(&args, &manifest)?;
+        let tripped = guards::judge(&manifest, &config.guards);
+        if !tripped.is_empty() {
+            let guarded = Guarded::of(&args.plan, &manifest, &tripped);
+            return Ok(conclude(&session, typed, guarded.into()));
+        }
     }
     let ending = session.run()?;
     Ok(conclude(&session, typed, ending))
@@ -45,7 +52,7 @@ pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, 
 
 /// The plan of a rerun has no outcomes of the rows that are carried over.
 fn refuse_what_is_no_import(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
-    if manifest.head.work == Work::Import {
+    if matches!(manifest.head.work, Work::Import | Work::Sync) {
         return Ok(());
     }
     Err(Halt::usage(format!(

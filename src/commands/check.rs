@@ -70,7 +70,8 @@ pub(super) fn run(
         rows.take_if(|rows| rows.says_more_than_ids() && config.connection.is_some())
     {
         scratch = Scratch::new()?;
-        let plan = planning::make(config, named, &scratch.plan(), head(config, &source, None))?;
+        let plan =
+            planning::make(config, named, &scratch.plan(), head(config, &source, None), None)?;
         rows = Some(source.carried_out(&scratch.plan(), plan.manifest.clone())?);
         made = Some(plan);
     }
@@ -342,6 +343,7 @@ impl Job<'_> {
             exit,
             error: halt.as_ref().map(|halt| &*halt.message),
             warnings: &[],
+            survey: None,
             checked: Some(&checked),
             next,
         };

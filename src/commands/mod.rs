@@ -4,6 +4,7 @@ mod check;
 mod import;
 mod plan;
 mod apply;
+mod sync;
 mod rerun;
 mod results;
 mod undo;
@@ -24,7 +25,7 @@ use crate::engine::stats::{Calls, RunStats};
 use crate::exit::{Exit, Halt};
 use crate::report::log;
 use crate::report::progress::Screen;
-use crate::report::summary::{RunKind, Summary, next_step};
+use crate::report::summary::{RunKind, Summary, allowed, next_step};
 use crate::session::{Ending, Session};
 use crate::storage::path_state;
 use crate::verify::Findings;
@@ -83,6 +84,7 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str, screen: &Screen) -> E
             exit,
             error,
             warnings: &[],
+            survey: None,
             checked: None,
             next: None,
         }
@@ -113,6 +115,7 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
             check::run(&args.inputs, &config, typed, screen)
         }
         Command::Plan(_) => plan::run(typed, screen),
+        Command::Sync(_) => sync::run(typed, screen),
         Command::Apply(args) => apply::run(typed, args, screen),
         Command::Rerun(args) => rerun::run(typed, args, screen),
         Command::Undo(args) => undo::run(typed, args, screen),
@@ -149,10 +152,13 @@ fn resolve<A: ServerCommand>(
 
 /// Says how a run ended: on stdout, unless rows are there.
 fn conclude(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
-    let Ending { stats, exit, results, error } = ending;
+    let Ending { stats, exit, results, error, allowing, survey } = ending;
     let results = results.as_deref();
     let (kind, config) = (session.rows.work().into(), session.config);
-    let next = next_step(kind, exit, &stats, results, &typed.again(), &typed.identity_flags());
+    let next = match exit {
+        Exit::Guard => Some(allowed(&typed.again(), &allowing)),
+        _ => next_step(kind, exit, &stats, results, &typed.again(), &typed.identity_flags()),
+    };
     let summary = Summary {
         kind,
         target: Some(session.target()),
@@ -163,6 +169,7 @@ fn conclude(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
         exit,
         error: error.as_deref(),
         warnings: &session.warnings,
+        survey: survey.as_ref(),
         checked: None,
         next,
     };

@@ -1,4 +1,4 @@
-//! `bkassoc plan`: what an import would do, as a file that `bkassoc apply` carries out.
+//! `bkassoc plan`: what a sync would do, as a file that `bkassoc apply` carries out.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use crate::cli::layers::Typed;
 use crate::config::{Config, Output};
 use crate::exit::{Exit, Halt};
 use crate::options::Format;
-use crate::report::plan::PlanReport;
+use crate::plan::guards;
+use crate::report::plan::{Guarded, PlanReport};
 use crate::report::progress::Screen;
 use crate::session::head;
 use crate::session::planning::{self, Made};
@@ -22,28 +23,38 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     let (args, config) = resolve::<Plan>(typed, None)?;
     let (path, is_taken) = place(&config)?;
     announce(&config, screen);
-    let source = RowSource::inputs(&args.inputs, config.input.clone());
+    let source = RowSource::synced(&args.inputs, config.input.clone(), config.pruning.clone());
     let rows = source.open()?;
     if is_taken {
         may_start_anew(&path, config.results.yes, screen)?;
         path_state::clear(&path, true)?;
     }
     let head = head(&config, &source, None);
-    let Made { manifest, understood, calls } = planning::make(&config, rows, &path, head)?;
+    let Made { manifest, understood, calls } =
+        planning::make(&config, rows, &path, head, source.pruning())?;
+    let tripped = guards::judge(&manifest, &config.guards);
+    let guarded = (!tripped.is_empty()).then(|| Guarded::of(&path, &manifest, &tripped));
+    let exit = match &guarded {
+        Some(_) => Exit::Guard,
+        None if args.detailed_exitcode && manifest.has_work() => Exit::Changes,
+        None => Exit::Ok,
+    };
     let report = PlanReport {
         path: &path,
         manifest: &manifest,
         understood: &understood,
         asked: calls.total(),
         identity: &typed.identity_flags(),
+        guarded: guarded.as_ref(),
+        exit,
     };
     if config.display.json {
-        return Ok(print(report.json().as_bytes(), Exit::Ok, screen));
+        return Ok(print(report.json().as_bytes(), exit, screen));
     }
-    if config.display.quiet {
-        return Ok(Exit::Ok);
+    if config.display.quiet && guarded.is_none() {
+        return Ok(exit);
     }
-    Ok(print(report.to_string().as_bytes(), Exit::Ok, screen))
+    Ok(print(report.to_string().as_bytes(), exit, screen))
 }
 
 /// Where the plan goes, and whether something has to be moved aside for it. It takes the place of another

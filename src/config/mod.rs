@@ -15,10 +15,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::cli::layers::{self, Layer, LayerError, Layered, Source, TYPED_ONLY, Typed, variable};
-use crate::cli::{Args, DisplayArgs, Groups, NamingArgs, ServerCommand};
+use crate::cli::{Args, DisplayArgs, Groups, NamingArgs, PruneArgs, ServerCommand};
 use crate::clock::{self, Date};
 use crate::input::{InputOptions, UnknownEncoding};
-use crate::options::{EngineOptions, Naming};
+use crate::options::{EngineOptions, GuardOptions, Naming, Prune, Pruning};
 use crate::report::log::LogFormat;
 use crate::report::progress::ProgressMode;
 use crate::target::{EndpointError, Target};
@@ -93,6 +93,12 @@ pub enum ConfigError {
         "where to? give --endpoint URL, BKASSOC_ENDPOINT or `endpoint` in a profile (or try --sandbox)"
     )]
     NoEndpoint,
+    /// Nobody knows what was created before.
+    #[error(
+        "--prune previous: what did the run before create? Give its results with --previous RESULTS. (The first \
+         night has none: leave --prune out)"
+    )]
+    NoPrevious,
     /// An endpoint that is none.
     #[error("{origin}: the endpoint {endpoint} {error}")]
     Endpoint {
@@ -150,6 +156,10 @@ pub struct Config {
     pub input: InputOptions,
     /// What names mean.
     pub naming: Naming,
+    /// What a sync rules over, and which associations may go there.
+    pub pruning: Pruning,
+    /// What has to be so before anything of a plan is sent.
+    pub guards: GuardOptions,
     /// Where results go.
     pub results: ResultsConfig,
     /// What is shown.
@@ -259,6 +269,8 @@ pub fn resolve<A: ServerCommand>(
             target.entrance,
         )?,
         naming: naming(groups.naming),
+        pruning: pruning(groups.pruning)?,
+        guards: groups.guards.map(Into::into).unwrap_or_default(),
         results,
         display: (&groups.server.display).into(),
         meaning: layered.meaning(),
@@ -340,6 +352,14 @@ fn naming(args: Option<&NamingArgs>) -> Naming {
         keys: args.key.clone(),
         cloud_id: args.cloud_id,
     })
+}
+
+fn pruning(args: Option<&PruneArgs>) -> Result<Pruning, ConfigError> {
+    let Some(PruneArgs { prune, scope, previous }) = args else { return Ok(Pruning::default()) };
+    if *prune == Prune::Previous && previous.is_none() {
+        return Err(ConfigError::NoPrevious);
+    }
+    Ok(Pruning { prune: *prune, scope: scope.clone(), previous: previous.clone() })
 }
 
 fn engine(groups: &Groups<'_>) -> EngineOptions {

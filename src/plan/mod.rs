@@ -11,7 +11,16 @@ pub(crate) mod search;
 pub(crate) mod businesses;
 pub(crate) mod model;
 pub(crate) mod resolver;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing lists yet"))]
 pub(crate) mod listing;
+pub(crate) mod existence;
 pub(crate) mod understood;
 pub(crate) mod planner;
+
+pub(crate) mod desired;
+pub(crate) mod moves;
+pub(crate) mod comparison;
+pub(crate) mod withheld;
+pub(crate) mod gathered;
+pub(crate) mod previous;
+pub(crate) mod surveyor;
+pub(crate) mod guards;

@@ -38,6 +38,8 @@ pub(crate) struct PlannedRow {
     pub(crate) row: Row,
     /// Why it can't be carried out, where a name says so; then the row is as it came.
     pub(crate) refusal: Option<(Reason, String)>,
+    /// Of a refused row, the instances that its names were found to mean: source, target.
+    pub(crate) found: [Option<InstId>; 2],
 }
 
 /// Turns names into ids.
@@ -212,8 +214,12 @@ impl<'a, C: Cmdb> Planner<'a, C> {
             self.bytes -= bytes;
             self.read = self.read.saturating_sub(1);
             match state {
-                State::AsItIs | State::Unread(_) => PlannedRow { row, refusal: None },
-                State::Refused(refusal) => PlannedRow { row, refusal: Some(*refusal) },
+                State::AsItIs | State::Unread(_) => {
+                    PlannedRow { row, refusal: None, found: [None; 2] }
+                }
+                State::Refused(refusal) => {
+                    PlannedRow { row, refusal: Some(*refusal), found: [None; 2] }
+                }
                 State::Named(sides) => self.decide(row, sides),
             }
         })
@@ -239,9 +245,9 @@ impl<'a, C: Cmdb> Planner<'a, C> {
         }
         if let Some(&(reason, _)) = refusals.first() {
             let messages: Vec<_> = refusals.into_iter().map(|(_, message)| message).collect();
-            return PlannedRow { row, refusal: Some((reason, messages.join("; "))) };
+            return PlannedRow { row, refusal: Some((reason, messages.join("; "))), found: ids };
         }
-        PlannedRow { row: self.filled_in(row, ids), refusal: None }
+        PlannedRow { row: self.filled_in(row, ids), refusal: None, found: [None; 2] }
     }
 
     /// The row with ids in the cells for them.

@@ -1,17 +1,20 @@
 //! What a plan would do, told to a person or as JSON.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::names::NamesReport;
-use super::summary::{as_operand, grouped, shell_quoted};
+use super::summary::{as_operand, grouped, planned, shell_quoted, write_stays};
+use crate::exit::Exit;
 use crate::options::brief_duration;
+use crate::plan::guards::{self, Tripped};
 use crate::plan::understood::Understood;
-use crate::storage::plan::PlanManifest;
+use crate::storage::plan::{PlanManifest, PlannedRow, Reader, Step};
+use crate::storage::survey::Survey;
 
 /// How many model associations are listed.
 const LISTED: usize = 20;
@@ -26,6 +29,10 @@ pub(crate) struct PlanReport<'a> {
     pub(crate) asked: u64,
     /// What of the typed flags reaches the same server as the same user.
     pub(crate) identity: &'a [String],
+    /// Why it is not carried out as it is.
+    pub(crate) guarded: Option<&'a Guarded>,
+    /// How the command ends.
+    pub(crate) exit: Exit,
 }
 
 #[derive(Serialize)]
@@ -36,6 +43,8 @@ struct Json<'a> {
     manifest: &'a PlanManifest,
     names: NamesReport<'a>,
     asked: u64,
+    exit: u8,
+    error: Option<&'a str>,
     next: Vec<String>,
 }
 
@@ -50,6 +59,8 @@ impl PlanReport<'_> {
             manifest,
             names,
             asked: self.asked,
+            exit: self.exit.code(),
+            error: self.guarded.map(|guarded| guarded.message.as_str()),
             next: self.next(),
         };
         let mut text = serde_json::to_string(&json).expect("a report is plain data");
@@ -63,17 +74,57 @@ impl PlanReport<'_> {
 
     fn next(&self) -> Vec<String> {
         let words = ["bkassoc".to_owned(), "apply".to_owned(), as_operand(self.path)];
-        words.into_iter().chain(self.identity.iter().cloned()).collect()
+        let allowing = self.guarded.map_or(&[][..], |guarded| &guarded.allowing);
+        words.into_iter().chain(allowing.iter().chain(self.identity).cloned()).collect()
     }
 }
 
-/// `+ 120 create, 2 can't be done`.
+/// `+ 120 create, - 3 delete, = 99,877 there, 2 can't be resolved`.
 fn counted(counts: &BTreeMap<String, u64>) -> String {
-    let of = |word: &str| counts.get(word).copied().unwrap_or_default();
-    let creates = format!("+ {} create", grouped(of("create")));
-    match of("none") {
-        0 => creates,
-        none => format!("{creates}, {} can't be done", grouped(none)),
+    let words = ["create", "delete", "keep", "absent", "none"];
+    planned(words.map(|word| (word, counts.get(word).copied().unwrap_or_default())))
+}
+
+/// How many of the deletes are named that a guard refuses.
+const NAMED: usize = 5;
+
+/// A plan that a guard refuses.
+pub(crate) struct Guarded {
+    /// Why, and what would have been deleted.
+    pub(crate) message: String,
+    /// The flags that allow it.
+    pub(crate) allowing: Vec<String>,
+    /// What is there.
+    pub(crate) survey: Option<Survey>,
+}
+
+impl Guarded {
+    /// Of the plan at `path`.
+    pub(crate) fn of(path: &Path, manifest: &PlanManifest, tripped: &[Tripped]) -> Self {
+        let mut message = String::from("a guard refuses the plan, and nothing was sent:");
+        for one in tripped {
+            let _ = write!(message, "\n  {one}");
+        }
+        let deletes = manifest.count("delete", None);
+        if deletes > 0 {
+            message.push_str("\nIt would delete:");
+            let lines = Reader::open(path, manifest).into_iter().flatten().map_while(Result::ok);
+            let doomed = lines.filter(|line| matches!(line.step, Step::Delete(_)));
+            for PlannedRow { row, step } in doomed.take(NAMED) {
+                let [name, source, target, _] = row.cells.ids();
+                let id = match step {
+                    Step::Delete(Some(id)) => format!(" (id {id})"),
+                    _ => String::new(),
+                };
+                let _ = write!(message, "\n  {} {source} -> {target}{id}", name.escape_debug());
+            }
+            if let Some(more) = deletes.checked_sub(NAMED as u64).filter(|more| *more > 0) {
+                let _ = write!(message, "\n  and {} more", grouped(more));
+            }
+        }
+        let _ = write!(message, "\nAll of it is in {}. If it is meant, say so", path.display());
+        let survey = manifest.head.survey.clone();
+        Self { message, allowing: guards::allowing(tripped, manifest), survey }
     }
 }
 
@@ -94,11 +145,14 @@ impl fmt::Display for PlanReport<'_> {
             writeln!(f, "  {reason:<22} {}", grouped(*count))?;
         }
         write!(f, "{}", self.names())?;
-        writeln!(
-            f,
-            "\nThe plan is at {}. Nothing was sent. To carry it out:",
-            self.path.display()
-        )?;
+        if let Some(survey) = &manifest.head.survey {
+            write_stays(survey, f)?;
+        }
+        let path = self.path.display();
+        match self.guarded {
+            None => writeln!(f, "\nThe plan is at {path}. Nothing was sent. To carry it out:")?,
+            Some(Guarded { message, .. }) => writeln!(f, "\n{message}:")?,
+        }
         writeln!(f, "  {}", shell_quoted(&self.next()))?;
         if let Some(seconds) = manifest.seconds {
             let took = brief_duration(Duration::from_secs(seconds));

@@ -16,11 +16,12 @@ use crate::exit::Exit;
 use crate::options::brief_duration;
 use crate::outcome::{Reason, Status};
 use crate::storage::manifest::Work;
+use crate::storage::survey::{Found, Survey};
 use crate::target::Target;
 
 pub use checked::{Checked, Forecast, Scope};
 pub use json::json_line;
-pub use next::{as_operand, next_step, shell_quoted, through_another_entrance};
+pub use next::{allowed, as_operand, next_step, shell_quoted, through_another_entrance};
 
 /// How many characters of a server's message a summary shows.
 const MESSAGE_LENGTH: usize = 100;
@@ -92,6 +93,8 @@ pub struct Summary<'a> {
     pub error: Option<&'a str>,
     /// What is not known of the run whose results were read.
     pub warnings: &'a [String],
+    /// What was there when the run was planned.
+    pub survey: Option<&'a Survey>,
     /// What a check adds.
     pub checked: Option<&'a Checked<'a>>,
     /// The command to go on with, from [`next_step`].
@@ -152,6 +155,9 @@ impl Summary<'_> {
         if !self.is_of_contact() {
             self.write_rows(text)?;
         }
+        if let Some(survey) = self.survey {
+            write_survey(survey, text)?;
+        }
         self.write_calls(text)?;
         if let Some(checked) = self.checked {
             checked.write(text)?;
@@ -188,6 +194,8 @@ impl Summary<'_> {
             (_, Exit::Target) => "stopped, the server can't be used like this",
             (_, Exit::MaxDuration) => "stopped, --max-duration is over",
             (_, Exit::Held) => "not started, another process is at this run",
+            (_, Exit::Guard) => "not started, a guard refuses the plan",
+            (_, Exit::Changes) => "there is something to do",
             (_, Exit::Unwritable) => "stopped, results can't be written",
             (_, Exit::Hangup | Exit::Interrupted | Exit::Terminated) => "stopped as asked",
         }
@@ -331,10 +339,75 @@ impl Summary<'_> {
             (Exit::Outage, _) => "To go on, once the server is well again:".to_owned(),
             (Exit::Input | Exit::Target, _) => "To go on, once that is mended:".to_owned(),
             (Exit::Unwritable, _) => "To go on, once there is room:".to_owned(),
+            (Exit::Guard, _) => "If that is meant:".to_owned(),
             _ => "To go on where it stopped:".to_owned(),
         };
         writeln!(text, "\n{because}\n  {}", shell_quoted(next))
     }
+}
+
+/// How many model associations are shown.
+const SHOWN: usize = 20;
+
+/// What was to be done in scope, and what stays though the input does not name it.
+fn write_survey(survey: &Survey, text: &mut impl fmt::Write) -> fmt::Result {
+    writeln!(text)?;
+    for (name, found) in survey.scope.iter().take(SHOWN) {
+        let name = name.escape_debug();
+        let counts = [
+            ("create", found.create),
+            ("delete", found.delete),
+            ("keep", found.keep),
+            ("none", found.refused),
+        ];
+        writeln!(text, "{name}: {}", planned(counts))?;
+    }
+    if let Some(more) = survey.scope.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        writeln!(text, "and {} more model associations", grouped(more as u64))?;
+    }
+    write_stays(survey, text)
+}
+
+/// What stays though the input does not name it.
+pub(crate) fn write_stays(survey: &Survey, text: &mut impl fmt::Write) -> fmt::Result {
+    let stays = |found: &Found| found.unnamed.saturating_sub(found.pruned);
+    for (name, found) in survey.scope.iter().filter(|(_, found)| stays(found) > 0).take(SHOWN) {
+        let name = name.escape_debug();
+        let withheld = grouped(found.withheld);
+        if let Some(why) = found.withheld_for.as_ref().filter(|_| found.withheld > 0) {
+            let why = one_line(why, 3 * MESSAGE_LENGTH);
+            writeln!(
+                text,
+                "{name}: {withheld} deletes are withheld, since rows of the input are not understood: {why}"
+            )?;
+        }
+        let stay = stays(found).saturating_sub(found.withheld);
+        if stay > 0 {
+            let (stay, prune) = (grouped(stay), survey.prune.as_str());
+            writeln!(text, "{name}: {stay} that the input does not name stay (--prune {prune})")?;
+        }
+    }
+    Ok(())
+}
+
+/// `+ 120 create, - 3 delete, = 99,877 there, 2 can't be resolved`
+pub(crate) fn planned<'c>(counts: impl IntoIterator<Item = (&'c str, u64)>) -> String {
+    let mut text = String::new();
+    for (word, count) in counts {
+        let told = match word {
+            "create" => "+ {} create",
+            "delete" => "- {} delete",
+            "keep" => "= {} there",
+            "none" => "{} can't be resolved",
+            "absent" => "{} absent already",
+            _ => continue,
+        };
+        if count > 0 || matches!(word, "create") {
+            let before = if text.is_empty() { "" } else { ", " };
+            let _ = write!(text, "{before}{}", told.replace("{}", &grouped(count)));
+        }
+    }
+    text
 }
 
 /// A number with separated thousands.

@@ -27,6 +27,8 @@ use crate::exit::{Exit, Halt};
 use crate::input::digest::Digest;
 use crate::input::{Source, about_how_many, digest_of};
 use crate::outcome::{Record, Status};
+use crate::plan::guards;
+use crate::report::plan::Guarded;
 use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::{self, EndEntry, JournalError, replay};
 use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
@@ -35,6 +37,7 @@ use crate::storage::plan;
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Layout, Outcomes, ResultsError};
 use crate::storage::seals::Sealer;
+use crate::storage::survey::Survey;
 use crate::target::Target;
 use open_journal::{OpenJournal, held, open_journal, remove};
 use planning::Made;
@@ -53,6 +56,33 @@ pub(crate) struct Ending {
     pub(crate) results: Option<PathBuf>,
     /// Why it did not come to its own end.
     pub(crate) error: Option<String>,
+    /// Where a guard refused its plan, the flags that allow it.
+    pub(crate) allowing: Vec<String>,
+    /// What was there when it was planned.
+    pub(crate) survey: Option<Survey>,
+}
+
+impl Ending {
+    /// Of a run that did not come to its own end, and has no results.
+    fn early(stats: RunStats, exit: Exit, error: String) -> Self {
+        let (results, error) = (None, Some(error));
+        Self { stats, exit, results, error, allowing: Vec::new(), survey: None }
+    }
+}
+
+/// What a run carries out.
+enum Planned {
+    /// These rows.
+    Rows(OpenSource),
+    /// Nothing.
+    Guarded(Guarded),
+}
+
+impl From<Guarded> for Ending {
+    fn from(guarded: Guarded) -> Self {
+        let Guarded { message, allowing, survey } = guarded;
+        Self { allowing, survey, ..Self::early(RunStats::default(), Exit::Guard, message) }
+    }
 }
 
 /// A run, decided and not begun.
@@ -91,10 +121,15 @@ impl Session<'_> {
         let rows = match self.planned(path, rows, &mut opened) {
             // Nothing has to be mended: the same command tries again.
             Err(Halt { exit: exit @ (Exit::Outage | Exit::MaxDuration), message }) => {
-                let results = Some(path.to_owned());
-                return Ok(Ending { stats: opened.stats, exit, results, error: Some(message) });
+                let ending = Ending::early(opened.stats, exit, message);
+                return Ok(Ending { results: Some(path.to_owned()), ..ending });
             }
-            planned => planned?,
+            planned => match planned? {
+                Planned::Rows(rows) => rows,
+                Planned::Guarded(guarded) => {
+                    return Ok(Ending { stats: opened.stats, ..guarded.into() });
+                }
+            },
         };
         opened.begin()?;
         if opened.resumes {
@@ -121,49 +156,70 @@ impl Session<'_> {
         }
     }
 
-    /// The rows as the run's plan has them, where they say more than ids: the plan is made if this process
-    /// begins the run, and kept if it goes on with it.
+    /// The rows as the run's plan has them, where one is needed: it is made if this process begins the run,
+    /// and kept if it goes on with it.
     fn planned(
         &self,
         results: &Path,
         rows: OpenSource,
         opened: &mut OpenJournal,
-    ) -> Result<OpenSource, Halt> {
+    ) -> Result<Planned, Halt> {
         let is_planned =
-            if opened.resumes { opened.head.plan.is_some() } else { rows.says_more_than_ids() };
+            if opened.resumes { opened.head.plan.is_some() } else { self.plans(&rows) };
         if !is_planned {
-            return Ok(rows);
+            return Ok(Planned::Rows(rows));
         }
         let path = plan::path_for(results);
-        let manifest = if opened.resumes {
-            planning::kept(&path, rows, &opened.head)?
+        if opened.resumes {
+            let manifest = planning::kept(&path, rows, &opened.head)?;
+            return Ok(Planned::Rows(self.rows.carried_out(&path, manifest)?));
+        }
+        let planned = if plan::may_go_to(&path) {
+            self.plan(&path, rows, opened)
         } else {
-            let made = if plan::may_go_to(&path) {
-                planning::make(self.config, rows, &path, opened.head.clone())
-            } else {
-                Err(Halt::usage(format!(
-                    "{} is there and is no plan, and the plan of this run would take its place: give \
-                     another -o, or --fresh to move it aside",
-                    path.display()
-                )))
-            };
-            if made.is_err() {
-                // Nothing was begun.
-                remove(opened.journal.path())?;
-            }
-            let Made { manifest, calls, .. } = made?;
-            tracing::info!(
-                rows = manifest.rows,
-                calls = calls.total(),
-                "what names mean is written down in {}",
+            Err(Halt::usage(format!(
+                "{} is there and is no plan, and the plan of this run would take its place: give \
+                 another -o, or --fresh to move it aside",
                 path.display()
-            );
-            opened.stats.calls.count_in(&calls);
-            opened.head.plan = Some(manifest.plan_sha256.clone());
-            opened.head.columns.clone_from(&manifest.head.columns);
-            manifest
+            )))
         };
-        self.rows.carried_out(&path, manifest)
+        if !matches!(planned, Ok(Planned::Rows(_))) {
+            // Nothing was begun.
+            remove(opened.journal.path())?;
+        }
+        planned
+    }
+
+    /// Whether its rows have to be planned.
+    fn plans(&self, rows: &OpenSource) -> bool {
+        self.rows.pruning().is_some() || rows.says_more_than_ids()
+    }
+
+    /// Makes the plan at `path`, and holds it against the guards.
+    fn plan(
+        &self,
+        path: &Path,
+        rows: OpenSource,
+        opened: &mut OpenJournal,
+    ) -> Result<Planned, Halt> {
+        let head = opened.head.clone();
+        let Made { manifest, calls, .. } =
+            planning::make(self.config, rows, path, head, self.rows.pruning())?;
+        opened.stats.calls.count_in(&calls);
+        let tripped = guards::judge(&manifest, &self.config.guards);
+        if !tripped.is_empty() {
+            return Ok(Planned::Guarded(Guarded::of(path, &manifest, &tripped)));
+        }
+        tracing::info!(
+            rows = manifest.rows,
+            calls = calls.total(),
+            "what is to be done is written down in {}",
+            path.display()
+        );
+        opened.head.plan = Some(manifest.plan_sha256.clone());
+        opened.head.survey.clone_from(&manifest.head.survey);
+        opened.head.columns.clone_from(&manifest.head.columns);
+        Ok(Planned::Rows(self.rows.carried_out(path, manifest)?))
     }
 
     /// Settles what an unfinished run left in doubt, by looking only. Some ending: it could not.
@@ -177,12 +233,7 @@ impl Session<'_> {
         opened.begin()?;
         let finish = runtime()?.block_on(self.call(rows, &mut opened, false, &mut |_| Ok(())))?;
         let stats = opened.stats;
-        Ok(finish.halt.map(|Halt { exit, message }| Ending {
-            stats,
-            exit,
-            results: None,
-            error: Some(message),
-        }))
+        Ok(finish.halt.map(|Halt { exit, message }| Ending::early(stats, exit, message)))
     }
 
     /// What stands at the results path decides: an ending where there is nothing left to do.
@@ -258,7 +309,8 @@ impl Session<'_> {
             manifest.finished_at
         );
         let exit = Exit::of_code(manifest.exit).unwrap_or_else(|| exit_of(&stats));
-        Ok(Ending { stats, exit, results: Some(path.to_owned()), error: None })
+        let (results, survey) = (Some(path.to_owned()), manifest.head.survey.clone());
+        Ok(Ending { stats, exit, results, error: None, allowing: Vec::new(), survey })
     }
 
     /// Why the input can't be opened. Where a run is to go on that read it before under the same options, it
@@ -337,7 +389,8 @@ impl Session<'_> {
                 (opened.stats, exit, Some(message))
             }
         };
-        Ok(Ending { stats, exit, results: Some(path.to_owned()), error })
+        let (results, survey) = (Some(path.to_owned()), opened.head.survey);
+        Ok(Ending { stats, exit, results, error, allowing: Vec::new(), survey })
     }
 
     async fn to_the_end(
@@ -492,12 +545,14 @@ impl Session<'_> {
         let mut rows = self.rows.open()?;
         let mut opened = OpenJournal::nowhere(self.head());
         let scratch;
-        if rows.says_more_than_ids() {
+        if self.plans(&rows) {
             scratch = plan::Scratch::new()?;
-            let made = planning::make(self.config, rows, &scratch.plan(), opened.head.clone())?;
-            opened.head.columns.clone_from(&made.manifest.head.columns);
-            opened.stats.calls.count_in(&made.calls);
-            rows = self.rows.carried_out(&scratch.plan(), made.manifest)?;
+            rows = match self.plan(&scratch.plan(), rows, &mut opened)? {
+                Planned::Rows(rows) => rows,
+                Planned::Guarded(guarded) => {
+                    return Ok(Ending { stats: opened.stats, ..guarded.into() });
+                }
+            };
         }
         let (format, head) = (self.config.results.format, opened.head.clone());
         let mut writer = Writer::new(io::stdout().lock(), format, Layout::of(&head))
@@ -517,7 +572,8 @@ impl Session<'_> {
             Ok(()) => (exit_of(&stats), None),
             Err(Halt { exit, message }) => (exit, Some(message)),
         };
-        Ok(Ending { stats, exit, results: None, error })
+        let survey = opened.head.survey;
+        Ok(Ending { stats, exit, results: None, error, allowing: Vec::new(), survey })
     }
 }
 

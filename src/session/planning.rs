@@ -5,13 +5,15 @@
 //! looked up.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 
 use super::runtime::runtime;
 use super::server::Server;
 use super::signals::Signals;
 use super::source::{self, OpenSource};
-use crate::association::Action;
+use crate::association::{Action, Cells, Named};
+use crate::cmdb::Cmdb;
 use crate::config::Config;
 use crate::engine::asker::Asker;
 use crate::engine::models::invalidity;
@@ -19,11 +21,18 @@ use crate::engine::remaining::{PendingRow, Remaining};
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::stats::Calls;
 use crate::exit::{Exit, Halt};
-use crate::outcome::Reason;
+use crate::input::RowParser;
+use crate::options::{Prune, Pruning};
+use crate::plan::gathered::{Gathered, Known, Waited};
 use crate::plan::planner::{PlannedRow as Resolved, Planner};
+use crate::plan::previous::Previous;
+use crate::plan::surveyor::{Doomed, Surveyor, Terms};
 use crate::plan::understood::Understood;
+use crate::storage::journal::disk::folder_of;
 use crate::storage::manifest::Head;
 use crate::storage::plan::{PlanManifest, Step, Writer};
+use crate::storage::survey::Survey;
+use crate::target::Target;
 
 /// How many rows are taken from the reader at once.
 const AT_ONCE: usize = 1024;
@@ -36,19 +45,21 @@ pub(crate) struct Made {
     pub(crate) calls: Calls,
 }
 
-/// Makes the plan of these rows at `path`. `head` is that of the run that is planned. Nothing is written
-/// to the CMDB, and unless all is asked and written down there is no plan.
+/// Makes the plan of these rows at `path`. `head` is that of the run that is planned; with `pruning` what is
+/// there is listed. Nothing is written to the CMDB, and unless all is asked and written down there is no
+/// plan.
 pub(crate) fn make(
     config: &Config,
     rows: OpenSource,
     path: &Path,
     head: Head,
+    pruning: Option<&Pruning>,
 ) -> Result<Made, Halt> {
     let runtime = runtime()?;
     let made = runtime.block_on(async {
         let (interrupted, at_once) = Signals::listen()?.twice();
         tokio::select! {
-            made = plan(config, rows, path, head) => made,
+            made = plan(config, rows, path, head, pruning) => made,
             halt = interrupted => Err(Halt::new(halt.exit, "interrupted while planning: nothing was sent")),
             exit = at_once => Err(Halt::new(exit, "interrupted while planning: nothing was sent")),
         }
@@ -58,37 +69,119 @@ pub(crate) fn make(
     made
 }
 
-async fn plan(config: &Config, rows: OpenSource, path: &Path, head: Head) -> Result<Made, Halt> {
+async fn plan(
+    config: &Config,
+    rows: OpenSource,
+    path: &Path,
+    head: Head,
+    pruning: Option<&Pruning>,
+) -> Result<Made, Halt> {
     let connection = config.connection.as_ref().expect("this command calls a server");
+    let previous = previous(pruning, &connection.target)?;
     let engine = &config.engine;
     let server = Server::of(connection, engine.concurrency)?;
     let asker = Asker::new(&server, &connection.target, engine, engine.concurrency, rand::random());
     let cells = config.input.parser();
+    let mut writer = Writer::new(path, &head)?;
+    // What is there, or has to make room, is known only when all rows are.
+    let waits = pruning.is_some() || config.input.allow_delete;
+    let folder = folder_of(path);
     let mut lines = Lines {
         planner: Planner::new(&asker, &engine.models, &config.naming, cells),
         carried: VecDeque::new(),
-        writer: Writer::new(path, &head)?,
+        sink: match waits {
+            true => Sink::Gathers(Gathered::new(folder, &head.files).map_err(unsortable(folder))?),
+            false => Sink::Writes(&mut writer),
+        },
         head: &head,
+        folder,
     };
     let ended = lines.of(rows).await?;
-    let Lines { planner, writer, .. } = lines;
+    let Lines { planner, sink, .. } = lines;
     let understood = planner.understood().clone();
+    let mut surveyed = None;
+    if let Sink::Gathers(gathered) = sink {
+        let terms = Terms { pruning, previous: &previous, files: &head.files, folder };
+        let surveyor = Surveyor::new(&asker, &engine.models, terms)?;
+        surveyed = survey(surveyor, gathered, &mut writer, &head, folder).await?;
+    }
     let rate = engine.rate.per_second();
-    let manifest = writer.finish(head.clone(), ended.digests, ended.blank_rows, rate)?;
+    let head = Head { survey: surveyed, ..head.clone() };
+    let manifest = writer.finish(head, ended.digests, ended.blank_rows, rate)?;
     let calls = asker.stats.borrow().calls.clone();
     Ok(Made { manifest, understood, calls })
 }
 
+/// The earlier runs that a sync goes by.
+fn previous(pruning: Option<&Pruning>, target: &Target) -> Result<Previous, Halt> {
+    let Some(Pruning { prune, previous: Some(path), .. }) = pruning else {
+        return Ok(Previous::default());
+    };
+    Previous::read(path, target, *prune == Prune::Previous)
+}
+
+/// Asks what is there, and writes the plan of the rows that waited for it.
+async fn survey<C: Cmdb>(
+    surveyor: Surveyor<'_, C>,
+    gathered: Gathered,
+    writer: &mut Writer,
+    head: &Head,
+    folder: &Path,
+) -> Result<Option<Survey>, Halt> {
+    let unsortable = unsortable(folder);
+    let (desired, withheld, lost, rows) = gathered.finish().map_err(&unsortable)?;
+    let mut surveyed = surveyor.survey(desired, withheld, &lost).await?;
+    while let Some(Doomed { name, source, target, id }) = surveyed.next_doomed()? {
+        let action = Action::Delete.as_str().into();
+        let named = Named { action, ..Named::default() };
+        let cells = Cells::with_names([&name, &source.to_string(), &target.to_string(), ""], named);
+        writer.write(0, "", &cells, &Step::Delete(Some(id)))?;
+    }
+    let mut parser = RowParser::new(None, false);
+    for row in rows {
+        let Waited { ordinal, file, line, cells, known } = row.map_err(&unsortable)?;
+        let step = match known {
+            Known::Carried => Step::Carry,
+            Known::Refused(reason, message) => Step::Refuse(reason, message),
+            Known::Wish => {
+                let (_, parsed) = parser.read(cells.ids());
+                let new = parsed.map_err(|error| Halt::new(Exit::Bug, error.to_string()))?;
+                surveyed.step(ordinal, &new.association)?
+            }
+        };
+        let file = head.files.get(file as usize).map_or("", String::as_str);
+        writer.write(line, file, &cells, &step)?;
+    }
+    Ok(surveyed.survey)
+}
+
+fn unsortable(folder: &Path) -> impl Fn(io::Error) -> Halt + use<> {
+    let folder = folder.to_owned();
+    move |error| {
+        let what = "rows wait there until all is known of them";
+        Halt::new(Exit::Unwritable, format!("{}: {error} ({what})", folder.display()))
+    }
+}
+
 /// The lines of a plan as they come.
-struct Lines<'a, C> {
+struct Lines<'a, 'w, C> {
     planner: Planner<'a, C>,
     /// Of the rows in the planner, in order, whether another run settled them.
     carried: VecDeque<bool>,
-    writer: Writer,
+    sink: Sink<'w>,
     head: &'a Head,
+    folder: &'a Path,
 }
 
-impl<C: crate::cmdb::Cmdb> Lines<'_, C> {
+/// Where rows go whose names are known.
+enum Sink<'w> {
+    /// Into the plan.
+    Writes(&'w mut Writer),
+    /// They wait for what is there.
+    Gathers(Gathered),
+}
+
+impl<C: Cmdb> Lines<'_, '_, C> {
     /// Writes a line for each of these rows.
     async fn of(&mut self, rows: OpenSource) -> Result<Ended, Halt> {
         let mut queue = RowQueue::spawn(rows.waits(), move |sink| source::pour(rows, sink));
@@ -117,24 +210,33 @@ impl<C: crate::cmdb::Cmdb> Lines<'_, C> {
         }
     }
 
-    /// Writes the lines of the first rows, as far as all is known that they say.
+    /// Passes the first rows on, as far as all is known that they say.
     fn write_known(&mut self) -> Result<(), Halt> {
-        while let Some(Resolved { row, refusal }) = self.planner.pop() {
+        while let Some(Resolved { row, refusal, found }) = self.planner.pop() {
             let carried = self.carried.pop_front().unwrap_or_default();
-            let step = match (refusal, &row.parsed) {
-                _ if carried => Step::Carry,
-                (Some((reason, message)), _) => Step::Refuse(reason, message),
-                (None, Ok(_)) if row.action() == Action::Delete => {
-                    Step::Refuse(Reason::UnsupportedAction, "no run deletes rows yet".to_owned())
-                }
-                (None, Ok(_)) => Step::Create,
+            let known = match (refusal, &row.parsed) {
+                _ if carried => Known::Carried,
+                (Some((reason, message)), _) => Known::Refused(reason, message),
+                (None, Ok(_)) => Known::Wish,
                 (None, Err(error)) => {
                     let (reason, message) = invalidity(&row, error);
-                    Step::Refuse(reason, message)
+                    Known::Refused(reason, message)
                 }
             };
-            let file = self.head.files.get(row.file as usize).map_or("", String::as_str);
-            self.writer.write(row.line, file, &row.cells, &step)?;
+            match &mut self.sink {
+                Sink::Gathers(gathered) => {
+                    gathered.push(&row, &known, found).map_err(unsortable(self.folder))?;
+                }
+                Sink::Writes(writer) => {
+                    let step = match known {
+                        Known::Wish => Step::Create,
+                        Known::Refused(reason, message) => Step::Refuse(reason, message),
+                        Known::Carried => Step::Carry,
+                    };
+                    let file = self.head.files.get(row.file as usize).map_or("", String::as_str);
+                    writer.write(row.line, file, &row.cells, &step)?;
+                }
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::engine::row_queue::{Ended, RowQueueError, RowSink};
 use crate::exit::{Exit, Halt};
 use crate::input::digest::Digest;
 use crate::input::{self, InputOptions, Reader, RowParser, Source};
+use crate::options::{Prune, Pruning};
 use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::storage::journal::replay::{Fingerprints, Replay};
 use crate::storage::manifest::{Head, Work};
@@ -26,8 +27,8 @@ const RESOLVE_AGAIN: &str = "resolve-again";
 /// What a run reads.
 #[derive(Clone, Debug)]
 pub(crate) enum RowSource {
-    /// Files with rows.
-    Inputs { sources: Vec<Source>, options: InputOptions },
+    /// Files with rows. With `pruning` they are what shall be, in a sync.
+    Inputs { sources: Vec<Source>, options: InputOptions, pruning: Option<Pruning> },
     /// The results of another run: those rows that are chosen are settled again, the others carried over.
     Results { path: PathBuf, files: Vec<String>, options: InputOptions, choice: Choice },
     /// What another run created, by its results or its journal, to be deleted. Its other rows are none
@@ -41,7 +42,22 @@ pub(crate) enum RowSource {
 
 impl RowSource {
     pub(crate) fn inputs(paths: &[PathBuf], options: InputOptions) -> Self {
-        Self::Inputs { sources: paths.iter().cloned().map(Source::from).collect(), options }
+        let sources = paths.iter().cloned().map(Source::from).collect();
+        Self::Inputs { sources, options, pruning: None }
+    }
+
+    /// What shall be, and what may be deleted that it does not name.
+    pub(crate) fn synced(paths: &[PathBuf], options: InputOptions, pruning: Pruning) -> Self {
+        let sources = paths.iter().cloned().map(Source::from).collect();
+        Self::Inputs { sources, options, pruning: Some(pruning) }
+    }
+
+    /// Of a sync, what may be deleted.
+    pub(crate) const fn pruning(&self) -> Option<&Pruning> {
+        match self {
+            Self::Inputs { pruning, .. } => pruning.as_ref(),
+            _ => None,
+        }
     }
 
     /// What the run at `results` reads, as its head says.
@@ -64,7 +80,10 @@ impl RowSource {
         let files = head.files.clone();
         Ok(match head.work {
             Work::Import => Self::inputs(&paths, options),
-            Work::Sync => Self::inputs(&paths, InputOptions { allow_delete: true, ..options }),
+            Work::Sync => {
+                let options = InputOptions { allow_delete: true, ..options };
+                Self::synced(&paths, options, pruning_of(head))
+            }
             Work::Rerun => Self::Results { path, files, options, choice: Choice::of_head(head) },
             Work::Undo => {
                 let include_recovered = head.options.contains_key(INCLUDE_RECOVERED);
@@ -77,7 +96,8 @@ impl RowSource {
     /// What a run does with them.
     pub(crate) const fn work(&self) -> Work {
         match self {
-            Self::Inputs { .. } => Work::Import,
+            Self::Inputs { pruning: None, .. } => Work::Import,
+            Self::Inputs { pruning: Some(_), .. } => Work::Sync,
             Self::Results { .. } => Work::Rerun,
             Self::Created { .. } => Work::Undo,
             Self::Plan { .. } => Work::Apply,
@@ -126,6 +146,7 @@ impl RowSource {
                 vec![(INCLUDE_RECOVERED, "true".to_owned())]
             }
             Self::Planned { of, .. } => of.choice(),
+            Self::Inputs { pruning: Some(pruning), .. } => pruned_by(pruning),
             Self::Inputs { .. } | Self::Created { .. } | Self::Plan { .. } => Vec::new(),
         }
     }
@@ -144,7 +165,7 @@ impl RowSource {
     /// Opens it: what is wrong with headers is known before anything is sent.
     pub(crate) fn open(&self) -> Result<OpenSource, Halt> {
         Ok(match self {
-            Self::Inputs { sources, options } => {
+            Self::Inputs { sources, options, .. } => {
                 let reader = Box::new(Reader::open(sources, options)?);
                 let waits = !sources.iter().all(Source::is_regular_file);
                 OpenSource::Inputs { reader, waits }
@@ -171,7 +192,13 @@ impl RowSource {
                 let lines = plan::Reader::open(path, &manifest)?;
                 let digests = vec![lines.digest().clone()];
                 let manifest = PlanManifest { digests, ..manifest };
-                OpenSource::Planned(Box::new(Planned { lines, results: None, manifest }))
+                let trusts_list = false;
+                OpenSource::Planned(Box::new(Planned {
+                    lines,
+                    results: None,
+                    manifest,
+                    trusts_list,
+                }))
             }
             Self::Planned { plan, of } => of.carried_out(plan, PlanManifest::of(plan)?)?,
         })
@@ -191,7 +218,8 @@ impl RowSource {
             _ => None,
         };
         let lines = plan::Reader::open(path, &manifest)?;
-        Ok(OpenSource::Planned(Box::new(Planned { lines, results, manifest })))
+        let trusts_list = self.work() == Work::Sync;
+        Ok(OpenSource::Planned(Box::new(Planned { lines, results, manifest, trusts_list })))
     }
 }
 
@@ -204,6 +232,33 @@ fn records_at(path: &Path, files: &[String]) -> Result<Records, ResultsError> {
 }
 
 type Records = Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>;
+
+/// The options under which a head keeps what a sync may delete.
+const PRUNE: &str = "prune";
+const SCOPE: &str = "scope";
+const PREVIOUS: &str = "previous";
+
+/// With other deletes it is another run.
+fn pruned_by(pruning: &Pruning) -> Vec<(&'static str, String)> {
+    let Pruning { prune, scope, previous } = pruning;
+    let scope = (!scope.is_empty()).then(|| (SCOPE, scope.join(",")));
+    let previous = previous.as_ref().map(|path| (PREVIOUS, path.display().to_string()));
+    [(PRUNE, prune.as_str().to_owned())].into_iter().chain(scope).chain(previous).collect()
+}
+
+fn pruning_of(head: &Head) -> Pruning {
+    let option = |name| head.options.get(name);
+    let prune = option(PRUNE).and_then(|word| {
+        Prune::WORDS.into_iter().find(|(known, _)| known == word).map(|(_, prune)| prune)
+    });
+    Pruning {
+        prune: prune.unwrap_or_default(),
+        scope: option(SCOPE)
+            .map(|names| names.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
+        previous: option(PREVIOUS).map(PathBuf::from),
+    }
+}
 
 /// Which rows of a results file are settled again.
 #[derive(Clone, Debug, Default)]
@@ -268,6 +323,8 @@ pub(crate) struct Planned {
     lines: plan::Reader,
     results: Option<Box<OpenResults>>,
     manifest: PlanManifest,
+    /// Whether what it says to be there was listed just now, so that it need not be looked up.
+    trusts_list: bool,
 }
 
 pub(crate) struct OpenResults {
@@ -402,25 +459,28 @@ impl Planned {
             Ok(planned) => planned,
             Err(error) => return Some(Err(error.to_string())),
         };
-        let pending = match (beneath, step) {
-            (None, Step::Create) => PendingRow { row, remaining: Remaining::All(Goal::Create) },
-            (Some(beneath), Step::Create) => PendingRow { row, ..beneath },
-            (_, Step::Refuse(reason, message)) => {
-                let refused = Outcome::bad(reason, message, 0, 0);
-                PendingRow { row, remaining: Remaining::Planned(refused) }
+        if let Step::Carry = step {
+            return Some(beneath.ok_or_else(|| {
+                format!("line {} is carried over from results, and this plan has none", row.line)
+            }));
+        }
+        let remaining = match (step, beneath) {
+            (Step::Refuse(reason, message), _) => {
+                Remaining::Planned(Outcome::bad(reason, message, 0, 0))
             }
-            (Some(beneath), Step::Carry) => beneath,
-            (_, Step::Delete(_) | Step::Keep(_) | Step::Absent) => {
-                return Some(Err("not yet".to_owned()));
+            (_, Some(beneath)) => beneath.remaining,
+            (Step::Create | Step::Carry, None) => Remaining::All(Goal::Create),
+            // What no row names is deleted under the id that was listed, and under no other.
+            (Step::Delete(id), None) if row.line == 0 => Remaining::All(Goal::Delete { id }),
+            (Step::Delete(_), None) => Remaining::All(Goal::Delete { id: None }),
+            (Step::Keep(id), None) if self.trusts_list => {
+                Remaining::Planned(Outcome::good(Status::Existed, id, 0, 0))
             }
-            (None, Step::Carry) => {
-                return Some(Err(format!(
-                    "line {} is carried over from results, and this plan has none",
-                    row.line
-                )));
-            }
+            (Step::Keep(_), None) => Remaining::Expected,
+            (Step::Absent, None) if self.trusts_list => Remaining::Planned(Outcome::absent()),
+            (Step::Absent, None) => Remaining::All(Goal::Delete { id: None }),
         };
-        Some(Ok(pending))
+        Some(Ok(PendingRow { row, remaining }))
     }
 }
 

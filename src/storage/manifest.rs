@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::association::{Column, Row};
 use crate::input::digest::{self, Digest};
 use crate::storage::links::followed;
+pub use crate::storage::parent::Parent;
 use crate::storage::survey::Survey;
 use crate::target::Target;
 
@@ -92,15 +93,6 @@ pub struct Head {
     /// Of which run this one settles rows again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
-}
-
-/// The run whose results are this run's input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parent {
-    /// Its results' path, as it was named.
-    pub results: String,
-    /// When it started.
-    pub started_at: Option<String>,
 }
 
 /// An undo that began to delete what a run created.

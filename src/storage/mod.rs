@@ -5,6 +5,7 @@
 
 pub(crate) mod links;
 pub(crate) mod sort;
+pub mod parent;
 pub mod survey;
 pub mod manifest;
 pub mod journal;

@@ -56,13 +56,21 @@ pub enum Step {
 
 impl Step {
     /// The word in the column `action`.
-    pub(crate) const fn word(&self) -> &'static str {
+    const fn word(&self) -> &'static str {
         match self {
             Self::Create => "create",
             Self::Delete(_) => "delete",
             Self::Keep(_) => "keep",
             Self::Absent | Self::Refuse(..) => "none",
             Self::Carry => "carry",
+        }
+    }
+
+    /// Under which word it is counted: not with those that are refused, where nothing has to be done.
+    pub(crate) const fn counted_as(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            step => step.word(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, binary_heap};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -158,26 +159,46 @@ impl<K: Key> Sorter<K> {
         self.start = self.at;
     }
 
+    /// Gives the items in order, as often as that is asked for.
+    pub fn spooled(mut self) -> io::Result<Runs<K>> {
+        while self.write_least()? {}
+        self.end_run();
+        let file = Arc::new(self.out.into_inner().map_err(io::IntoInnerError::into_error)?);
+        Ok(Runs { file, runs: self.runs, key: PhantomData })
+    }
+
     /// Gives the items in order.
     pub fn sorted(mut self) -> io::Result<Sorted<K>> {
         self.end_run();
         let file = Arc::new(self.out.into_inner().map_err(io::IntoInnerError::into_error)?);
-        let mut runs: Vec<Run<K>> = (self.runs.into_iter())
-            .map(|(start, end)| {
-                let part = Part { file: Arc::clone(&file), at: start, end };
-                Run::File(BufReader::with_capacity(READ_AHEAD, part))
-            })
-            .collect();
+        let mut runs = files(&file, &self.runs);
         // Items still in memory came after their equals on disk, and need no run.
         let rest = self.heap.into_iter().map(|Reverse(item)| Reverse(Item { run: 0, ..item }));
         runs.push(Run::Memory(rest.collect()));
-        let mut heads = BinaryHeap::with_capacity(runs.len());
-        for (index, run) in runs.iter_mut().enumerate() {
-            if let Some((key, bytes)) = run.next()? {
-                heads.push(Reverse((key, index, bytes)));
-            }
-        }
-        Ok(Sorted { runs, heads })
+        Sorted::of(runs)
+    }
+}
+
+fn files<K>(file: &Arc<File>, runs: &[(u64, u64)]) -> Vec<Run<K>> {
+    let part = |&(start, end): &(u64, u64)| {
+        let part = Part { file: Arc::clone(file), at: start, end };
+        Run::File(BufReader::with_capacity(READ_AHEAD, part))
+    };
+    runs.iter().map(part).collect()
+}
+
+/// Sorted items on disk.
+#[derive(Debug)]
+pub struct Runs<K: Key> {
+    file: Arc<File>,
+    runs: Vec<(u64, u64)>,
+    key: PhantomData<K>,
+}
+
+impl<K: Key> Runs<K> {
+    /// Reads them in order, from the first.
+    pub fn read(&self) -> io::Result<Sorted<K>> {
+        Sorted::of(files(&self.file, &self.runs))
     }
 }
 
@@ -189,6 +210,18 @@ type Head<K> = (K, usize, Box<[u8]>);
 pub struct Sorted<K: Key = u64> {
     runs: Vec<Run<K>>,
     heads: BinaryHeap<Reverse<Head<K>>>,
+}
+
+impl<K: Key> Sorted<K> {
+    fn of(mut runs: Vec<Run<K>>) -> io::Result<Self> {
+        let mut heads = BinaryHeap::with_capacity(runs.len());
+        for (index, run) in runs.iter_mut().enumerate() {
+            if let Some((key, bytes)) = run.next()? {
+                heads.push(Reverse((key, index, bytes)));
+            }
+        }
+        Ok(Self { runs, heads })
+    }
 }
 
 impl<K: Key> Iterator for Sorted<K> {
@@ -268,24 +301,30 @@ mod tests {
         fn what_goes_in_comes_out_in_order_however_small_the_memory(
             keys in prop::collection::vec(0..50u64, 0..200),
             memory in 1..20_000usize,
+            twice in any::<bool>(),
         ) {
             let folder = tempfile::tempdir().unwrap();
             let mut sorter = Sorter::with_memory(folder.path(), memory).unwrap();
             for (place, key) in keys.iter().enumerate() {
                 sorter.push(*key, place.to_string().as_bytes()).unwrap();
             }
-            let sorted: Vec<(u64, usize)> = sorter
-                .sorted()
-                .unwrap()
-                .map(|item| {
+            let read = |sorted: Sorted| -> Vec<(u64, usize)> {
+                let item = |item: io::Result<(u64, Box<[u8]>)>| {
                     let (key, bytes) = item.unwrap();
                     (key, std::str::from_utf8(&bytes).unwrap().parse().unwrap())
-                })
-                .collect();
+                };
+                sorted.map(item).collect()
+            };
             let mut expected: Vec<(u64, usize)> =
                 keys.iter().enumerate().map(|(place, key)| (*key, place)).collect();
             expected.sort_unstable();
-            prop_assert_eq!(sorted, expected);
+            if twice {
+                let runs = sorter.spooled().unwrap();
+                prop_assert_eq!(read(runs.read().unwrap()), expected.clone());
+                prop_assert_eq!(read(runs.read().unwrap()), expected);
+            } else {
+                prop_assert_eq!(read(sorter.sorted().unwrap()), expected);
+            }
         }
     }
 

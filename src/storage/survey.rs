@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::options::Prune;
+use crate::storage::parent::Parent;
 
 /// A survey of model associations.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub struct Survey {
     pub prune: Prune,
     /// The run whose creates may go, or with which the counts are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<String>,
+    pub previous: Option<Parent>,
     /// When the last list was complete, RFC 3339.
     pub listed_at: String,
     /// What was found, by model association: these are the scope.
@@ -32,8 +33,20 @@ pub struct Found {
     pub of_sources: bool,
     /// How many of them the input does not name.
     pub unnamed: u64,
-    /// How many of these would go, as `prune` says, and stay: rows of the input are not understood, and one
-    /// of them may mean any.
+    /// How many are to be created.
+    pub create: u64,
+    /// How many are to be deleted.
+    pub delete: u64,
+    /// How many are there, as the input has it.
+    pub keep: u64,
+    /// How many rows are refused.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u64,
+    /// How many of these go, as `prune` says.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pruned: u64,
+    /// How many of these would go, and stay: rows of the input are not understood, and one of them may mean
+    /// any.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub withheld: u64,
     /// Why they stay.

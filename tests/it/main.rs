@@ -24,6 +24,7 @@ mod sandbox;
 mod secrets;
 mod sites;
 mod stops;
+mod sync;
 mod tls;
 mod undo;
 mod unfinished;

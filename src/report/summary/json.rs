@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Checked, RunKind, Summary};
 use crate::engine::stats::CallKind;
 use crate::outcome::Status;
+use crate::storage::survey::Found;
 use crate::target::Target;
 
 impl Summary<'_> {
@@ -47,6 +48,7 @@ impl Summary<'_> {
             next: self.next.as_deref(),
             error: self.error,
             warnings: self.warnings,
+            scope: self.survey.map(|survey| &survey.scope),
             check: self.checked,
         };
         json_line(&json)
@@ -88,6 +90,8 @@ struct Json<'a> {
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a BTreeMap<String, Found>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<&'a Checked<'a>>,
 }

@@ -22,7 +22,7 @@ pub fn next_step(
 ) -> Option<Vec<String>> {
     match exit {
         Exit::Ok | Exit::SomeFailed if kind == RunKind::Check => import_instead(again),
-        Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held => None,
+        Exit::Ok | Exit::Bug | Exit::Usage | Exit::Held | Exit::Guard | Exit::Changes => None,
         // The same command will never do better.
         Exit::Target if kind == RunKind::Undo && stats.calls.lacks_delete => None,
         // A rerun creates. A check's rows are mended in the input, and an undo's are for another undo of
@@ -68,6 +68,23 @@ fn going_on(again: &[String], results: Option<&Path>) -> Vec<String> {
         words[at] = format!("{flag}{}", results.display());
     }
     words
+}
+
+/// The same command with the flags that allow what a guard refused.
+pub fn allowed(again: &[String], allowing: &[String]) -> Vec<String> {
+    const LIMIT: &str = "--max-delete";
+    let replaces = allowing.iter().any(|flag| flag == LIMIT);
+    let mut next = Vec::new();
+    let mut words = again.iter();
+    while let Some(word) = words.next() {
+        if replaces && word == LIMIT {
+            words.next();
+        } else if !(replaces && word.starts_with("--max-delete=")) {
+            next.push(word.clone());
+        }
+    }
+    next.extend_from_slice(allowing);
+    next
 }
 
 /// The undo through another entrance of the same CMDB, where this one has no call that deletes, and what it is,

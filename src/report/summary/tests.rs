@@ -67,6 +67,7 @@ fn a_stranger_reads_what_happened_and_what_to_do() {
         exit: Exit::SomeFailed,
         error: None,
         warnings: &[],
+        survey: None,
         checked: None,
         next: Some(vec!["bkassoc".into(), "rerun".into(), "my results.csv".into()]),
     };
@@ -118,6 +119,7 @@ fn lines_of_several_inputs_are_told_with_their_files() {
         exit: Exit::SomeFailed,
         error: None,
         warnings: &[],
+        survey: None,
         checked: None,
         next: None,
     };
@@ -139,6 +141,7 @@ fn the_json_has_the_keys_of_the_design_in_their_order() {
         exit: Exit::SomeFailed,
         error: None,
         warnings: &[],
+        survey: None,
         checked: None,
         next: Some(words("bkassoc rerun a.results.csv")),
     };
@@ -172,6 +175,7 @@ fn a_run_that_ends_in_an_error_tells_it_in_every_form() {
         exit: Exit::Outage,
         error: Some("no answer ever came from https://h"),
         warnings: &[],
+        survey: None,
         checked: None,
         next: Some(words("bkassoc undo a.csv")),
     };
@@ -212,6 +216,7 @@ fn quiet_says_nothing_when_all_went_well_but_json_is_always_written() {
         exit: Exit::Ok,
         error: None,
         warnings: &[],
+        survey: None,
         checked: None,
         next: None,
     };

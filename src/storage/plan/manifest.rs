@@ -60,6 +60,11 @@ impl PlanManifest {
         self.counts.values().sum()
     }
 
+    /// Whether carrying it out would change anything, or leave a row undone.
+    pub fn has_work(&self) -> bool {
+        ["create", "delete", "none"].iter().any(|action| self.count(action, None) > 0)
+    }
+
     /// How many of its lines have this action; of a model association, where one is given.
     pub fn count(&self, action: &str, of: Option<&str>) -> u64 {
         let counts = of.map_or(Some(&self.counts), |name| self.associations.get(name));

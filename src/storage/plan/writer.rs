@@ -125,6 +125,16 @@ impl Writer {
             (true, true) => Column::BESIDE_IDS.to_vec(),
         };
         let Counted { rows, counts, reasons, associations } = counted;
+        let of_all = head.survey.iter_mut().flat_map(|survey| &mut survey.scope);
+        for (found, counts) in
+            of_all.filter_map(|(name, found)| Some((found, associations.get(name)?)))
+        {
+            let of = |word: &str| counts.get(word).copied().unwrap_or_default();
+            found.create = of("create");
+            found.delete = of("delete");
+            found.keep = of("keep");
+            found.refused = of("none");
+        }
         let calls = least_calls(&counts);
         let manifest = PlanManifest {
             head,
@@ -152,7 +162,7 @@ impl Writer {
 impl Counted {
     fn add(&mut self, line: u64, cells: &Cells, step: &Step) {
         self.rows += u64::from(line > 0);
-        *self.counts.entry(step.word().to_owned()).or_default() += 1;
+        *self.counts.entry(step.counted_as().to_owned()).or_default() += 1;
         if let Step::Refuse(reason, _) = step {
             *self.reasons.entry(reason.as_str().to_owned()).or_default() += 1;
         }
@@ -161,15 +171,15 @@ impl Counted {
         let is_known = self.associations.contains_key(name);
         let name = if is_known || has_room { name } else { OTHER_NAMES };
         let counts = self.associations.entry(name.to_owned()).or_default();
-        *counts.entry(step.word().to_owned()).or_default() += 1;
+        *counts.entry(step.counted_as().to_owned()).or_default() += 1;
     }
 }
 
 /// Creates go singly; what is looked up or deleted goes in hundreds.
 fn least_calls(counts: &BTreeMap<String, u64>) -> u64 {
-    let of = |step: Step| counts.get(step.word()).copied().unwrap_or_default();
-    let deletes = of(Step::Delete(None)).div_ceil(MOST_IN_A_CALL);
-    of(Step::Create) + of(Step::Keep(0)).div_ceil(MOST_IN_A_CALL) + 3 * deletes
+    let of = |word: &str| counts.get(word).copied().unwrap_or_default();
+    let deletes = of("delete").div_ceil(MOST_IN_A_CALL);
+    of("create") + of("keep").div_ceil(MOST_IN_A_CALL) + 3 * deletes
 }
 
 #[cfg(test)]

@@ -1,0 +1,20 @@
+//! `bkassoc sync`: make the CMDB what the input says.
+
+use super::{announce, conclude, resolve};
+use crate::cli::Sync;
+use crate::cli::layers::Typed;
+use crate::exit::{Exit, Halt};
+use crate::report::progress::Screen;
+use crate::session::Session;
+use crate::session::source::RowSource;
+
+/// Runs it.
+pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
+    let (args, config) = resolve::<Sync>(typed, None)?;
+    announce(&config, screen);
+    let rows = RowSource::synced(&args.inputs, config.input.clone(), config.pruning.clone());
+    let session =
+        Session { config: &config, screen, rows, parent: None, warnings: Vec::new(), undoes: None };
+    let ending = session.run()?;
+    Ok(conclude(&session, typed, ending))
+}

@@ -1,0 +1,163 @@
+//! Deletes that make room for a create: a partner goes only where the instances of the new one exist.
+//!
+//! Owns which creates can't be carried out, and on which sides deletes must not make room for them. Knows
+//! nothing of how it is found out whether an instance exists.
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::association::Mapping;
+use crate::engine::stats::Place;
+
+/// Rows that can't be created are known to that many; beyond, nothing makes room for anything.
+const MOST: usize = 100_000;
+
+/// A side of an association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    /// `inst_id`
+    Source,
+    /// `asst_inst_id`
+    Target,
+}
+
+impl Side {
+    /// The sides of which a rule allows just one.
+    pub(super) const fn bound_by(mapping: Mapping) -> &'static [Self] {
+        match mapping {
+            Mapping::OneToOne => &[Self::Source, Self::Target],
+            Mapping::OneToMany => &[Self::Target],
+            Mapping::ManyToMany => &[],
+        }
+    }
+}
+
+/// An instance on a side of the model association with this number.
+type Seat = (u32, Side, u64);
+
+/// Rows that can't be created, as they come in.
+#[derive(Debug, Default)]
+pub(crate) struct LostRows {
+    rows: Vec<Lost>,
+    /// Model associations of those beyond [`MOST`].
+    beyond: FxHashSet<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Lost {
+    name: Arc<str>,
+    sides: [Option<u64>; 2],
+    place: Place,
+}
+
+impl LostRows {
+    /// Takes a row of the model association `name`, with source and target where they are known.
+    pub(super) fn push(&mut self, name: Arc<str>, sides: [Option<u64>; 2], place: Place) {
+        if self.rows.len() < MOST {
+            self.rows.push(Lost { name, sides, place });
+        } else {
+            self.beyond.insert(name);
+        }
+    }
+}
+
+/// What is known of rows that can't be created.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    /// The seats for which a row can't be created, and that row.
+    lost: FxHashMap<Seat, Place>,
+    /// Seats of model associations with too many such rows.
+    too_many: FxHashSet<u32>,
+}
+
+impl Moves {
+    /// What is known of these rows. `of` gives the number and the rule of a model association, where it can
+    /// be used.
+    pub(super) fn of_lost(
+        rows: &LostRows,
+        mut of: impl FnMut(&Arc<str>) -> Option<(u32, Mapping)>,
+    ) -> Self {
+        let mut this = Self::default();
+        for Lost { name, sides, place } in &rows.rows {
+            if let Some((number, mapping)) = of(name) {
+                this.lose(number, mapping, *sides, *place);
+            }
+        }
+        let beyond = rows.beyond.iter().filter_map(|name| of(name));
+        this.too_many.extend(beyond.map(|(number, _)| number));
+        this
+    }
+
+    /// A row can't be created, of which these sides are known.
+    pub(super) fn lose(
+        &mut self,
+        number: u32,
+        mapping: Mapping,
+        sides: [Option<u64>; 2],
+        place: Place,
+    ) {
+        for side in Side::bound_by(mapping) {
+            let [source, target] = sides;
+            let id = match side {
+                Side::Source => source,
+                Side::Target => target,
+            };
+            if self.lost.len() >= MOST {
+                self.too_many.insert(number);
+            } else if let Some(id) = id {
+                self.lost.entry((number, *side, id)).or_insert(place);
+            }
+        }
+    }
+
+    /// For which row this association would make room that can't be created; the inner `None`: for one of
+    /// too many to know.
+    pub(super) fn is_for(
+        &self,
+        number: u32,
+        mapping: Mapping,
+        [source, target]: [u64; 2],
+    ) -> Option<Option<Place>> {
+        let seats = Side::bound_by(mapping).iter().map(|side| match side {
+            Side::Source => (number, *side, source),
+            Side::Target => (number, *side, target),
+        });
+        let lost = seats.filter_map(|seat| self.lost.get(&seat)).next();
+        let is_any = mapping != Mapping::ManyToMany && self.too_many.contains(&number);
+        lost.map(|place| Some(*place)).or(is_any.then_some(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delete_makes_room_on_the_sides_that_its_rule_binds() {
+        let place = Place { file: 0, line: 7 };
+        for (mapping, by_source, by_target) in [
+            (Mapping::OneToOne, Some(Some(place)), Some(Some(place))),
+            (Mapping::OneToMany, None, Some(Some(place))),
+            (Mapping::ManyToMany, None, None),
+        ] {
+            let mut moves = Moves::default();
+            moves.lose(3, mapping, [Some(1), Some(2)], place);
+            assert_eq!(moves.is_for(3, mapping, [1, 9]), by_source, "{mapping:?}");
+            assert_eq!(moves.is_for(3, mapping, [9, 2]), by_target, "{mapping:?}");
+            assert_eq!(moves.is_for(4, mapping, [1, 2]), None, "of another model association");
+            assert_eq!(moves.is_for(3, mapping, [2, 1]), None);
+        }
+    }
+
+    #[test]
+    fn where_too_many_rows_can_not_be_created_nothing_makes_room() {
+        let mut moves = Moves::default();
+        let place = Place { file: 0, line: 2 };
+        for id in 0..=MOST as u64 {
+            moves.lose(1, Mapping::OneToMany, [None, Some(id)], place);
+        }
+        assert_eq!(moves.is_for(1, Mapping::OneToMany, [0, u64::MAX]), Some(None));
+        assert_eq!(moves.is_for(2, Mapping::OneToMany, [0, u64::MAX]), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! What earlier runs created, by the chain of their `run.json`: what may go once the input names it no more.
+//!
+//! Ids are never used again, so that an id tells whose an association is. What was found there, or may be
+//! somebody else's, is not among them. Knows nothing of servers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHashSet;
+
+use crate::exit::Halt;
+use crate::input::{Source, digest_of};
+use crate::outcome::Status;
+use crate::storage::manifest::{Manifest, Parent, Work};
+use crate::storage::path_state;
+use crate::storage::results::reader::Reader;
+use crate::target::Target;
+
+/// An earlier run, and those before it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Previous {
+    /// How a `run.json` names it.
+    pub(crate) named: Option<Parent>,
+    /// What they created and did not delete, by id, ascending.
+    created: Vec<i64>,
+    /// How many associations that run saw of each model association.
+    there: BTreeMap<String, u64>,
+}
+
+impl Previous {
+    /// Reads the results at `path`, and as far back as `created` is wanted and results are to be found.
+    pub(crate) fn read(path: &Path, target: &Target, created: bool) -> Result<Self, Halt> {
+        if path_state::is_unfinished(path) {
+            return Err(Halt::usage(format!(
+                "--previous {}: this run is not finished: finish it first, with its own command",
+                path.display()
+            )));
+        }
+        let Some(manifest) = Manifest::read(path)? else {
+            return Err(Halt::usage(format!(
+                "--previous {}: these are no results of a run (they have no run.json)",
+                path.display()
+            )));
+        };
+        if !target.continues(&manifest.head.target) {
+            return Err(Halt::usage(format!(
+                "--previous {}: this run was at {}, and not at {target}: ids differ between CMDBs",
+                path.display(),
+                manifest.head.target
+            )));
+        }
+        if digest_of(&Source::Path(path.to_owned()))?.sha256 != manifest.results_sha256 {
+            return Err(Halt::usage(format!(
+                "--previous {}: these results were changed since they were written, and what they call created \
+                 would be deleted: restore them, or leave --previous out",
+                path.display()
+            )));
+        }
+        let survey = manifest.head.survey.iter().flat_map(|survey| &survey.scope);
+        let there = survey.map(|(name, found)| (name.clone(), found.there)).collect();
+        let named = Some(Parent {
+            results: path.display().to_string(),
+            started_at: Some(manifest.head.started_at.clone()),
+        });
+        let created = if created { chain(path.to_owned(), manifest)? } else { Vec::new() };
+        Ok(Self { named, created, there })
+    }
+
+    /// Whether an earlier run created the association with this id.
+    pub(super) fn has_created(&self, id: i64) -> bool {
+        self.created.binary_search(&id).is_ok()
+    }
+
+    /// How many associations it saw.
+    pub(super) fn there(&self, name: &str) -> Option<u64> {
+        self.there.get(name).copied()
+    }
+}
+
+/// What the runs of a chain created and did not delete, from the newest back to the first that is found.
+fn chain(mut path: PathBuf, mut manifest: Manifest) -> Result<Vec<i64>, Halt> {
+    let (mut created, mut gone) = (Vec::new(), FxHashSet::default());
+    let mut seen = FxHashSet::default();
+    loop {
+        seen.insert(manifest.head.key());
+        let creates = manifest.head.work != Work::Undo;
+        for record in Reader::open(&path, &manifest.head.files)? {
+            let outcome = record?.outcome;
+            match (outcome.status, outcome.association_id) {
+                (Status::Created, Some(id)) if creates => created.push(id),
+                (Status::Deleted, Some(id)) => {
+                    gone.insert(id);
+                }
+                _ => {}
+            }
+        }
+        let before = manifest.head.survey.as_ref().and_then(|survey| survey.previous.clone());
+        let Some(before) = before else { break };
+        let Some((at, found)) =
+            find(&before, &path).filter(|(_, run)| !seen.contains(&run.head.key()))
+        else {
+            tracing::warn!(
+                "{}: the run before this one, {}, is not to be found: what it created is taken for \
+                 somebody else's, and stays",
+                path.display(),
+                before.results
+            );
+            break;
+        };
+        (path, manifest) = (at, found);
+    }
+    created.retain(|id| !gone.contains(id));
+    created.sort_unstable();
+    created.dedup();
+    Ok(created)
+}
+
+/// Where a run's results are: as it was named, or beside the run that names it.
+fn find(run: &Parent, from: &Path) -> Option<(PathBuf, Manifest)> {
+    let named = PathBuf::from(&run.results);
+    let beside = from.with_file_name(named.file_name()?);
+    [named, beside].into_iter().find_map(|path| {
+        let found = Manifest::read(&path).ok().flatten()?;
+        (run.started_at.as_ref() == Some(&found.head.started_at)).then_some((path, found))
+    })
+}

@@ -1,0 +1,552 @@
+//! The survey of a plan: what is there in scope, what of it no row names, and what is to be done for each
+//! row.
+//!
+//! Owns the order of the questions, one model association after the other, and what may be deleted. What
+//! grows with the rows is on disk. Knows nothing of the plan's file, or of whether its deletes are too many.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::comparison::{Comparison, Decision, Finding};
+use super::desired::{Desired, Names, Triple, Wish, WishReader};
+use super::existence::Existence;
+use super::listing::{Completeness, Listed, Listing};
+use super::moves::{LostRows, Moves, Side};
+use super::previous::Previous;
+use super::withheld::Withheld;
+use crate::association::{Association, InstId, Mapping, ModelAssociation};
+use crate::clock;
+use crate::cmdb::Cmdb;
+use crate::engine::asker::Asker;
+use crate::engine::models::{Knowledge, Models, refusal};
+use crate::engine::stats::Place;
+use crate::exit::{Exit, Halt};
+use crate::options::{Prune, Pruning};
+use crate::outcome::Reason;
+use crate::storage::plan::Step;
+use crate::storage::sort::{Sorted, Sorter};
+use crate::storage::survey::{Found, Survey};
+
+/// How many creates are checked at once.
+const AT_ONCE: usize = 500;
+
+/// What a survey is for.
+pub(crate) struct Terms<'t> {
+    /// What may be deleted that the input does not name; `None`: nothing is listed, and only what rows say is
+    /// deleted.
+    pub(crate) pruning: Option<&'t Pruning>,
+    /// Earlier runs.
+    pub(crate) previous: &'t Previous,
+    /// Names of the inputs, in order; empty for a single one.
+    pub(crate) files: &'t [String],
+    /// Where what is sorted waits.
+    pub(crate) folder: &'t Path,
+}
+
+impl Terms<'_> {
+    fn place(&self, place: Place) -> String {
+        match self.files.get(place.file as usize) {
+            Some(file) => format!("{file}, line {}", place.line),
+            None => format!("line {}", place.line),
+        }
+    }
+
+    fn prune(&self) -> Prune {
+        self.pruning.map_or(Prune::None, |pruning| pruning.prune)
+    }
+
+    fn unwritable(&self) -> impl Fn(io::Error) -> Halt + use<> {
+        let folder = self.folder.to_owned();
+        move |error| unwritable(&folder, &error)
+    }
+}
+
+fn unwritable(folder: &Path, error: &io::Error) -> Halt {
+    let what = "what is planned waits there to be sorted";
+    Halt::new(Exit::Unwritable, format!("{}: {error} ({what})", folder.display()))
+}
+
+/// Makes surveys.
+pub(crate) struct Surveyor<'a, C> {
+    asker: &'a Asker<'a, C>,
+    terms: Terms<'a>,
+    listing: Listing<'a, C>,
+    existence: Existence<'a, C>,
+    models: Models,
+    withheld: Withheld,
+    moves: Moves,
+    decisions: Sorter,
+    /// What no row names and may go: by the rank of its model association, with its id.
+    doomed: Sorter<Triple>,
+    found: BTreeMap<String, Found>,
+}
+
+/// What came of a survey.
+pub(crate) struct Surveyed {
+    names: Names,
+    /// Names in order.
+    ranked: Vec<Arc<str>>,
+    models: Models,
+    withheld: Withheld,
+    moves: Moves,
+    decisions: Sorted,
+    doomed: Sorted<Triple>,
+    /// What is written down of it; `None` where nothing was listed.
+    pub(crate) survey: Option<Survey>,
+    files: Vec<String>,
+    folder: PathBuf,
+}
+
+/// An association to be deleted that no row names.
+pub(crate) struct Doomed {
+    /// Its model association.
+    pub(crate) name: Arc<str>,
+    /// Its source.
+    pub(crate) source: u64,
+    /// Its target.
+    pub(crate) target: u64,
+    /// Its id.
+    pub(crate) id: i64,
+}
+
+impl<'a, C: Cmdb> Surveyor<'a, C> {
+    /// `models` are those of `--model`, which the server is not asked for.
+    pub(crate) fn new(
+        asker: &'a Asker<'a, C>,
+        models: &[ModelAssociation],
+        terms: Terms<'a>,
+    ) -> Result<Self, Halt> {
+        let unwritable = terms.unwritable();
+        Ok(Self {
+            asker,
+            listing: Listing::new(asker),
+            existence: Existence::new(asker),
+            models: Models::given(models),
+            withheld: Withheld::default(),
+            moves: Moves::default(),
+            decisions: Sorter::new(terms.folder).map_err(&unwritable)?,
+            doomed: Sorter::new(terms.folder).map_err(&unwritable)?,
+            found: BTreeMap::new(),
+            terms,
+        })
+    }
+
+    /// Asks for all that has to be known. `withheld` and `lost` are rows that are not understood.
+    pub(crate) async fn survey(
+        mut self,
+        mut desired: Desired,
+        withheld: Withheld,
+        lost: &LostRows,
+    ) -> Result<Surveyed, Halt> {
+        let unwritable = self.terms.unwritable();
+        let also = self.terms.pruning.map(|pruning| pruning.scope.as_slice()).unwrap_or_default();
+        for name in also {
+            desired.number(&name.as_str().into());
+        }
+        self.withheld = withheld;
+        let (wishes, names) = desired.sorted().map_err(&unwritable)?;
+        for name in names.all() {
+            self.models.look(name);
+        }
+        self.asker.ask_for(&mut self.models).await?;
+        self.moves = Moves::of_lost(lost, |name| {
+            Some((names.get(name)?, known(&mut self.models, name)?.mapping))
+        });
+        let mut ranked = names.all().to_vec();
+        ranked.sort_unstable();
+        let mut rows = wishes.read().map_err(&unwritable)?;
+        let mut sources = wishes.read().map_err(&unwritable)?;
+        let usable = self.usable(&names, &mut wishes.read().map_err(&unwritable)?)?;
+        for (number, model) in (0..).zip(usable) {
+            let segment = Segment {
+                number,
+                rank: ranked.binary_search(&names.all()[number as usize]).unwrap_or_default()
+                    as u32,
+                has_deletes: names.has_deletes(number),
+            };
+            match model {
+                Some(model) => self.compare(&segment, &model, &mut rows, &mut sources).await?,
+                None => {
+                    rows.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?
+                }
+            }
+            sources.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?;
+        }
+        self.surveyed(names, ranked)
+    }
+
+    /// The model associations that can be used, by number. What a row of another one means, nobody knows: it
+    /// may be mistyped, and be of any.
+    fn usable(
+        &mut self,
+        names: &Names,
+        rows: &mut WishReader,
+    ) -> Result<Vec<Option<Arc<ModelAssociation>>>, Halt> {
+        let unwritable = self.terms.unwritable();
+        let also = self.terms.pruning.map(|pruning| pruning.scope.as_slice()).unwrap_or_default();
+        let mut usable = Vec::with_capacity(names.all().len());
+        for (number, name) in (0..).zip(names.all()) {
+            let knowledge = self.models.look(name);
+            let refused = refusal(name, knowledge);
+            if let Some((_, why)) = &refused
+                && also.iter().any(|also| **also == **name)
+            {
+                return Err(Halt::usage(format!("--scope {name}: {why}")));
+            }
+            if let Some((reason, _)) = &refused
+                && let Some((_, wish)) = rows.peek().filter(|((of, ..), _)| *of == number)
+            {
+                let what = format!("{}: {}", self.terms.place(wish.place), reason.as_str());
+                self.withheld.note(None, &what);
+            }
+            rows.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?;
+            usable.push(if refused.is_none() { known(&mut self.models, name) } else { None });
+        }
+        Ok(usable)
+    }
+
+    /// Surveys one model association.
+    async fn compare(
+        &mut self,
+        segment: &Segment,
+        model: &ModelAssociation,
+        rows: &mut WishReader,
+        sources: &mut WishReader,
+    ) -> Result<(), Halt> {
+        let unwritable = self.terms.unwritable();
+        let &Segment { number, rank, has_deletes } = segment;
+        let mut found = Found::default();
+        let there = match self.terms.pruning {
+            None => None,
+            Some(_) => Some(self.list(number, model, sources, &mut found).await?),
+        };
+        let prune = self.terms.prune();
+        let binds = model.mapping != Mapping::ManyToMany;
+        let may_need_instances = prune != Prune::None || (has_deletes && binds);
+        let mut creates = may_need_instances
+            .then(|| Sorter::<Triple>::new(self.terms.folder))
+            .transpose()
+            .map_err(&unwritable)?;
+        let mut contradictions =
+            Contradictions::new(model.mapping, self.terms.folder).map_err(&unwritable)?;
+        let mut doomed = 0;
+        for finding in Comparison::new(number, rows, there) {
+            match finding.map_err(&unwritable)? {
+                Finding::Row { triple, wish, decision, is_wanted } => {
+                    if is_wanted
+                        && let Some(other) =
+                            contradictions.take(triple, wish.place).map_err(&unwritable)?
+                    {
+                        self.contradict(number, model, [other, wish.place]);
+                    }
+                    match &mut creates {
+                        Some(creates) if decision == Decision::Create => {
+                            creates.push(triple, &wish.to_bytes()).map_err(&unwritable)?;
+                        }
+                        _ => self.decide(wish.ordinal, decision)?,
+                    }
+                }
+                Finding::Unnamed { triple: (_, source, target), id, of_named_source } => {
+                    found.unnamed += 1;
+                    let goes = match prune {
+                        Prune::None => false,
+                        Prune::All => true,
+                        Prune::Sources => of_named_source,
+                        Prune::Previous => self.terms.previous.has_created(id),
+                    };
+                    if goes {
+                        doomed += 1;
+                        let id = id.to_le_bytes();
+                        self.doomed.push((rank, source, target), &id).map_err(&unwritable)?;
+                    }
+                }
+            }
+        }
+        for pair in contradictions.of_targets().map_err(&unwritable)? {
+            self.contradict(number, model, pair.map_err(&unwritable)?);
+        }
+        if let Some(creates) = creates {
+            let checks = doomed > 0 || (has_deletes && binds);
+            self.check(number, model, creates.sorted().map_err(&unwritable)?, checks).await?;
+        }
+        found.withheld_for = self.withheld.why(number);
+        (found.pruned, found.withheld) =
+            if found.withheld_for.is_none() { (doomed, 0) } else { (0, doomed) };
+        found.before = self.terms.previous.there(&model.obj_asst_id);
+        self.found.insert(model.obj_asst_id.to_string(), found);
+        Ok(())
+    }
+
+    /// What there is, sorted.
+    async fn list(
+        &mut self,
+        number: u32,
+        model: &ModelAssociation,
+        sources: &mut WishReader,
+        found: &mut Found,
+    ) -> Result<Sorted<Triple>, Halt> {
+        let unwritable = self.terms.unwritable();
+        let mut there = Sorter::<Triple>::new(self.terms.folder).map_err(&unwritable)?;
+        let mut sources = sources.sources(number).map(|source| source.map_err(&unwritable));
+        let mut each = |listed: Listed| {
+            found.there += 1;
+            let triple = (number, listed.source, listed.target);
+            there.push(triple, &listed.id.to_le_bytes()).map_err(&unwritable)
+        };
+        let completeness = self.listing.list(model, Some(&mut sources), &mut each).await?;
+        found.of_sources = completeness == Completeness::OfSources;
+        if found.of_sources && self.terms.prune() == Prune::All {
+            return Err(Halt::new(
+                Exit::Target,
+                format!(
+                    "--prune all: of {} this server lists only what starts at given sources, so that nobody knows \
+                     what else is there: use --prune sources, or another entrance",
+                    model.obj_asst_id
+                ),
+            ));
+        }
+        tracing::info!("{}: {} associations are there", model.obj_asst_id, found.there);
+        there.sorted().map_err(&unwritable)
+    }
+
+    fn contradict(&mut self, number: u32, model: &ModelAssociation, places: [Place; 2]) {
+        let [one, other] = places.map(|place| self.terms.place(place));
+        let rule = model.mapping.as_str();
+        self.withheld
+            .note(Some(number), &format!("{one} and {other} contradict each other ({rule})"));
+    }
+
+    fn decide(&mut self, ordinal: u64, decision: Decision) -> Result<(), Halt> {
+        let pushed = self.decisions.push(ordinal, &decision.to_bytes());
+        pushed.map_err(self.terms.unwritable())
+    }
+
+    /// Decides about rows that are to be created, and, where deletes depend on them, whether their instances
+    /// exist.
+    async fn check(
+        &mut self,
+        number: u32,
+        model: &ModelAssociation,
+        mut creates: Sorted<Triple>,
+        checks: bool,
+    ) -> Result<(), Halt> {
+        let unwritable = self.terms.unwritable();
+        loop {
+            let mut chunk: Vec<(Triple, Wish)> = Vec::with_capacity(AT_ONCE);
+            for item in creates.by_ref().take(AT_ONCE) {
+                let (triple, bytes) = item.map_err(&unwritable)?;
+                let wish = Wish::of_bytes(&bytes);
+                let wish = wish.ok_or_else(|| unwritable(io::ErrorKind::InvalidData.into()))?;
+                chunk.push((triple, wish));
+            }
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            let [mut no_source, mut no_target] = [Vec::new(), Vec::new()];
+            if checks {
+                no_source = self.missing(&model.source, chunk.iter().map(|(t, _)| t.1)).await?;
+                no_target = self.missing(&model.target, chunk.iter().map(|(t, _)| t.2)).await?;
+            }
+            for ((_, source, target), wish) in chunk {
+                let side = if no_source.binary_search(&source).is_ok() {
+                    Side::Source
+                } else if no_target.binary_search(&target).is_ok() {
+                    Side::Target
+                } else {
+                    self.decide(wish.ordinal, Decision::Create)?;
+                    continue;
+                };
+                self.decide(wish.ordinal, Decision::Missing(side))?;
+                let reason = missing_on(side).as_str();
+                let what = format!("{}: {reason}", self.terms.place(wish.place));
+                self.withheld.note(Some(number), &what);
+                let sides = [Some(source), Some(target)];
+                self.moves.lose(number, model.mapping, sides, wish.place);
+            }
+        }
+    }
+
+    /// Which of these instances do not exist, ascending.
+    async fn missing(
+        &mut self,
+        model: &Arc<str>,
+        ids: impl Iterator<Item = u64>,
+    ) -> Result<Vec<u64>, Halt> {
+        let mut ids: Vec<u64> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let ids: Vec<InstId> = ids.into_iter().filter_map(|id| InstId::new(id).ok()).collect();
+        let missing = self.existence.missing(model, &ids).await?;
+        let mut missing: Vec<u64> = missing.into_iter().map(InstId::get).collect();
+        missing.sort_unstable();
+        Ok(missing)
+    }
+
+    fn surveyed(self, names: Names, ranked: Vec<Arc<str>>) -> Result<Surveyed, Halt> {
+        let unwritable = self.terms.unwritable();
+        let prune = self.terms.prune();
+        let survey = self.terms.pruning.is_some().then(|| Survey {
+            prune,
+            previous: self.terms.previous.named.clone(),
+            listed_at: clock::now(),
+            scope: self.found,
+        });
+        Ok(Surveyed {
+            names,
+            ranked,
+            models: self.models,
+            withheld: self.withheld,
+            moves: self.moves,
+            decisions: self.decisions.sorted().map_err(&unwritable)?,
+            doomed: self.doomed.sorted().map_err(&unwritable)?,
+            survey,
+            files: self.terms.files.to_vec(),
+            folder: self.terms.folder.to_owned(),
+        })
+    }
+}
+
+fn known(models: &mut Models, name: &Arc<str>) -> Option<Arc<ModelAssociation>> {
+    match models.look(name) {
+        Knowledge::Known(_, model) => Some(Arc::clone(model)),
+        Knowledge::Wanted | Knowledge::Unknown | Knowledge::Unusable(_) => None,
+    }
+}
+
+/// A model association whose rows come next.
+struct Segment {
+    number: u32,
+    rank: u32,
+    has_deletes: bool,
+}
+
+const fn missing_on(side: Side) -> Reason {
+    match side {
+        Side::Source => Reason::MissingSource,
+        Side::Target => Reason::MissingTarget,
+    }
+}
+
+/// Associations that the input wants and that its model association's rule does not allow beside each
+/// other. They come sorted by source.
+struct Contradictions {
+    mapping: Mapping,
+    last: Option<(Triple, Place)>,
+    by_target: Option<Sorter<Triple>>,
+}
+
+impl Contradictions {
+    fn new(mapping: Mapping, folder: &Path) -> io::Result<Self> {
+        let binds = mapping != Mapping::ManyToMany;
+        let by_target = binds.then(|| Sorter::new(folder)).transpose()?;
+        Ok(Self { mapping, last: None, by_target })
+    }
+
+    /// Takes the next association. The row that wants another target of the same source, where that is one too
+    /// many.
+    fn take(&mut self, triple: Triple, place: Place) -> io::Result<Option<Place>> {
+        if let Some(by_target) = &mut self.by_target {
+            let (number, source, target) = triple;
+            let at = [&place.file.to_le_bytes()[..], &place.line.to_le_bytes()].concat();
+            by_target.push((number, target, source), &at)?;
+        }
+        let last = self.last.replace((triple, place));
+        let same_source = last.filter(|((_, source, _), _)| *source == triple.1);
+        Ok(same_source.map(|(_, place)| place).filter(|_| self.mapping == Mapping::OneToOne))
+    }
+
+    /// The rows that want another source of the same target.
+    fn of_targets(self) -> io::Result<impl Iterator<Item = io::Result<[Place; 2]>>> {
+        let mut sorted = self.by_target.map(Sorter::sorted).transpose()?.into_iter().flatten();
+        let mut last: Option<(u64, Place)> = None;
+        Ok(std::iter::from_fn(move || {
+            for item in sorted.by_ref() {
+                let ((_, target, _), bytes) = match item {
+                    Ok(item) => item,
+                    Err(error) => return Some(Err(error)),
+                };
+                let file = bytes.first_chunk().map_or(0, |file| u32::from_le_bytes(*file));
+                let line = bytes.last_chunk().map_or(0, |line| u64::from_le_bytes(*line));
+                let place = Place { file, line };
+                if let Some((same, other)) = last.replace((target, place))
+                    && same == target
+                {
+                    return Some(Ok([other, place]));
+                }
+            }
+            None
+        }))
+    }
+}
+
+impl Surveyed {
+    /// What goes that no row names, in the order of names, sources and targets.
+    pub(crate) fn next_doomed(&mut self) -> Result<Option<Doomed>, Halt> {
+        let unwritable = |error| unwritable(&self.folder, &error);
+        for item in self.doomed.by_ref() {
+            let ((rank, source, target), bytes) = item.map_err(unwritable)?;
+            let name = &self.ranked[rank as usize];
+            if self.names.get(name).is_some_and(|number| self.withheld.why(number).is_some()) {
+                continue;
+            }
+            let id = bytes.first_chunk().map(|id| i64::from_le_bytes(*id));
+            let id = id.ok_or_else(|| unwritable(io::ErrorKind::InvalidData.into()))?;
+            return Ok(Some(Doomed { name: Arc::clone(name), source, target, id }));
+        }
+        Ok(None)
+    }
+
+    /// What is to be done for the next row that says an association, in input order.
+    pub(crate) fn step(&mut self, ordinal: u64, association: &Association) -> Result<Step, Halt> {
+        let name = &association.obj_asst_id;
+        let knowledge = self.models.look(name);
+        if let Some((reason, message)) = refusal(name, knowledge) {
+            return Ok(Step::Refuse(reason, message));
+        }
+        let model = known(&mut self.models, name).ok_or_else(|| lost_decision(name))?;
+        let next = self.decisions.next().transpose().map_err(|e| unwritable(&self.folder, &e))?;
+        let decision = next.filter(|(of, _)| *of == ordinal);
+        let decision = decision.and_then(|(_, bytes)| Decision::of_bytes(&bytes));
+        Ok(match decision.ok_or_else(|| lost_decision(name))? {
+            Decision::Create => Step::Create,
+            Decision::Keep(id) => Step::Keep(id),
+            Decision::Absent => Step::Absent,
+            Decision::Missing(side) => {
+                let (model, id) = match side {
+                    Side::Source => (&model.source, association.inst_id),
+                    Side::Target => (&model.target, association.asst_inst_id),
+                };
+                Step::Refuse(
+                    missing_on(side),
+                    format!("there is no instance {id} of model {model}"),
+                )
+            }
+            Decision::Delete(id) => self.delete(association, &model, id),
+        })
+    }
+
+    fn delete(&self, association: &Association, model: &ModelAssociation, id: Option<i64>) -> Step {
+        let number = self.names.get(&association.obj_asst_id).unwrap_or_default();
+        let pair = [association.inst_id.get(), association.asst_inst_id.get()];
+        match self.moves.is_for(number, model.mapping, pair) {
+            None => Step::Delete(id),
+            Some(row) => {
+                let row = match row.map(|place| (self.files.get(place.file as usize), place.line)) {
+                    None => "rows".to_owned(),
+                    Some((None, line)) => format!("line {line}"),
+                    Some((Some(file), line)) => format!("{file}, line {line}"),
+                };
+                let message = format!(
+                    "it would make room for {row}, which can't be created: nothing is deleted"
+                );
+                Step::Refuse(Reason::Withheld, message)
+            }
+        }
+    }
+}
+
+fn lost_decision(name: &str) -> Halt {
+    Halt::new(Exit::Bug, format!("a row of {name} was not decided about"))
+}

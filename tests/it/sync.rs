@@ -1,0 +1,278 @@
+//! The file is the truth: what is not there is created, what it does not name goes as far as that was asked
+//! for, and nothing else is touched.
+
+use std::collections::BTreeSet;
+
+use bkassoc::sandbox::Endpoint;
+use bkassoc::target::Entrance;
+use serde_json::json;
+
+use crate::server::Server;
+use crate::workdir::{NN, ONE_N, ONE_ONE, Row, Workdir, csv_of};
+
+type Pair = (i64, i64);
+
+fn file_of(name: &str, pairs: impl IntoIterator<Item = Pair>) -> String {
+    csv_of(pairs.into_iter().map(|(source, target)| format!("{name},{source},{target},1")))
+}
+
+fn there(server: &Server, name: &str) -> BTreeSet<Pair> {
+    let rows = server.sandbox.rows().into_iter().filter(|row| &*row.obj_asst_id == name);
+    rows.map(|row| (row.source as i64, row.target as i64)).collect()
+}
+
+fn put(server: &Server, name: &str, pairs: impl IntoIterator<Item = Pair>) {
+    for (source, target) in pairs {
+        server.sandbox.insert(name, source, target).unwrap();
+    }
+}
+
+/// A CMDB without associations.
+fn empty(entrance: Entrance) -> Server {
+    let server = Server::new(entrance);
+    for row in server.sandbox.rows() {
+        assert!(server.sandbox.remove(row.id));
+    }
+    server
+}
+
+fn writes(server: &Server) -> u64 {
+    [Endpoint::Create, Endpoint::CreateMany, Endpoint::Delete]
+        .map(|of| server.calls(of))
+        .iter()
+        .sum()
+}
+
+fn of_status(rows: &[Row], status: &str) -> usize {
+    rows.iter().filter(|row| row["status"] == status).count()
+}
+
+/// A thousand are there; the file has 940 of them, and 50 new ones.
+fn a_night() -> (BTreeSet<Pair>, BTreeSet<Pair>) {
+    let pair = |n: i64| (1 + n % 900, 100 + n);
+    let there = (0..1000).map(pair).collect();
+    let wanted = (60..1050).map(pair).collect();
+    (there, wanted)
+}
+
+#[test]
+fn a_plan_says_what_a_sync_would_do_and_the_sync_does_just_that() {
+    for entrance in [Entrance::Esb, Entrance::Gateway, Entrance::Native] {
+        let server = empty(entrance);
+        let work = Workdir::new();
+        let (before, wanted) = a_night();
+        put(&server, NN, before.iter().copied());
+        put(&server, ONE_N, (1..20).map(|n| (n, 500 + n)));
+        let others = there(&server, ONE_N);
+        work.write("in.csv", file_of(NN, wanted.iter().copied()));
+
+        work.bkassoc("plan in.csv --prune all -o p.csv").to(&server).ends(0);
+        let first = work.read("p.csv");
+        let manifest = work.json("p.csv.run.json");
+        assert_eq!(manifest["counts"], json!({"create": 50, "delete": 60, "keep": 940}));
+        assert_eq!(manifest["survey"]["scope"][NN]["there"], 1000);
+        work.bkassoc("plan in.csv --prune all -o p.csv --detailed-exitcode").to(&server).ends(13);
+        assert_eq!(work.read("p.csv"), first, "byte for byte");
+        let plan = work.rows("p.csv");
+        assert!(plan[..60].iter().all(|row| row["line"].is_empty() && row["action"] == "delete"));
+        assert!(plan[60..].iter().zip(2..).all(|(row, line)| row["line"] == line.to_string()));
+        assert_eq!(writes(&server), 0);
+
+        let done = work
+            .bkassoc("sync in.csv --prune all --max-delete 5% -o a.csv --json")
+            .to(&server)
+            .ends(12);
+        let json = done.json();
+        assert_eq!(json["exit"], 12);
+        let next = json["next"].as_array().unwrap();
+        assert_eq!(next[next.len() - 2..], [json!("--max-delete"), json!("60")]);
+        assert!(!next.contains(&json!("5%")), "{next:?}");
+        assert!(json["error"].as_str().unwrap().contains("60 of 1000"), "{json}");
+        assert!(work.has("a.csv.plan.csv") && !work.has("a.csv") && !work.has("a.csv.journal"));
+        assert_eq!(writes(&server), 0);
+
+        work.bkassoc("sync in.csv -o none.csv").to(&server).ends(0);
+        assert_eq!(there(&server, NN), before.union(&wanted).copied().collect());
+        let results = work.rows("none.csv");
+        assert_eq!((of_status(&results, "existed"), of_status(&results, "created")), (940, 50));
+
+        let done = work.bkassoc("sync in.csv --prune all -o all.csv --json").to(&server).ends(0);
+        assert_eq!(there(&server, NN), wanted);
+        assert_eq!(there(&server, ONE_N), others);
+        let results = work.rows("all.csv");
+        assert_eq!((of_status(&results, "existed"), of_status(&results, "deleted")), (990, 60));
+        assert_eq!(done.json()["scope"][NN]["delete"], 60);
+        server.assert_none_twice();
+
+        let sent = writes(&server);
+        let done = work.bkassoc("sync in.csv --prune all -o again.csv --json").to(&server).ends(0);
+        assert_eq!(writes(&server), sent, "nothing to do: {}", done.stdout);
+        assert_eq!(done.json()["existed"], 990);
+        work.bkassoc("plan in.csv --prune all -o p2.csv --detailed-exitcode").to(&server).ends(0);
+    }
+}
+
+#[test]
+fn a_plan_that_is_applied_later_looks_again_at_what_was_there() {
+    let server = empty(Entrance::Esb);
+    let work = Workdir::new();
+    put(&server, NN, [(1, 101), (2, 102), (3, 103)]);
+    work.write("in.csv", file_of(NN, [(1, 101), (2, 102), (4, 104)]));
+    work.bkassoc("plan in.csv --prune all -o p.csv").to(&server).ends(0);
+    let gone = server.sandbox.rows().into_iter().find(|row| row.source == 2).unwrap();
+    assert!(server.sandbox.remove(gone.id), "somebody else deletes it");
+    put(&server, NN, [(4, 104)]);
+    let old = server.sandbox.rows().into_iter().find(|row| row.source == 3).unwrap();
+    assert!(server.sandbox.remove(old.id), "and makes it anew");
+    put(&server, NN, [(3, 103)]);
+    work.bkassoc("apply p.csv -o r.csv").to(&server).ends(3);
+    let results = work.rows("r.csv");
+    let said: Vec<_> =
+        (results.iter()).map(|row| (&*row["line"], &*row["status"], &*row["reason"])).collect();
+    assert_eq!(
+        said,
+        [
+            ("", "failed", "not-the-same"),
+            ("2", "existed", ""),
+            ("3", "created", ""),
+            ("4", "existed", "")
+        ]
+    );
+    assert_eq!(there(&server, NN), [(1, 101), (2, 102), (3, 103), (4, 104)].into());
+}
+
+#[test]
+fn only_sources_that_the_file_names_are_pruned_where_that_was_asked_for() {
+    let server = empty(Entrance::Esb);
+    let work = Workdir::new();
+    put(&server, NN, [(1, 101), (1, 102), (2, 101), (3, 300)]);
+    work.write("in.csv", file_of(NN, [(1, 101), (3, 301)]));
+    work.bkassoc("sync in.csv --prune sources -o r.csv").to(&server).ends(0);
+    assert_eq!(there(&server, NN), [(1, 101), (2, 101), (3, 301)].into());
+}
+
+#[test]
+fn what_another_created_is_never_deleted_by_prune_previous() {
+    let server = empty(Entrance::Esb);
+    let work = Workdir::new();
+    put(&server, NN, [(1, 101), (2, 102)]);
+    let night = |rows: &[Pair], flags: &str, out: &str| {
+        work.write("in.csv", file_of(NN, rows.iter().copied()));
+        work.bkassoc(&format!("sync in.csv {flags} -o {out}")).to(&server).ends(0);
+    };
+    night(&[(1, 101), (3, 103), (4, 104)], "", "1.csv");
+    put(&server, NN, [(9, 109)]);
+    // What was `existed` is not ours: it stays, though the file named it once.
+    night(&[(3, 103), (5, 105)], "--prune previous --previous 1.csv", "2.csv");
+    assert_eq!(there(&server, NN), [(1, 101), (2, 102), (3, 103), (5, 105), (9, 109)].into());
+    // What a run before that created is ours by the chain.
+    night(&[(5, 105)], "--prune previous --previous 2.csv", "3.csv");
+    assert_eq!(there(&server, NN), [(1, 101), (2, 102), (5, 105), (9, 109)].into());
+    // What was ours and was created anew by another is not ours any more.
+    let ours = server.sandbox.rows().into_iter().find(|row| row.source == 5).unwrap();
+    assert!(server.sandbox.remove(ours.id));
+    put(&server, NN, [(5, 105)]);
+    night(&[(1, 101)], "--prune previous --previous 3.csv", "4.csv");
+    assert!(there(&server, NN).contains(&(5, 105)));
+
+    let edited = work.read("3.csv").replace("existed", "created");
+    work.write("3.csv", edited);
+    let done = work.bkassoc("sync in.csv --prune previous --previous 3.csv -o 5.csv").to(&server);
+    assert!(done.ends(2).stderr.contains("were changed"));
+    let done = work.bkassoc("sync in.csv --prune previous -o 5.csv").to(&server).ends(2);
+    assert!(done.stderr.contains("--previous"), "{}", done.stderr);
+}
+
+#[test]
+fn an_input_that_is_not_understood_deletes_nothing() {
+    let (before, wanted) = a_night();
+    let whole = file_of(NN, wanted.iter().copied());
+    let typo = |line: &str| format!("{whole}{line}\n");
+    let half: String = whole.lines().take(500).map(|line| format!("{line}\n")).collect();
+    let header = csv_of([] as [&str; 0]);
+    for (what, text, exit) in [
+        ("one id that is none", typo(&format!("{NN},1x,101,1")), 3),
+        ("a name that is mistyped", typo("bk_load_balance_conect_bk_host,1,101,1"), 3),
+        ("a line that says nothing", typo(",1,101,1"), 3),
+        ("cut in half", half, 12),
+        ("no rows", header, 12),
+    ] {
+        let server = empty(Entrance::Esb);
+        let work = Workdir::new();
+        put(&server, NN, before.iter().copied());
+        work.write("in.csv", text);
+        let words = format!("sync in.csv --prune all --scope {NN} -o r.csv --json");
+        let done = work.bkassoc(&words).to(&server).ends(exit);
+        assert!(there(&server, NN).is_superset(&before), "{what}");
+        let found = &done.json()["scope"][NN];
+        let withheld = if exit == 3 { 60 } else { 0 };
+        assert_eq!(found["withheld"].as_u64().unwrap_or_default(), withheld, "{what}: {found}");
+        if exit == 3 {
+            assert_eq!(of_status(&work.rows("r.csv"), "deleted"), 0);
+            assert!(found["withheld_for"].as_str().unwrap().contains("line 992"), "{found}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_file_empties_its_scope_only_where_that_is_said_twice() {
+    let server = empty(Entrance::Esb);
+    let work = Workdir::new();
+    put(&server, NN, (1..=30).map(|n| (n, 100 + n)));
+    work.write("in.csv", csv_of([] as [&str; 0]));
+    let sync = format!("sync in.csv --prune all --scope {NN} -o r.csv --json");
+    let done = work.bkassoc(&sync).to(&server).ends(12);
+    let next: Vec<_> = done.json()["next"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w.as_str().unwrap().to_owned())
+        .collect();
+    assert!(
+        next.ends_with(&["--max-delete", "30", "--allow-empty"].map(str::to_owned)),
+        "{next:?}"
+    );
+    work.bkassoc(&next[1..].join(" ")).env("BK_APP_SECRET", "sandbox-secret").ends(0);
+    assert_eq!(there(&server, NN), BTreeSet::new());
+}
+
+#[test]
+fn partners_are_moved_and_one_whose_new_partner_does_not_exist_keeps_its_own() {
+    let server = empty(Entrance::Esb);
+    let work = Workdir::new();
+    put(&server, ONE_ONE, [(1, 2), (3, 4), (5, 6)]);
+    // 1 and 3 swap; what 5 is to get does not exist.
+    work.write("in.csv", file_of(ONE_ONE, [(1, 4), (3, 2), (5, 8_888_888)]));
+    work.bkassoc("sync in.csv --prune all -o r.csv").to(&server).ends(3);
+    assert_eq!(there(&server, ONE_ONE), [(1, 2), (3, 4), (5, 6)].into(), "all is withheld");
+    work.write("in.csv", file_of(ONE_ONE, [(1, 4), (3, 2), (5, 8)]));
+    work.bkassoc("sync in.csv --prune all -o s.csv").to(&server).ends(0);
+    assert_eq!(there(&server, ONE_ONE), [(1, 4), (3, 2), (5, 8)].into());
+
+    let rows = format!(
+        "obj_asst_id,inst_id,asst_inst_id,biz_id,action\n{ONE_ONE},1,4,1,delete\n{ONE_ONE},1,8888888,1,\n\
+         {ONE_ONE},3,2,1,delete\n{ONE_ONE},3,12,1,create\n"
+    );
+    work.write("moves.csv", rows);
+    work.bkassoc("import moves.csv --allow-delete -o m.csv").to(&server).ends(3);
+    let results = work.rows("m.csv");
+    let said: Vec<_> = results.iter().map(|row| (&*row["status"], &*row["reason"])).collect();
+    assert_eq!(
+        said,
+        [("failed", "withheld"), ("failed", "missing-target"), ("deleted", ""), ("created", "")]
+    );
+    assert!(results[0]["message"].contains("line 3"), "{}", results[0]["message"]);
+    assert_eq!(there(&server, ONE_ONE), [(1, 4), (3, 12), (5, 8)].into());
+}
+
+#[test]
+fn rows_that_contradict_each_other_withhold_what_would_be_deleted() {
+    let server = empty(Entrance::Esb);
+    let work = Workdir::new();
+    put(&server, ONE_N, [(1, 101), (2, 102), (3, 103)]);
+    work.write("in.csv", file_of(ONE_N, [(1, 101), (2, 102), (7, 101)]));
+    let done = work.bkassoc("sync in.csv --prune all -o r.csv --json").to(&server).ends(3);
+    assert_eq!(there(&server, ONE_N), [(1, 101), (2, 102), (3, 103)].into());
+    let why = done.json()["scope"][ONE_N]["withheld_for"].as_str().unwrap().to_owned();
+    assert!(why.contains("line 2 and line 4 contradict"), "{why}");
+}
