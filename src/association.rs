@@ -265,6 +265,12 @@ impl Cells {
         }
     }
 
+    /// The association as the texts say it, for a row that has no line to go by.
+    pub fn triple(&self) -> String {
+        let [name, source, target, _] = self.ids();
+        format!("{name} {source} -> {target}")
+    }
+
     /// The texts of ids, in the order of [`Column::IDS`].
     pub fn ids(&self) -> [&str; 4] {
         Column::IDS.map(|column| self.get(column))
@@ -409,7 +415,8 @@ pub struct Row {
     pub ordinal: u64,
     /// The input's place among all inputs, from 0.
     pub file: u32,
-    /// The line of its file where the row starts; the header is line 1.
+    /// The line of its file where the row starts; the header is line 1. 0: it is in no input, and a sync
+    /// deletes it.
     pub line: u64,
     /// The input's text.
     pub cells: Cells,

@@ -6,7 +6,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Exit {
-    /// Every row created, existed or recovered.
+    /// Every row created, existed or recovered; or deleted or absent, where it asks for that.
     Ok = 0,
     /// A bug (panics too), or rows in and rows out do not agree.
     Bug = 1,

@@ -255,7 +255,7 @@ pub struct Record {
     pub ordinal: u64,
     /// The input's place among all inputs, from 0.
     pub file: u32,
-    /// The line of its file where the row starts.
+    /// The line of its file where the row starts. 0: it is in no input, and a sync deletes it.
     pub line: u64,
     /// The input's text.
     pub cells: Cells,

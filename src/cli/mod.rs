@@ -34,7 +34,7 @@ pub use server_command::{Groups, ServerCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  every row is created, existed or recovered
+  0  every row is created, existed or recovered (a delete: deleted or absent)
   1  a bug: please report it
   2  usage or configuration; nothing was sent
   3  finished; some rows failed or are invalid

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::association::Action;
 pub use crate::engine::pacer::Bottleneck;
 use crate::exit::Exit;
 use crate::outcome::{Reason, Record, Status};
@@ -35,6 +36,8 @@ pub struct ReasonStats {
     pub count: u64,
     /// The first in input order, at most [`SHOWN`].
     pub first: Vec<Place>,
+    /// What those are that have no place in the input; at most [`SHOWN`].
+    pub added: Vec<String>,
     /// What the server, or we, said of the very first.
     pub example: Option<Example>,
 }
@@ -52,6 +55,15 @@ impl ReasonStats {
     /// Counts a row.
     pub fn add(&mut self, record: &Record) {
         self.count += 1;
+        if record.line == 0 {
+            if self.added.is_empty() && self.first.is_empty() {
+                self.example = Some(Example::of(record));
+            }
+            if self.added.len() < SHOWN {
+                self.added.push(record.cells.triple());
+            }
+            return;
+        }
         let place = Place { file: record.file, line: record.line };
         if self.first.len() == SHOWN && self.first.last().is_some_and(|last| *last < place) {
             return;
@@ -60,11 +72,14 @@ impl ReasonStats {
         self.first.truncate(SHOWN - 1);
         self.first.insert(at, place);
         if at == 0 {
-            self.example = Some(Example {
-                code: record.outcome.code,
-                message: record.outcome.message.clone(),
-            });
+            self.example = Some(Example::of(record));
         }
+    }
+}
+
+impl Example {
+    fn of(record: &Record) -> Self {
+        Self { code: record.outcome.code, message: record.outcome.message.clone() }
     }
 }
 
@@ -74,6 +89,7 @@ pub struct RunStats {
     statuses: [u64; Status::ALL.len()],
     reasons: Vec<ReasonStats>,
     retryable: u64,
+    failed_deletes: u64,
     carried: u64,
     /// Rows that were read and have no outcome: in doubt, or not attempted.
     pub unsettled: u64,
@@ -95,6 +111,7 @@ impl Default for RunStats {
             statuses: [0; Status::ALL.len()],
             reasons: vec![ReasonStats::default(); Reason::ALL.len()],
             retryable: 0,
+            failed_deletes: 0,
             carried: 0,
             unsettled: 0,
             blank_rows: 0,
@@ -127,6 +144,10 @@ impl RunStats {
         }
         if is_bad(outcome.status) && outcome.retryable {
             self.retryable += 1;
+        }
+        let is_delete = || record.cells.action() == Action::Delete;
+        if outcome.status == Status::Failed && record.line > 0 && is_delete() {
+            self.failed_deletes += 1;
         }
     }
 
@@ -187,6 +208,11 @@ impl RunStats {
     /// Rows that ended badly and may well succeed in a rerun.
     pub const fn retryable(&self) -> u64 {
         self.retryable
+    }
+
+    /// Rows of the input that were to be deleted and failed, which a rerun takes only if it may delete.
+    pub const fn failed_deletes(&self) -> u64 {
+        self.failed_deletes
     }
 
     /// Rows that were read and have no outcome.
@@ -259,6 +285,16 @@ mod tests {
         let first: Vec<_> = reason.first.iter().map(|place| place.line).collect();
         assert_eq!(first, [1, 2, 3, 4, 5]);
         assert_eq!(reason.example.as_ref().unwrap().message, "line 1");
+    }
+
+    #[test]
+    fn a_row_that_no_input_has_is_shown_by_what_it_is() {
+        let added = Record { cells: Cells::new(["a", "1", "2", ""]), ..bad(0, Reason::Throttled) };
+        let stats = stats(&[added, bad(7, Reason::Throttled)]);
+        let reason = stats.of_reason(Reason::Throttled);
+        assert_eq!((reason.count, &reason.added[..]), (2, &["a 1 -> 2".to_owned()][..]));
+        assert_eq!(reason.first, [Place { file: 0, line: 7 }]);
+        assert!(reason.example.is_some());
     }
 
     #[test]

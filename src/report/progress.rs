@@ -296,6 +296,7 @@ fn how_well(stats: &RunStats, hold: Bottleneck) -> String {
         ("existed", stats.count(Status::Existed)),
         ("recovered", stats.count(Status::Recovered)),
         ("deleted", stats.count(Status::Deleted)),
+        ("absent", stats.count(Status::Absent)),
         ("failed", stats.bad()),
     ];
     let counts: Vec<_> = (counts.into_iter())

@@ -183,6 +183,11 @@ impl Summary<'_> {
             (RunKind::Undo, Exit::Ok) if empty => "finished, there was nothing to delete",
             (RunKind::Undo, Exit::Ok) => "finished, every row is gone",
             (_, Exit::Ok) if empty => "finished, but the input has no rows",
+            (_, Exit::Ok)
+                if self.stats.count(Status::Deleted) + self.stats.count(Status::Absent) > 0 =>
+            {
+                "finished, every row is there, or gone as asked"
+            }
             (_, Exit::Ok) => "finished, every row is there",
             (_, Exit::Bug) => "stopped by an error of its own; please report it",
             (_, Exit::Usage) => "not started",
@@ -237,7 +242,7 @@ impl Summary<'_> {
             && checked.repeats.count > 0
         {
             let count = grouped(checked.repeats.count);
-            let lines = self.first_lines(&checked.repeats);
+            let lines = self.first_rows(&checked.repeats);
             writeln!(
                 text,
                 "{count:>13}  of them repeat an earlier row and would end as existed: {lines}"
@@ -259,7 +264,7 @@ impl Summary<'_> {
 
     fn write_reason(&self, text: &mut String, reason: Reason, stats: &ReasonStats) -> fmt::Result {
         let count = grouped(stats.count);
-        let (reason, lines) = (reason.as_str(), self.first_lines(stats));
+        let (reason, lines) = (reason.as_str(), self.first_rows(stats));
         writeln!(text, "{count:>19}  {reason}: {lines}")?;
         match &stats.example {
             Some(example) if !example.message.is_empty() => {
@@ -271,8 +276,8 @@ impl Summary<'_> {
         }
     }
 
-    /// `lines 5, 6, 7, …`
-    fn first_lines(&self, stats: &ReasonStats) -> String {
+    /// `lines 5, 6, 7, …`, and of rows that no input has what they are.
+    fn first_rows(&self, stats: &ReasonStats) -> String {
         let word = if stats.first.len() == 1 { "line" } else { "lines" };
         let lines: Vec<_> = (stats.first.iter())
             .map(|place| match self.inputs.get(place.file as usize) {
@@ -280,8 +285,12 @@ impl Summary<'_> {
                 _ => place.line.to_string(),
             })
             .collect();
-        let more = if stats.count > stats.first.len() as u64 { ", …" } else { "" };
-        format!("{word} {}{more}", lines.join(", "))
+        let shown = stats.first.len() + stats.added.len();
+        let more = if stats.count > shown as u64 { ", …" } else { "" };
+        let lines = (!lines.is_empty()).then(|| format!("{word} {}", lines.join(", ")));
+        let added = stats.added.iter().map(|row| one_line(row, MESSAGE_LENGTH));
+        let rows: Vec<_> = lines.into_iter().chain(added).collect();
+        format!("{}{more}", rows.join(", "))
     }
 
     fn write_calls(&self, text: &mut String) -> fmt::Result {

@@ -150,6 +150,9 @@ impl Head {
     /// Where a row of this run's input stands. A row of results stands at the line of the file that it
     /// first came from.
     pub fn place_of(&self, row: &Row) -> String {
+        if row.line == 0 {
+            return format!("{}, the delete of {}", self.inputs.join(", "), row.cells.triple());
+        }
         let at = |names: &[String]| match names.get(row.file as usize) {
             Some(name) => format!("{name}, line {}", row.line),
             None => format!("line {}", row.line),

@@ -201,7 +201,7 @@ impl Findings {
     /// The input of a spot, if there are several.
     pub fn file_of(&self, spot: Spot) -> Option<&str> {
         match spot {
-            Spot::Row(place) if self.files.len() > 1 => {
+            Spot::Row(place) if self.files.len() > 1 && place.line > 0 => {
                 self.files.get(place.file as usize).map(String::as_str)
             }
             Spot::Row(_) | Spot::Whole | Spot::Line(_) => None,
@@ -213,6 +213,7 @@ impl Findings {
 const fn line_of(spot: Spot) -> Option<u64> {
     match spot {
         Spot::Whole => None,
+        Spot::Row(place) if place.line == 0 => None,
         Spot::Row(place) => Some(place.line),
         Spot::Line(line) => Some(line),
     }

@@ -18,7 +18,7 @@ impl Places {
     }
 
     /// The place of the next line, which is line `line` of the input `name` (or of the only input), and
-    /// what is wrong with it.
+    /// what is wrong with it. Line 0 is none: a sync adds it, before all others.
     ///
     /// A run may have been given an input twice, so a name may come back: the line belongs to the next
     /// input of that name only if it can't be the next line of the present one.
@@ -28,6 +28,15 @@ impl Places {
         name: Option<&str>,
         line: u64,
     ) -> (Place, Option<String>) {
+        if line == 0 {
+            let wrong = self.last.map(|last| {
+                format!(
+                    "in no input, and yet behind line {}: what a sync adds comes first",
+                    last.line
+                )
+            });
+            return (Place { file: 0, line }, wrong);
+        }
         let (file, stranger) = self.file(files, name, line);
         let place = Place { file, line };
         let wrong = match self.last {
@@ -92,6 +101,15 @@ mod tests {
         let found = wrong(&["a", "b"], true, &[("b", 2), ("a", 7), ("d", 1)]);
         assert_eq!(found[1].as_deref(), Some("comes after line 2 of b"));
         assert_eq!(found[2].as_deref(), Some("\"d\": no input of this run"));
+    }
+
+    #[test]
+    fn what_a_sync_adds_stands_before_the_lines_of_all_inputs() {
+        let lines = [("", 0), ("", 0), ("a", 2), ("b", 2)];
+        assert_eq!(wrong(&["a", "b"], true, &lines), vec![None; 4]);
+        let found = wrong(&[], false, &[("", 2), ("", 0), ("", 3)]);
+        assert!(found[1].as_deref().unwrap().contains("behind line 2"), "{found:?}");
+        assert_eq!((&found[0], &found[2]), (&None, &None));
     }
 
     #[test]

@@ -174,6 +174,7 @@ impl<'a> Report<'a> {
     fn place(&self, spot: Spot) -> String {
         match (spot, self.findings.file_of(spot)) {
             (Spot::Whole, _) => String::new(),
+            (Spot::Row(place), _) if place.line == 0 => "added: ".to_owned(),
             (Spot::Row(place), Some(file)) => format!("{file}:{}: ", place.line),
             (Spot::Row(place), None) => format!("line {}: ", place.line),
             (Spot::Line(line), _) => format!("{}:{line}: ", self.results.display()),

@@ -50,11 +50,14 @@ impl RowAudit {
         self.stats.add(record);
         let (place, wrong) = self.places.next(&mut findings.files, file, record.line);
         let spot = Spot::Row(place);
+        // Such a row has no other name.
+        let of =
+            if record.line == 0 { format!("{}: ", record.cells.triple()) } else { String::new() };
         if let Some(what) = wrong {
-            findings.say(FindingKind::Order, spot, what);
+            findings.say(FindingKind::Order, spot, format!("{of}{what}"));
         }
         for (kind, what) in unfit(&record.outcome, self.work) {
-            findings.say(kind, spot, what);
+            findings.say(kind, spot, format!("{of}{what}"));
         }
         let status = record.outcome.status;
         if status == Status::Invalid {

@@ -6,15 +6,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Checked, RunKind, Summary};
+use super::{Checked, Summary};
 use crate::engine::stats::CallKind;
 use crate::outcome::Status;
 use crate::storage::survey::Found;
 use crate::target::Target;
 
 impl Summary<'_> {
-    /// The summary for a script: one line, with the keys in the order of `docs/reference.md`. An undo
-    /// adds `deleted`, a check `check`.
+    /// The summary for a script: one line, with the keys in the order of `docs/reference.md`. A check adds
+    /// `check`.
     pub fn json(&self) -> String {
         let stats = self.stats;
         let calls = &stats.calls;
@@ -26,7 +26,8 @@ impl Summary<'_> {
             created: stats.count(Status::Created),
             existed: stats.count(Status::Existed),
             recovered: stats.count(Status::Recovered),
-            deleted: (self.kind == RunKind::Undo).then(|| stats.count(Status::Deleted)),
+            deleted: stats.count(Status::Deleted),
+            absent: stats.count(Status::Absent),
             failed: stats.count(Status::Failed),
             invalid: stats.count(Status::Invalid),
             outstanding: stats.outstanding(),
@@ -70,8 +71,8 @@ struct Json<'a> {
     created: u64,
     existed: u64,
     recovered: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deleted: Option<u64>,
+    deleted: u64,
+    absent: u64,
     failed: u64,
     invalid: u64,
     outstanding: u64,

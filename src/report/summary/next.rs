@@ -36,6 +36,9 @@ pub fn next_step(
             if stats.retryable() == 0 {
                 next.push("--all-failed".to_owned());
             }
+            if stats.failed_deletes() > 0 {
+                next.push("--allow-delete".to_owned());
+            }
             next.extend_from_slice(identity);
             Some(next)
         }
@@ -172,7 +175,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::association::Cells;
+    use crate::association::{Cells, Named};
     use crate::outcome::{Outcome, Reason, Record};
 
     fn words(line: &str) -> Vec<String> {
@@ -191,6 +194,29 @@ mod tests {
             });
         }
         stats
+    }
+
+    #[test]
+    fn a_rerun_of_deletes_that_failed_is_to_delete() {
+        let cells = |action: &str| {
+            let named = Named { action: action.into(), ..Named::default() };
+            Cells::with_names(["a", "1", "2", ""], named)
+        };
+        let next = |line, action, reason| {
+            let outcome = Outcome::bad(reason, String::new(), 1, 0);
+            let mut stats = stats(&[Reason::Throttled]);
+            stats.add(&Record { ordinal: 0, file: 0, line, cells: cells(action), outcome });
+            let path = Some(Path::new("r.csv"));
+            next_step(RunKind::Import, Exit::AllRetryable, &stats, path, &[], &[]).unwrap()
+        };
+        assert_eq!(next(2, "删除", Reason::Throttled), words("bkassoc rerun r.csv --allow-delete"));
+        for (line, action, reason) in [
+            (2, "create", Reason::Throttled),
+            (0, "delete", Reason::Throttled),
+            (2, "delete", Reason::UnsupportedAction),
+        ] {
+            assert_eq!(next(line, action, reason), words("bkassoc rerun r.csv"), "{action} {line}");
+        }
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn the_json_has_the_keys_of_the_design_in_their_order() {
         concat!(
             r#"{"schema":1,"target":{"entrance":"esb","endpoint":"https://paas.example.com","#,
             r#""supplier_account":"0"},"rows":11,"created":1,"existed":1,"recovered":1,"#,
-            r#""failed":7,"invalid":1,"outstanding":0,"#,
+            r#""deleted":0,"absent":0,"failed":7,"invalid":1,"outstanding":0,"#,
             r#""reasons":{"invalid-row":1,"missing-source":6,"throttled":1},"#,
             r#""calls":{"batch":0,"create":1234,"delete":0,"find":1,"models":0,"names":0,"probe":0},"#,
             r#""retries":3,"throttled":2,"latency_ms":{"p50":12.3,"p90":12.3,"p99":12.3},"#,
@@ -201,6 +201,43 @@ To go on, once the server is well again:
     assert_eq!(json["deleted"], 0);
     assert!(json["target"].is_null() && json["latency_ms"]["p50"].is_null());
     assert!(summary.line().contains("no answer ever came"));
+}
+
+#[test]
+fn deletes_are_counted_and_those_that_a_sync_adds_are_told_by_what_they_are() {
+    let mut stats = RunStats::default();
+    stats.add(&record(0, 2, Outcome::good(Status::Created, 1, 1, 0)));
+    stats.add(&record(0, 3, Outcome::good(Status::Deleted, 1, 1, 0)));
+    stats.input_ended = true;
+    let mut summary = Summary {
+        kind: RunKind::Sync,
+        target: None,
+        stats: &stats,
+        inputs: &[],
+        results: None,
+        unfinished: None,
+        exit: Exit::Ok,
+        error: None,
+        warnings: &[],
+        checked: None,
+        next: None,
+    };
+    let text = summary.text();
+    assert!(
+        text.starts_with("bkassoc sync: finished, every row is there, or gone as asked.\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n            1  created\n            1  deleted\n"), "{text}");
+    let mut stats = stats.clone();
+    let throttled = || Outcome::bad(Reason::Throttled, "later".to_owned(), 1, 0);
+    for target in ["2", "3"] {
+        let cells = Cells::new(["a", "1", target, ""]);
+        stats.add(&Record { cells, ..record(0, 0, throttled()) });
+    }
+    stats.add(&record(0, 7, throttled()));
+    summary.stats = &stats;
+    let text = summary.text();
+    assert!(text.contains(" 3  throttled: line 7, a 1 -> 2, a 1 -> 3\n"), "{text}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::writer::unguarded;
 use super::{COLUMNS, ResultsError};
-use crate::association::{Cells, Column, Named};
+use crate::association::{Action, Cells, Column, Named};
 use crate::clock;
 use crate::input::Decoder;
 use crate::options::Format;
@@ -294,11 +294,16 @@ impl Reader {
                 text => clock::parse_millis(text).ok_or_else(|| bad("finished_at", text))?,
             },
         };
-        let line = line.parse().map_err(|_| bad("line", &line))?;
+        // A row that is in no input is a delete that a sync adds.
+        let is_added = line.is_empty() && Action::parse(&action) == Some(Action::Delete);
+        let number = if is_added { Ok(0) } else { line.parse() };
+        let line =
+            number.ok().filter(|line| is_added || *line > 0).ok_or_else(|| bad("line", &line))?;
         let ids = [&*asst, &inst, &asst_inst, &biz];
         let [source, target, action] = [source, target, action].map(Into::into);
         let cells = Cells::with_names(ids, Named { source, target, action });
-        let Some(number) = self.file(&file) else {
+        let number = if is_added && file.is_empty() { Some(0) } else { self.file(&file) };
+        let Some(number) = number else {
             return Err(self.fail(at, format!("column file: {file:?} is no input of this run")));
         };
         let ordinal = self.ordinal;

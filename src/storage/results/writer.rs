@@ -58,6 +58,7 @@ impl<'a, W: Write> Writer<'a, W> {
         let finished_at = self.clock.show(record.outcome.finished_at);
         let file = match self.layout.files {
             [] | [_] => None,
+            _ if record.line == 0 => Some(""),
             files => {
                 Some(files.get(record.file as usize).map(String::as_str).ok_or_else(|| {
                     io::Error::other(format!("line {} is of no input of this run", record.line))
@@ -109,7 +110,7 @@ fn write_cells<W: Write>(
 ) -> csv::Result<()> {
     let outcome = &record.outcome;
     let mut digits = itoa::Buffer::new();
-    table.write_field(digits.format(record.line))?;
+    table.write_field(line(record).map_or("", |line| digits.format(line)))?;
     for cell in record.cells.ids() {
         table.write_field(&*guarded(cell))?;
     }
@@ -163,7 +164,7 @@ fn write_row<W: Write>(
         | Status::Deleted
         | Status::Absent => Tint::None,
     })?;
-    workbook.cell(digits.format(record.line));
+    workbook.cell(line(record).map_or("", |line| digits.format(line)));
     for cell in record.cells.ids() {
         workbook.cell(cell);
     }
@@ -183,6 +184,11 @@ fn write_row<W: Write>(
         workbook.cell(file);
     }
     workbook.end_row()
+}
+
+/// Where the row starts; `None` where no input has it.
+fn line(record: &Record) -> Option<u64> {
+    Some(record.line).filter(|line| *line > 0)
 }
 
 /// Whether a rerun takes the row; `None` for rows that ended well.
@@ -219,7 +225,7 @@ impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (record, outcome) = (self.record, &self.record.outcome);
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("line", &record.line)?;
+        map.serialize_entry("line", &line(record))?;
         for column in Column::IDS {
             let text = record.cells.get(column);
             match plain_id(column, text) {
@@ -243,7 +249,7 @@ impl Serialize for Line<'_> {
             map.serialize_entry(column.name(), &text)?;
         }
         if let Some(file) = self.file {
-            map.serialize_entry("file", file)?;
+            map.serialize_entry("file", &Some(file).filter(|file| !file.is_empty()))?;
         }
         map.end()
     }

@@ -109,6 +109,40 @@ proptest! {
 }
 
 #[test]
+fn a_delete_that_no_input_has_stands_without_a_line_in_every_format() {
+    let cells = |action: &str| {
+        let named = Named { action: action.into(), ..Named::default() };
+        Cells::with_names(["a", "1", "2", ""], named)
+    };
+    let record = |ordinal, file, line, action| Record {
+        ordinal,
+        file,
+        line,
+        cells: cells(action),
+        outcome: Outcome::good(Status::Deleted, 7, 1, 1),
+    };
+    let files = ["a.csv", "b.csv"].map(str::to_owned);
+    let records = [record(0, 0, 0, "delete"), record(1, 1, 2, "删除")];
+    for format in NAMES {
+        assert_eq!(through(format, &records[..1], &[]).0, records[..1]);
+        let (back, names) = through(format, &records[1..], &files);
+        assert_eq!((back[0].file, &names[..]), (0, &files[1..]), "numbered by itself");
+        let (back, names) = through(format, &records, &files);
+        assert_eq!((back[0].line, back[1].line, &names[..]), (0, 2, &files[1..]));
+    }
+    let (header, folder) = (COLUMNS.join(","), tempfile::tempdir().unwrap());
+    let path = folder.path().join("r.csv");
+    for (line, action, is_good) in
+        [("", "delete", true), ("", "create", false), ("0", "delete", false)]
+    {
+        let row = format!("{header},action\n{line},a,1,2,,absent,,,,,,0,,,{action}\n");
+        std::fs::write(&path, row).unwrap();
+        let read = Reader::open(&path, &[]).unwrap().next().unwrap();
+        assert_eq!(read.is_ok(), is_good, "{line:?} {action}: {read:?}");
+    }
+}
+
+#[test]
 fn a_number_out_of_range_is_refused_and_never_cut() {
     let header = COLUMNS.join(",");
     let folder = tempfile::tempdir().unwrap();
