@@ -143,6 +143,7 @@ impl HttpClient {
                 let url = append(url, &[obj_id, &id.to_string()]);
                 reqwest::Request::new(Method::DELETE, url)
             }
+            Request::DeleteMany { .. } => self.with_body(Method::DELETE, url.clone(), request),
             _ => match request.model_in_path() {
                 Some(model) => self.post(append(url, &[model]), request),
                 None => self.post(url.clone(), request),
@@ -155,7 +156,11 @@ impl HttpClient {
     }
 
     fn post(&self, url: Url, request: &Request) -> reqwest::Request {
-        let mut http = reqwest::Request::new(Method::POST, url);
+        self.with_body(Method::POST, url, request)
+    }
+
+    fn with_body(&self, method: Method, url: Url, request: &Request) -> reqwest::Request {
+        let mut http = reqwest::Request::new(method, url);
         *http.body_mut() = Some(self.body(request).into());
         http
     }
@@ -218,7 +223,9 @@ impl Cmdb for HttpClient {
 
     async fn call_as(&self, request: Request, id: Option<RequestId>) -> Reply {
         let limit = match request {
-            Request::Create(_) | Request::Delete { .. } => SMALL_ANSWER,
+            Request::Create(_) | Request::Delete { .. } | Request::DeleteMany { .. } => {
+                SMALL_ANSWER
+            }
             Request::CreateMany { .. }
             | Request::Find(_)
             | Request::Models(_)
@@ -268,6 +275,7 @@ const fn component(route: Route) -> &'static str {
         Route::Find => "find_instance_association",
         Route::Models => "find_object_association",
         Route::Delete => "delete_instance_association",
+        Route::DeleteMany => "delete_related_inst_asso",
         Route::Attributes => "search_object_attribute",
         Route::SearchObjectInstances => "search_object_instances",
         Route::SearchInst => "search_inst",
@@ -287,6 +295,7 @@ const fn resource(route: Route) -> &'static [&'static str] {
         Route::Find => &["find", "instassociation"],
         Route::Models => &["find", "objectassociation"],
         Route::Delete => &["delete", "instassociation"],
+        Route::DeleteMany => &["delete", "instassociation", "batch"],
         Route::Attributes => &["find", "objectattr"],
         Route::SearchObjectInstances => &["search", "instances", "object"],
         Route::SearchInst => &["find", "instassociation", "object"],

@@ -146,16 +146,17 @@ impl Query {
     }
 }
 
-/// What the answer to a whole batch means.
+/// What the answer to a whole batch, of creates or of deletes, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchVerdict {
-    /// Answered, item by item.
+    /// Answered: of creates, item by item; of deletes a look tells what was deleted.
     Answered,
-    /// This server has no such call, or not for this app: single calls instead, from now on.
+    /// This server has no such call, or not for this app, or not for this user: single calls instead, from now
+    /// on.
     NoSuchPath,
     /// Refused as a whole, and nothing was executed: its rows go singly, to get a number each.
     Refused,
-    /// Rows may have been created: a look-up tells which.
+    /// Rows may have been created, or deleted: a look-up tells which.
     InDoubt(Cause),
     /// Not executed, and may be sent again.
     Again(Cause),
@@ -215,9 +216,12 @@ pub fn judge_question(route: Route, reply: &Reply, proven: bool) -> Query {
         | Route::SearchBusiness
         | Route::List
         | Route::AuditList => judge_instances(reply, proven),
-        Route::Create | Route::CreateMany | Route::Find | Route::Models | Route::Delete => {
-            judge_query(reply, proven)
-        }
+        Route::Create
+        | Route::CreateMany
+        | Route::Find
+        | Route::Models
+        | Route::Delete
+        | Route::DeleteMany => judge_query(reply, proven),
     }
 }
 
@@ -267,6 +271,22 @@ pub fn judge_delete(reply: &Reply, proven: bool) -> Verdict {
         Verdict::Failed(_) | Verdict::LookUp(_) => Verdict::Failed(Reason::Rejected),
         verdict => verdict,
     }
+}
+
+/// Judges the answer to a delete of many. Success is said whatever was deleted.
+pub fn judge_delete_many(reply: &Reply, proven: bool) -> BatchVerdict {
+    if let Reply::Answered(answer) = reply {
+        match code_of(answer) {
+            // One id that is gone, and none is deleted (tests/wire/names-5.json#5.1). It says nothing of the server.
+            Some(code::INTERNAL) => return BatchVerdict::InDoubt(Cause::Unclear),
+            // It needs another permission than a single delete. And where the path of single deletes has no
+            // model, `batch` is taken for an id.
+            Some(code::FORBIDDEN | code::NOT_AN_INTEGER) => return BatchVerdict::NoSuchPath,
+            _ if lacks_call(answer, proven) => return BatchVerdict::NoSuchPath,
+            _ => {}
+        }
+    }
+    judge_with(reply, proven, |_| Some(BatchVerdict::Answered))
 }
 
 /// The common part of all judges: transport first, then success, then the table.

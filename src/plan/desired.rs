@@ -28,7 +28,7 @@ pub(crate) struct Desired {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     numbers: FxHashMap<Arc<str>, u32>,
-    names: Vec<Arc<str>>,
+    by_number: Vec<Arc<str>>,
     of_deletes: FxHashSet<u32>,
 }
 
@@ -38,8 +38,8 @@ impl Names {
         if let Some(&number) = self.numbers.get(name) {
             return number;
         }
-        let number = self.names.len() as u32;
-        self.names.push(Arc::clone(name));
+        let number = self.by_number.len() as u32;
+        self.by_number.push(Arc::clone(name));
         self.numbers.insert(Arc::clone(name), number);
         number
     }
@@ -51,7 +51,7 @@ impl Names {
 
     /// Those that have one, by number.
     pub(super) fn all(&self) -> &[Arc<str>] {
-        &self.names
+        &self.by_number
     }
 
     /// Whether rows of it are to be deleted.

@@ -33,6 +33,15 @@ impl Side {
     }
 }
 
+/// A row that can't be created, for which a delete would make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Successor {
+    /// It stands there.
+    At(Place),
+    /// There are too many to know them all.
+    Unknown,
+}
+
 /// An instance on a side of the model association with this number.
 type Seat = (u32, Side, u64);
 
@@ -84,7 +93,7 @@ impl Moves {
                 this.lose(number, mapping, *sides, *place);
             }
         }
-        let beyond = rows.beyond.iter().filter_map(|name| of(name));
+        let beyond = rows.beyond.iter().filter_map(of);
         this.too_many.extend(beyond.map(|(number, _)| number));
         this
     }
@@ -111,21 +120,20 @@ impl Moves {
         }
     }
 
-    /// For which row this association would make room that can't be created; the inner `None`: for one of
-    /// too many to know.
+    /// For which row this association would make room that can't be created.
     pub(super) fn is_for(
         &self,
         number: u32,
         mapping: Mapping,
         [source, target]: [u64; 2],
-    ) -> Option<Option<Place>> {
+    ) -> Option<Successor> {
         let seats = Side::bound_by(mapping).iter().map(|side| match side {
             Side::Source => (number, *side, source),
             Side::Target => (number, *side, target),
         });
-        let lost = seats.filter_map(|seat| self.lost.get(&seat)).next();
+        let lost = seats.into_iter().find_map(|seat| self.lost.get(&seat));
         let is_any = mapping != Mapping::ManyToMany && self.too_many.contains(&number);
-        lost.map(|place| Some(*place)).or(is_any.then_some(None))
+        lost.map(|place| Successor::At(*place)).or(is_any.then_some(Successor::Unknown))
     }
 }
 
@@ -137,8 +145,8 @@ mod tests {
     fn a_delete_makes_room_on_the_sides_that_its_rule_binds() {
         let place = Place { file: 0, line: 7 };
         for (mapping, by_source, by_target) in [
-            (Mapping::OneToOne, Some(Some(place)), Some(Some(place))),
-            (Mapping::OneToMany, None, Some(Some(place))),
+            (Mapping::OneToOne, Some(Successor::At(place)), Some(Successor::At(place))),
+            (Mapping::OneToMany, None, Some(Successor::At(place))),
             (Mapping::ManyToMany, None, None),
         ] {
             let mut moves = Moves::default();
@@ -157,7 +165,7 @@ mod tests {
         for id in 0..=MOST as u64 {
             moves.lose(1, Mapping::OneToMany, [None, Some(id)], place);
         }
-        assert_eq!(moves.is_for(1, Mapping::OneToMany, [0, u64::MAX]), Some(None));
+        assert_eq!(moves.is_for(1, Mapping::OneToMany, [0, u64::MAX]), Some(Successor::Unknown));
         assert_eq!(moves.is_for(2, Mapping::OneToMany, [0, u64::MAX]), None);
     }
 }

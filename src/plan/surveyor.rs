@@ -13,7 +13,7 @@ use super::comparison::{Comparison, Decision, Finding};
 use super::desired::{Desired, Names, Triple, Wish, WishReader};
 use super::existence::Existence;
 use super::listing::{Completeness, Listed, Listing};
-use super::moves::{LostRows, Moves, Side};
+use super::moves::{LostRows, Moves, Side, Successor};
 use super::previous::Previous;
 use super::withheld::Withheld;
 use crate::association::{Association, InstId, Mapping, ModelAssociation};
@@ -47,10 +47,7 @@ pub(crate) struct Terms<'t> {
 
 impl Terms<'_> {
     fn place(&self, place: Place) -> String {
-        match self.files.get(place.file as usize) {
-            Some(file) => format!("{file}, line {}", place.line),
-            None => format!("line {}", place.line),
-        }
+        place_of(place, self.files)
     }
 
     fn prune(&self) -> Prune {
@@ -60,6 +57,13 @@ impl Terms<'_> {
     fn unwritable(&self) -> impl Fn(io::Error) -> Halt + use<> {
         let folder = self.folder.to_owned();
         move |error| unwritable(&folder, &error)
+    }
+}
+
+fn place_of(place: Place, files: &[String]) -> String {
+    match files.get(place.file as usize) {
+        Some(file) => format!("{file}, line {}", place.line),
+        None => format!("line {}", place.line),
     }
 }
 
@@ -169,7 +173,7 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
             match model {
                 Some(model) => self.compare(&segment, &model, &mut rows, &mut sources).await?,
                 None => {
-                    rows.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?
+                    rows.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?;
                 }
             }
             sources.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?;
@@ -533,10 +537,9 @@ impl Surveyed {
         match self.moves.is_for(number, model.mapping, pair) {
             None => Step::Delete(id),
             Some(row) => {
-                let row = match row.map(|place| (self.files.get(place.file as usize), place.line)) {
-                    None => "rows".to_owned(),
-                    Some((None, line)) => format!("line {line}"),
-                    Some((Some(file), line)) => format!("{file}, line {line}"),
+                let row = match row {
+                    Successor::At(place) => place_of(place, &self.files),
+                    Successor::Unknown => "a row".to_owned(),
                 };
                 let message = format!(
                     "it would make room for {row}, which can't be created: nothing is deleted"

@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::Version;
 use super::attributes::is_inner;
+use super::endpoint::Endpoint;
 use super::filter::Filter;
 use super::instances::{is_v6, long_form};
 use super::refusal::Refusal;
-use crate::cmdb::wire::{Body, InstanceCall, Request, Route, code};
+use crate::cmdb::wire::{Body, InstanceCall, Request, code};
 use crate::options::Language;
 
 /// How many values an `in` of the query builder may have (tests/wire/names-1.json#1.9).
@@ -20,101 +21,6 @@ const MOST_VALUES: usize = 500;
 
 /// How many records of the audit log a call may ask for.
 const MOST_RECORDS: usize = 200;
-
-/// The calls that there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Endpoint {
-    /// Create one association.
-    Create,
-    /// Create up to 200.
-    CreateMany,
-    /// Look up by a Mongo condition.
-    Find,
-    /// Ask for model associations.
-    Models,
-    /// Delete one association.
-    Delete,
-    /// List by rules, page by page.
-    Search,
-    /// Count by rules.
-    Count,
-    /// Ask for a model's attributes.
-    Attributes,
-    /// Ask for a model's unique rules.
-    Uniques,
-    /// Ask for instances of a model by rules.
-    SearchObjectInstances,
-    /// Ask for them by Mongo's operators.
-    SearchInst,
-    /// Ask for hosts by rules.
-    ListHosts,
-    /// Ask for businesses.
-    SearchBusiness,
-    /// Ask for the audit log's records by rules.
-    AuditList,
-    /// Ask for them by their ids.
-    AuditRecords,
-}
-
-impl Endpoint {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::Create,
-        Self::CreateMany,
-        Self::Find,
-        Self::Models,
-        Self::Delete,
-        Self::Search,
-        Self::Count,
-        Self::Attributes,
-        Self::Uniques,
-        Self::SearchObjectInstances,
-        Self::SearchInst,
-        Self::ListHosts,
-        Self::SearchBusiness,
-        Self::AuditList,
-        Self::AuditRecords,
-    ];
-
-    /// The ESB's name for it; empty where it has none.
-    pub const fn component(self) -> &'static str {
-        match self {
-            Self::Create => "add_instance_association",
-            Self::CreateMany => "batch_create_instance_association",
-            Self::Find => "find_instance_association",
-            Self::Models => "find_object_association",
-            Self::Delete => "delete_instance_association",
-            Self::Search => "search_instance_associations",
-            Self::Count => "count_instance_associations",
-            Self::Attributes => "search_object_attribute",
-            Self::Uniques => "",
-            Self::SearchObjectInstances => "search_object_instances",
-            Self::SearchInst => "search_inst",
-            Self::ListHosts => "list_hosts_without_biz",
-            Self::SearchBusiness => "search_business",
-            Self::AuditList => "list_operation_audit",
-            Self::AuditRecords => "find_audit_by_id",
-        }
-    }
-
-    /// Whether it came with 3.9 or 3.10.
-    pub(super) const fn is_new(self) -> bool {
-        matches!(
-            self,
-            Self::CreateMany
-                | Self::Search
-                | Self::Count
-                | Self::SearchObjectInstances
-                | Self::AuditList
-                | Self::AuditRecords
-        )
-    }
-
-    /// Whether an old ESB sends it to a path that 3.9 dropped, or 3.10 changed.
-    pub(super) const fn has_moved(self) -> bool {
-        matches!(self, Self::Delete | Self::SearchInst | Self::Attributes)
-    }
-}
 
 /// A call whose body could be decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +47,10 @@ pub(super) enum Call {
     Delete {
         model: String,
         id: i64,
+    },
+    DeleteMany {
+        model: String,
+        ids: Vec<i64>,
     },
     Search {
         model: String,
@@ -265,6 +175,7 @@ impl Call {
                 let filter = filter.transpose()?;
                 Ok(Self::Models { filter })
             }
+            Endpoint::DeleteMany => fields.delete_many(),
             Endpoint::Search => fields.search(path.model),
             Endpoint::Count => Ok(Self::Count { model: path.model, filter: fields.rules()? }),
             Endpoint::Attributes => {
@@ -315,6 +226,9 @@ impl Call {
             Request::Delete { obj_id, id } => {
                 Self::Delete { model: obj_id.as_ref().to_owned(), id }
             }
+            Request::DeleteMany { obj_id, ids } => {
+                Self::DeleteMany { model: obj_id.as_ref().to_owned(), ids }
+            }
             Request::Attributes(attributes) => {
                 Self::Attributes { model: attributes.obj_id.as_ref().to_owned() }
             }
@@ -329,27 +243,6 @@ impl Call {
                 return Self::decode(endpoint, path, body.as_ref(), version);
             }
         })
-    }
-}
-
-impl Endpoint {
-    /// Where bkassoc's own request arrives.
-    pub(super) const fn of(route: Route) -> Self {
-        match route {
-            Route::Create => Self::Create,
-            Route::CreateMany => Self::CreateMany,
-            Route::Find => Self::Find,
-            Route::Models => Self::Models,
-            Route::Delete => Self::Delete,
-            Route::Attributes => Self::Attributes,
-            Route::SearchObjectInstances => Self::SearchObjectInstances,
-            Route::SearchInst => Self::SearchInst,
-            Route::ListHosts => Self::ListHosts,
-            Route::SearchBusiness => Self::SearchBusiness,
-            Route::List => Self::Search,
-            Route::AuditList => Self::AuditList,
-            Route::AuditRecords => Self::AuditRecords,
-        }
     }
 }
 
@@ -413,6 +306,17 @@ impl<'a> Fields<'a> {
             obj_asst_id: self.text("bk_obj_asst_id")?,
             pairs: details.iter().map(pair).collect::<Option<_>>()?,
         })
+    }
+
+    fn delete_many(&self) -> Result<Call, Refusal> {
+        let ids = match self.get("id") {
+            None => Some(Vec::new()),
+            Some(ids) => ids.as_array().and_then(|ids| ids.iter().map(Value::as_i64).collect()),
+        };
+        match (self.text("bk_obj_id"), ids) {
+            (Some(model), Some(ids)) => Ok(Call::DeleteMany { model, ids }),
+            _ => Err(Refusal::of(code::INVALID_PARAMETER, "")),
+        }
     }
 
     /// The rules of lists and counts.

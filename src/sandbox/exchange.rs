@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::audit::By;
-use super::call::{Call, Endpoint, Terms};
+use super::call::{Call, Terms};
 use super::dialect::{Dialect, Written};
+use super::endpoint::Endpoint;
 use super::faults::{Draw, Fault, Faults, Prey};
 use super::refusal::Refusal;
 use super::{Caller, Quota, Sandbox, State};
@@ -112,7 +113,7 @@ impl Sandbox {
         let prey = match endpoint {
             Endpoint::Create => Prey::Create,
             Endpoint::CreateMany => Prey::Batch,
-            Endpoint::Delete => Prey::Write,
+            Endpoint::Delete | Endpoint::DeleteMany => Prey::Write,
             Endpoint::Find | Endpoint::Search | Endpoint::Count => Prey::Read,
             Endpoint::Models
             | Endpoint::Attributes

@@ -91,15 +91,31 @@ impl Sandbox {
                 }
             }
         }
-        let horizon = terms.lag.map(|lag| state.rows.horizon(Instant::now(), lag));
-        ids.retain(|id| horizon.is_none_or(|horizon| *id < horizon));
+        let now = Instant::now();
+        let horizon = terms.lag.map(|lag| state.rows.horizon(now, lag));
+        let is_old = |id: &u32| horizon.is_none_or(|horizon| *id < horizon);
+        ids.retain(is_old);
         let is_shown = |id: &u32| {
             let known = |row: Row| within.has_halves(self.0.models.get(row.table));
             !state.rows.is_half(*id) || state.rows.get(i64::from(*id)).is_some_and(known)
         };
         ids.retain(is_shown);
+        let gone = terms.lag.into_iter().flat_map(|lag| state.rows.still_shown(now, lag));
+        let fits = |row: Row, id: u32| {
+            let known = self.0.models.get(row.table);
+            within.has(known)
+                && (filter.0.iter())
+                    .any(|one| self.table_fits(one, known) && row_fits(one, id, row))
+        };
+        let gone: Vec<(i64, Row)> = gone
+            .filter(|(id, row)| is_old(id) && fits(*row, *id))
+            .map(|(id, row)| (i64::from(id), row))
+            .collect();
         let ids = ids.into_iter().map(i64::from);
-        ids.filter_map(|id| Some((id, state.rows.get(id)?))).collect()
+        let mut found: Vec<_> =
+            ids.filter_map(|id| Some((id, state.rows.get(id)?))).chain(gone).collect();
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found
     }
 
     /// Whether those terms of an alternative that are not about ids hold for a table's rows.
@@ -197,15 +213,8 @@ pub(super) fn touches(known: &Known, model: &str) -> bool {
 /// Adds the ids of a table's rows that fit an alternative, by the narrowest index.
 fn collect(rows: &Store, table: TableId, alternative: &Alternative, ids: &mut BTreeSet<u32>) {
     let fits = |id: u32| {
-        rows.get(i64::from(id)).is_some_and(|row| {
-            row.table == table
-                && alternative.terms().iter().all(|term| match term.field.as_str() {
-                    "id" => term.admits(&id.into()),
-                    "bk_inst_id" => term.admits(&row.source.into()),
-                    "bk_asst_inst_id" => term.admits(&row.target.into()),
-                    _ => true,
-                })
-        })
+        let row = rows.get(i64::from(id));
+        row.is_some_and(|row| row.table == table && row_fits(alternative, id, row))
     };
     let mut add = |id: u32| {
         if fits(id) {
@@ -237,6 +246,16 @@ fn collect(rows: &Store, table: TableId, alternative: &Alternative, ids: &mut BT
         }
         (None, None, None) => rows.in_table(table).for_each(add),
     }
+}
+
+/// Whether those terms of an alternative that are about ids hold for a row.
+fn row_fits(alternative: &Alternative, id: u32, row: Row) -> bool {
+    alternative.terms().iter().all(|term| match term.field.as_str() {
+        "id" => term.admits(&id.into()),
+        "bk_inst_id" => term.admits(&row.source.into()),
+        "bk_asst_inst_id" => term.admits(&row.target.into()),
+        _ => true,
+    })
 }
 
 /// Keeps the named fields, or all if none is named.

@@ -14,6 +14,7 @@ pub mod models;
 mod setup;
 mod rows;
 mod log;
+mod endpoint;
 mod call;
 mod audit;
 mod dialect;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
-pub use call::Endpoint;
+pub use endpoint::Endpoint;
 pub use log::LogError;
 pub use setup::{Quota, Setup, Version};
 
@@ -47,10 +48,11 @@ use faults::{Faults, scramble};
 use instances::Changed;
 use log::Log;
 use models::{Models, TableId};
+use refusal::Refusal;
 use rows::{Row, Store};
 
 use crate::cmdb::Cmdb;
-use crate::cmdb::wire::{Answer, Envelope, Reply, Request, RequestId};
+use crate::cmdb::wire::{Answer, Envelope, Reply, Request, RequestId, code};
 use crate::options::Language;
 use crate::target::Entrance;
 
@@ -127,7 +129,9 @@ impl State {
         if let Some(log) = &mut self.log {
             log.deleted(id)?;
         }
-        self.rows.remove(id);
+        if let (Some(row), Ok(id)) = (self.rows.remove(id), u32::try_from(id)) {
+            self.rows.died(id, row, Instant::now(), self.faults.lag_by);
+        }
         Ok(())
     }
 }
@@ -333,6 +337,10 @@ impl Sandbox {
         let old_cmdb = self.0.version == Version::V3_5;
         let old = old_cmdb || (self.0.old_esb && entrance == Entrance::Esb);
         match endpoint {
+            // The path of before 3.10 takes `batch` for an id.
+            Endpoint::DeleteMany if old_cmdb && entrance != Entrance::Esb => {
+                Some(dialect.refused(&Refusal::of(code::NOT_AN_INTEGER, "association_id")))
+            }
             _ if old && !old_cmdb && endpoint.has_moved() => {
                 Some(dialect.not_json("404: Page Not Found"))
             }

@@ -102,7 +102,9 @@ fn template(code: i64) -> (&'static str, &'static str) {
         code::NOT_FOUND => ("No relevant data found", "未找到相关数据"),
         code::INVALID_TENANT => ("failed to verify the tenant identity.", "校验租户身份失败"),
         code::FORBIDDEN => ("no permission", "没有权限"),
-        code::TOO_MANY => ("page limit exceeded", "超过页大小限制"),
+        code::TOO_MANY => {
+            ("page limit is exceeded. suggestion 200", "分页查询数量超过限制的最大值, 建议值200")
+        }
         code::NO_USER => ("'{}' authorization information query failed", "[{}]授权信息查询失败"),
         code::INNER_MODEL => (
             "forbidden operate inner model instance with common instance API",

@@ -60,6 +60,8 @@ pub(super) struct Store {
     live: usize,
     /// Since when there are rows from which id on, for as long as a look-up may lag.
     births: VecDeque<(Instant, u32)>,
+    /// What was removed, for as long as a look-up may lag.
+    deaths: VecDeque<(Instant, u32, Row)>,
 }
 
 impl Store {
@@ -75,6 +77,7 @@ impl Store {
             half: FxHashSet::default(),
             live: 0,
             births: VecDeque::new(),
+            deaths: VecDeque::new(),
         }
     }
 
@@ -130,6 +133,24 @@ impl Store {
         let is_young = |(birth, _): &&(Instant, u32)| now.duration_since(*birth) < lag;
         let youngest = self.births.iter().find(is_young);
         youngest.map_or(u32::MAX, |(_, id)| *id)
+    }
+
+    /// Notes when a row was removed, and forgets what is older than any lag.
+    pub(super) fn died(&mut self, id: u32, row: Row, now: Instant, lag: Duration) {
+        while self.deaths.front().is_some_and(|(death, ..)| now.duration_since(*death) >= lag) {
+            self.deaths.pop_front();
+        }
+        self.deaths.push_back((now, id, row));
+    }
+
+    /// What was removed within the lag, which a look-up that lags still shows.
+    pub(super) fn still_shown(
+        &self,
+        now: Instant,
+        lag: Duration,
+    ) -> impl Iterator<Item = (u32, Row)> {
+        let is_young = move |(death, ..): &&(Instant, u32, Row)| now.duration_since(*death) < lag;
+        self.deaths.iter().filter(is_young).map(|(_, id, row)| (*id, *row))
     }
 
     /// Removes a row; `None` where there was none.
@@ -288,5 +309,18 @@ mod tests {
         assert_eq!(rows.horizon(Instant::now(), lag), 3);
         tokio::time::advance(Duration::from_millis(600)).await;
         assert_eq!(rows.horizon(Instant::now(), lag), u32::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lagging_look_up_still_sees_what_was_removed_within_the_lag() {
+        let lag = Duration::from_secs(1);
+        let mut rows = rows();
+        let shown = |rows: &Store| rows.still_shown(Instant::now(), lag).collect::<Vec<_>>();
+        let id = rows.insert(row(1, 1, 1));
+        let gone = rows.remove(i64::from(id)).unwrap();
+        rows.died(id, gone, Instant::now(), lag);
+        assert_eq!(shown(&rows), [(id, gone)]);
+        tokio::time::advance(lag).await;
+        assert_eq!(shown(&rows), []);
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use serde_json::Map;
 use tokio::time::sleep;
 
@@ -23,6 +24,8 @@ use crate::cmdb::wire::code;
 /// The pause between two tries for a 1:1 lock, and the number of tries (docs/cmdb-api.md#locks).
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 const LOCK_TRIES: usize = 10;
+/// The most that one call deletes (tests/wire/names-5.json#5.7).
+const MOST_DELETES: usize = 500;
 
 /// The locks of one create, released when it ends or is abandoned.
 struct Held<'a> {
@@ -62,6 +65,7 @@ impl Sandbox {
             Call::Models { filter: None } => Err(Refusal::of(code::INVALID_PARAMETER, "%s")),
             Call::Models { filter: Some(filter) } => Ok(self.show_models(&filter)),
             Call::Delete { model, id } => self.delete(&model, id, terms, by),
+            Call::DeleteMany { model, ids } => self.delete_many(&model, &ids, terms, by),
             Call::Search { model, filter, page } => Ok(self.search(&model, &filter, &page, terms)),
             Call::Count { model, filter } => Ok(self.count(&model, &filter, terms)),
             Call::Attributes { model } => Ok(self.attributes(&model, terms)),
@@ -270,26 +274,65 @@ impl Sandbox {
     }
 
     /// Deletes through a model whose table holds the row. Otherwise nothing is deleted, with success
-    /// (docs/cmdb-api.md#deletes). 3.5 knows ids alone.
+    /// (docs/cmdb-api.md#deletes).
     fn delete(&self, model: &str, id: i64, terms: Terms, by: &Arc<By>) -> Result<String, Refusal> {
-        let mut state = self.state();
-        let old = self.0.version == Version::V3_5;
-        let is_half = u32::try_from(id).is_ok_and(|id| state.rows.is_half(id));
-        let held_here = |row: &Row| {
-            let known = self.0.models.get(row.table);
-            old || *known.model.source == *model || (touches(known, model) && !is_half)
-        };
-        let found = state.rows.get(id).filter(|row| terms.own && held_here(row));
-        if found.is_none() && old {
+        let found = self.held_by(model, id, terms);
+        if found.is_none() && self.0.version == Version::V3_5 {
             return Err(Refusal::new(code::NOT_FOUND));
         }
-        if let Some(row) = found {
-            let removed = state.remove(id);
-            removed.map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))?;
-            drop(state);
-            self.record([row], false, by);
-        }
+        self.delete_rows(found.into_iter().collect(), by)?;
         Ok("null".to_owned())
+    }
+
+    /// Deletes many in one transaction: what 3.10 does not find makes it panic while it writes its records, if
+    /// there is anything else to record (tests/wire/names-5.json#5.1). Later versions delete the rest.
+    fn delete_many(
+        &self,
+        model: &str,
+        ids: &[i64],
+        terms: Terms,
+        by: &Arc<By>,
+    ) -> Result<String, Refusal> {
+        match ids.len() {
+            0 => return Err(Refusal::new(code::BAD_PARAMETER)),
+            number if number > MOST_DELETES => return Err(Refusal::new(code::TOO_MANY)),
+            _ if model.is_empty() => return Err(Refusal::of(code::UNASSIGNED, "bk_obj_id")),
+            _ => {}
+        }
+        let known = ids.iter().filter_map(|id| self.held_by(model, *id, terms));
+        let found: FxHashMap<i64, Row> = known.collect();
+        let is_short = !found.is_empty() && found.len() < ids.len();
+        if is_short && self.0.version == Version::V3_10_18 {
+            return Err(Refusal::raw(code::INTERNAL, "topo Internal Server Error"));
+        }
+        let count = found.len();
+        self.delete_rows(found.into_iter().collect(), by)?;
+        Ok(count.to_string())
+    }
+
+    /// A row that is found through a model. 3.5 knows ids alone.
+    fn held_by(&self, model: &str, id: i64, terms: Terms) -> Option<(i64, Row)> {
+        let state = self.state();
+        let row = state.rows.get(id).filter(|_| terms.own)?;
+        let known = self.0.models.get(row.table);
+        let is_half = u32::try_from(id).is_ok_and(|id| state.rows.is_half(id));
+        let is_held = self.0.version == Version::V3_5
+            || *known.model.source == *model
+            || (touches(known, model) && !is_half);
+        is_held.then_some((id, row))
+    }
+
+    fn delete_rows(&self, found: Vec<(i64, Row)>, by: &Arc<By>) -> Result<(), Refusal> {
+        let mut state = self.state();
+        for (id, _) in &found {
+            let removed = state.remove(*id);
+            removed.map_err(|error| Refusal::raw(code::UNKNOWN_OR_DRIVER, error.to_string()))?;
+        }
+        drop(state);
+        if !found.is_empty() {
+            self.record(found.into_iter().map(|(_, row)| row), false, by);
+        }
+        Ok(())
     }
 
     /// Waits for some quarters of the latency.

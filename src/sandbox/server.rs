@@ -19,8 +19,9 @@ use axum::response::Response;
 use tokio::net::TcpListener;
 
 use self::connection::{Cut, Door};
-use super::call::{Call, Endpoint, PathParts, parse_body};
+use super::call::{Call, PathParts, parse_body};
 use super::dialect::{Dialect, Written, page};
+use super::endpoint::Endpoint;
 use super::refusal::{Refusal, language_of};
 use super::{Caller, Sandbox, Version};
 use crate::cmdb::wire::{SharedBy, code};

@@ -89,9 +89,11 @@ async fn plan(
     let mut lines = Lines {
         planner: Planner::new(&asker, &engine.models, &config.naming, cells),
         carried: VecDeque::new(),
-        sink: match waits {
-            true => Sink::Gathers(Gathered::new(folder, &head.files).map_err(unsortable(folder))?),
-            false => Sink::Writes(&mut writer),
+        sink: if waits {
+            let gathered = Gathered::new(folder, &head.files).map_err(unsortable(folder))?;
+            Sink::Gathers(Box::new(gathered))
+        } else {
+            Sink::Writes(&mut writer)
         },
         head: &head,
         folder,
@@ -103,7 +105,7 @@ async fn plan(
     if let Sink::Gathers(gathered) = sink {
         let terms = Terms { pruning, previous: &previous, files: &head.files, folder };
         let surveyor = Surveyor::new(&asker, &engine.models, terms)?;
-        surveyed = survey(surveyor, gathered, &mut writer, &head, folder).await?;
+        surveyed = survey(surveyor, *gathered, &mut writer, &head, folder).await?;
     }
     let rate = engine.rate.per_second();
     let head = Head { survey: surveyed, ..head.clone() };
@@ -178,7 +180,7 @@ enum Sink<'w> {
     /// Into the plan.
     Writes(&'w mut Writer),
     /// They wait for what is there.
-    Gathers(Gathered),
+    Gathers(Box<Gathered>),
 }
 
 impl<C: Cmdb> Lines<'_, '_, C> {

@@ -472,13 +472,12 @@ impl Planned {
             (Step::Create | Step::Carry, None) => Remaining::All(Goal::Create),
             // What no row names is deleted under the id that was listed, and under no other.
             (Step::Delete(id), None) if row.line == 0 => Remaining::All(Goal::Delete { id }),
-            (Step::Delete(_), None) => Remaining::All(Goal::Delete { id: None }),
             (Step::Keep(id), None) if self.trusts_list => {
                 Remaining::Planned(Outcome::good(Status::Existed, id, 0, 0))
             }
             (Step::Keep(_), None) => Remaining::Expected,
             (Step::Absent, None) if self.trusts_list => Remaining::Planned(Outcome::absent()),
-            (Step::Absent, None) => Remaining::All(Goal::Delete { id: None }),
+            (Step::Delete(_) | Step::Absent, None) => Remaining::All(Goal::Delete { id: None }),
         };
         Some(Ok(PendingRow { row, remaining }))
     }

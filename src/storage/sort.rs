@@ -164,7 +164,7 @@ impl<K: Key> Sorter<K> {
         while self.write_least()? {}
         self.end_run();
         let file = Arc::new(self.out.into_inner().map_err(io::IntoInnerError::into_error)?);
-        Ok(Runs { file, runs: self.runs, key: PhantomData })
+        Ok(Runs { file, places: self.runs, key: PhantomData })
     }
 
     /// Gives the items in order.
@@ -191,14 +191,15 @@ fn files<K>(file: &Arc<File>, runs: &[(u64, u64)]) -> Vec<Run<K>> {
 #[derive(Debug)]
 pub struct Runs<K: Key> {
     file: Arc<File>,
-    runs: Vec<(u64, u64)>,
+    /// Where each run lies in the file.
+    places: Vec<(u64, u64)>,
     key: PhantomData<K>,
 }
 
 impl<K: Key> Runs<K> {
     /// Reads them in order, from the first.
     pub fn read(&self) -> io::Result<Sorted<K>> {
-        Sorted::of(files(&self.file, &self.runs))
+        Sorted::of(files(&self.file, &self.places))
     }
 }
 

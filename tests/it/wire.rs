@@ -71,6 +71,10 @@ fn delete() -> Request {
     Request::Delete { obj_id: "app_svc".into(), id: 14 }
 }
 
+fn deletes() -> Request {
+    Request::DeleteMany { obj_id: "app_svc".into(), ids: vec![14, 15] }
+}
+
 fn attributes(language: Language) -> Request {
     Request::Attributes(Attributes { obj_id: "bk_switch".into(), language })
 }
@@ -342,6 +346,7 @@ async fn every_captured_answer_arrives_whole_sized_and_chunked() {
                 Some("create") => seed(),
                 Some("batch") => batch(),
                 Some("delete") => delete(),
+                Some("deletes") => deletes(),
                 Some("attributes") => attributes(Language::Zh),
                 Some("instances") => {
                     instances(InstanceCall::SearchInst, "app_svc", "bk_inst_name", None)
@@ -453,6 +458,10 @@ fn rebuild(capture: &Capture) -> Option<(Request, Target, Identity)> {
         ("delete", "delete_instance_association") => {
             Request::Delete { obj_id: text("bk_obj_id")?.into(), id: body.get("id")?.as_i64()? }
         }
+        ("deletes", _) => Request::DeleteMany {
+            obj_id: text("bk_obj_id")?.into(),
+            ids: body.get("id")?.as_array()?.iter().map(Value::as_i64).collect::<Option<_>>()?,
+        },
         ("delete", id) => {
             let mut segments =
                 captured.path.strip_prefix("/api/v3/delete/instassociation/")?.split('/');
@@ -572,12 +581,14 @@ async fn the_client_sends_what_was_captured() {
         "esb attributes 1",
         "esb create 46",
         "esb delete 1",
+        "esb deletes 1",
         "esb instances 2",
         "esb query 3",
         "native attributes 4",
         "native batch 8",
         "native create 55",
         "native delete 3",
+        "native deletes 6",
         "native instances 13",
         "native query 8",
     ];

@@ -8,12 +8,13 @@ use super::*;
 use crate::target::Entrance;
 
 /// Every answer's verdict, in the words of `tests/wire/verdicts.txt`.
-fn verdicts(reply: &Reply, proven: bool) -> [String; 6] {
+fn verdicts(reply: &Reply, proven: bool) -> [String; 7] {
     [
         format!("{:?}", judge(reply, proven)),
         format!("{:?}", judge_query(reply, proven)),
         format!("{:?}", judge_batch(reply, proven)),
         format!("{:?}", judge_delete(reply, proven)),
+        format!("{:?}", judge_delete_many(reply, proven)),
         format!("{:?}", judge_instances(reply, proven)),
         format!("{:?}", judge_attributes(reply, proven)),
     ]
@@ -38,15 +39,16 @@ fn refusal(number: i64, message: &str) -> Reply {
 }
 
 fn heading(table: &mut String, title: &str) {
-    let columns = ["create", "query", "batch", "delete", "instances", "attributes"];
+    let columns = ["create", "query", "batch", "delete", "deletes", "instances", "attributes"];
     writeln!(table, "\n## {title}\n").unwrap();
     row(table, "", &columns.map(str::to_owned));
 }
 
-fn row(table: &mut String, what: &str, cells: &[String; 6]) {
-    let [create, query, batch, delete, instances, attributes] = cells;
-    let cells =
-        format!("{create:27} {query:22} {batch:22} {delete:22} {instances:22} {attributes}");
+fn row(table: &mut String, what: &str, cells: &[String; 7]) {
+    let [create, query, batch, delete, deletes, instances, attributes] = cells;
+    let cells = format!(
+        "{create:27} {query:22} {batch:22} {delete:22} {deletes:22} {instances:22} {attributes}"
+    );
     writeln!(table, "{what:66} {cells}").unwrap();
 }
 
@@ -100,7 +102,8 @@ fn statuses(table: &mut String) {
 
 const HEAD: &str = "\
 # The whole policy: what each answer means for a create, for a query (look-up, model association), for
-# a whole batch, for a delete, and for the questions about instances and about a model's attributes.
+# a whole batch, for a delete, for a delete of many, and for the questions about instances and about a model's
+# attributes.
 # Written by the test that holds it, when run with UPDATE_SNAPSHOTS=1. docs/cmdb-api.md says what the server does.
 ";
 

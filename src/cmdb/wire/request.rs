@@ -34,6 +34,14 @@ pub enum Request {
         /// The association's id.
         id: i64,
     },
+    /// Delete up to 500 associations.
+    DeleteMany {
+        /// The source model of all.
+        obj_id: Arc<str>,
+        /// The associations' ids. With none nothing is deleted, and the answer tells whether there is such a
+        /// call (tests/wire/names-5.json#5.6).
+        ids: Vec<i64>,
+    },
     /// Ask which properties a model has.
     Attributes(Attributes),
     /// Ask which instances of a model there are.
@@ -78,6 +86,8 @@ pub enum Route {
     Models,
     /// Of [`Request::Delete`].
     Delete,
+    /// Of [`Request::DeleteMany`].
+    DeleteMany,
     /// Of [`Request::Attributes`].
     Attributes,
     /// Of [`Request::Instances`] by [`InstanceCall::SearchObjectInstances`].
@@ -98,12 +108,13 @@ pub enum Route {
 
 impl Route {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Create,
         Self::CreateMany,
         Self::Find,
         Self::Models,
         Self::Delete,
+        Self::DeleteMany,
         Self::Attributes,
         Self::SearchObjectInstances,
         Self::SearchInst,
@@ -128,6 +139,7 @@ impl Request {
             Self::Find(_) | Self::List(_) => Route::Find,
             Self::Models(_) => Route::Models,
             Self::Delete { .. } => Route::Delete,
+            Self::DeleteMany { .. } => Route::DeleteMany,
             Self::Attributes(_) => Route::Attributes,
             Self::Instances(instances) => match instances.call {
                 InstanceCall::SearchObjectInstances => Route::SearchObjectInstances,
@@ -274,6 +286,10 @@ impl Body<'_> {
             Request::Delete { obj_id, id } => {
                 map.serialize_entry("bk_obj_id", &**obj_id)?;
                 map.serialize_entry("id", id)
+            }
+            Request::DeleteMany { obj_id, ids } => {
+                map.serialize_entry("bk_obj_id", &**obj_id)?;
+                map.serialize_entry("id", ids)
             }
             Request::Attributes(attributes) => attributes.entries(map),
             Request::Instances(instances) => instances.entries(map),

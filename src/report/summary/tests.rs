@@ -219,6 +219,7 @@ fn deletes_are_counted_and_those_that_a_sync_adds_are_told_by_what_they_are() {
         exit: Exit::Ok,
         error: None,
         warnings: &[],
+        survey: None,
         checked: None,
         next: None,
     };

@@ -9,7 +9,7 @@ use crate::cmdb::wire::{
 };
 use crate::options::Language;
 use crate::sandbox::server::exchange;
-use crate::sandbox::{Endpoint, Sandbox, Version};
+use crate::sandbox::{Endpoint, Sandbox, Setup, Version};
 use crate::target::Entrance;
 
 /// What those answers know of.
@@ -66,6 +66,7 @@ const STORED: &[(u32, i64, i64)] = &[
     (99_969, 622, 4244),
     (99_971, 563, 23),
     (99_973, 246, 4520),
+    (99_974, 624, 4449),
     (99_975, 317, 4547),
     (99_977, 132, 4551),
     (100_100, 592, 4100),
@@ -137,6 +138,44 @@ async fn attributes_and_unique_rules_are_those_of_a_real_cmdb() {
         }
     }
     assert_eq!(compared, 2 * 11 + 21 + 20 + 1 + 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_are_deleted_as_by_a_real_cmdb() {
+    let sandbox = world();
+    let mut compared = 0;
+    for capture in captures(5) {
+        let expected = (capture.response.status, answer_of(&capture));
+        assert_eq!(exchanged(&sandbox, &capture).await, expected, "{}", capture.id);
+        compared += 1;
+    }
+    assert_eq!((compared, sandbox.len()), (7, STORED.len() - 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_deletes_many_differs_by_version_and_entrance() {
+    // The version, the entrance, the number of ids that are gone, and what is answered (docs/cmdb-api.md#deletes).
+    for (version, entrance, gone, answered) in [
+        (Version::V3_14, Entrance::Native, 1, json!(2)),
+        (Version::V3_14, Entrance::Gateway, 0, json!(2)),
+        (Version::V3_10_18, Entrance::Esb, 0, json!(2)),
+        (Version::V3_10_18, Entrance::Esb, 1, json!(1_199_999)),
+        (Version::V3_5, Entrance::Native, 0, json!(1_199_009)),
+        (Version::V3_5, Entrance::Esb, 0, Value::Null),
+    ] {
+        let change = |setup: &mut Setup| (setup.version, setup.entrance) = (version, entrance);
+        let sandbox = sandbox(WORLD, change);
+        let mut ids =
+            [1, 2].map(|n| sandbox.insert("app_svc_run_db_node", n, 20).unwrap()).to_vec();
+        ids.extend((0..gone).map(|n| 1_000 + n));
+        let request = Request::DeleteMany { obj_id: "app_svc".into(), ids };
+        let envelope = ask(&sandbox, request).await;
+        let data = envelope.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
+        let number = envelope.code().filter(|number| *number != 0).map(Value::from);
+        let said = number.or(data).unwrap_or_default();
+        assert_eq!(said, answered, "{version:?} {entrance:?}");
+        assert_eq!(sandbox.is_empty(), answered == json!(2), "{version:?} {entrance:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,7 +90,7 @@ fn component(sandbox: &Sandbox, arrived: &Arrived<'_>) -> Result<Endpoint, Turne
     let endpoint = Endpoint::ALL.into_iter().find(named);
     let endpoint = endpoint.filter(|endpoint| match arrived.method.as_str() {
         "GET" | "POST" => true,
-        "DELETE" => *endpoint == Endpoint::Delete,
+        "DELETE" => matches!(endpoint, Endpoint::Delete | Endpoint::DeleteMany),
         _ => false,
     });
     let endpoint = endpoint.filter(|endpoint| !(endpoint.is_new() && sandbox.0.old_esb));

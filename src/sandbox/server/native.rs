@@ -107,6 +107,9 @@ pub(super) fn route(method: &Method, path: &str, version: Version) -> Route {
         ["search", "instances", "object", of] if !old => {
             (Endpoint::SearchObjectInstances, model(of))
         }
+        ["delete", "instassociation", "batch"] if !old => {
+            (Endpoint::DeleteMany, PathParts::default())
+        }
         ["delete", "instassociation", id] if old => {
             let id = (*id).to_owned();
             (Endpoint::Delete, PathParts { id, ..PathParts::default() })
@@ -123,7 +126,8 @@ pub(super) fn route(method: &Method, path: &str, version: Version) -> Route {
         }
         _ => return Route::NoBackend,
     };
-    let allowed = if endpoint == Endpoint::Delete { "DELETE" } else { "POST" };
+    let deletes = matches!(endpoint, Endpoint::Delete | Endpoint::DeleteMany);
+    let allowed = if deletes { "DELETE" } else { "POST" };
     if method.as_str() != allowed {
         return Route::Not(allowed);
     }

@@ -2,8 +2,8 @@
 //! `tests/wire/cmdb-01.json#1.2` is the one whose `capture` is `cmdb 1.2`.
 
 use bkassoc::cmdb::verdict::{
-    judge, judge_attributes, judge_batch, judge_delete, judge_instances, judge_query,
-    judge_question,
+    judge, judge_attributes, judge_batch, judge_delete, judge_delete_many, judge_instances,
+    judge_query, judge_question,
 };
 use bkassoc::cmdb::wire::{Reply, Route};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ pub struct Capture {
     pub id: String,
     pub title: String,
     pub entrance: String,
-    /// `create`, `query`, `batch`, `delete`, `instances`, `attributes`, `list`; none where this tool never makes such a call.
+    /// `create`, `query`, `batch`, `delete`, `deletes`, `instances`, `attributes`, `list`; none where this tool never makes such a call.
     pub call: Option<String>,
     /// What it means, once some call has succeeded.
     pub verdict: Option<String>,
@@ -75,6 +75,7 @@ impl Capture {
             "query" => format!("{:?}", judge_query(reply, proven)),
             "batch" => format!("{:?}", judge_batch(reply, proven)),
             "delete" => format!("{:?}", judge_delete(reply, proven)),
+            "deletes" => format!("{:?}", judge_delete_many(reply, proven)),
             "instances" => format!("{:?}", judge_instances(reply, proven)),
             "list" => format!("{:?}", judge_question(Route::List, reply, proven)),
             "attributes" => format!("{:?}", judge_attributes(reply, proven)),
