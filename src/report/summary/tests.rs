@@ -152,7 +152,7 @@ fn the_json_has_the_keys_of_the_design_in_their_order() {
             r#""supplier_account":"0"},"rows":11,"created":1,"existed":1,"recovered":1,"#,
             r#""deleted":0,"absent":0,"failed":7,"invalid":1,"outstanding":0,"#,
             r#""reasons":{"invalid-row":1,"missing-source":6,"throttled":1},"#,
-            r#""calls":{"batch":0,"create":1234,"delete":0,"find":1,"models":0,"names":0,"probe":0},"#,
+            r#""calls":{"batch":0,"create":1234,"delete":0,"find":1,"list":0,"models":0,"names":0,"probe":0},"#,
             r#""retries":3,"throttled":2,"latency_ms":{"p50":12.3,"p90":12.3,"p99":12.3},"#,
             r#""elapsed_ms":5500,"rows_per_s":2.0,"exit":3,"results":"a.results.csv","#,
             r#""next":["bkassoc","rerun","a.results.csv"],"error":null}"#,
