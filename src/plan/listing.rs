@@ -213,8 +213,12 @@ impl<'a, C: Cmdb> Listing<'a, C> {
                     let splitters = found.into_iter().map(|listed| listed.id).collect();
                     ready.extend(windows(window, divisor, splitters).map(|part| (part, 0)));
                 }
-                (Told::Listed(found), _) => {
+                (Told::Listed(mut found), _) => {
                     self.is_known = true;
+                    found.sort_unstable_by_key(|listed| listed.id);
+                    if let Some(twin) = found.windows(2).find(|pair| pair[0].id == pair[1].id) {
+                        return Err(untrue(model, &format!("it has id {} twice", twin[0].id)));
+                    }
                     found.into_iter().try_for_each(&mut *each)?;
                 }
                 (Told::TooMuch, part) => {

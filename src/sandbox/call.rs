@@ -52,11 +52,7 @@ pub(super) enum Call {
         model: String,
         ids: Vec<i64>,
     },
-    Search {
-        model: String,
-        filter: Filter,
-        page: Page,
-    },
+    Search(Search),
     Count {
         model: String,
         filter: Filter,
@@ -72,6 +68,15 @@ pub(super) enum Call {
     AuditRecords {
         ids: Vec<i64>,
     },
+}
+
+/// A question for a page of associations. They come in the order of their ids.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Search {
+    pub(super) model: String,
+    pub(super) filter: Filter,
+    pub(super) page: Page,
+    pub(super) newest_first: bool,
 }
 
 /// A question for records of the audit log.
@@ -334,7 +339,8 @@ impl<'a> Fields<'a> {
     fn search(&self, model: String) -> Result<Call, Refusal> {
         let page = self.page(1..=500)?;
         let filter = self.rules()?;
-        Ok(Call::Search { model, filter, page })
+        let newest_first = self.sort() == "-id";
+        Ok(Call::Search(Search { model, filter, page, newest_first }))
     }
 
     /// The page, whose limit must be one of these.

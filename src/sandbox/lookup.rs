@@ -5,10 +5,11 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::call::{Page, Terms};
+use super::call::{Search, Terms};
 use super::filter::{Alternative, Filter};
 use super::models::{Known, TableId};
 use super::refusal::Refusal;
@@ -60,61 +61,70 @@ impl Sandbox {
             return Err(Refusal::of(code::UNASSIGNED, "bk_obj_id"));
         }
         let within = if everywhere { Within::All } else { Within::TableOf(model) };
-        Ok(json(&self.show(self.matching(filter, within, terms))))
+        Ok(json(&self.show(self.matching(filter, within, terms, Cut::NONE))))
     }
 
     /// One page of the rows that a model is an end of.
-    pub(super) fn search(&self, model: &str, filter: &Filter, page: &Page, terms: Terms) -> String {
-        let found = self.matching(filter, Within::TableOf(model), terms);
-        let rows = found.into_iter().skip(page.start).take(page.limit).collect();
-        let info = json(&project(&self.show(rows), &page.fields));
-        format!(r#"{{"info":{info}}}"#)
+    pub(super) fn search(&self, search: &Search, terms: Terms) -> String {
+        let Search { model, filter, page, newest_first } = search;
+        let most = page.start.saturating_add(page.limit);
+        let cut = Cut { most, newest_first: *newest_first };
+        let found = self.matching(filter, Within::TableOf(model), terms, cut);
+        let rows = self.show(found.into_iter().skip(page.start).collect());
+        let info: Vec<_> = rows.iter().map(|row| Projected { row, fields: &page.fields }).collect();
+        format!(r#"{{"info":{}}}"#, json(&info))
     }
 
     /// Counts only the rows that a model is the source of (docs/cmdb-api.md#lists).
     pub(super) fn count(&self, model: &str, filter: &Filter, terms: Terms) -> String {
-        let count = self.matching(filter, Within::SourceOf(model), terms).len();
+        let count = self.matching(filter, Within::SourceOf(model), terms, Cut::NONE).len();
         format!(r#"{{"count":{count}}}"#)
     }
 
-    /// The rows that a filter lets through, of some model associations, ids ascending.
-    fn matching(&self, filter: &Filter, within: Within<'_>, terms: Terms) -> Vec<(i64, Row)> {
+    /// The rows that a filter lets through, of some model associations, in the order of ids.
+    fn matching(
+        &self,
+        filter: &Filter,
+        within: Within<'_>,
+        terms: Terms,
+        cut: Cut,
+    ) -> Vec<(i64, Row)> {
         if !terms.own {
             return Vec::new();
         }
         let state = self.state();
+        let now = Instant::now();
+        let horizon = terms.lag.map(|lag| state.rows.horizon(now, lag));
         let mut ids = BTreeSet::new();
         for alternative in &filter.0 {
             for (table, known) in self.0.models.all().filter(|(_, known)| within.has(known)) {
+                let has_halves = within.has_halves(known);
+                let is_shown = |id: u32| {
+                    horizon.is_none_or(|horizon| id < horizon)
+                        && (has_halves || !state.rows.is_half(id))
+                };
                 if self.table_fits(alternative, known) {
-                    collect(&state.rows, table, alternative, &mut ids);
+                    collect(&state.rows, table, alternative, (cut, &is_shown), &mut ids);
                 }
             }
         }
-        let now = Instant::now();
-        let horizon = terms.lag.map(|lag| state.rows.horizon(now, lag));
-        let is_old = |id: &u32| horizon.is_none_or(|horizon| *id < horizon);
-        ids.retain(is_old);
-        let is_shown = |id: &u32| {
-            let known = |row: Row| within.has_halves(self.0.models.get(row.table));
-            !state.rows.is_half(*id) || state.rows.get(i64::from(*id)).is_some_and(known)
-        };
-        ids.retain(is_shown);
         let gone = terms.lag.into_iter().flat_map(|lag| state.rows.still_shown(now, lag));
         let fits = |row: Row, id: u32| {
             let known = self.0.models.get(row.table);
             within.has(known)
+                && horizon.is_none_or(|horizon| id < horizon)
                 && (filter.0.iter())
                     .any(|one| self.table_fits(one, known) && row_fits(one, id, row))
         };
-        let gone: Vec<(i64, Row)> = gone
-            .filter(|(id, row)| is_old(id) && fits(*row, *id))
-            .map(|(id, row)| (i64::from(id), row))
-            .collect();
+        let gone = gone.filter(|(id, row)| fits(*row, *id)).map(|(id, row)| (i64::from(id), row));
         let ids = ids.into_iter().map(i64::from);
         let mut found: Vec<_> =
             ids.filter_map(|id| Some((id, state.rows.get(id)?))).chain(gone).collect();
         found.sort_unstable_by_key(|(id, _)| *id);
+        if cut.newest_first {
+            found.reverse();
+        }
+        found.truncate(cut.most);
         found
     }
 
@@ -175,6 +185,17 @@ impl Sandbox {
     }
 }
 
+/// How many rows are wanted, and from which end.
+#[derive(Clone, Copy)]
+struct Cut {
+    most: usize,
+    newest_first: bool,
+}
+
+impl Cut {
+    const NONE: Self = Self { most: usize::MAX, newest_first: false };
+}
+
 /// What is read. From 3.10 on each model has a table, with the rows of which it is either end
 /// (docs/cmdb-api.md#find).
 #[derive(Clone, Copy)]
@@ -211,10 +232,16 @@ pub(super) fn touches(known: &Known, model: &str) -> bool {
 }
 
 /// Adds the ids of a table's rows that fit an alternative, by the narrowest index.
-fn collect(rows: &Store, table: TableId, alternative: &Alternative, ids: &mut BTreeSet<u32>) {
+fn collect(
+    rows: &Store,
+    table: TableId,
+    alternative: &Alternative,
+    (cut, is_shown): (Cut, &dyn Fn(u32) -> bool),
+    ids: &mut BTreeSet<u32>,
+) {
     let fits = |id: u32| {
-        let row = rows.get(i64::from(id));
-        row.is_some_and(|row| row.table == table && row_fits(alternative, id, row))
+        rows.get(i64::from(id))
+            .is_some_and(|row| row.table == table && is_shown(id) && row_fits(alternative, id, row))
     };
     let mut add = |id: u32| {
         if fits(id) {
@@ -244,7 +271,14 @@ fn collect(rows: &Store, table: TableId, alternative: &Alternative, ids: &mut BT
                 rows.with_target(table, target).for_each(&mut add);
             }
         }
-        (None, None, None) => rows.in_table(table).for_each(add),
+        (None, None, None) => {
+            let all = rows.in_table(table, alternative.bounds("id"));
+            if cut.newest_first {
+                ids.extend(all.rev().filter(|id| fits(*id)).take(cut.most));
+            } else {
+                ids.extend(all.filter(|id| fits(*id)).take(cut.most));
+            }
+        }
     }
 }
 
@@ -258,16 +292,34 @@ fn row_fits(alternative: &Alternative, id: u32, row: Row) -> bool {
     })
 }
 
-/// Keeps the named fields, or all if none is named.
-fn project(rows: &[Shown<'_>], fields: &[String]) -> Vec<Value> {
-    let one = |row: &Shown<'_>| {
-        let mut shown = serde_json::to_value(row).unwrap_or_default();
-        if let (Some(map), false) = (shown.as_object_mut(), fields.is_empty()) {
-            map.retain(|key, _| fields.contains(key));
+/// A row with the named fields, or all if none is named.
+struct Projected<'a> {
+    row: &'a Shown<'a>,
+    fields: &'a [String],
+}
+
+impl Serialize for Projected<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.fields.is_empty() {
+            return self.row.serialize(serializer);
         }
-        shown
-    };
-    rows.iter().map(one).collect()
+        let row = self.row;
+        let mut map = serializer.serialize_map(None)?;
+        for field in self.fields {
+            match field.as_str() {
+                "id" => map.serialize_entry(field, &row.id)?,
+                "bk_inst_id" => map.serialize_entry(field, &row.bk_inst_id)?,
+                "bk_obj_id" => map.serialize_entry(field, row.bk_obj_id)?,
+                "bk_asst_inst_id" => map.serialize_entry(field, &row.bk_asst_inst_id)?,
+                "bk_asst_obj_id" => map.serialize_entry(field, row.bk_asst_obj_id)?,
+                "bk_supplier_account" => map.serialize_entry(field, row.bk_supplier_account)?,
+                "bk_obj_asst_id" => map.serialize_entry(field, row.bk_obj_asst_id)?,
+                "bk_asst_id" => map.serialize_entry(field, row.bk_asst_id)?,
+                _ => {}
+            }
+        }
+        map.end()
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> String {

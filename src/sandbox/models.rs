@@ -13,6 +13,7 @@
 //! token = "sandbox-token"                     # the one bk_token that is valid
 //! trusted = true                              # whether the app may name any bk_username
 //! audit = true                                # whether its users may see the audit log
+//! view = true                                 # whether its users may see instances, which 3.14 checks
 //!
 //! [instances]                                 # ids of each model, as numbers and ranges
 //! bk_switch = ["11-60"]
@@ -95,6 +96,9 @@ pub struct Credentials {
     pub trusted: bool,
     /// Whether its users have the permission to see the audit log.
     pub audit: bool,
+    /// Whether its users have the permission to see instances, which is checked from 3.13 on
+    /// (docs/cmdb-api.md#permissions).
+    pub view: bool,
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
@@ -109,6 +113,7 @@ impl Default for Credentials {
             token: Secret::new("sandbox-token"),
             trusted: true,
             audit: true,
+            view: true,
         }
     }
 }

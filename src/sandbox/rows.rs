@@ -1,7 +1,7 @@
 //! The rows: every association that exists, by id, by pair and, where a rule counts it, by target.
 //!
-//! Owns the id sequence and the indexes. Knows nothing of names, rules or calls. A row costs 60 to
-//! 100 bytes, indexes included; every operation is logarithmic but a search by target in an n:n
+//! Owns the id sequence and the indexes. Knows nothing of names, rules or calls. A row costs 65 to
+//! 105 bytes, indexes included; every operation is logarithmic but a search by target in an n:n
 //! association, which reads that association through.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -32,6 +32,9 @@ struct Index {
     by_pair: BTreeSet<PairKey>,
     /// Where a mapping rule counts targets.
     by_target: Option<BTreeSet<TargetKey>>,
+    /// The ids, ascending; those of deleted rows are taken out when they are more than half.
+    by_id: Vec<u32>,
+    deleted: usize,
 }
 
 fn halves(number: i64) -> [u32; 2] {
@@ -70,6 +73,8 @@ impl Store {
         let index = |mapping| Index {
             by_pair: BTreeSet::new(),
             by_target: (mapping != Mapping::ManyToMany).then(BTreeSet::new),
+            by_id: Vec::new(),
+            deleted: 0,
         };
         Self {
             all: Vec::new(),
@@ -92,6 +97,7 @@ impl Store {
         self.all.push(Some(row));
         self.live += 1;
         let index = &mut self.indexes[row.table.index()];
+        index.by_id.push(id);
         index.by_pair.insert(pair_key(row.source, row.target, id));
         if let Some(by_target) = &mut index.by_target {
             by_target.insert(target_key(row.target, id));
@@ -164,6 +170,11 @@ impl Store {
         if let Some(by_target) = &mut index.by_target {
             by_target.remove(&target_key(row.target, number));
         }
+        index.deleted += 1;
+        if index.deleted * 2 > index.by_id.len() {
+            index.by_id.retain(|id| self.all[*id as usize - 1].is_some());
+            index.deleted = 0;
+        }
         Some(row)
     }
 
@@ -231,9 +242,17 @@ impl Store {
         indexed.chain(searched.into_iter().flatten())
     }
 
-    /// The ids of everything in a table.
-    pub(super) fn in_table(&self, table: TableId) -> impl Iterator<Item = u32> {
-        self.indexes[table.index()].by_pair.iter().map(|&[.., id]| id)
+    /// The ids of a table's rows between two ids, both included, ascending.
+    pub(super) fn in_table(
+        &self,
+        table: TableId,
+        (first, last): (i64, i64),
+    ) -> impl DoubleEndedIterator<Item = u32> {
+        let by_id = &self.indexes[table.index()].by_id;
+        let from = by_id.partition_point(|id| i64::from(*id) < first);
+        let to = by_id.partition_point(|id| i64::from(*id) <= last).max(from);
+        let is_there = |id: &u32| self.all[*id as usize - 1].is_some();
+        by_id[from..to].iter().copied().filter(is_there)
     }
 }
 
@@ -287,10 +306,29 @@ mod tests {
             assert_eq!(rows.remove(i64::from(id)), Some(row(table, 5, 7)));
             assert_eq!(rows.remove(i64::from(id)), None);
             assert!(!rows.has_pair(at, 5, 7) && !rows.has_target(at, 7));
-            assert_eq!(rows.in_table(at).count(), 2);
+            assert_eq!(rows.in_table(at, (i64::MIN, i64::MAX)).count(), 2);
         }
         assert_eq!(rows.remove(0), None);
         assert_eq!(rows.remove(-1), None);
+    }
+
+    #[test]
+    fn a_tables_rows_are_found_between_two_ids_whatever_was_deleted() {
+        let mut rows = rows();
+        for n in 0..100 {
+            rows.insert(row(n % 2, 1, 1));
+        }
+        let at = TableId::new(0).unwrap();
+        let between =
+            |rows: &Store, first, last| rows.in_table(at, (first, last)).collect::<Vec<_>>();
+        assert_eq!(between(&rows, 2, 7), [3, 5, 7]);
+        assert!(between(&rows, 7, 2).is_empty());
+        for id in (1..=100).filter(|id| id % 3 != 0) {
+            rows.remove(id).unwrap();
+        }
+        assert_eq!(between(&rows, i64::MIN, 10), [3, 9]);
+        assert_eq!(between(&rows, 94, i64::MAX), [99]);
+        assert!(rows.indexes.iter().all(|index| index.by_id.len() < 40));
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,6 +52,7 @@ impl Sandbox {
     ) -> Result<String, Refusal> {
         let quarters = if matches!(call, Call::Create { .. }) { 1 } else { 4 };
         self.pause(quarters).await;
+        self.check_viewer(&call)?;
         match call {
             Call::Create { obj_asst_id, source, target } => {
                 self.create(&obj_asst_id, (source, target), terms, by).await
@@ -66,7 +67,7 @@ impl Sandbox {
             Call::Models { filter: Some(filter) } => Ok(self.show_models(&filter)),
             Call::Delete { model, id } => self.delete(&model, id, terms, by),
             Call::DeleteMany { model, ids } => self.delete_many(&model, &ids, terms, by),
-            Call::Search { model, filter, page } => Ok(self.search(&model, &filter, &page, terms)),
+            Call::Search(search) => Ok(self.search(&search, terms)),
             Call::Count { model, filter } => Ok(self.count(&model, &filter, terms)),
             Call::Attributes { model } => Ok(self.attributes(&model, terms)),
             Call::Uniques { model } => Ok(self.uniques(&model)),
@@ -74,6 +75,14 @@ impl Sandbox {
             Call::AuditList(asked) => self.audit_list(&asked),
             Call::AuditRecords { ids } => self.audit_records(&ids),
         }
+    }
+
+    /// Whether the user may see instances. A count is not checked.
+    fn check_viewer(&self, call: &Call) -> Result<(), Refusal> {
+        let is_view = matches!(call, Call::Find { .. } | Call::Search(_) | Call::Instances(_));
+        let is_checked = is_view && self.0.version == Version::V3_14;
+        let may = self.0.models.credentials.view || !is_checked;
+        if may { Ok(()) } else { Err(Refusal::new(code::FORBIDDEN)) }
     }
 
     async fn create(

@@ -1,5 +1,7 @@
 //! Questions about instances: `tests/wire/names-*.json`, word for word.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{Capture, esb, json_of, native, sandbox};
@@ -8,6 +10,7 @@ use crate::cmdb::wire::{
     AnyOf, Attributes, Envelope, InstanceCall, Instances, Page, PropertyValue, Reply, Request,
 };
 use crate::options::Language;
+use crate::sandbox::faults::{Fault, Faults};
 use crate::sandbox::server::exchange;
 use crate::sandbox::{Endpoint, Sandbox, Setup, Version};
 use crate::target::Entrance;
@@ -253,6 +256,97 @@ async fn a_3_5_has_no_search_by_rules() {
     let mongo: Value = serde_json::from_str(MONGO).unwrap();
     let answer = native(&sandbox, "find/instassociation/object/app_svc", &mongo).await;
     assert_eq!(answer["data"]["info"][0]["bk_inst_id"], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_in_the_order_of_ids_from_either_model_and_in_every_dress() {
+    let both = r#"
+        [instances]
+        app_svc = ["1-5000"]
+        db_node = ["1-5000"]
+        [[association]]
+        obj_asst_id = "app_svc_run_db_node"
+        source = "app_svc"
+        target = "db_node"
+        mapping = "n:n"
+        [[association]]
+        obj_asst_id = "db_node_group_app_svc"
+        source = "db_node"
+        target = "app_svc"
+        mapping = "n:n"
+    "#;
+    let sandbox = sandbox(both, |_| ());
+    for n in 1..=700 {
+        // Sources descend, so that ids are in another order than the pairs.
+        sandbox.insert("app_svc_run_db_node", 1_000 - n, n).unwrap();
+        sandbox.insert("db_node_group_app_svc", n, n).unwrap();
+    }
+    sandbox.insert_half("app_svc_run_db_node", 3_000, 3_000).unwrap();
+    (3..=9).step_by(2).for_each(|id| assert!(sandbox.remove(id)));
+    let of_one =
+        json!({"field": "bk_obj_asst_id", "operator": "equal", "value": "app_svc_run_db_node"});
+    let behind = json!({"field": "id", "operator": "greater", "value": 1});
+    let list = |rules: &[&Value], page: Value| json!({"conditions": {"condition": "AND", "rules": rules}, "fields": ["id"], "page": page});
+    let ids = |answer: &Value| -> Vec<i64> {
+        let info = answer["data"]["info"].as_array().unwrap();
+        info.iter().map(|row| row["id"].as_i64().unwrap()).collect()
+    };
+    let page = json!({"start": 0, "limit": 500, "sort": "id"});
+    let after = list(&[&of_one, &behind], page.clone());
+    let first: Vec<i64> = (11..).step_by(2).take(500).collect();
+    for model in ["app_svc", "db_node"] {
+        let path = format!("search/instance_associations/object/{model}");
+        assert_eq!(ids(&native(&sandbox, &path, &after).await), first, "{model}");
+        let any = list(&[&behind], page.clone());
+        let of_both = ids(&native(&sandbox, &path, &any).await);
+        assert_eq!(of_both[..6], [2, 4, 6, 8, 10, 11], "a table has both directions");
+        let newest = list(&[&of_one], json!({"start": 0, "limit": 2, "sort": "-id"}));
+        // The half row is in its source model's table alone.
+        let newest_ids = if model == "app_svc" { [1_401, 1_399] } else { [1_399, 1_397] };
+        assert_eq!(ids(&native(&sandbox, &path, &newest).await), newest_ids, "{model}");
+        let second = list(&[&of_one], json!({"start": 1, "limit": 2, "sort": "id"}));
+        assert_eq!(ids(&native(&sandbox, &path, &second).await), [11, 13]);
+    }
+    let mut through_esb = after.clone();
+    through_esb["bk_obj_id"] = "app_svc".into();
+    let (_, answer) = esb(&sandbox, "search_instance_associations", through_esb).await;
+    assert_eq!(ids(&answer), first);
+    let line = ("POST", "/prod/api/v3/search/instance_associations/object/app_svc");
+    let headers = [(
+        "X-Bkapi-Authorization",
+        r#"{"bk_app_code":"sandbox","bk_app_secret":"sandbox-secret","bk_username":"admin"}"#,
+    )];
+    let body = after.to_string();
+    let written = exchange(&sandbox, Entrance::Gateway, line, &headers, &body).await.unwrap();
+    assert_eq!(ids(&json_of(&written)), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_may_lag_and_from_3_13_on_may_be_forbidden() {
+    let models = format!("{WORLD}\n[credentials]\nview = false\n");
+    let sandbox = sandbox(&models, |setup| {
+        setup.faults = Faults::none().with(Fault::ReadLag, 1.0);
+    });
+    let path = "search/instance_associations/object/app_svc";
+    let body = json!({"page": {"limit": 500}});
+    for (row, wait, found) in [(1, 0, 0), (2, 1_100, 1), (3, 2_000, 3)] {
+        tokio::time::advance(Duration::from_millis(wait)).await;
+        sandbox.insert("app_svc_run_db_node", 5, 20 + row).unwrap();
+        tokio::time::advance(Duration::from_millis(if row == 3 { 1_100 } else { 0 })).await;
+        let answer = native(&sandbox, path, &body).await;
+        assert_eq!(answer["data"]["info"].as_array().unwrap().len(), found, "{row}");
+    }
+    let sandbox = super::sandbox(&models, |setup| setup.version = Version::V3_14);
+    for (path, code) in [
+        (path, 9_900_403),
+        ("find/instassociation", 9_900_403),
+        ("search/instances/object/app_svc", 9_900_403),
+        ("count/instance_associations/object/app_svc", 0),
+    ] {
+        let body = json!({"bk_obj_id": "app_svc", "page": {"limit": 500}});
+        let answer = native(&sandbox, path, &body).await;
+        assert_eq!(answer["bk_error_code"], code, "{path}");
+    }
 }
 
 /// The question of the tool itself, in process.
