@@ -6,6 +6,7 @@ use crate::cli::layers::Typed;
 use crate::exit::{Exit, Halt};
 use crate::outcome::Status;
 use crate::report::progress::Screen;
+use crate::report::summary::grouped;
 use crate::session::Session;
 use crate::session::parent::ParentRun;
 use crate::session::source::{Choice, RowSource};
@@ -16,8 +17,15 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
     parent.refuse_undo()?;
     parent.refuse_undone()?;
     let (args, config) = resolve::<Rerun>(typed, parent.inherited().as_ref())?;
-    let (files, choice) = (parent.files()?, choice(&args));
+    let choice = choice(&args);
+    let (mut deletes, mut added) = (0, 0);
+    let files = parent.files(|record| match choice.leaves_out(record) {
+        true if record.line == 0 => added += 1,
+        true => deletes += 1,
+        false => {}
+    })?;
     let mut warnings = parent.warnings();
+    warnings.extend(left_out(deletes, added));
     // What is settled again need not be what it was.
     if !choice.statuses.iter().any(|status| status.is_good()) {
         warnings.extend(parent.refuse_edited()?);
@@ -32,10 +40,30 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
     Ok(conclude(&session, typed, ending))
 }
 
+/// What is carried over although it was chosen, since a permission is of one command alone.
+fn left_out(deletes: u64, added: u64) -> Option<String> {
+    let deletes = (deletes > 0).then(|| {
+        format!(
+            "{} rows that delete, which a rerun takes with --allow-delete only",
+            grouped(deletes)
+        )
+    });
+    let added = (added > 0).then(|| {
+        format!("{} deletes of what no input names, which the next sync makes", grouped(added))
+    });
+    let both: Vec<_> = deletes.into_iter().chain(added).collect();
+    (!both.is_empty()).then(|| format!("carried over as they are: {}", both.join("; ")))
+}
+
 fn choice(args: &Rerun) -> Choice {
     let mut statuses = args.status.clone();
     if args.all_failed {
         statuses.extend([Status::Failed, Status::Invalid]);
     }
-    Choice { statuses, reasons: args.reason.clone(), resolve_again: args.resolve_again }
+    Choice {
+        statuses,
+        reasons: args.reason.clone(),
+        resolve_again: args.resolve_again,
+        allow_delete: args.deletes.allow_delete,
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! One pure function decides. Knows nothing of files or of calls.
 
-use crate::association::Row;
+use crate::association::{Action, Row};
 use crate::outcome::{Outcome, Reason, Status};
 use crate::storage::journal::replay::Replay;
 
@@ -18,11 +18,20 @@ pub enum Goal {
         id: i64,
     },
     /// The association is gone. That it was not there is a good end.
-    #[cfg_attr(not(test), allow(dead_code, reason = "no command has rows that delete yet"))]
     Delete {
         /// The one that is meant; `None`: whatever there is when it is first looked for.
         id: Option<i64>,
     },
+}
+
+impl Goal {
+    /// What a row of input asks for.
+    pub const fn of(action: Action) -> Self {
+        match action {
+            Action::Create => Self::Create,
+            Action::Delete => Self::Delete { id: None },
+        }
+    }
 }
 
 /// What is left to do for a row.

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::association::Action;
 use crate::config;
 use crate::exit::{Exit, Halt};
 use crate::input::{Source, digest_of};
-use crate::outcome::Status;
+use crate::outcome::{Record, Status};
 use crate::storage::manifest::{self, Head, Manifest, Parent, Work};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::reader::Reader;
@@ -50,9 +51,10 @@ impl ParentRun {
     pub(crate) fn refuse_undo(&self) -> Result<(), Halt> {
         let is_undo = match self.manifest() {
             Some(manifest) => manifest.head.work == Work::Undo,
-            None => Reader::open(&self.results, &[])?
-                .map_while(Result::ok)
-                .any(|record| record.outcome.status == Status::Deleted),
+            None => Reader::open(&self.results, &[])?.map_while(Result::ok).any(|record| {
+                let Record { cells, outcome, .. } = record;
+                outcome.status == Status::Deleted && cells.action() == Action::Create
+            }),
         };
         if !is_undo {
             return Ok(());
@@ -111,14 +113,14 @@ impl ParentRun {
     }
 
     /// Input names, in order; empty for a single input. Reads the whole file, so that a line that is
-    /// none of ours, or one that is gone, is known before anything is sent.
-    pub(crate) fn files(&self) -> Result<Vec<String>, Halt> {
+    /// none of ours, or one that is gone, is known before anything is sent. `each` sees every line.
+    pub(crate) fn files(&self, mut each: impl FnMut(&Record)) -> Result<Vec<String>, Halt> {
         let manifest = self.manifest();
         let known = manifest.map_or(&[][..], |manifest| &manifest.head.files);
         let mut reader = Reader::open(&self.results, known)?;
         let mut rows = 0;
         for record in reader.by_ref() {
-            record?;
+            each(&record?);
             rows += 1;
         }
         if let Some(manifest) = manifest {

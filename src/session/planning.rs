@@ -231,6 +231,7 @@ impl<C: Cmdb> Lines<'_, '_, C> {
                 }
                 Sink::Writes(writer) => {
                     let step = match known {
+                        Known::Wish if row.action() == Action::Delete => Step::Delete(None),
                         Known::Wish => Step::Create,
                         Known::Refused(reason, message) => Step::Refuse(reason, message),
                         Known::Carried => Step::Carry,

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::association::{Cells, Column, Named, Row, RowError};
+use crate::association::{Action, Cells, Column, Named, Row, RowError};
 use crate::config::reading;
 use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
 use crate::engine::row_queue::{Ended, RowQueueError, RowSink};
@@ -23,6 +23,9 @@ const INCLUDE_RECOVERED: &str = "include-recovered";
 
 /// The option under which a head keeps that names are asked for anew.
 const RESOLVE_AGAIN: &str = "resolve-again";
+
+/// The option under which a head keeps that rows may delete.
+const ALLOW_DELETE: &str = "allow-delete";
 
 /// What a run reads.
 #[derive(Clone, Debug)]
@@ -269,6 +272,8 @@ pub(crate) struct Choice {
     pub(crate) reasons: Vec<Reason>,
     /// What their names mean is asked anew, also where there is an id.
     pub(crate) resolve_again: bool,
+    /// Rows that delete may be among them.
+    pub(crate) allow_delete: bool,
 }
 
 impl Choice {
@@ -291,15 +296,32 @@ impl Choice {
             statuses: words("status").filter_map(Status::parse).collect(),
             reasons: words("reason").filter_map(Reason::parse).collect(),
             resolve_again: head.options.contains_key(RESOLVE_AGAIN),
+            allow_delete: head.options.contains_key(ALLOW_DELETE),
         }
     }
 
-    /// Nothing chosen means: what may well succeed as it is. Never taken is a row that asked for something
-    /// else than a create: its results would read like one.
-    fn takes(&self, outcome: &Outcome) -> bool {
-        if outcome.reason == Some(Reason::UnsupportedAction) {
-            return false;
-        }
+    /// Whether a row is taken: it is chosen, and nothing keeps it out.
+    fn takes(&self, record: &Record) -> bool {
+        let Record { line, cells, outcome, .. } = record;
+        let may_be_taken = match Action::parse(cells.get(Column::Action)) {
+            // What no input asks for, the next sync does.
+            Some(Action::Delete) => self.allow_delete && *line > 0,
+            Some(Action::Create) => true,
+            // Such a row asked for something else than it reads like.
+            None => outcome.reason != Some(Reason::UnsupportedAction),
+        };
+        may_be_taken && self.chooses(outcome)
+    }
+
+    /// Whether a row is left out only because it is a delete.
+    pub(crate) fn leaves_out(&self, record: &Record) -> bool {
+        record.cells.action() == Action::Delete
+            && self.chooses(&record.outcome)
+            && !self.takes(record)
+    }
+
+    /// Nothing chosen means: what may well succeed as it is.
+    fn chooses(&self, outcome: &Outcome) -> bool {
         if self.statuses.is_empty() && self.reasons.is_empty() {
             return outcome.retryable && !outcome.status.is_good();
         }
@@ -370,7 +392,10 @@ impl OpenSource {
         let unreadable = |error: &dyn ToString| RowQueueError::Unreadable(error.to_string());
         Some(match self {
             Self::Inputs { reader, .. } => match reader.next()? {
-                Ok(row) => Ok(PendingRow { row, remaining: Remaining::All(Goal::Create) }),
+                Ok(row) => {
+                    let remaining = Remaining::All(Goal::of(row.action()));
+                    Ok(PendingRow { row, remaining })
+                }
                 Err(error) => Err(unreadable(&error)),
             },
             Self::Results(results) => match results.records.next()? {
@@ -426,13 +451,14 @@ impl OpenResults {
     }
 
     fn pending(&mut self, record: Record) -> PendingRow {
+        let is_taken = self.choice.takes(&record);
         let Record { ordinal, file, line, cells, outcome } = record;
-        if !self.choice.takes(&outcome) {
+        if !is_taken {
             let parsed = Err(RowError::Broken("carried over".into()));
             let row = Row { ordinal, file, line, cells, parsed };
             return PendingRow { row, remaining: Remaining::Carry(outcome) };
         }
-        let remaining = Remaining::again(&outcome, Goal::Create);
+        let remaining = Remaining::again(&outcome, Goal::of(cells.action()));
         let (cells, parsed) = match cells.named() {
             Some(named) => {
                 let ids = self.ids_kept(&cells, named, &remaining);

@@ -96,7 +96,7 @@ impl UndoneRun {
     /// What it created.
     pub(crate) fn created(&self, include_recovered: bool) -> Result<RowSource, Halt> {
         let (path, files) = match self {
-            Self::Finished(run) => (run.results.clone(), run.files()?),
+            Self::Finished(run) => (run.results.clone(), run.files(|_| {})?),
             Self::Unfinished { results, head, .. } => {
                 (journal::path_for(results), head.files.clone())
             }

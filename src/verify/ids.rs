@@ -17,7 +17,7 @@ use crate::storage::sort::Sorter;
 #[derive(Debug)]
 pub(super) struct Ids {
     by_id: Sorter,
-    /// Equal associations have equal keys; others may have, too.
+    /// In the order of the lines. Equal associations have equal keys; others may have, too.
     by_association: Sorter,
     buffer: Vec<u8>,
 }
@@ -50,9 +50,14 @@ impl<'a> IdLine<'a> {
         }
     }
 
-    /// Whether the line says that this run made or removed the association.
-    fn is_claim(&self) -> bool {
-        matches!(self.status, Status::Created | Status::Recovered | Status::Deleted)
+    /// Whether the line says that this run made the association.
+    const fn makes(&self) -> bool {
+        matches!(self.status, Status::Created | Status::Recovered)
+    }
+
+    /// Whether the line says that the association is gone.
+    const fn is_gone(&self) -> bool {
+        matches!(self.status, Status::Deleted | Status::Absent)
     }
 }
 
@@ -63,30 +68,29 @@ impl Ids {
         Ok(Self { by_id, by_association, buffer: Vec::new() })
     }
 
-    /// Takes a line.
+    /// Takes a line, which has no id if it says that there was nothing to delete.
     pub(super) fn take(
         &mut self,
-        id: i64,
+        id: Option<i64>,
         status: Status,
         place: Place,
         association: &Association,
     ) -> io::Result<()> {
         let number = Status::ALL.iter().position(|other| *other == status).unwrap_or_default();
         self.buffer.clear();
-        self.buffer.extend(id.to_le_bytes());
+        self.buffer.extend(id.unwrap_or_default().to_le_bytes());
         self.buffer.push(number as u8);
         self.buffer.extend(place.file.to_le_bytes());
         self.buffer.extend(place.line.to_le_bytes());
         self.buffer.extend(association.inst_id.get().to_le_bytes());
         self.buffer.extend(association.asst_inst_id.get().to_le_bytes());
         self.buffer.extend(association.obj_asst_id.as_bytes());
-        self.by_id.push(id.cast_unsigned(), &self.buffer)?;
-        if status != Status::Deleted {
-            let mut hasher = FxHasher::default();
-            self.buffer[HEAD..].hash(&mut hasher);
-            self.by_association.push(hasher.finish(), &self.buffer)?;
+        if let Some(id) = id {
+            self.by_id.push(id.cast_unsigned(), &self.buffer)?;
         }
-        Ok(())
+        let mut hasher = FxHasher::default();
+        self.buffer[HEAD..].hash(&mut hasher);
+        self.by_association.push(hasher.finish(), &self.buffer)
     }
 
     /// Compares all lines.
@@ -95,17 +99,19 @@ impl Ids {
         Self::compare_by_association(self.by_association, findings)
     }
 
-    /// Checks that an id stands for one association (the server never reuses it), and that only one line
-    /// claims that the run created or deleted it.
+    /// Checks that an id stands for one association (the server never reuses it), that only one line says that
+    /// the run created it and only one that it deleted it, and that this comes later.
     fn compare_by_id(by_id: Sorter, findings: &mut Findings) -> io::Result<()> {
         let mut first: Option<Box<[u8]>> = None;
-        let mut claim: Option<Place> = None;
+        // Where it was made, and where it was deleted.
+        let (mut made, mut deleted): (Option<Place>, Option<Place>) = (None, None);
         for item in by_id.sorted()? {
             let (_, bytes) = item?;
             let line = IdLine::read(&bytes);
             let same = first.as_deref().map(IdLine::read).filter(|first| first.id == line.id);
             let Some(same) = same else {
-                claim = line.is_claim().then_some(line.place);
+                made = line.makes().then_some(line.place);
+                deleted = line.is_gone().then_some(line.place);
                 first = Some(bytes);
                 continue;
             };
@@ -115,21 +121,26 @@ impl Ids {
                 let what = format!("has id {id}, which another association has {first}");
                 findings.say(FindingKind::Shared, spot, what);
             }
-            match claim {
-                Some(before) if line.is_claim() => {
-                    let first = at(before, findings);
-                    let what =
-                        format!("{} with id {id}, as {first} says, too", line.status.as_str());
-                    findings.say(FindingKind::Claimed, spot, what);
-                }
-                None if line.is_claim() => claim = Some(line.place),
-                Some(_) | None => {}
+            let ended = line.status.as_str();
+            let (before, says) = match (line.is_gone(), deleted, made) {
+                (true, Some(before), _) => (Some(before), "says, too"),
+                (false, Some(before), _) => (Some(before), "deleted it"),
+                (false, None, Some(before)) if line.makes() => (Some(before), "says, too"),
+                _ => (None, ""),
+            };
+            if let Some(before) = before {
+                let first = at(before, findings);
+                let link = if says == "deleted it" { "after" } else { "as" };
+                let what = format!("{ended} with id {id}, {link} {first} {says}");
+                findings.say(FindingKind::Claimed, spot, what);
             }
+            made = made.or(line.makes().then_some(line.place));
+            deleted = deleted.or(line.is_gone().then_some(line.place));
         }
         Ok(())
     }
 
-    /// Checks that an association has only one id.
+    /// Checks that an association has only one id, until a line deletes it.
     fn compare_by_association(by_association: Sorter, findings: &mut Findings) -> io::Result<()> {
         let mut key = None;
         // The associations that share the key, mostly one.
@@ -141,15 +152,18 @@ impl Ids {
             }
             let line = IdLine::read(&bytes);
             match ids.get(line.association) {
-                None => {
-                    ids.insert(line.association.into(), (line.id, line.place));
-                }
-                Some((id, place)) if *id != line.id => {
+                Some((id, place)) if *id != line.id && line.status != Status::Absent => {
                     let first = at(*place, findings);
                     let what = format!("has id {}, and {first} has the same with id {id}", line.id);
                     findings.say(FindingKind::Doubled, Spot::Row(line.place), what);
                 }
-                Some(_) => {}
+                None if !line.is_gone() => {
+                    ids.insert(line.association.into(), (line.id, line.place));
+                }
+                Some(_) | None => {}
+            }
+            if line.is_gone() {
+                ids.remove(line.association);
             }
         }
         Ok(())
@@ -158,6 +172,9 @@ impl Ids {
 
 /// A place in a sentence.
 fn at(place: Place, findings: &Findings) -> String {
+    if place.line == 0 {
+        return "a delete that no input names".to_owned();
+    }
     match findings.file_of(Spot::Row(place)) {
         Some(file) => format!("line {} of {file}", place.line),
         None => format!("line {}", place.line),

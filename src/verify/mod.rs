@@ -76,8 +76,9 @@ kinds! {
     Retryable = "retryable", "`retryable` says other than the reason";
     /// Cells that name no association, in a row that was sent.
     Cells = "cells", "rows that name no association, and yet were sent";
-    /// One id created, recovered or deleted on more than one line.
-    Claimed = "claimed-twice", "ids that more than one line has created, recovered or deleted";
+    /// One id created, recovered or deleted on more than one line, or there after it was deleted.
+    Claimed = "claimed-twice",
+        "ids that more than one line has created, recovered or deleted, or that a line has after another deleted it";
     /// One id on lines of different associations.
     Shared = "shared-id", "ids that stand for different associations";
     /// One association under two ids.

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::ids::Ids;
 use super::places::Places;
 use super::{FindingKind, Findings, Spot, shown};
-use crate::association::{NewAssociation, RowError};
+use crate::association::{Action, NewAssociation, RowError};
 use crate::engine::stats::{Place, RunStats, exit_of};
 use crate::input;
 use crate::outcome::{Outcome, Reason, Record, Status};
@@ -29,7 +29,7 @@ impl RowAudit {
         Ok(Self {
             work,
             places: Places::new(work.is_some()),
-            cells: input::RowParser::new(None, false),
+            cells: input::RowParser::new(None, false).with_actions(Action::Create, true),
             ids: Ids::new(folder)?,
             stats: RunStats::default(),
         })
@@ -56,7 +56,7 @@ impl RowAudit {
         if let Some(what) = wrong {
             findings.say(FindingKind::Order, spot, format!("{of}{what}"));
         }
-        for (kind, what) in unfit(&record.outcome, self.work) {
+        for (kind, what) in unfit(record, self.work) {
             findings.say(kind, spot, format!("{of}{what}"));
         }
         let status = record.outcome.status;
@@ -69,9 +69,8 @@ impl RowAudit {
         };
         match parsed {
             Ok(NewAssociation { association, .. }) => {
-                if let Some(id) = record.outcome.association_id.filter(|id| *id > 0)
-                    && status.is_good()
-                {
+                let id = record.outcome.association_id.filter(|id| *id > 0);
+                if status == Status::Absent || (status.is_good() && id.is_some()) {
                     self.ids.take(id, status, place, &association)?;
                 }
             }
@@ -100,24 +99,33 @@ impl RowAudit {
 }
 
 /// The parts of an outcome that do not fit together.
-fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
+fn unfit(record: &Record, work: Option<Work>) -> Vec<(FindingKind, String)> {
     let mut unfit = Vec::new();
-    let Outcome { status, association_id, reason, retryable, .. } = outcome;
-    let ended = status.as_str();
+    let Outcome { status, association_id, reason, retryable, .. } = &record.outcome;
+    let (ended, action) = (status.as_str(), record.cells.action());
+    if record.line == 0 && matches!(work, Some(Work::Import | Work::Undo)) {
+        let what = "in no input, and no sync has added it";
+        unfit.push((FindingKind::Order, what.to_owned()));
+    }
     if matches!(status, Status::NotAttempted | Status::InDoubt) {
         unfit.push((FindingKind::Status, format!("{ended}: the row was not settled")));
     }
-    let ends_otherwise = |work: &Work| match status {
-        Status::Deleted => work.creates(),
-        Status::Created | Status::Existed | Status::Recovered => !work.creates(),
-        _ => false,
+    let (makes, deletes) = match status {
+        Status::Created | Status::Existed | Status::Recovered => (true, false),
+        Status::Deleted | Status::Absent => (false, true),
+        _ => (false, false),
     };
-    if let Some(work) = work.filter(ends_otherwise) {
-        let work = work.as_str();
-        unfit.push((FindingKind::Status, format!("{ended}: no row of an {work} ends so")));
+    let which = match (work, action) {
+        (Some(Work::Undo), _) if makes => Some("row of an undo"),
+        (Some(work), Action::Create) if deletes && work.creates() => Some("row that creates"),
+        (_, Action::Delete) if makes => Some("row that deletes"),
+        _ => None,
+    };
+    if let Some(which) = which {
+        unfit.push((FindingKind::Status, format!("{ended}: no {which} ends so")));
     }
     match association_id {
-        Some(id) if !status.is_good() => {
+        Some(id) if !status.is_good() || *status == Status::Absent => {
             unfit.push((FindingKind::Id, format!("{ended}, and has association_id {id}")));
         }
         Some(id) if *id <= 0 => {
@@ -126,7 +134,7 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
                 format!("{ended} with association_id {id}, which is no id"),
             ));
         }
-        None if status.is_good() => {
+        None if status.is_good() && *status != Status::Absent => {
             unfit.push((FindingKind::Id, format!("{ended}, and has no association_id")));
         }
         Some(_) | None => {}
@@ -136,7 +144,7 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
         None if needed => {
             unfit.push((FindingKind::Reason, format!("{ended}, and no reason is given")));
         }
-        Some(reason) if !fits(*reason, *status, work) => {
+        Some(reason) if !fits(*reason, record, work) => {
             unfit.push((FindingKind::Reason, format!("{ended} for {}", reason.as_str())));
         }
         Some(_) | None => {}
@@ -153,13 +161,17 @@ fn unfit(outcome: &Outcome, work: Option<Work>) -> Vec<(FindingKind, String)> {
     unfit
 }
 
-/// Whether a row of this status can have this reason.
-fn fits(reason: Reason, status: Status, work: Option<Work>) -> bool {
+/// Whether a row can have this reason.
+fn fits(reason: Reason, record: &Record, work: Option<Work>) -> bool {
     let of_undo = !work.is_some_and(Work::creates);
+    let deletes = record.cells.action() == Action::Delete;
+    let is_failed = record.outcome.status == Status::Failed;
     match reason {
-        _ if reason.is_of_invalid_row() => status == Status::Invalid,
-        Reason::NotFound | Reason::NotTheSame => status == Status::Failed && of_undo,
-        _ => status == Status::Failed,
+        _ if reason.is_of_invalid_row() => record.outcome.status == Status::Invalid,
+        Reason::NotFound => is_failed && of_undo,
+        Reason::NotTheSame => is_failed && (of_undo || deletes),
+        Reason::Withheld => is_failed && deletes,
+        _ => is_failed,
     }
 }
 
@@ -195,7 +207,7 @@ fn count(stats: &RunStats, manifest: &Manifest, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::association::Cells;
+    use crate::association::{Cells, Named};
     use crate::exit::Exit;
     use crate::storage::manifest::Head;
 
@@ -351,6 +363,86 @@ mod tests {
         assert_eq!(found(&undone, Work::Undo, None), [(FindingKind::Claimed, row(3))]);
         let older = [good(2, "2", Status::Existed, 7), good(3, "2", Status::Created, 7)];
         assert_eq!(found(&older, Work::Import, None), [], "one claims it, wherever it stands");
+    }
+
+    /// A row that deletes.
+    fn delete(line: u64, target: &str, outcome: Outcome) -> Record {
+        let named = Named { action: "delete".into(), ..Named::default() };
+        let cells = Cells::with_names(["a", "1", target, ""], named);
+        Record { cells, ..record(line, target, outcome) }
+    }
+
+    fn deleted(line: u64, target: &str, id: i64) -> Record {
+        delete(line, target, Outcome::good(Status::Deleted, id, 1, 0))
+    }
+
+    fn absent(line: u64, target: &str) -> Record {
+        let outcome = Outcome { association_id: None, ..Outcome::good(Status::Absent, 1, 1, 0) };
+        delete(line, target, outcome)
+    }
+
+    #[test]
+    fn a_row_ends_as_its_action_may_end() {
+        for work in [Work::Import, Work::Rerun, Work::Apply, Work::Sync] {
+            let rows = [deleted(2, "2", 7), absent(3, "3"), good(4, "4", Status::Created, 8)];
+            assert_eq!(found(&rows, work, None), []);
+            let status = |rows: &[Record], line| {
+                assert_eq!(found(rows, work, None), [(FindingKind::Status, row(line))], "{work:?}");
+            };
+            status(&[good(2, "2", Status::Deleted, 7)], 2);
+            status(
+                &[Record { cells: good(2, "2", Status::Existed, 1).cells, ..absent(2, "2") }],
+                2,
+            );
+            for made in [Status::Created, Status::Existed, Status::Recovered] {
+                status(&[delete(2, "2", Outcome::good(made, 7, 1, 0))], 2);
+            }
+            let id = [delete(2, "2", Outcome::good(Status::Absent, 7, 1, 0))];
+            assert_eq!(found(&id, work, None), [(FindingKind::Id, row(2))]);
+        }
+        let bad = |reason| Outcome::bad(reason, String::new(), 1, 0);
+        for reason in [Reason::NotTheSame, Reason::Withheld] {
+            assert_eq!(found(&[delete(2, "2", bad(reason))], Work::Sync, None), []);
+            let create = record(2, "2", bad(reason));
+            assert_eq!(found(&[create], Work::Sync, None), [(FindingKind::Reason, row(2))]);
+        }
+        let undo = [delete(2, "2", bad(Reason::NotFound))];
+        assert_eq!(found(&undo, Work::Sync, None), [(FindingKind::Reason, row(2))], "it is absent");
+    }
+
+    #[test]
+    fn what_no_input_names_is_a_delete_of_a_sync() {
+        let rows = [deleted(0, "2", 7), deleted(0, "3", 8), good(2, "4", Status::Created, 9)];
+        for work in [Work::Rerun, Work::Apply, Work::Sync] {
+            assert_eq!(found(&rows, work, None), []);
+        }
+        let order = (FindingKind::Order, row(0));
+        assert_eq!(found(&rows[..1], Work::Import, None), [order]);
+        let late = [good(2, "4", Status::Created, 9), deleted(0, "2", 7)];
+        assert_eq!(found(&late, Work::Sync, None), [order]);
+        let twice = [deleted(0, "2", 7), deleted(0, "2", 7)];
+        assert_eq!(found(&twice, Work::Sync, None), [(FindingKind::Claimed, row(0))]);
+    }
+
+    #[test]
+    fn an_association_may_be_deleted_and_created_in_one_run_and_the_other_way_round() {
+        let anew = [
+            good(2, "2", Status::Existed, 5),
+            deleted(3, "2", 5),
+            good(4, "2", Status::Created, 8),
+            good(5, "2", Status::Existed, 8),
+            deleted(6, "2", 8),
+            absent(7, "2"),
+        ];
+        assert_eq!(found(&anew, Work::Import, None), []);
+        let claimed = |rows: &[Record], line| {
+            assert_eq!(found(rows, Work::Import, None), [(FindingKind::Claimed, row(line))]);
+        };
+        claimed(&[deleted(2, "2", 5), good(3, "2", Status::Created, 5)], 3);
+        claimed(&[deleted(2, "2", 5), good(3, "2", Status::Existed, 5)], 3);
+        claimed(&[deleted(2, "2", 5), deleted(3, "2", 5)], 3);
+        let two = [good(2, "2", Status::Existed, 5), deleted(3, "2", 8)];
+        assert_eq!(found(&two, Work::Import, None), [(FindingKind::Doubled, row(3))]);
     }
 
     #[test]

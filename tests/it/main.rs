@@ -7,6 +7,7 @@ mod raw;
 mod server;
 mod workdir;
 
+mod actions;
 mod architecture;
 mod check;
 mod display;

@@ -1,0 +1,139 @@
+//! Rows that say what is to be done: a delete is made only where that was allowed, and each row's line tells
+//! what became of it.
+
+use bkassoc::sandbox::Endpoint;
+use bkassoc::target::Entrance;
+use serde_json::json;
+
+use crate::server::Server;
+use crate::workdir::{NN, ONE_N, Row, Workdir, samples, stats};
+
+const STATUSES: [&str; 8] =
+    ["deleted", "created", "absent", "deleted", "created", "created", "deleted", "created"];
+
+fn statuses(rows: &[Row]) -> Vec<&str> {
+    rows.iter().map(|row| &*row["status"]).collect()
+}
+
+fn moves() -> Workdir {
+    let work = Workdir::new();
+    work.write("in.csv", std::fs::read(samples().join("links-moves.csv")).unwrap());
+    work
+}
+
+/// What the server has, as `obj_asst_id source -> target`.
+fn stored(server: &Server) -> Vec<String> {
+    let triple = |row: bkassoc::sandbox::StoredRow| {
+        format!("{} {} -> {}", row.obj_asst_id, row.source, row.target)
+    };
+    server.sandbox.rows().into_iter().map(triple).collect()
+}
+
+#[test]
+fn links_are_moved_and_deleted_in_the_order_of_their_rows() {
+    for entrance in [Entrance::Esb, Entrance::Gateway, Entrance::Native] {
+        let (server, work) = (Server::new(entrance), moves());
+        let before = server.stored();
+        let done = work.bkassoc("import in.csv --allow-delete --json").to(&server).ends(0).json();
+        let said = ["rows", "created", "deleted", "absent"].map(|key| &done[key]);
+        assert_eq!(said, [&json!(8), &json!(4), &json!(3), &json!(1)]);
+        let rows = work.rows("in.results.csv");
+        assert_eq!(statuses(&rows), STATUSES);
+        let asked: Vec<_> = rows.iter().map(|row| &*row["action"]).collect();
+        let expected = ["delete", "create", "delete", "删除", "新增", "", "Delete", "add"];
+        assert_eq!(asked, expected, "as it stood in the input");
+        assert!(rows[2]["association_id"].is_empty());
+        assert_ne!(rows[6]["association_id"], rows[7]["association_id"], "created anew");
+        let created: Vec<_> = rows.into_iter().filter(|row| row["status"] == "created").collect();
+        server.assert_stored(&created);
+        assert_eq!(server.stored(), before - 3 + 4);
+
+        // Finished, and nothing is sent.
+        let calls = server.all_calls();
+        work.bkassoc("import in.csv --allow-delete").to(&server).ends(0);
+        assert_eq!(server.all_calls(), calls);
+        work.bkassoc("import in.csv").to(&server).ends(2).saying(&["--allow-delete"]);
+    }
+}
+
+#[test]
+fn a_row_deletes_only_where_that_was_allowed_and_a_rerun_must_be_allowed_anew() {
+    let (server, work) = (Server::esb(), moves());
+    let before = stored(&server);
+    let done = work.bkassoc("import in.csv").to(&server).ends(3);
+    done.saying(&["4  unsupported-action", "deletes need --allow-delete"]);
+    let rows = work.rows("in.results.csv");
+    let invalid = [0, 2, 3, 6].map(|at| &rows[at]);
+    for row in invalid {
+        assert_eq!((&*row["status"], &*row["reason"]), ("invalid", "unsupported-action"));
+        assert!(row["message"].contains("deletes need --allow-delete"), "{row:?}");
+    }
+    assert_eq!(server.calls(Endpoint::Delete), 0);
+    assert!(before.iter().all(|row| stored(&server).contains(row)));
+
+    // A rerun does not take over what was never allowed, and says what it leaves.
+    let done = work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(3);
+    done.saying(&["carried over as they are: 4 rows that delete"]);
+    assert_eq!(server.calls(Endpoint::Delete), 0);
+    let done = work.bkassoc("rerun in.rerun-1.csv --all-failed --allow-delete -o all.csv");
+    done.to(&server).ends(0);
+    assert_eq!(statuses(&work.rows("all.csv"))[..3], ["deleted", "created", "absent"]);
+    // Nor does a variable allow it.
+    work.write(
+        "in.csv",
+        format!("obj_asst_id,inst_id,asst_inst_id,biz_id,action\n{NN},9,99,1,delete\n"),
+    );
+    let done = work.bkassoc("import in.csv --fresh --yes").env("BKASSOC_ALLOW_DELETE", "true");
+    done.to(&server).ends(3).saying(&["BKASSOC_ALLOW_DELETE has no effect"]);
+}
+
+#[test]
+fn rows_without_an_action_delete_where_that_is_what_none_stands_for() {
+    let (server, work) = (Server::esb(), Workdir::new());
+    let rows = format!("obj_asst_id,inst_id,asst_inst_id\n{ONE_N},13,31\n{NN},3,30\n");
+    work.write("in.csv", &rows);
+    work.bkassoc("import in.csv --action delete").to(&server).ends(3).saying(&["--allow-delete"]);
+    let command = "import in.csv --action delete --allow-delete -o gone.csv";
+    work.bkassoc(command).to(&server).ends(0);
+    let rows = work.rows("gone.csv");
+    assert_eq!(
+        (stats(&rows, "status"), stats(&rows, "action")),
+        ("deleted 2".into(), "delete 2".into())
+    );
+    assert!(work.has("gone.csv.plan.csv"), "what is to go is written down first");
+    work.bkassoc("verify gone.csv --against in.csv").ends(0);
+}
+
+#[test]
+fn lines_of_json_and_a_workbook_may_delete_too() {
+    let (server, work) = (Server::esb(), Workdir::new());
+    let row = |source, target, action: serde_json::Value| {
+        let row = json!({"obj_asst_id": NN, "inst_id": source, "asst_inst_id": target,
+                         "biz_id": 1, "action": action});
+        format!("{row}\n")
+    };
+    let first = json!({"obj_asst_id": NN, "inst_id": 4, "asst_inst_id": 40, "biz_id": 1});
+    let lines = format!("{first}\n{}{}", row(3, 30, json!("DELETE")), row(5, 50, json!(null)));
+    work.write("in.jsonl", lines);
+    work.bkassoc("import in.jsonl --allow-delete -o out.xlsx").to(&server).ends(0);
+    work.bkassoc("results out.xlsx -o out.csv").ends(0);
+    assert_eq!(statuses(&work.rows("out.csv")), ["created", "deleted", "created"]);
+    work.bkassoc("verify out.xlsx").ends(0);
+    assert_eq!(server.stored(), 3 + 2);
+}
+
+#[test]
+fn a_row_that_asks_for_something_else_is_never_taken_for_a_create() {
+    let (server, work) = (Server::esb(), Workdir::new());
+    let head = "obj_asst_id,inst_id,asst_inst_id,biz_id,action";
+    work.write("in.csv", format!("{head}\n{NN},4,40,1,remove\n{NN},4,41,1,delete \n"));
+    work.bkassoc("import in.csv").to(&server).ends(3);
+    let before = server.all_calls();
+    work.bkassoc("rerun in.results.csv --all-failed").to(&server).ends(3);
+    assert_eq!(server.all_calls(), before, "nothing is taken");
+    // Mended, it is.
+    let mended = work.read("in.results.csv").replace(",remove", ",create");
+    work.write("in.results.csv", mended);
+    work.bkassoc("rerun in.results.csv --all-failed -o all.csv").to(&server).ends(3);
+    assert_eq!(statuses(&work.rows("all.csv")), ["created", "invalid"]);
+}
