@@ -82,7 +82,7 @@ fn chain(mut path: PathBuf, mut manifest: Manifest) -> Result<Vec<i64>, Halt> {
     let (mut created, mut gone) = (Vec::new(), FxHashSet::default());
     let mut seen = FxHashSet::default();
     loop {
-        seen.insert(manifest.head.key());
+        seen.insert(manifest.results_sha256.clone());
         let creates = manifest.head.work != Work::Undo;
         for record in Reader::open(&path, &manifest.head.files)? {
             let outcome = record?.outcome;
@@ -97,7 +97,7 @@ fn chain(mut path: PathBuf, mut manifest: Manifest) -> Result<Vec<i64>, Halt> {
         let before = manifest.head.survey.as_ref().and_then(|survey| survey.previous.clone());
         let Some(before) = before else { break };
         let Some((at, found)) =
-            find(&before, &path).filter(|(_, run)| !seen.contains(&run.head.key()))
+            find(&before, &path).filter(|(_, run)| !seen.contains(&run.results_sha256))
         else {
             tracing::warn!(
                 "{}: the run before this one, {}, is not to be found: what it created is taken for \

@@ -147,6 +147,7 @@ fn the_reference_has_every_flag_with_its_commands_and_default() {
         ("import", 'i'),
         ("check", 'c'),
         ("plan", 'p'),
+        ("sync", 'y'),
         ("apply", 'a'),
         ("rerun", 'r'),
         ("undo", 'u'),
@@ -233,7 +234,7 @@ fn exit_codes_are_those_that_help_lists() {
     let failures = page("docs/failures.md");
     let stops = failures.table("## When the run stops", "exit").into_iter();
     let stops: BTreeSet<u8> = stops.map(|row| row[0].parse().unwrap()).collect();
-    assert_eq!(stops, (5..=11).collect());
+    assert_eq!(stops, (5..=12).collect());
 }
 
 #[test]
@@ -253,13 +254,13 @@ fn columns_and_keys_are_those_that_a_run_writes() {
         object.into_keys().collect::<BTreeSet<_>>()
     };
     let mut summary = keys(&output.stdout);
-    summary.extend(["blank_rows", "warnings"].map(str::to_owned));
+    summary.extend(["blank_rows", "scope", "warnings"].map(str::to_owned));
     assert_eq!(keys_of("## Output and --json", "key"), summary);
 
     let manifest = "samples/associations.sandbox.results.csv.run.json";
     let mut manifest = keys(&fs::read(folder.path().join(manifest)).unwrap());
-    manifest
-        .extend(["blank_rows", "columns", "files", "parent", "plan", "undone"].map(str::to_owned));
+    let others = ["blank_rows", "columns", "files", "parent", "plan", "survey", "undone"];
+    manifest.extend(others.map(str::to_owned));
     assert_eq!(keys_of("## run.json", "key"), manifest);
 }
 

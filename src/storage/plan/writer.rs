@@ -75,10 +75,8 @@ impl Writer {
         self.names |= says(Column::Source) || says(Column::Target);
         self.actions |= says(Column::Action);
         self.counted.add(line, cells, step);
-        let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
-        let [of_line, of_id] = &mut digits;
-        let line = if line == 0 { "" } else { of_line.format(line) };
-        let listed = step.listed().map_or("", |id| of_id.format(id));
+        let line = if line == 0 { String::new() } else { line.to_string() };
+        let listed = step.listed().map_or_else(String::new, |id| id.to_string());
         let (reason, message) = match step {
             Step::Refuse(reason, message) => (reason.as_str(), message.as_str()),
             Step::Absent => ("", "it is not there"),
