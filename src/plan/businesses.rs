@@ -66,6 +66,12 @@ impl Businesses {
         Ok(Err(Landing::Rejected(said, true)))
     }
 
+    /// The ids of all.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
+        let id_field = InstanceCall::SearchBusiness.id_field();
+        self.list.iter().filter_map(move |business| business.get(id_field)?.as_u64())
+    }
+
     fn add(&mut self, business: Map<String, Value>) {
         if let Some(name) = business.get(NAME).and_then(Value::as_str) {
             self.by_name.entry(name.to_owned()).or_default().push(self.list.len());

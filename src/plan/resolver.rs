@@ -14,7 +14,7 @@ use super::cache::{Asked, Cache, Meaning, Room};
 use super::model::{Fault, Model, Way};
 use super::properties::{Properties, quoted};
 use super::question::key_of;
-use super::search::{Landing, Search, ask_until_answered};
+use super::search::{INNER, InstanceCalls, Landing, Search, ask_until_answered};
 use crate::association::InstId;
 use crate::cmdb::Cmdb;
 use crate::cmdb::wire::{Attribute, Attributes, Envelope, InstanceCall, Request};
@@ -26,8 +26,6 @@ use crate::options::{Language, Naming};
 const IN_FLIGHT: usize = 4;
 /// Questions about a model, each for one cell, that are refused before the model is given up.
 const MOST_REFUSALS: u32 = 3;
-/// The models that have a call of their own, or none, and that the calls for any model refuse.
-const INNER: &[&str] = &["set", "module", "process", "plat"];
 
 type Landed = Result<(Search, InstanceCall, Landing), Halt>;
 
@@ -40,9 +38,7 @@ pub(super) struct Resolver<'a, C> {
     room: Room,
     /// Whether nobody tells the properties of models.
     lacks_attributes: bool,
-    /// The call for any model, if there is one.
-    objects: Option<InstanceCall>,
-    lacks_hosts: bool,
+    calls: InstanceCalls,
     /// What goes next, the last first.
     ready: Vec<Search>,
     in_flight: FuturesUnordered<LocalBoxFuture<'a, Landed>>,
@@ -57,8 +53,7 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
             numbers: FxHashMap::default(),
             room: Room::default(),
             lacks_attributes: false,
-            objects: Some(InstanceCall::SearchObjectInstances),
-            lacks_hosts: false,
+            calls: InstanceCalls::default(),
             ready: Vec::new(),
             in_flight: FuturesUnordered::new(),
         }
@@ -204,9 +199,8 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
         while self.in_flight.len() < self.most_in_flight() {
             let Some(search) = self.ready.pop() else { return };
             let call = match self.models[search.model].way {
-                Way::Hosts => (!self.lacks_hosts).then_some(InstanceCall::ListHosts),
                 Way::Nowhere(_) => None,
-                Way::Objects | Way::Businesses(_) => self.objects,
+                Way::Hosts | Way::Objects | Way::Businesses(_) => self.calls.of(&search.obj_id),
             };
             match call {
                 Some(call) => self.in_flight.push(search.go(self.asker, call).boxed_local()),
@@ -226,14 +220,7 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
                 self.halve(Search { pending: open, ..search });
             }
             Landing::NoSuchCall => {
-                match call {
-                    InstanceCall::ListHosts => self.lacks_hosts = true,
-                    _ if self.objects != Some(call) => {}
-                    InstanceCall::SearchObjectInstances => {
-                        self.objects = Some(InstanceCall::SearchInst);
-                    }
-                    InstanceCall::SearchInst | InstanceCall::SearchBusiness => self.objects = None,
-                }
+                self.calls.lack(call);
                 self.ready.push(search);
             }
             Landing::Rejected(said, is_inner) => {

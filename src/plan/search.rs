@@ -31,6 +31,44 @@ const MOST_PAGES: usize = 20;
 /// How many ids a message names.
 pub(super) const MOST_IDS: usize = 5;
 
+/// The models that have a call of their own, or none, and that the calls for any model refuse.
+pub(super) const INNER: &[&str] = &["set", "module", "process", "plat"];
+
+/// The calls for instances that this server has, as far as it was found out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InstanceCalls {
+    /// The call for any model, if there is one.
+    objects: Option<InstanceCall>,
+    lacks_hosts: bool,
+}
+
+impl Default for InstanceCalls {
+    fn default() -> Self {
+        Self { objects: Some(InstanceCall::SearchObjectInstances), lacks_hosts: false }
+    }
+}
+
+impl InstanceCalls {
+    /// The call that asks for a model's instances by their properties.
+    pub(super) fn of(self, model: &str) -> Option<InstanceCall> {
+        match model {
+            "host" => (!self.lacks_hosts).then_some(InstanceCall::ListHosts),
+            inner if INNER.contains(&inner) => None,
+            _ => self.objects,
+        }
+    }
+
+    /// The server does not have this one.
+    pub(super) fn lack(&mut self, call: InstanceCall) {
+        match call {
+            InstanceCall::ListHosts => self.lacks_hosts = true,
+            _ if self.objects != Some(call) => {}
+            InstanceCall::SearchObjectInstances => self.objects = Some(InstanceCall::SearchInst),
+            InstanceCall::SearchInst | InstanceCall::SearchBusiness => self.objects = None,
+        }
+    }
+}
+
 /// A cell, and what it asks.
 pub(super) type Pending = (Rc<Asked>, Question);
 

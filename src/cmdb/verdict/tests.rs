@@ -102,8 +102,8 @@ fn statuses(table: &mut String) {
 
 const HEAD: &str = "\
 # The whole policy: what each answer means for a create, for a query (look-up, model association), for
-# a whole batch, for a delete, for a delete of many, and for the questions about instances and about a model's
-# attributes.
+# a whole batch, for a delete, for a delete of many, and for the questions about instances (pages of a list, too)
+# and about a model's attributes.
 # Written by the test that holds it, when run with UPDATE_SNAPSHOTS=1. docs/cmdb-api.md says what the server does.
 ";
 

@@ -534,3 +534,26 @@ proptest! {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_associations_are_two_hundred_pages_and_one() {
+    let rows = 100_000;
+    for old_esb in [false, true] {
+        let world = World::new(|setup| setup.old_esb = old_esb);
+        for n in 1..=rows {
+            world.sandbox.insert("app_run_node", n, n).unwrap();
+        }
+        let asker = Asker::new(&world, &world.target, &world.options, 4, 1);
+        let mut listing = Listing::new(&asker);
+        let (mut told, mut last) = (0, 0);
+        let mut each = |listed: Listed| {
+            (told, last) = (told + 1, listed.source.max(last));
+            Ok(())
+        };
+        listing.list(&model("app_run_node"), None, &mut each).await.unwrap();
+        assert_eq!((told, last), (rows, rows.cast_unsigned()));
+        // One proves the server. Windows take a page in vain, and two questions for what parts them.
+        let calls = if old_esb { 1 + 1 + 2 + (100_000 / 499 + 1) } else { 1 + 200 + 1 };
+        assert_eq!(world.calls.get(), calls);
+    }
+}
