@@ -22,7 +22,8 @@ pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, H
         undone.refuse_ids_of_nowhere()?;
     }
     let rows = undone.created(args.include_recovered)?;
-    let (parent, warnings) = (Some(undone.named()), undone.warnings());
+    let (parent, mut warnings) = (Some(undone.named()), undone.warnings());
+    warnings.extend(undone.stays_deleted()?);
     let undoes = Some(Arc::clone(&undone));
     announce(&config, screen);
     warn(&warnings);

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustc_hash::FxHashSet;
+
 use crate::association::{Action, Cells, Column, Named, Row, RowError};
 use crate::config::reading;
 use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
@@ -185,6 +187,7 @@ impl RowSource {
                 OpenSource::Created(Box::new(Created {
                     path: path.clone(),
                     records: records_at(path, files)?,
+                    gone: deletes_of(path, files)?.of_created,
                     cells: RowParser::new(None, false),
                     include_recovered: *include_recovered,
                     count: 0,
@@ -232,6 +235,47 @@ fn records_at(path: &Path, files: &[String]) -> Result<Records, ResultsError> {
         return Ok(Box::new(Outcomes::of_journal(path)?));
     }
     Ok(Box::new(results::reader::Reader::open(path, files)?))
+}
+
+/// What a run deleted.
+#[derive(Default)]
+pub(crate) struct Deletes {
+    /// The ids of what it had created itself.
+    of_created: FxHashSet<i64>,
+    /// How many others, which no undo brings back.
+    pub(crate) of_others: u64,
+}
+
+/// What a run deleted, by its results or its journal.
+pub(crate) fn deletes_of(path: &Path, files: &[String]) -> Result<Deletes, ResultsError> {
+    let is_journal = path.extension().is_some_and(|ending| ending == "journal");
+    if !is_journal && !results::reader::Reader::open(path, files)?.says_more_than_ids() {
+        return Ok(Deletes::default());
+    }
+    let records = || records_at(path, files).map(|records| records.map_while(Result::ok));
+    let is = |record: &Record, statuses: &[Status]| statuses.contains(&record.outcome.status);
+    // Ids ascend: what has a smaller one than all that the run created was there before, and need not be
+    // remembered.
+    let created = records()?.filter(|record| is(record, &[Status::Created, Status::Recovered]));
+    let first = created.filter_map(|record| record.outcome.association_id).min();
+    let mut deletes = Deletes::default();
+    let mut later = FxHashSet::default();
+    for record in records()?.filter(|record| is(record, &[Status::Deleted])) {
+        deletes.of_others += 1;
+        later.extend(
+            record.outcome.association_id.filter(|id| first.is_some_and(|first| *id >= first)),
+        );
+    }
+    if !later.is_empty() {
+        for record in records()?.filter(|record| is(record, &[Status::Created, Status::Recovered]))
+        {
+            deletes
+                .of_created
+                .extend(record.outcome.association_id.filter(|id| later.contains(id)));
+        }
+        deletes.of_others -= deletes.of_created.len() as u64;
+    }
+    Ok(deletes)
 }
 
 type Records = Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>;
@@ -359,6 +403,8 @@ pub(crate) struct OpenResults {
 pub(crate) struct Created {
     path: PathBuf,
     records: Records,
+    /// The ids that the run deleted itself, of what it had created.
+    gone: FxHashSet<i64>,
     cells: RowParser,
     include_recovered: bool,
     count: u64,
@@ -527,7 +573,7 @@ impl Created {
     fn deletes(&self, outcome: &Outcome) -> Option<i64> {
         let taken = outcome.status == Status::Created
             || (self.include_recovered && outcome.status == Status::Recovered);
-        outcome.association_id.filter(|_| taken)
+        outcome.association_id.filter(|id| taken && !self.gone.contains(id))
     }
 }
 

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use super::open_journal::open_journal;
 use super::parent::{self, ParentRun};
 use super::runtime::runtime;
-use super::source::RowSource;
+use super::source::{Deletes, RowSource, deletes_of};
 use crate::config;
 use crate::exit::Halt;
+use crate::report::summary::grouped;
 use crate::storage::journal::{self, replay};
 use crate::storage::manifest::{self, Head, Manifest, Parent, Undone, Work};
 use crate::storage::path_state::{self, PathState};
@@ -91,6 +92,19 @@ impl UndoneRun {
     /// How the undo names it.
     pub(crate) fn named(&self) -> Parent {
         parent::named(self.results(), self.head())
+    }
+
+    /// What it deleted besides, and an undo can't bring back.
+    pub(crate) fn stays_deleted(&self) -> Result<Option<String>, Halt> {
+        let (path, files) = match self {
+            Self::Finished(run) => (run.results.clone(), &[][..]),
+            Self::Unfinished { results, head, .. } => (journal::path_for(results), &*head.files),
+        };
+        let Deletes { of_others, .. } = deletes_of(&path, files)?;
+        Ok((of_others > 0).then(|| {
+            let count = grouped(of_others);
+            format!("{count} associations that the run deleted stay deleted: an undo only deletes what was created")
+        }))
     }
 
     /// What it created.

@@ -137,3 +137,25 @@ fn a_row_that_asks_for_something_else_is_never_taken_for_a_create() {
     work.bkassoc("rerun in.results.csv --all-failed -o all.csv").to(&server).ends(3);
     assert_eq!(statuses(&work.rows("all.csv")), ["created", "invalid"]);
 }
+
+#[test]
+fn an_undo_deletes_what_was_created_and_says_what_stays_deleted() {
+    let (server, work) = (Server::esb(), moves());
+    let before = stored(&server);
+    // What the run deletes of its own is none of an undo's.
+    let input = work.read("in.csv");
+    let own = format!("{input}create,{NN},lb-4,10.0.0.40,1\ndelete,{NN},lb-4,10.0.0.40,\n");
+    work.write("in.csv", own);
+    work.bkassoc("import in.csv --allow-delete").to(&server).ends(0);
+    let told = "3 associations that the run deleted stay deleted";
+    let undo = work.bkassoc("undo in.results.csv --yes --json").to(&server).ends(0);
+    undo.saying(&[told]);
+    let said = work.bkassoc("undo in.results.csv --yes --json").to(&server).ends(0).json();
+    assert_eq!((&said["deleted"], &said["rows"]), (&json!(4), &json!(4)));
+    assert!(said["warnings"][0].as_str().unwrap().contains(told), "{said}");
+    let after = stored(&server);
+    assert_eq!(after.len(), before.len() - 3);
+    assert!(after.iter().all(|row| before.contains(row)));
+    work.bkassoc("verify in.undo.csv --live").to(&server).ends(0);
+    work.bkassoc("import in.csv --allow-delete").to(&server).ends(2).saying(&["undone by"]);
+}
