@@ -240,18 +240,22 @@ fn an_empty_file_empties_its_scope_only_where_that_is_said_twice() {
 fn partners_are_moved_and_one_whose_new_partner_does_not_exist_keeps_its_own() {
     let server = empty(Entrance::Esb);
     let work = Workdir::new();
-    put(&server, ONE_ONE, [(1, 2), (3, 4), (5, 6)]);
-    // 1 and 3 swap; what 5 is to get does not exist.
-    work.write("in.csv", file_of(ONE_ONE, [(1, 4), (3, 2), (5, 8_888_888)]));
+    put(&server, ONE_ONE, [(101, 102), (103, 104), (105, 106)]);
+    // 101 and 103 swap; what 105 is to get does not exist.
+    work.write("in.csv", file_of(ONE_ONE, [(101, 104), (103, 102), (105, 8_888_888)]));
     work.bkassoc("sync in.csv --prune all -o r.csv").to(&server).ends(3);
-    assert_eq!(there(&server, ONE_ONE), [(1, 2), (3, 4), (5, 6)].into(), "all is withheld");
-    work.write("in.csv", file_of(ONE_ONE, [(1, 4), (3, 2), (5, 8)]));
+    assert_eq!(
+        there(&server, ONE_ONE),
+        [(101, 102), (103, 104), (105, 106)].into(),
+        "all is withheld"
+    );
+    work.write("in.csv", file_of(ONE_ONE, [(101, 104), (103, 102), (105, 108)]));
     work.bkassoc("sync in.csv --prune all -o s.csv").to(&server).ends(0);
-    assert_eq!(there(&server, ONE_ONE), [(1, 4), (3, 2), (5, 8)].into());
+    assert_eq!(there(&server, ONE_ONE), [(101, 104), (103, 102), (105, 108)].into());
 
     let rows = format!(
-        "obj_asst_id,inst_id,asst_inst_id,biz_id,action\n{ONE_ONE},1,4,1,delete\n{ONE_ONE},1,8888888,1,\n\
-         {ONE_ONE},3,2,1,delete\n{ONE_ONE},3,12,1,create\n"
+        "obj_asst_id,inst_id,asst_inst_id,biz_id,action\n{ONE_ONE},101,104,1,delete\n{ONE_ONE},101,8888888,1,\n\
+         {ONE_ONE},103,102,1,delete\n{ONE_ONE},103,112,1,create\n"
     );
     work.write("moves.csv", rows);
     work.bkassoc("import moves.csv --allow-delete -o m.csv").to(&server).ends(3);
@@ -262,7 +266,7 @@ fn partners_are_moved_and_one_whose_new_partner_does_not_exist_keeps_its_own() {
         [("failed", "withheld"), ("failed", "missing-target"), ("deleted", ""), ("created", "")]
     );
     assert!(results[0]["message"].contains("line 3"), "{}", results[0]["message"]);
-    assert_eq!(there(&server, ONE_ONE), [(1, 4), (3, 12), (5, 8)].into());
+    assert_eq!(there(&server, ONE_ONE), [(101, 104), (103, 112), (105, 108)].into());
 }
 
 #[test]
