@@ -2,9 +2,13 @@
 //! for, and nothing else is touched.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bkassoc::sandbox::Endpoint;
+use bkassoc::sandbox::faults::{Fault, Faults};
 use bkassoc::target::Entrance;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use crate::server::Server;
@@ -279,4 +283,67 @@ fn rows_that_contradict_each_other_withhold_what_would_be_deleted() {
     assert_eq!(there(&server, ONE_N), [(1, 101), (2, 102), (3, 103)].into());
     let why = done.json()["scope"][ONE_N]["withheld_for"].as_str().unwrap().to_owned();
     assert!(why.contains("line 2 and line 4 contradict"), "{why}");
+}
+
+#[test]
+fn killed_with_answers_lost_the_end_is_what_was_asked_for_and_each_line_is_true() {
+    for (seed, name) in [(1, ONE_ONE), (2, ONE_N), (3, NN)] {
+        let server = Server::with(Entrance::Esb, |setup| {
+            setup.faults =
+                Faults::none().with(Fault::LostAnswer, 0.1).with(Fault::LateCommit, 0.02);
+            setup.faults.late_by = Duration::from_millis(100);
+        });
+        for row in server.sandbox.rows() {
+            server.sandbox.remove(row.id);
+        }
+        let work = Workdir::new();
+        // Every partner moves by one.
+        let (before, wanted): (Vec<Pair>, Vec<Pair>) =
+            (0..80).map(|n| ((200 + n, 600 + n), (200 + n, 600 + (n + 1) % 80))).unzip();
+        put(&server, name, before);
+        put(&server, if name == NN { ONE_N } else { NN }, [(7, 107)]);
+        work.write("in.csv", file_of(name, wanted.iter().copied()));
+        let words =
+            "sync in.csv --prune all --max-delete 100% -o r.csv --settle-after 1s --timeout 2s";
+        let mut rng = StdRng::seed_from_u64(seed);
+        for lives in 0..6 {
+            let time = Duration::from_millis(rng.random_range(20..200 + 100 * lives));
+            if work.bkassoc(words).to(&server).start().kill_after(time).is_some() {
+                break;
+            }
+        }
+        work.bkassoc(words).to(&server).ends(0);
+        assert_eq!(there(&server, name), wanted.into_iter().collect(), "{name}");
+        server.assert_none_twice();
+        assert_eq!(server.stored(), 81, "what is not in scope is as it was");
+        let results = work.rows("r.csv");
+        assert_eq!((results.len(), of_status(&results, "deleted")), (160, 80));
+        let good = ["created", "recovered"].map(|status| of_status(&results, status));
+        assert_eq!(good.iter().sum::<usize>(), 80, "{name}");
+        work.bkassoc("verify r.csv --against in.csv").ends(0);
+        assert_eq!(
+            work.names(),
+            ["in.csv", "r.csv", "r.csv.plan.csv", "r.csv.plan.csv.run.json", "r.csv.run.json"]
+        );
+    }
+}
+
+#[test]
+fn a_permission_that_is_cut_is_no_empty_list() {
+    let server = empty(Entrance::Native);
+    let work = Workdir::new();
+    put(&server, NN, (1..=30).map(|n| (n, 100 + n)));
+    work.write("in.csv", file_of(NN, (1..=30).map(|n| (n, 100 + n))));
+    work.bkassoc("sync in.csv -o 1.csv").to(&server).ends(0);
+    // Most of it is gone from sight: what the night before counted tells.
+    for row in server.sandbox.rows().into_iter().skip(10) {
+        server.sandbox.remove(row.id);
+    }
+    let sent = writes(&server);
+    let words = "sync in.csv -o 2.csv --previous 1.csv";
+    let done = work.bkassoc(words).to(&server).ends(12);
+    assert!(done.stderr.contains("lost a permission") || done.stdout.contains("lost a permission"));
+    assert_eq!(writes(&server), sent);
+    work.bkassoc(&format!("{words} --allow-shrunk")).to(&server).ends(0);
+    assert_eq!(server.stored(), 30);
 }
