@@ -6,26 +6,26 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::comparison::{Comparison, Decision, Finding};
+use super::contradictions::Contradictions;
 use super::desired::{Desired, Names, Triple, Wish, WishReader};
 use super::existence::Existence;
 use super::listing::{Completeness, Listed, Listing};
-use super::moves::{LostRows, Moves, Side, Successor};
+use super::moves::{LostRows, Moves, Side};
 use super::previous::Previous;
+use super::surveyed::{Surveyed, known, missing_on, place_of, unwritable};
 use super::withheld::Withheld;
-use crate::association::{Association, InstId, Mapping, ModelAssociation};
+use crate::association::{InstId, Mapping, ModelAssociation};
 use crate::clock;
 use crate::cmdb::Cmdb;
 use crate::engine::asker::Asker;
-use crate::engine::models::{Knowledge, Models, refusal};
+use crate::engine::models::{Models, refusal};
 use crate::engine::stats::Place;
 use crate::exit::{Exit, Halt};
 use crate::options::{Prune, Pruning};
-use crate::outcome::Reason;
-use crate::storage::plan::Step;
 use crate::storage::sort::{Sorted, Sorter};
 use crate::storage::survey::{Found, Survey};
 
@@ -60,18 +60,6 @@ impl Terms<'_> {
     }
 }
 
-fn place_of(place: Place, files: &[String]) -> String {
-    match files.get(place.file as usize) {
-        Some(file) => format!("{file}, line {}", place.line),
-        None => format!("line {}", place.line),
-    }
-}
-
-fn unwritable(folder: &Path, error: &io::Error) -> Halt {
-    let what = "what is planned waits there to be sorted";
-    Halt::new(Exit::Unwritable, format!("{}: {error} ({what})", folder.display()))
-}
-
 /// Makes surveys.
 pub(crate) struct Surveyor<'a, C> {
     asker: &'a Asker<'a, C>,
@@ -85,34 +73,6 @@ pub(crate) struct Surveyor<'a, C> {
     /// What no row names and may go: by the rank of its model association, with its id.
     doomed: Sorter<Triple>,
     found: BTreeMap<String, Found>,
-}
-
-/// What came of a survey.
-pub(crate) struct Surveyed {
-    names: Names,
-    /// Names in order.
-    ranked: Vec<Arc<str>>,
-    models: Models,
-    withheld: Withheld,
-    moves: Moves,
-    decisions: Sorted,
-    doomed: Sorted<Triple>,
-    /// What is written down of it; `None` where nothing was listed.
-    pub(crate) survey: Option<Survey>,
-    files: Vec<String>,
-    folder: PathBuf,
-}
-
-/// An association to be deleted that no row names.
-pub(crate) struct Doomed {
-    /// Its model association.
-    pub(crate) name: Arc<str>,
-    /// Its source.
-    pub(crate) source: u64,
-    /// Its target.
-    pub(crate) target: u64,
-    /// Its id.
-    pub(crate) id: i64,
 }
 
 impl<'a, C: Cmdb> Surveyor<'a, C> {
@@ -412,144 +372,9 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
     }
 }
 
-fn known(models: &mut Models, name: &Arc<str>) -> Option<Arc<ModelAssociation>> {
-    match models.look(name) {
-        Knowledge::Known(_, model) => Some(Arc::clone(model)),
-        Knowledge::Wanted | Knowledge::Unknown | Knowledge::Unusable(_) => None,
-    }
-}
-
 /// A model association whose rows come next.
 struct Segment {
     number: u32,
     rank: u32,
     has_deletes: bool,
-}
-
-const fn missing_on(side: Side) -> Reason {
-    match side {
-        Side::Source => Reason::MissingSource,
-        Side::Target => Reason::MissingTarget,
-    }
-}
-
-/// Associations that the input wants and that its model association's rule does not allow beside each
-/// other. They come sorted by source.
-struct Contradictions {
-    mapping: Mapping,
-    last: Option<(Triple, Place)>,
-    by_target: Option<Sorter<Triple>>,
-}
-
-impl Contradictions {
-    fn new(mapping: Mapping, folder: &Path) -> io::Result<Self> {
-        let binds = mapping != Mapping::ManyToMany;
-        let by_target = binds.then(|| Sorter::new(folder)).transpose()?;
-        Ok(Self { mapping, last: None, by_target })
-    }
-
-    /// Takes the next association. The row that wants another target of the same source, where that is one too
-    /// many.
-    fn take(&mut self, triple: Triple, place: Place) -> io::Result<Option<Place>> {
-        if let Some(by_target) = &mut self.by_target {
-            let (number, source, target) = triple;
-            let at = [&place.file.to_le_bytes()[..], &place.line.to_le_bytes()].concat();
-            by_target.push((number, target, source), &at)?;
-        }
-        let last = self.last.replace((triple, place));
-        let same_source = last.filter(|((_, source, _), _)| *source == triple.1);
-        Ok(same_source.map(|(_, place)| place).filter(|_| self.mapping == Mapping::OneToOne))
-    }
-
-    /// The rows that want another source of the same target.
-    fn of_targets(self) -> io::Result<impl Iterator<Item = io::Result<[Place; 2]>>> {
-        let mut sorted = self.by_target.map(Sorter::sorted).transpose()?.into_iter().flatten();
-        let mut last: Option<(u64, Place)> = None;
-        Ok(std::iter::from_fn(move || {
-            for item in sorted.by_ref() {
-                let ((_, target, _), bytes) = match item {
-                    Ok(item) => item,
-                    Err(error) => return Some(Err(error)),
-                };
-                let file = bytes.first_chunk().map_or(0, |file| u32::from_le_bytes(*file));
-                let line = bytes.last_chunk().map_or(0, |line| u64::from_le_bytes(*line));
-                let place = Place { file, line };
-                if let Some((same, other)) = last.replace((target, place))
-                    && same == target
-                {
-                    return Some(Ok([other, place]));
-                }
-            }
-            None
-        }))
-    }
-}
-
-impl Surveyed {
-    /// What goes that no row names, in the order of names, sources and targets.
-    pub(crate) fn next_doomed(&mut self) -> Result<Option<Doomed>, Halt> {
-        let unwritable = |error| unwritable(&self.folder, &error);
-        for item in self.doomed.by_ref() {
-            let ((rank, source, target), bytes) = item.map_err(unwritable)?;
-            let name = &self.ranked[rank as usize];
-            if self.names.get(name).is_some_and(|number| self.withheld.why(number).is_some()) {
-                continue;
-            }
-            let id = bytes.first_chunk().map(|id| i64::from_le_bytes(*id));
-            let id = id.ok_or_else(|| unwritable(io::ErrorKind::InvalidData.into()))?;
-            return Ok(Some(Doomed { name: Arc::clone(name), source, target, id }));
-        }
-        Ok(None)
-    }
-
-    /// What is to be done for the next row that says an association, in input order.
-    pub(crate) fn step(&mut self, ordinal: u64, association: &Association) -> Result<Step, Halt> {
-        let name = &association.obj_asst_id;
-        let knowledge = self.models.look(name);
-        if let Some((reason, message)) = refusal(name, knowledge) {
-            return Ok(Step::Refuse(reason, message));
-        }
-        let model = known(&mut self.models, name).ok_or_else(|| lost_decision(name))?;
-        let next = self.decisions.next().transpose().map_err(|e| unwritable(&self.folder, &e))?;
-        let decision = next.filter(|(of, _)| *of == ordinal);
-        let decision = decision.and_then(|(_, bytes)| Decision::of_bytes(&bytes));
-        Ok(match decision.ok_or_else(|| lost_decision(name))? {
-            Decision::Create => Step::Create,
-            Decision::Keep(id) => Step::Keep(id),
-            Decision::Absent => Step::Absent,
-            Decision::Missing(side) => {
-                let (model, id) = match side {
-                    Side::Source => (&model.source, association.inst_id),
-                    Side::Target => (&model.target, association.asst_inst_id),
-                };
-                Step::Refuse(
-                    missing_on(side),
-                    format!("there is no instance {id} of model {model}"),
-                )
-            }
-            Decision::Delete(id) => self.delete(association, &model, id),
-        })
-    }
-
-    fn delete(&self, association: &Association, model: &ModelAssociation, id: Option<i64>) -> Step {
-        let number = self.names.get(&association.obj_asst_id).unwrap_or_default();
-        let pair = [association.inst_id.get(), association.asst_inst_id.get()];
-        match self.moves.is_for(number, model.mapping, pair) {
-            None => Step::Delete(id),
-            Some(row) => {
-                let row = match row {
-                    Successor::At(place) => place_of(place, &self.files),
-                    Successor::Unknown => "a row".to_owned(),
-                };
-                let message = format!(
-                    "it would make room for {row}, which can't be created: nothing is deleted"
-                );
-                Step::Refuse(Reason::Withheld, message)
-            }
-        }
-    }
-}
-
-fn lost_decision(name: &str) -> Halt {
-    Halt::new(Exit::Bug, format!("a row of {name} was not decided about"))
 }
