@@ -122,7 +122,7 @@ impl Guarded {
                 let _ = write!(message, "\n  and {} more", grouped(more));
             }
         }
-        let _ = write!(message, "\nAll of it is in {}. If it is meant, say so", path.display());
+        let _ = write!(message, "\nAll of it is in {}.", path.display());
         let survey = manifest.head.survey.clone();
         Self { message, allowing: guards::allowing(tripped, manifest), survey }
     }
@@ -134,7 +134,8 @@ impl fmt::Display for PlanReport<'_> {
         let (rows, asked) = (grouped(manifest.rows), grouped(self.asked));
         writeln!(f, "bkassoc plan: {rows} rows, {asked} calls")?;
         writeln!(f, "  {}", counted(&manifest.counts))?;
-        for (name, counts) in manifest.associations.iter().take(LISTED) {
+        let several = manifest.associations.iter().filter(|_| manifest.associations.len() > 1);
+        for (name, counts) in several.take(LISTED) {
             writeln!(f, "    {:<40} {}", name.escape_debug().to_string(), counted(counts))?;
         }
         if let Some(more) = manifest.associations.len().checked_sub(LISTED).filter(|more| *more > 0)
@@ -151,7 +152,9 @@ impl fmt::Display for PlanReport<'_> {
         let path = self.path.display();
         match self.guarded {
             None => writeln!(f, "\nThe plan is at {path}. Nothing was sent. To carry it out:")?,
-            Some(Guarded { message, .. }) => writeln!(f, "\n{message}:")?,
+            Some(Guarded { message, .. }) => {
+                writeln!(f, "\nWith exit 12, {message}\n\nIf that is meant:")?;
+            }
         }
         writeln!(f, "  {}", shell_quoted(&self.next()))?;
         if let Some(seconds) = manifest.seconds {

@@ -152,7 +152,8 @@ impl Summary<'_> {
         for warning in self.warnings {
             writeln!(text, "Warning: {warning}")?;
         }
-        if !self.is_of_contact() {
+        // Before a guard no row is settled: what was planned tells more.
+        if !self.is_of_contact() && self.exit != Exit::Guard {
             self.write_rows(text)?;
         }
         if let Some(survey) = self.survey {
