@@ -72,7 +72,7 @@ pub(super) fn run(
         scratch = Scratch::new()?;
         let plan =
             planning::make(config, named, &scratch.plan(), head(config, &source, None), None)?;
-        rows = Some(source.carried_out(&scratch.plan(), plan.manifest.clone())?);
+        rows = Some(source.carried_out(&scratch.plan(), plan.manifest.clone(), false)?);
         made = Some(plan);
     }
     let end = runtime()?.block_on(job.go(rows, made.as_ref()))?;

@@ -172,7 +172,7 @@ impl Session<'_> {
         let path = plan::path_for(results);
         if opened.resumes {
             let manifest = planning::kept(&path, rows, &opened.head)?;
-            return Ok(Planned::Rows(self.rows.carried_out(&path, manifest)?));
+            return Ok(Planned::Rows(self.rows.carried_out(&path, manifest, false)?));
         }
         let planned = if plan::may_go_to(&path) {
             self.plan(&path, rows, opened)
@@ -219,7 +219,7 @@ impl Session<'_> {
         opened.head.plan = Some(manifest.plan_sha256.clone());
         opened.head.survey.clone_from(&manifest.head.survey);
         opened.head.columns.clone_from(&manifest.head.columns);
-        Ok(Planned::Rows(self.rows.carried_out(path, manifest)?))
+        Ok(Planned::Rows(self.rows.carried_out(path, manifest, true)?))
     }
 
     /// Settles what an unfinished run left in doubt, by looking only. Some ending: it could not.

@@ -206,15 +206,17 @@ impl RowSource {
                     trusts_list,
                 }))
             }
-            Self::Planned { plan, of } => of.carried_out(plan, PlanManifest::of(plan)?)?,
+            Self::Planned { plan, of } => of.carried_out(plan, PlanManifest::of(plan)?, false)?,
         })
     }
 
-    /// The same rows as the plan at `path` has them. What the plan says of inputs is not read again.
+    /// The same rows as the plan at `path` has them. What the plan says of inputs is not read again. With
+    /// `trusts_list` what it says to be there was listed just now, and is not looked up.
     pub(crate) fn carried_out(
         &self,
         path: &Path,
         manifest: PlanManifest,
+        trusts_list: bool,
     ) -> Result<OpenSource, Halt> {
         let results = match self {
             Self::Results { .. } => match self.open()? {
@@ -224,7 +226,6 @@ impl RowSource {
             _ => None,
         };
         let lines = plan::Reader::open(path, &manifest)?;
-        let trusts_list = self.work() == Work::Sync;
         Ok(OpenSource::Planned(Box::new(Planned { lines, results, manifest, trusts_list })))
     }
 }
