@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::association::Row;
 use crate::engine::conflicts::{Conflicts, Slot};
-use crate::engine::task::{Next, Task};
+use crate::engine::task::{Next, Policy, Task, Write};
 
 /// Rows under way at most: waiting for a collision, a retry or a parked doubt included.
 pub const MAX_ACTIVE_ROWS: usize = 8192;
@@ -39,8 +39,12 @@ pub struct ActiveRows {
     conflicts: Conflicts,
     /// How many rows stand behind others.
     behind: usize,
-    /// Ready to be created or deleted, first come, first served.
-    pub writes: VecDeque<Slot>,
+    /// Ready to be created, first come, first served.
+    pub creates: VecDeque<Slot>,
+    /// Ready to have something deleted.
+    pub deletes: VecDeque<Slot>,
+    /// Since when the oldest of them waits.
+    pub deletes_since: Option<Instant>,
     /// Ready to be looked up.
     pub look_ups: VecDeque<Slot>,
     /// Since when the oldest of them waits.
@@ -127,7 +131,7 @@ impl ActiveRows {
 
     /// A settled row makes room; rows that stood behind it may go.
     pub fn leave(&mut self, slot: Slot) -> ActiveRow {
-        let Self { conflicts, behind, first, writes, look_ups, look_ups_since, .. } = self;
+        let Self { conflicts, behind, first, creates, look_ups, look_ups_since, .. } = self;
         conflicts.leave(slot, |freed| {
             *behind -= 1;
             match first[freed].take().expect("a row that stood behind others waits for something") {
@@ -135,7 +139,8 @@ impl ActiveRows {
                     look_ups.push_back(freed);
                     look_ups_since.get_or_insert_with(Instant::now);
                 }
-                Next::Write => writes.push_back(freed),
+                // What is deleted is looked up first.
+                Next::Write => creates.push_back(freed),
             }
         });
         self.slab.remove(slot)
@@ -148,7 +153,13 @@ impl ActiveRows {
             return;
         }
         match next {
-            Next::Write => self.writes.push_back(slot),
+            Next::Write if self.task(slot).next_write() == Write::Create => {
+                self.creates.push_back(slot);
+            }
+            Next::Write => {
+                self.deletes.push_back(slot);
+                self.deletes_since.get_or_insert(now);
+            }
             Next::LookUp => {
                 self.look_ups.push_back(slot);
                 self.look_ups_since.get_or_insert(now);
@@ -190,21 +201,65 @@ impl ActiveRows {
     /// Takes rows that may travel together, the first ones first: of the model association of the
     /// row that is next. A single one where that row goes singly.
     pub fn take_batch(&mut self, most: usize) -> Vec<Slot> {
-        let Some(&next) = self.writes.front() else { return Vec::new() };
+        let Some(&next) = self.creates.front() else { return Vec::new() };
         let first = &self.slab[next].task;
         if !first.may_batch() {
-            self.writes.pop_front();
+            self.creates.pop_front();
             return vec![next];
         }
         let model = Arc::clone(&first.model);
         let fits =
             |active: &ActiveRow| active.task.may_batch() && Arc::ptr_eq(&active.task.model, &model);
-        take(&mut self.writes, &self.slab, most, fits)
+        take(&mut self.creates, &self.slab, most, fits)
+    }
+
+    /// Takes rows of which something is deleted in one call, the first ones first: of one source model, and
+    /// that have failed in company equally often. `None` for `most`: the first row alone.
+    pub fn take_deletes(
+        &mut self,
+        most: Option<usize>,
+        policy: &Policy,
+        now: Instant,
+    ) -> Vec<Slot> {
+        let Some(&next) = self.deletes.front() else { return Vec::new() };
+        let first = &self.slab[next].task;
+        let company = most.zip(first.company()).map(|(most, company)| most.min(company));
+        let taken = if let Some(company) = company {
+            let (source, failures) = (Arc::clone(&first.model.source), first.failures());
+            let mut ids = 0;
+            let fits = |active: &ActiveRow| {
+                let task = &active.task;
+                ids += task.to_delete().len();
+                let fits = task.company().is_some()
+                    && task.failures() == failures
+                    && task.model.source == source
+                    && task.before_write(policy, now).is_none()
+                    // The first goes however much it takes.
+                    && (ids <= company || ids == task.to_delete().len());
+                if !fits {
+                    ids -= task.to_delete().len();
+                }
+                fits
+            };
+            take(&mut self.deletes, &self.slab, company, fits)
+        } else {
+            self.deletes.pop_front();
+            vec![next]
+        };
+        if self.deletes.is_empty() {
+            self.deletes_since = None;
+        }
+        taken
+    }
+
+    /// Whether any row is ready to be created or deleted.
+    pub fn has_writes(&self) -> bool {
+        !(self.creates.is_empty() && self.deletes.is_empty())
     }
 
     /// Whether any row waits for something that will come by itself.
     pub fn is_moving(&self) -> bool {
-        !(self.writes.is_empty() && self.look_ups.is_empty() && self.timers.is_empty())
+        self.has_writes() || !(self.look_ups.is_empty() && self.timers.is_empty())
     }
 
     /// Sends the rows kept for the end to their last look. True where there were any.
@@ -223,7 +278,7 @@ fn take(
     queue: &mut VecDeque<Slot>,
     rows: &Slab<ActiveRow>,
     most: usize,
-    fits: impl Fn(&ActiveRow) -> bool,
+    mut fits: impl FnMut(&ActiveRow) -> bool,
 ) -> Vec<Slot> {
     let mut taken = Vec::new();
     queue.retain(|&slot| {

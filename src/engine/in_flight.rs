@@ -51,6 +51,11 @@ impl<T> InFlight<T> {
         self.len() == 0
     }
 
+    /// Whether one of the calls that are waited for is such.
+    pub fn any(&self, mut is_such: impl FnMut(&T) -> bool) -> bool {
+        self.calls.iter().any(|(_, call)| call.as_ref().is_some_and(|call| is_such(&call.call)))
+    }
+
     /// A call goes out.
     pub fn sent(&mut self, call: T, now: Instant) -> Ticket {
         if self.is_empty() {

@@ -22,27 +22,30 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::association::Row;
 use crate::cmdb::Cmdb;
-use crate::cmdb::wire::Request;
+use crate::cmdb::wire::{Request, Route};
 use crate::engine::active_rows::{ActiveRow, ActiveRows};
 use crate::engine::batches::Batches;
 use crate::engine::call_size::CallSize;
 use crate::engine::caller::{Caller, Landed, Outgoing};
 use crate::engine::circuit_breaker::CircuitBreaker;
 use crate::engine::conflicts::Slot;
+use crate::engine::deletes::Deletes;
 use crate::engine::in_flight::{self, InFlight, Ticket};
 use crate::engine::intake::Intake;
 use crate::engine::permission::Permission;
 use crate::engine::preflight::Questions;
 use crate::engine::recorder::Recorder;
+use crate::engine::remaining::Goal;
 use crate::engine::request_ids::RequestIds;
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::stats::{Bottleneck, CallKind, RunStats};
-use crate::engine::task::{Next, Policy, Step};
+use crate::engine::task::{Next, Policy, Step, Task};
 use crate::engine::time_limits::TimeLimits;
+use crate::engine::traces::{Deleted, Traces};
 use crate::exit::Exit;
 pub use crate::exit::Halt;
 use crate::options::EngineOptions;
-use crate::outcome::{Outcome, Record};
+use crate::outcome::{Outcome, Reason, Record, Status};
 use crate::storage::journal::replay::Replay;
 use crate::storage::journal::{Journal, JournalError};
 use crate::target::Target;
@@ -50,7 +53,7 @@ use admission::Noting;
 
 /// Rows that wait to be looked up go together when there are so many of them,
 pub const COMPANY: usize = 100;
-/// or when the first has waited so long.
+/// or when the first has waited so long. So do deletes.
 const LINGER: Duration = Duration::from_millis(200);
 /// How long calls in flight may take to answer once the run stops.
 pub const DRAIN: Duration = Duration::from_secs(15);
@@ -85,6 +88,10 @@ pub struct Setting<'a, C> {
     /// Whether rows may be created or deleted. Else they are looked up only, and what is not there
     /// stays without an outcome.
     pub writes: bool,
+    /// Whether the run has deletes to make: no row is let in before it is known that there is a call for them.
+    pub deletes: bool,
+    /// What messages call a row's place in the input.
+    pub place_of: &'a dyn Fn(&Row) -> String,
     /// Sees every record as it is written down. Its failure is the journal's.
     pub each: &'a mut dyn FnMut(&Record) -> io::Result<()>,
 }
@@ -107,8 +114,12 @@ pub async fn run<'a, C: Cmdb>(
 enum Call {
     Write(Slot),
     Batch(Vec<Slot>),
+    /// Deletes of so many associations.
+    Deletes(Vec<Slot>, usize),
     LookUp(Vec<Slot>),
     Models(Vec<Arc<str>>),
+    /// To see whether there is a call that deletes many, or one.
+    Deletable(Route),
     Probe,
 }
 
@@ -135,6 +146,7 @@ struct Run<'a, C> {
     options: &'a EngineOptions,
     earlier: &'a Replay,
     may_write: bool,
+    place_of: &'a dyn Fn(&Row) -> String,
     intake: Intake,
     questions: Questions,
     rows: ActiveRows,
@@ -146,6 +158,8 @@ struct Run<'a, C> {
     began_at: i64,
     noting: Noting,
     batches: Batches,
+    deletes: Deletes,
+    traces: Traces,
     look_up_size: CallSize,
     breaker: CircuitBreaker,
     caller: Caller<'a, C>,
@@ -163,9 +177,20 @@ impl<'a, C: Cmdb> Run<'a, C> {
         queue: RowQueue,
         stats: &'a mut RunStats,
     ) -> Self {
-        let Setting { cmdb, target, options, run_key, earlier, clock, seed, writes, each } =
-            setting;
-        let now = Instant::now();
+        let Setting {
+            cmdb,
+            target,
+            options,
+            run_key,
+            earlier,
+            clock,
+            seed,
+            writes,
+            deletes,
+            place_of,
+            each,
+        } = setting;
+        let (now, began_at) = (Instant::now(), clock());
         let ids = RequestIds::new(target.entrance, run_key, seed);
         let policy =
             Policy { max_attempts: options.max_attempts, settle_after: options.settle_after };
@@ -174,15 +199,18 @@ impl<'a, C: Cmdb> Run<'a, C> {
             options,
             earlier,
             may_write: writes,
+            place_of,
             intake: Intake::new(queue),
             questions: Questions::new(&options.models, now),
             rows: ActiveRows::default(),
             policy,
             rng: StdRng::seed_from_u64(seed),
             largest_id: earlier.largest_id,
-            began_at: clock(),
+            began_at,
             noting: Noting::default(),
             batches: Batches::new(options.batch),
+            deletes: Deletes::new(deletes && writes, now),
+            traces: Traces::of(earlier, began_at, now, policy.settle_after),
             look_up_size: CallSize::default(),
             breaker: CircuitBreaker::default(),
             caller: Caller::new(cmdb, options, options.concurrency, ids, now),
@@ -280,7 +308,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
         let waits = !self.in_flight.is_empty()
             || self.rows.is_moving()
             || !self.noting.is_empty()
-            || self.questions.are_open();
+            || self.questions.are_open()
+            || self.asks_for_deletes();
         self.limits.note_wait(waits, now);
         if self.stopping.is_none()
             && let Some(halt) = self.limits.over(&self.caller.health, now)
@@ -335,8 +364,8 @@ impl<'a, C: Cmdb> Run<'a, C> {
     fn write_of(&self, call: &Call) -> Option<(u64, u32)> {
         let first = match call {
             Call::Write(slot) => *slot,
-            Call::Batch(slots) => *slots.first()?,
-            Call::LookUp(_) | Call::Models(_) | Call::Probe => return None,
+            Call::Batch(slots) | Call::Deletes(slots, _) => *slots.first()?,
+            Call::LookUp(_) | Call::Models(_) | Call::Deletable(_) | Call::Probe => return None,
         };
         Some((self.rows.ordinal(first), self.rows.task(first).writes()))
     }
@@ -357,10 +386,62 @@ impl<'a, C: Cmdb> Run<'a, C> {
         }
     }
 
-    fn settle(&mut self, slot: Slot, outcome: Outcome, now: Instant) {
+    fn settle(&mut self, slot: Slot, mut outcome: Outcome, now: Instant) {
         self.breaker.forget(slot);
-        let ActiveRow { row, .. } = self.rows.leave(slot);
+        let ActiveRow { row, task, .. } = self.rows.leave(slot);
+        self.leave_traces(row.ordinal, &task, &outcome, now);
+        let notes = self.tell_who_made_room(&row, &task, &mut outcome);
         self.write_down(row, outcome, now);
+        for (ordinal, note) in notes {
+            self.recorder.journal.noted(ordinal, &note);
+        }
+    }
+
+    /// What the row leaves for those after it.
+    fn leave_traces(&mut self, ordinal: u64, task: &Task, outcome: &Outcome, now: Instant) {
+        let (association, mapping) = (&task.new.association, task.model.mapping);
+        self.traces.forget(now);
+        match outcome.status {
+            Status::Deleted => self.traces.delete(ordinal, association, task.ids_to_delete()),
+            status if status.is_good() && task.goal == Goal::Create => {
+                self.traces.take_place(mapping, association);
+                if let Some(until) = task.create_may_follow_until(&self.policy)
+                    && until > now
+                {
+                    self.traces.create_may_follow(association, until);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Where something was deleted for a row that then can't be created, the lines of both say so: its own,
+    /// and those of the rows that deleted, for which this gives the notes.
+    fn tell_who_made_room(
+        &self,
+        row: &Row,
+        task: &Task,
+        outcome: &mut Outcome,
+    ) -> Vec<(u64, String)> {
+        let mut notes = Vec::new();
+        if outcome.status != Status::Failed || task.goal != Goal::Create {
+            return notes;
+        }
+        let association = &task.new.association;
+        for deleted in self.traces.made_room_for(task.model.mapping, association) {
+            let Deleted { ordinal, id, source, target } = deleted;
+            let room =
+                format!("association {id} ({source} -> {target}) was deleted to make room for it");
+            let before = std::mem::take(&mut outcome.message);
+            outcome.message = if before.is_empty() { room } else { format!("{room}. {before}") };
+            let reason = outcome.reason.map_or("failed", Reason::as_str);
+            let place = (self.place_of)(row);
+            notes.push((
+                ordinal,
+                format!("what was to take its place is not there: {place}: {reason}"),
+            ));
+        }
+        notes
     }
 
     fn write_down(&mut self, row: Row, outcome: Outcome, now: Instant) {
@@ -418,12 +499,14 @@ impl<'a, C: Cmdb> Run<'a, C> {
         let while_it_goes_on = [
             Some(wait.until),
             or_now(self.rows.look_ups_since.map(|since| since + LINGER)),
+            or_now(self.rows.deletes_since.map(|since| since + LINGER)),
             self.questions.next_due(now),
+            self.deletes.next_due(now),
             self.limits.deadline(self.caller.health.answered),
             self.in_flight.next_look(now).filter(|_| !self.breaker.is_tripped()),
         ];
         let deadlines = match &self.stopping {
-            Some(stopping) => [Some(stopping.drain_until), None, None, None, None],
+            Some(stopping) => [Some(stopping.drain_until), None, None, None, None, None, None],
             None => while_it_goes_on,
         };
         always.into_iter().chain(deadlines).flatten().min().unwrap_or(show_at)

@@ -100,8 +100,16 @@ struct Deleting {
     noted: usize,
     /// They were seen, and a delete of ours may have been executed,
     sent: bool,
-    /// by this very process.
+    /// by this very process,
     here: bool,
+    /// with an answer that says so.
+    answered: bool,
+    /// Calls for many with the row in them that failed, the server's limit apart,
+    failures: u32,
+    /// and how many may go in the next one.
+    company: Option<usize>,
+    /// The row goes singly from now on.
+    single: bool,
 }
 
 impl Deleting {
@@ -333,10 +341,7 @@ impl Task {
                 self.attempts.count();
                 self.end_well(Status::Created, id)
             }
-            Verdict::Accepted => {
-                self.attempts.count();
-                self.delete_was_sent(now)
-            }
+            Verdict::Accepted => self.one_is_deleted(now),
             Verdict::LookUp(taken) => {
                 self.attempts.count();
                 self.taken = Some(taken);
@@ -346,7 +351,7 @@ impl Task {
             Verdict::InDoubt(cause) => {
                 self.attempts.charge(cause, now);
                 if deletes {
-                    return self.delete_was_sent(now);
+                    return self.delete_was_sent(false, now);
                 }
                 self.unknown_codes += u32::from(cause == Cause::UnknownCode);
                 self.taken = None;
@@ -357,10 +362,7 @@ impl Task {
                 Step::Write(now + self.attempts.wait(rng))
             }
             // What another took away between the look and the delete is gone all the same.
-            Verdict::Failed(Reason::NotFound) if deletes => {
-                self.attempts.count();
-                self.delete_was_sent(now)
-            }
+            Verdict::Failed(Reason::NotFound) if deletes => self.one_is_deleted(now),
             Verdict::Failed(reason) => {
                 self.attempts.count();
                 if deletes { self.refused_to_delete(reason) } else { self.end_badly(reason) }

@@ -107,6 +107,9 @@ struct State {
     calls: [u64; Endpoint::ALL.len()],
     /// By what a call is counted as: the number of the quota's window, and the calls in it.
     windows: [(u128, u64); Endpoint::ALL.len()],
+    /// What was stored, and removed, under which ids, in order.
+    #[cfg(test)]
+    history: Vec<(bool, i64, Row)>,
 }
 
 impl State {
@@ -122,6 +125,8 @@ impl State {
             self.rows.halve(id);
         }
         self.rows.born(id, Instant::now(), self.faults.lag_by);
+        #[cfg(test)]
+        self.history.push((true, id.into(), row));
         Ok(id)
     }
 
@@ -131,6 +136,8 @@ impl State {
         }
         if let (Some(row), Ok(id)) = (self.rows.remove(id), u32::try_from(id)) {
             self.rows.died(id, row, Instant::now(), self.faults.lag_by);
+            #[cfg(test)]
+            self.history.push((false, id.into(), row));
         }
         Ok(())
     }
@@ -164,6 +171,8 @@ impl Sandbox {
             faults: setup.faults,
             calls: [0; Endpoint::ALL.len()],
             windows: Default::default(),
+            #[cfg(test)]
+            history: Vec::new(),
         };
         if new {
             preload(&mut state, &setup.models)
@@ -197,6 +206,18 @@ impl Sandbox {
             half: u32::try_from(id).is_ok_and(|id| state.rows.is_half(id)),
         };
         state.rows.iter().map(stored).collect()
+    }
+
+    /// What was stored (true) and removed (false) since the beginning, in order.
+    #[cfg(test)]
+    pub(crate) fn history(&self) -> Vec<(bool, StoredRow)> {
+        let state = self.state();
+        let event = |&(stored, id, row): &(bool, i64, Row)| {
+            let obj_asst_id = Arc::clone(&self.0.models.get(row.table).model.obj_asst_id);
+            let Row { source, target, .. } = row;
+            (stored, StoredRow { id, obj_asst_id, source, target, half: false })
+        };
+        state.history.iter().map(event).collect()
     }
 
     /// How many rows are stored.

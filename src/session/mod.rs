@@ -18,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::association::Row;
 use crate::clock;
 use crate::config::{Config, Connection, Output};
 use crate::engine::row_queue::{Ended, RowQueue};
@@ -31,7 +32,7 @@ use crate::plan::guards;
 use crate::report::plan::Guarded;
 use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::{self, EndEntry, JournalError, replay};
-use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
+use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone, Work};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::plan;
 use crate::storage::results::writer::Writer;
@@ -463,6 +464,8 @@ impl Session<'_> {
         let OpenJournal { journal, replay, stats, head, .. } = opened;
         let earlier = Arc::new(std::mem::take(replay));
         let run_key = head.key();
+        let head = head.clone();
+        let place_of = |row: &Row| head.place_of(row);
         let setting = Setting {
             cmdb: &server,
             target: self.target(),
@@ -472,14 +475,16 @@ impl Session<'_> {
             clock: clock::millis,
             seed: rand::random(),
             writes,
+            deletes: self.rows.work() == Work::Undo,
+            place_of: &place_of,
             each,
         };
-        let head = head.clone();
         let path = journal.path().to_owned();
         let replay = Arc::clone(&earlier);
         let known = rows.rows();
+        let named = head.clone();
         let queue = RowQueue::spawn(rows.waits(), move |sink| {
-            source::feed(rows, &path, &replay, |row| head.place_of(row), writes, sink)
+            source::feed(rows, &path, &replay, |row| named.place_of(row), writes, sink)
         });
         if writes {
             let sources = self.rows.sources();

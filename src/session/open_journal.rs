@@ -29,6 +29,8 @@ pub(crate) struct OpenJournal {
     pub(crate) resumes: bool,
     /// Whether an earlier process may have sent a delete.
     deletes_before: bool,
+    /// Whether it had found out that there is a call that deletes.
+    asked_before: bool,
     /// Held as long as this file is open.
     pub(crate) lock: Option<Arc<File>>,
 }
@@ -43,6 +45,7 @@ impl OpenJournal {
             head,
             resumes: false,
             deletes_before: false,
+            asked_before: false,
             lock: None,
         }
     }
@@ -82,8 +85,8 @@ impl OpenJournal {
     pub(crate) fn may_have_written(&self) -> bool {
         let calls = &self.stats.calls;
         if self.head.work == Work::Undo {
-            // What has no call that deletes had none for the process before either.
-            let before = self.deletes_before && !calls.lacks_delete;
+            // What has no call that deletes had none for a process before that did not ask.
+            let before = self.deletes_before && (self.asked_before || !calls.lacks_delete);
             let unrefused = calls.count(CallKind::Delete) > calls.refused_deletes;
             return before || unrefused || self.stats.count(Status::Deleted) > 0;
         }
@@ -117,8 +120,9 @@ pub(crate) fn open_journal(results: &Path, head: &Head) -> Result<OpenJournal, H
     let file = Arc::new(file);
     let disk = Box::new(Arc::clone(&file));
     let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
-    let deletes_before = replay.deletes;
-    Ok(OpenJournal { journal, replay, stats, head, resumes, deletes_before, lock: Some(file) })
+    let (deletes_before, asked_before) = (replay.deletes, replay.asked_before_deletes);
+    let lock = Some(file);
+    Ok(OpenJournal { journal, replay, stats, head, resumes, deletes_before, asked_before, lock })
 }
 
 pub(crate) fn remove(journal: &Path) -> Result<(), ResultsError> {
@@ -145,5 +149,39 @@ impl Disk for Nowhere {
 
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
         std::future::ready(Ok(())).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delete_of_a_version_that_did_not_ask_was_none_where_there_is_no_call_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path().join("r.csv");
+        let head = Head { work: Work::Undo, ..Head::of_import() };
+        let line = "8ddb2d63 {\"deleting\":0}\n";
+        let mut lines = Vec::new();
+        {
+            let mut opened = open_journal(&results, &head).unwrap_or_else(|_| panic!("free"));
+            opened.begin().unwrap();
+            lines.extend(std::fs::read(opened.journal.path()).unwrap());
+        }
+        lines.extend(line.as_bytes());
+        let path = journal::path_for(&results);
+        std::fs::write(&path, lines).unwrap();
+        let may_have_written = |lacks_delete| {
+            let mut opened = open_journal(&results, &head).unwrap_or_else(|_| panic!("free"));
+            opened.stats.calls.lacks_delete = lacks_delete;
+            opened.may_have_written()
+        };
+        assert_eq!([false, true].map(may_have_written), [true, false]);
+        {
+            let mut opened = open_journal(&results, &head).unwrap_or_else(|_| panic!("free"));
+            opened.journal.deletes(&[(0, 7)]);
+            opened.journal.flush().unwrap();
+        }
+        assert_eq!([false, true].map(may_have_written), [true, true], "it had asked");
     }
 }

@@ -114,6 +114,8 @@ enum Entry {
     Opened(Holder),
     Mark(MarkEntry),
     Outcome(OutcomeEntry),
+    /// What is to be said of a row beside its outcome, which is there already.
+    Noted(u64, String),
     /// Bytes known to be on disk.
     Synced(u64),
     /// The process ended in order: of the marked rows without an outcome, only these may have been
@@ -182,6 +184,7 @@ enum Line<'a> {
     Opened(&'a Holder),
     Mark(&'a MarkEntry),
     Outcome(OutcomeLine<'a>),
+    Noted(u64, &'a str),
     Synced(u64),
     Closed(&'a [u64]),
     Deletes(&'a [(u64, i64)]),
@@ -318,6 +321,11 @@ impl Journal {
             cells: &record.cells,
             outcome: &record.outcome,
         }));
+    }
+
+    /// Says more of a row that has its outcome already.
+    pub fn noted(&mut self, ordinal: u64, text: &str) {
+        self.push(&Line::Noted(ordinal, text));
     }
 
     /// Says that this process sends nothing more, and which rows without an outcome may have been sent.

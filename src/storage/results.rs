@@ -7,6 +7,7 @@ pub mod reader;
 pub mod writer;
 
 use std::io::{self, Write};
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
@@ -115,7 +116,7 @@ type ClaimRank = (u8, u64);
 
 /// The outcomes of a journal, in input order.
 pub struct Outcomes {
-    sorted: Sorted,
+    sorted: Peekable<Sorted>,
     /// The line whose claim counts, for each id that a `recovered` line claims.
     claims: FxHashMap<i64, ClaimRank>,
     journal: PathBuf,
@@ -152,7 +153,7 @@ impl Outcomes {
                 }
             })?;
         }
-        let sorted = sorter.sorted().map_err(unwritable)?;
+        let sorted = sorter.sorted().map_err(unwritable)?.peekable();
         Ok(Self { sorted, claims, journal: journal.to_owned(), folder })
     }
 
@@ -166,6 +167,24 @@ impl Outcomes {
             && self.claims.get(&id).is_some_and(|(_, row)| *row != record.ordinal)
         {
             outcome.status = Status::Existed;
+        }
+    }
+}
+
+impl Outcomes {
+    /// What was noted of a row after its outcome stands behind that.
+    fn add_notes(&mut self, record: &mut Record) {
+        let note = |next: &io::Result<(u64, Box<[u8]>)>| {
+            let (row, body) = next.as_ref().ok()?;
+            replay::note(body).filter(|_| *row == record.ordinal)
+        };
+        while let Some(text) = self.sorted.peek().and_then(note) {
+            let message = &mut record.outcome.message;
+            if !message.is_empty() {
+                message.push_str("; ");
+            }
+            message.push_str(&text);
+            self.sorted.next();
         }
     }
 }
@@ -185,6 +204,7 @@ impl Iterator for Outcomes {
             return Some(Err(JournalError::Foreign { path: self.journal.clone(), what }.into()));
         };
         self.demote(&mut record);
+        self.add_notes(&mut record);
         Some(Ok(record))
     }
 }

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::raw::{Raw, ok, refusal};
 use crate::server::Server;
-use crate::workdir::{Cli, NN, Workdir, links};
+use crate::workdir::{Cli, NN, Workdir, links, stats};
 
 /// An ESB that sends deletes to the path of before 3.10, and a run through it.
 fn old_esb(latency: Duration) -> (Server, Workdir) {
@@ -76,7 +76,10 @@ fn an_unfinished_run_that_could_not_be_undone_goes_on() {
 
 #[test]
 fn an_undo_that_was_killed_has_undone_only_what_may_be_gone() {
-    let (esb, work) = old_esb(Duration::from_millis(200));
+    let esb = Server::with(Entrance::Esb, |setup| setup.latency = Duration::from_millis(200));
+    let work = Workdir::new();
+    work.write("in.csv", links(30));
+    let before = esb.stored();
     work.bkassoc("import in.csv").to(&esb).ends(0);
     let audit = work.read("in.results.csv.run.json");
     let finds = esb.calls(Endpoint::Find);
@@ -91,10 +94,10 @@ fn an_undo_that_was_killed_has_undone_only_what_may_be_gone() {
     within_a_delete.signal(Signal::KILL);
     within_a_delete.wait().with(-9);
     assert_ne!(work.read("in.results.csv.run.json"), audit, "it may have deleted");
-    // The next one learns that there is no call that deletes, and so that there was none for the first.
-    undo(&work, &esb).ends(8).saying(&["Nothing was deleted"]);
-    assert_eq!(work.read("in.results.csv.run.json"), audit);
-    assert_nothing_says_it_was_undone(&work, &esb);
+    undo(&work, &esb).ends(0);
+    assert_eq!(esb.stored(), before);
+    assert_eq!(stats(&work.rows("in.undo.csv"), "status"), "deleted 30");
+    work.bkassoc("import in.csv").to(&esb).ends(2).saying(&["undone by in.undo.csv"]);
 }
 
 #[test]
@@ -148,4 +151,23 @@ fn what_may_be_somebody_elses_is_counted_before_it_is_deleted() {
     assert_eq!(server.stored(), before);
     let help = work.bkassoc("undo --help").ends(0);
     assert!(help.stdout.contains("may be somebody else's"), "{}", help.stdout);
+}
+
+/// Look-ups before and after included.
+#[test]
+fn five_thousand_rows_are_undone_in_a_few_calls() {
+    for entrance in [Entrance::Esb, Entrance::Gateway, Entrance::Native] {
+        let server = Server::new(entrance);
+        let work = Workdir::new();
+        work.write("in.csv", links(5_000));
+        let before = server.stored();
+        work.bkassoc("import in.csv --batch 200").to(&server).ends(0);
+        let calls = server.all_calls();
+        undo(&work, &server).ends(0);
+        assert_eq!(stats(&work.rows("in.undo.csv"), "status"), "deleted 5000");
+        assert_eq!((server.stored(), server.calls(Endpoint::Delete)), (before, 0));
+        let calls = server.all_calls() - calls;
+        assert!(calls <= 140, "{calls} calls by {entrance:?}");
+        work.bkassoc("verify in.undo.csv --live").to(&server).ends(0);
+    }
 }

@@ -32,7 +32,7 @@ impl Noting {
 
 impl<C: Cmdb> Run<'_, C> {
     pub(super) fn wants_rows(&self) -> bool {
-        let ready = self.rows.writes.len();
+        let ready = self.rows.creates.len() + self.rows.deletes.len();
         self.stopping.is_none() && self.intake.wants_rows(ready, self.batches.size())
     }
 
@@ -76,6 +76,10 @@ impl<C: Cmdb> Run<'_, C> {
                     continue;
                 }
             };
+            // Nothing is written before it is known that all of it can be.
+            if self.deletes.is_open() {
+                return;
+            }
             if !self.rows.has_room() || !self.recorder.journal.covers(row.ordinal) {
                 return;
             }

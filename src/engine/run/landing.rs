@@ -10,9 +10,9 @@ use super::{Call, Run};
 use crate::cmdb::Cmdb;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::{
-    BatchVerdict, Cause, Query, Stop, Verdict, judge, judge_batch, judge_delete,
+    BatchVerdict, Cause, Query, Stop, Verdict, judge, judge_batch, judge_delete, judge_delete_many,
 };
-use crate::cmdb::wire::{BatchAnswer, Envelope, Found, Reply};
+use crate::cmdb::wire::{BatchAnswer, Envelope, Found, Reply, Route};
 use crate::engine::caller::{Landed, Sent};
 use crate::engine::conflicts::Slot;
 use crate::engine::in_flight::{self, Pending, Ticket};
@@ -33,6 +33,8 @@ impl<C: Cmdb> Run<'_, C> {
         match call {
             Call::Write(slot) => self.land_write(slot, &reply, sent, now),
             Call::Batch(slots) => self.land_batch(&slots, &reply, sent, now),
+            Call::Deletes(slots, many) => self.land_deletes(&slots, many, &reply, sent, now),
+            Call::Deletable(route) => self.land_deletable(route, &reply, sent, now),
             Call::LookUp(slots) => self.land_look_up(slots, &reply, sent, now),
             Call::Models(names) => self.land_models(names, &reply, sent, now),
             Call::Probe => {
@@ -55,7 +57,7 @@ impl<C: Cmdb> Run<'_, C> {
         self.caller.landed(reply, sent, now, &mut self.recorder.stats.calls, judge)
     }
 
-    /// A create or a delete of one row.
+    /// A create, or a delete of one association.
     fn land_write(&mut self, slot: Slot, reply: &Reply, sent: Sent, now: Instant) {
         self.rows.note_landed(slot);
         let write = self.rows.task(slot).next_write();
@@ -70,7 +72,12 @@ impl<C: Cmdb> Run<'_, C> {
         if write == Write::Delete {
             let calls = &mut self.recorder.stats.calls;
             calls.refused_deletes += u64::from(verdict.is_refusal());
-            calls.lacks_delete |= verdict == Verdict::Stop(Stop::NoDelete);
+            if verdict == Verdict::Stop(Stop::NoDelete) {
+                if self.deletes.give_up_one() {
+                    return self.take_step(slot, Step::Write(now), now);
+                }
+                calls.lacks_delete = true;
+            }
         }
         let task = self.rows.task_mut(slot);
         let association = &task.new.association;
@@ -177,6 +184,90 @@ impl<C: Cmdb> Run<'_, C> {
         }
     }
 
+    /// Many deletes: a look tells what they did.
+    fn land_deletes(
+        &mut self,
+        slots: &[Slot],
+        many: usize,
+        reply: &Reply,
+        sent: Sent,
+        now: Instant,
+    ) {
+        for &slot in slots {
+            self.rows.note_landed(slot);
+        }
+        let verdict = self.judged(reply, sent, now, |health, reply| {
+            let verdict = judge_delete_many(reply, health.proven);
+            (verdict, verdict.cause())
+        });
+        let said = sent.said(reply);
+        tracing::debug!(?verdict, many, rows = slots.len(), "deletes: {said}");
+        let cause = verdict.cause();
+        if cause.is_some_and(Cause::is_silence) {
+            self.unanswered(slots[0], 0, now);
+            self.deletes.shrink(many);
+        } else {
+            self.answered(now);
+        }
+        let is_refusal = !matches!(verdict, BatchVerdict::Answered | BatchVerdict::InDoubt(_));
+        self.recorder.stats.calls.refused_deletes += u64::from(is_refusal);
+        match verdict {
+            BatchVerdict::Answered => {
+                self.deletes.grow();
+                let id = said.request_id;
+                self.each_of(slots, now, |task, _| task.on_deletes_answered(id.clone(), now));
+            }
+            BatchVerdict::NoSuchPath => {
+                self.deletes.give_up_many("this server does not delete many at once");
+                self.each_of(slots, now, |_, _| Step::Write(now));
+            }
+            BatchVerdict::Refused => {
+                self.deletes.cap(many);
+                self.each_of(slots, now, |task, _| task.on_deletes_refused(many, now));
+            }
+            BatchVerdict::Again(cause) => {
+                self.each_of(slots, now, |task, rng| task.on_deletes_again(many, cause, now, rng));
+            }
+            BatchVerdict::InDoubt(_) => {
+                self.each_of(slots, now, |task, _| task.on_deletes_lost(many, said.clone(), now));
+            }
+            BatchVerdict::Stop(stop) => {
+                self.stop(refused(stop, reply, self.target));
+                self.each_of(slots, now, |_, _| Step::Write(now));
+            }
+        }
+    }
+
+    /// Whether there is a call that deletes.
+    fn land_deletable(&mut self, route: Route, reply: &Reply, sent: Sent, now: Instant) {
+        let cause;
+        let stop = if route == Route::DeleteMany {
+            let verdict = self.judged(reply, sent, now, |health, reply| {
+                let verdict = judge_delete_many(reply, health.proven);
+                (verdict, verdict.cause())
+            });
+            cause = verdict.cause();
+            self.deletes.many_landed(verdict, now)
+        } else {
+            let verdict = self.judged(reply, sent, now, |health, reply| {
+                let verdict = judge_delete(reply, health.proven);
+                (verdict, verdict.cause())
+            });
+            cause = verdict.cause();
+            self.deletes.one_landed(verdict, now)
+        };
+        self.breaker.trial_landed(!cause.is_some_and(Cause::is_silence), now);
+        if let Some(stop) = stop {
+            self.recorder.stats.calls.lacks_delete |= stop == Stop::NoDelete;
+            return self.stop(refused(stop, reply, self.target));
+        }
+        if self.deletes.is_open() {
+            self.caller.health.note_trouble(&sent.said(reply));
+        } else {
+            self.limits.progressed(now);
+        }
+    }
+
     /// Items that an answer names are what it says; the others are in doubt.
     fn land_items(
         &mut self,
@@ -225,7 +316,7 @@ impl<C: Cmdb> Run<'_, C> {
         match query {
             Query::Answered if let Some(found) = reply.envelope().and_then(Envelope::found) => {
                 self.look_up_size.grow();
-                if self.rows.writes.is_empty() {
+                if !self.rows.has_writes() {
                     self.answered(now);
                 }
                 self.found(slots, &found, sent.at, now);
@@ -265,16 +356,27 @@ impl<C: Cmdb> Run<'_, C> {
     }
 
     fn found(&mut self, slots: Vec<Slot>, found: &[Found], asked_at: Instant, now: Instant) {
+        // A read that lags may show what was seen gone.
+        let is_there = |found: &&Found| !self.traces.is_gone(found.id);
         let mut by_source: FxHashMap<u64, Vec<&Found>> = FxHashMap::default();
         let mut by_target: FxHashMap<u64, Vec<&Found>> = FxHashMap::default();
-        for one in found {
+        for one in found.iter().filter(is_there) {
             by_source.entry(one.bk_inst_id).or_default().push(one);
             by_target.entry(one.bk_asst_inst_id).or_default().push(one);
         }
-        let by_id: FxHashMap<i64, &Found> = found.iter().map(|found| (found.id, found)).collect();
+        let by_id: FxHashMap<i64, &Found> =
+            found.iter().filter(is_there).map(|found| (found.id, found)).collect();
         for slot in slots {
             let task = self.rows.task_mut(slot);
             let association = &task.new.association;
+            // What a row before it may have created yet is not there to be deleted.
+            if task.next_write() == Write::Delete
+                && let Some(until) = self.traces.may_be_created_until(association)
+                && asked_at < until
+            {
+                self.take_step(slot, Step::LookUp(until), now);
+                continue;
+            }
             let source = by_source.get(&association.inst_id.get());
             let target = by_target.get(&association.asst_inst_id.get());
             let of_its_ids = task.ids_to_delete().iter().filter_map(|id| by_id.get(id));
@@ -354,6 +456,13 @@ impl<C: Cmdb> Run<'_, C> {
                 }
                 self.each_of(&slots, now, |task, _| task.on_batch_lost(lost(), now));
             }
+            Call::Deletes(slots, many) => {
+                for &slot in &slots {
+                    self.rows.note_landed(slot);
+                }
+                self.each_of(&slots, now, |task, _| task.on_deletes_lost(many, lost(), now));
+            }
+            Call::Deletable(_) => self.deletes.question_given_up(now),
             Call::LookUp(slots) => self.look_again(slots, now, now),
             Call::Models(names) => self.questions.given_up(names, now),
             Call::Probe => {}

@@ -8,6 +8,7 @@ use crate::association::Mapping;
 use crate::cmdb::server_message::ServerMessage;
 use crate::cmdb::verdict::{Cause, Taken};
 use crate::cmdb::wire::{Found, Pattern};
+use crate::engine::remaining::Goal;
 use crate::engine::retry::Backoff;
 use crate::outcome::{Outcome, Reason, Status};
 
@@ -175,6 +176,12 @@ impl Task {
                 Mapping::OneToMany => same_target,
                 Mapping::ManyToMany => false,
             }
+    }
+
+    /// Until when a create of the row may be executed although its association was found.
+    pub fn create_may_follow_until(&self, policy: &Policy) -> Option<Instant> {
+        let is_create = self.goal == Goal::Create;
+        self.doubt_since.filter(|_| is_create).map(|since| since + policy.settle_after)
     }
 
     pub(super) fn gave_up_creating(&self) -> Outcome {

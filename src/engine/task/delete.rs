@@ -10,6 +10,8 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use super::{Deleting, Step, Task};
+use crate::cmdb::server_message::ServerMessage;
+use crate::cmdb::verdict::Cause;
 use crate::cmdb::wire::{Found, Pattern};
 use crate::engine::remaining::Goal;
 use crate::engine::retry::Backoff;
@@ -17,6 +19,8 @@ use crate::outcome::{Outcome, Reason, Status};
 
 /// Looks that disagree with what is expected before they are believed: reads lag behind writes.
 pub(super) const LOOKS: u32 = 4;
+/// Calls for many with the row in them that failed, before it goes singly.
+const LOST_CALLS: u32 = 2;
 /// How old a look may be when the delete goes out.
 const LOOK_LASTS: Duration = Duration::from_mins(1);
 
@@ -38,9 +42,78 @@ impl Task {
         self.deleting.looked_at.is_none_or(|at| now - at > LOOK_LASTS)
     }
 
+    /// How many may go with it in one call; `None` where it goes singly.
+    pub fn company(&self) -> Option<usize> {
+        (!self.deleting.single).then(|| self.deleting.company.unwrap_or(usize::MAX))
+    }
+
+    /// How often a call for many with the row in it failed.
+    pub fn failures(&self) -> u32 {
+        self.deleting.failures
+    }
+
+    /// A call for many with the row in it was answered with success, whatever that means.
+    pub fn on_deletes_answered(&mut self, request_id: Option<String>, now: Instant) -> Step {
+        self.said = ServerMessage { request_id, ..ServerMessage::default() };
+        self.attempts.count();
+        self.looks = 0;
+        self.delete_was_sent(true, now)
+    }
+
+    /// A call for `many` with the row in it may have been executed. Charges nothing: it need not be the row's
+    /// doing.
+    pub fn on_deletes_lost(&mut self, many: usize, said: ServerMessage, now: Instant) -> Step {
+        self.said = said;
+        self.attempts.count_free();
+        self.lose_company(many);
+        self.looks = 0;
+        self.delete_was_sent(false, now)
+    }
+
+    /// A call for `many` with the row in it was refused as a whole.
+    pub fn on_deletes_refused(&mut self, many: usize, now: Instant) -> Step {
+        self.lose_company(many);
+        Step::Write(now)
+    }
+
+    /// A call for `many` with the row in it was not executed. Charges nothing, like a lost one.
+    pub fn on_deletes_again(
+        &mut self,
+        many: usize,
+        cause: Cause,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Step {
+        self.attempts.count_free();
+        if !cause.is_limit() {
+            self.lose_company(many);
+        }
+        Step::Write(now + self.attempts.wait(rng))
+    }
+
+    /// What failed goes with half of its company, then singly.
+    fn lose_company(&mut self, many: usize) {
+        self.deleting.failures += 1;
+        self.deleting.company = Some((many / 2).max(1));
+        self.deleting.single = self.deleting.failures >= LOST_CALLS;
+    }
+
+    /// One association was deleted. The next, where there are several.
+    pub(super) fn one_is_deleted(&mut self, now: Instant) -> Step {
+        if self.deleting.there.len() > 1 {
+            self.deleting.there.remove(0);
+            (self.deleting.sent, self.deleting.here) = (true, true);
+            return Step::Write(now);
+        }
+        self.attempts.count();
+        self.delete_was_sent(true, now)
+    }
+
     /// A delete was sent and may have been executed: whether it was, a look tells.
-    pub(super) fn delete_was_sent(&mut self, now: Instant) -> Step {
-        (self.deleting.sent, self.deleting.here) = (true, true);
+    pub(super) fn delete_was_sent(&mut self, answered: bool, now: Instant) -> Step {
+        let Deleting { sent, here, .. } = &mut self.deleting;
+        (*sent, *here) = (true, true);
+        self.deleting.answered = answered;
         Step::LookUp(now)
     }
 
@@ -77,8 +150,9 @@ impl Task {
             return Step::Write(now + self.attempts.wait(rng));
         }
         if self.deleting.sent && !is_another_s {
-            // A read that lags may just not show what this process has not seen itself.
-            let again = if self.deleting.here { None } else { self.look_again(now) };
+            // A read that lags may just not show it, where no answer says that it was deleted.
+            let Deleting { here, answered, .. } = self.deleting;
+            let again = if here && answered { None } else { self.look_again(now) };
             return again.unwrap_or_else(|| self.seen_gone(now));
         }
         // What is not there any more, or is another's, needs no mending.

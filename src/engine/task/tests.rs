@@ -361,3 +361,138 @@ async fn an_older_row_is_not_looked_for_through_its_target_model() {
     task.on_batch_lost(ServerMessage::default(), Instant::now());
     assert_eq!(settled(look(&mut task, &[found(5, 1, 2)])).status, Status::Existed);
 }
+
+fn by_triple() -> Task {
+    life(Mapping::ManyToMany, &Remaining::All(Goal::Delete { id: None }), 0).0
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_is_a_good_end_of_a_delete() {
+    for id in [None, Some(7)] {
+        let (mut task, next) = life(Mapping::ManyToMany, &Remaining::All(Goal::Delete { id }), 0);
+        assert_eq!(next, Next::LookUp);
+        for _ in 1..LOOKS {
+            assert!(matches!(look(&mut task, &[]), Step::LookUp(_)), "a read may lag");
+        }
+        let outcome = settled(look(&mut task, &[]));
+        assert_eq!((outcome.status, outcome.reason), (Status::Absent, None));
+        assert_eq!((outcome.association_id, outcome.retryable), (None, false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_by_id_leaves_another_association_of_the_same_ends_alone() {
+    let goal = Goal::Delete { id: Some(7) };
+    for other in [found(9, 1, 2), found(7, 3, 4)] {
+        let (mut task, _) = life(Mapping::ManyToMany, &Remaining::All(goal), 0);
+        let outcome = deleted(look(&mut task, &[other]));
+        assert_eq!(outcome, (Status::Failed, Some(Reason::NotTheSame)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_was_there_at_the_first_look_goes_and_nothing_that_came_later() {
+    let mut task = by_triple();
+    let both = [found(5, 1, 2), found(9, 1, 2)];
+    assert!(matches!(
+        look(&mut task, &[both[0].clone(), both[1].clone(), found(4, 1, 3)]),
+        Step::Write(_)
+    ));
+    assert_eq!(task.to_delete(), [5, 9]);
+    assert_eq!(task.takes_note(), Some(Note::Deletes(vec![5, 9])));
+    assert_eq!(task.takes_note(), None, "it is on disk by now");
+    task.on_deletes_answered(None, Instant::now());
+    // One that a lagging look did not show is older; a younger one is somebody's new one.
+    for _ in 1..LOOKS {
+        look(&mut task, &[found(6, 1, 2), found(12, 1, 2)]);
+    }
+    assert!(matches!(look(&mut task, &[found(6, 1, 2), found(12, 1, 2)]), Step::Write(_)));
+    assert_eq!(task.to_delete(), [6]);
+    assert_eq!(task.takes_note(), Some(Note::Deletes(vec![6])));
+    task.on_deletes_answered(None, Instant::now());
+    let outcome = settled(look(&mut task, &[found(12, 1, 2)]));
+    assert_eq!((outcome.status, outcome.association_id), (Status::Deleted, Some(5)));
+    assert!(outcome.message.contains("5, 9, 6"), "{}", outcome.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_crash_only_what_was_written_down_is_deleted() {
+    let goal = Goal::Delete { id: None };
+    let remaining = Remaining::InDoubt { goal, id_watermark: 0, since: None, deleting: vec![5] };
+    let later = found(12, 1, 2);
+    let (mut gone, _) = life(Mapping::ManyToMany, &remaining, 0);
+    for _ in 1..LOOKS {
+        look(&mut gone, std::slice::from_ref(&later));
+    }
+    let outcome = settled(look(&mut gone, std::slice::from_ref(&later)));
+    assert_eq!((outcome.status, outcome.association_id), (Status::Deleted, Some(5)));
+    let (mut there, _) = life(Mapping::ManyToMany, &remaining, 0);
+    for _ in 0..LOOKS {
+        look(&mut there, &[found(3, 1, 2), found(5, 1, 2), later.clone()]);
+    }
+    assert_eq!(there.to_delete(), [5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_in_company_goes_with_half_of_it_and_then_singly() {
+    let mut task = by_triple();
+    look(&mut task, &[found(5, 1, 2)]);
+    assert_eq!((task.company(), task.failures()), (Some(usize::MAX), 0));
+    task.on_deletes_lost(500, ServerMessage::default(), Instant::now());
+    assert_eq!((task.company(), task.failures()), (Some(250), 1));
+    task.on_deletes_refused(250, Instant::now());
+    assert_eq!(task.company(), None);
+    assert_eq!(task.charged(), 0, "it need not be the row's doing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_associations_of_a_row_go_one_by_one_where_they_must() {
+    let mut task = by_triple();
+    look(&mut task, &[found(5, 1, 2), found(9, 1, 2)]);
+    assert!(matches!(verdict(&mut task, Verdict::Accepted), Step::Write(_)));
+    assert_eq!((task.to_delete(), task.charged()), (&[9][..], 0));
+    assert!(matches!(verdict(&mut task, Verdict::Accepted), Step::LookUp(_)));
+    assert_eq!(deleted(look(&mut task, &[])), (Status::Deleted, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_is_refused_after_one_that_may_be_executed_yet_is_not_told_as_failed() {
+    let mut task = by_triple();
+    let here = [found(5, 1, 2)];
+    look(&mut task, &here);
+    verdict(&mut task, Verdict::InDoubt(Cause::NoAnswer));
+    for _ in 0..LOOKS {
+        look(&mut task, &here);
+    }
+    let outcome = settled(verdict(&mut task, Verdict::Failed(Reason::Forbidden)));
+    assert_eq!(outcome.reason, Some(Reason::OutcomeUnknown));
+    let mut first = by_triple();
+    look(&mut first, &here);
+    let outcome = settled(verdict(&mut first, Verdict::Failed(Reason::Forbidden)));
+    assert_eq!(outcome.reason, Some(Reason::Forbidden));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_a_minute_ago_is_looked_up_again_before_it_is_deleted() {
+    let mut task = by_triple();
+    look(&mut task, &[found(5, 1, 2)]);
+    assert_eq!(task.before_write(&POLICY, Instant::now()), None);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let now = Instant::now();
+    assert_eq!(task.before_write(&POLICY, now), Some(Step::LookUp(now)));
+    // Nothing was deleted yet: what is there now is what is meant.
+    look(&mut task, &[found(9, 1, 2)]);
+    assert_eq!(task.to_delete(), [9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_expected_is_looked_up_and_created_only_where_it_is_gone() {
+    let (mut there, next) = life(Mapping::ManyToMany, &Remaining::Expected, 99);
+    assert_eq!(next, Next::LookUp);
+    let outcome = settled(look(&mut there, &[found(150, 1, 2)]));
+    assert_eq!((outcome.status, outcome.association_id), (Status::Existed, Some(150)));
+    let (mut gone, _) = life(Mapping::ManyToMany, &Remaining::Expected, 99);
+    assert!(matches!(look(&mut gone, &[]), Step::Write(_)));
+    assert_eq!(gone.takes_note(), Some(Note::Sent));
+    assert_eq!(settled(verdict(&mut gone, Verdict::Created(200))).status, Status::Created);
+}

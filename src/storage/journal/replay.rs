@@ -2,7 +2,7 @@
 //!
 //! A torn end is cut off. Damage before the last sync is an error that names the line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
@@ -12,6 +12,7 @@ use memchr::memmem;
 use super::{EndEntry, Entry, Holder, JournalError};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::association::{Association, InstId};
 use crate::outcome::{Record, Status};
 use crate::storage::manifest::{Head, Undone};
 
@@ -39,8 +40,12 @@ pub struct Replay {
     pub deleting: FxHashMap<u64, Vec<i64>>,
     /// Rows without an outcome of which a process said that it sends them after all.
     pub resent: FxHashSet<u64>,
+    /// What rows left for those after them: the newest that deleted, and those found of late that were sent.
+    pub traces: VecDeque<Trace>,
     /// Whether any delete may have gone out.
     pub deletes: bool,
+    /// Whether it was known before that there is a call that deletes. Version 0.1.0 did not ask.
+    pub asked_before_deletes: bool,
     /// The undo of this run, if there is one.
     pub undone: Option<Undone>,
     /// The last line, written when all rows are settled.
@@ -49,7 +54,61 @@ pub struct Replay {
     pub good_bytes: u64,
 }
 
+/// A row that is settled, as far as it is of interest to those after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The row.
+    pub ordinal: u64,
+    /// What it is about.
+    pub association: Association,
+    /// How it ended.
+    pub status: Status,
+    /// With which id.
+    pub id: i64,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// Traces that are kept,
+const TRACES: usize = 1 << 16;
+/// and how much older than the newest one may be that deleted nothing, in milliseconds.
+const FOUND_OF_LATE: i64 = 60_000;
+
+impl Trace {
+    fn of(record: &Record) -> Option<Self> {
+        let outcome = &record.outcome;
+        let sent_and_found =
+            matches!(outcome.status, Status::Existed | Status::Recovered) && outcome.attempts > 0;
+        if outcome.status != Status::Deleted && !sent_and_found {
+            return None;
+        }
+        let [name, source, target, _] = record.cells.ids();
+        let id = |text: &str| InstId::new(text.trim().parse().ok()?).ok();
+        Some(Self {
+            ordinal: record.ordinal,
+            association: Association {
+                obj_asst_id: name.trim().into(),
+                inst_id: id(source)?,
+                asst_inst_id: id(target)?,
+            },
+            status: outcome.status,
+            id: outcome.association_id?,
+            at: outcome.finished_at,
+        })
+    }
+}
+
 impl Replay {
+    fn trace(&mut self, record: &Record) {
+        let Some(trace) = Trace::of(record) else { return };
+        let is_old =
+            |old: &Trace| old.status != Status::Deleted && old.at + FOUND_OF_LATE < trace.at;
+        while self.traces.len() >= TRACES || self.traces.front().is_some_and(is_old) {
+            self.traces.pop_front();
+        }
+        self.traces.push_back(trace);
+    }
+
     /// Whether a row without an outcome may have been sent.
     pub fn may_have_been_sent(&self, ordinal: u64) -> bool {
         ordinal < self.marked_through
@@ -166,7 +225,8 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
             }
             // Whole lines are missing before this one.
             Entry::Synced(bytes) if bytes > lines.start() => return Err(lines.damaged()),
-            Entry::Synced(_) => {}
+            Entry::Noted(row, _) if !replay.settled.contains(row) => return Err(lines.damaged()),
+            Entry::Synced(_) | Entry::Noted(..) => {}
             Entry::Mark(mark) => {
                 let rows = mark.rows.len() as u64 / 8;
                 if mark.through != replay.marked_through + rows
@@ -186,6 +246,7 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
                 replay.resent.remove(&outcome.row);
                 replay.doubted_since.remove(&outcome.row);
                 let record = Record::from(outcome);
+                replay.trace(&record);
                 replay.largest_id =
                     replay.largest_id.max(record.outcome.association_id.unwrap_or(0));
                 each(record);
@@ -201,7 +262,7 @@ pub fn replay(path: &Path, mut each: impl FnMut(Record)) -> Result<Replay, Journ
                         ids.push(id);
                     }
                 }
-                replay.deletes = true;
+                (replay.deletes, replay.asked_before_deletes) = (true, true);
             }
             Entry::Undone(undone) => replay.undone = undone,
             Entry::End(end) => replay.end = Some(end),
@@ -383,20 +444,32 @@ fn entry(body: &[u8]) -> Option<Entry> {
     serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
 }
 
-/// Gives each outcome's row and its line's body, in the file's order, to `each`.
+/// Gives each outcome's row and its line's body, and so those of what is noted of it later, in the file's
+/// order, to `each`.
 pub fn outcomes(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), JournalError> {
     let mut lines = Lines::open(path)?;
     while let Some(body) = lines.next_body()? {
-        if let Some(row) = outcome_row(body) {
+        if let Some(row) = row_of(body, OUTCOME).or_else(|| row_of(body, NOTED)) {
             each(row, body);
         }
     }
     Ok(())
 }
 
-/// The row of an outcome's line; `None` for any other line.
-fn outcome_row(body: &[u8]) -> Option<u64> {
-    let digits = body.strip_prefix(br#"{"outcome":{"row":"#)?;
+const OUTCOME: &[u8] = br#"{"outcome":{"row":"#;
+const NOTED: &[u8] = br#"{"noted":["#;
+
+/// What a line notes of a row, if it is one that does.
+pub fn note(body: &[u8]) -> Option<String> {
+    match body.starts_with(NOTED).then(|| entry(body))?? {
+        Entry::Noted(_, text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The row of a line that begins so; `None` for any other line.
+fn row_of(body: &[u8], beginning: &[u8]) -> Option<u64> {
+    let digits = body.strip_prefix(beginning)?;
     let end = digits.iter().position(|b| !b.is_ascii_digit())?;
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }

@@ -74,11 +74,19 @@ async fn scenario(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// The scenarios of one part of the matrix; `SEED=n` runs that one alone.
+/// The scenarios of one part of the matrix.
 fn scenarios(part: u64) {
+    run_scenarios(part * 300..(part + 1) * 300, scenario);
+}
+
+/// Runs scenarios by their seeds; `SEED=n` runs that one alone.
+pub(super) fn run_scenarios<F: Future<Output = Result<(), String>>>(
+    seeds: std::ops::Range<u64>,
+    scenario: impl Fn(u64) -> F,
+) {
     let seeds: Vec<u64> = match std::env::var("SEED") {
         Ok(seed) => vec![seed.parse().expect("SEED is a number")],
-        Err(_) => (part * 300..(part + 1) * 300).collect(),
+        Err(_) => seeds.collect(),
     };
     let mut failures = Vec::new();
     for seed in seeds {
@@ -89,7 +97,8 @@ fn scenarios(part: u64) {
             .unwrap();
         failures.extend(runtime.block_on(scenario(seed)).err());
     }
-    assert!(failures.is_empty(), "{} scenarios: {}", failures.len(), failures[0]);
+    let shown = failures.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} scenarios: {shown}", failures.len());
 }
 
 #[test]

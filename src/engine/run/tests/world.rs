@@ -18,7 +18,7 @@ use crate::outcome::Reason;
 use crate::outcome::Status;
 use crate::sandbox::faults::Faults;
 use crate::sandbox::models::Models as SandboxModels;
-use crate::sandbox::{Sandbox, Setup};
+use crate::sandbox::{Sandbox, Setup, StoredRow};
 use crate::storage::journal::Holder;
 use crate::storage::journal::disk::Disk;
 use crate::storage::journal::replay::{Replay, replay};
@@ -159,6 +159,10 @@ pub(super) fn row(ordinal: u64, name: &str, source: u64, target: u64) -> Row {
 pub(super) struct World {
     pub(super) sandbox: Sandbox,
     pub(super) rows: Vec<Row>,
+    /// What is left to do for rows when the run begins; creates, where it says nothing.
+    pub(super) asked: HashMap<u64, Remaining>,
+    /// What was stored before it began.
+    pub(super) before: Vec<StoredRow>,
     pub(super) platter: Platter,
     pub(super) folder: tempfile::TempDir,
     pub(super) options: EngineOptions,
@@ -186,6 +190,8 @@ impl World {
         Self {
             sandbox: Sandbox::new(setup).unwrap(),
             rows,
+            asked: HashMap::new(),
+            before: Vec::new(),
             platter: Platter::default(),
             folder: tempfile::tempdir().unwrap(),
             options,
@@ -198,6 +204,18 @@ impl World {
                 tenant_id: None,
             },
         }
+    }
+
+    /// What is left to do for a row when the run begins.
+    fn asked(&self, row: &Row) -> Remaining {
+        self.asked.get(&row.ordinal).cloned().unwrap_or(Remaining::All(Goal::Create))
+    }
+
+    fn deletes(&self) -> bool {
+        let deletes = |asked: &Remaining| {
+            matches!(asked, Remaining::All(Goal::Undo { .. } | Goal::Delete { .. }))
+        };
+        self.asked.values().any(deletes)
     }
 
     pub(super) fn journal_path(&self) -> std::path::PathBuf {
@@ -236,7 +254,7 @@ impl World {
             at: Some(wall_clock()),
         });
         let rows = self.rows.iter().filter_map(|row| {
-            let remaining = what_remains(&back, row.ordinal, Remaining::All(Goal::Create))?;
+            let remaining = what_remains(&back, row.ordinal, self.asked(row))?;
             Some(PendingRow { row: row.clone(), remaining })
         });
         let setting = Setting {
@@ -248,6 +266,8 @@ impl World {
             clock: wall_clock,
             seed: 1,
             writes: true,
+            deletes: self.deletes(),
+            place_of: &|row| format!("line {}", row.line),
             each: &mut |_| Ok(()),
         };
         let mut stats = RunStats::default();
