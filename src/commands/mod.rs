@@ -65,6 +65,7 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str, screen: &Screen) -> E
         Report {
             results: Path::new(""),
             rows: 0,
+            added: 0,
             checked: &[],
             findings: &Findings::default(),
             recovered: &Recovered::default(),

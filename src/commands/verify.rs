@@ -27,32 +27,34 @@ use crate::verify::audit_trail::AuditTrail;
 use crate::verify::claims::Claims;
 use crate::verify::live::{self, Compared, Setting};
 use crate::verify::offline::Offline;
+use crate::verify::overtaken::Overtaken;
 use crate::verify::provenance::Recovered;
 use crate::verify::report::{Checked, Report};
+use crate::verify::rows::Rows;
 
 /// Runs it.
 pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit, Halt> {
     let (run, lost) = find(&args.results)?;
     let (args, config) = resolve::<Verify>(typed, run.inherited().as_ref())?;
     refuse_lost_sandbox(&config)?;
-    let work = run.manifest().map(|manifest| manifest.head.work);
     let trail = AuditTrail::of(&run.lineage);
     let offline = offline(&args, run, lost, &config)?;
     announce(&config, screen);
     let mut checked = checks(&offline, &args);
     let runtime = runtime()?;
-    let (mut findings, stats) =
+    let (mut findings, rows) =
         runtime.block_on(audit_unless_interrupted(offline, config.display.progress, screen))?;
+    let Rows { stats, added, overtaken, undoes: of_undo } = rows;
     let (mut calls, mut recovered, mut halt) = (Calls::default(), Recovered::default(), None);
     if let Some(connection) = &config.connection {
-        let of_undo = work == Some(Work::Undo) || stats.count(Status::Deleted) > 0;
         let claims = claims(&stats, of_undo);
         let results = &args.results;
         let live = Live { connection, config: &config, results, of_undo, claims, screen };
-        let compared = runtime.block_on(live.go(trail, &mut findings))?;
+        let compared = runtime.block_on(live.go(trail, overtaken, &mut findings))?;
+        let asked = compared.stats.rows();
         (calls, recovered, halt) = (compared.stats.calls, compared.recovered, compared.halt);
         if halt.is_none() {
-            checked.push(Checked::Server(connection.target.to_string(), claims));
+            checked.push(Checked::Server(connection.target.to_string(), asked));
         }
     }
     let exit = match &halt {
@@ -63,6 +65,7 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
     let report = Report {
         results: &args.results,
         rows: stats.rows(),
+        added,
         checked: &checked,
         findings: &findings,
         recovered: &recovered,
@@ -96,7 +99,7 @@ fn refuse_lost_sandbox(config: &Config) -> Result<(), Halt> {
     }
 }
 
-/// How many rows say what the server has, or has not.
+/// About how many rows say what the server has, or has not.
 fn claims(stats: &RunStats, of_undo: bool) -> u64 {
     let says = |status: &&Status| status.is_good() || (!of_undo && **status == Status::Failed);
     Status::ALL.iter().filter(says).map(|status| stats.count(*status)).sum()
@@ -141,7 +144,7 @@ async fn audit_unless_interrupted(
     offline: Offline,
     mode: ProgressMode,
     screen: &Screen,
-) -> Result<(Findings, RunStats), Halt> {
+) -> Result<(Findings, Rows), Halt> {
     let mut progress = Progress::new(mode, screen.clone());
     let audit = move || {
         let audited = offline.audit(&mut |stats| progress.show(stats));
@@ -223,7 +226,12 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    async fn go(&self, trail: AuditTrail, findings: &mut Findings) -> Result<Compared, Halt> {
+    async fn go(
+        &self,
+        trail: AuditTrail,
+        overtaken: Overtaken,
+        findings: &mut Findings,
+    ) -> Result<Compared, Halt> {
         let engine = &self.config.engine;
         let server = Server::of(self.connection, engine.concurrency)?;
         let setting = Setting {
@@ -236,7 +244,7 @@ impl Live<'_> {
             seed: rand::random(),
         };
         let reader = Reader::open(self.results, &[])?;
-        let claims = Claims::new(reader, findings.files.clone(), self.of_undo);
+        let claims = Claims::new(reader, findings.files.clone(), self.of_undo, overtaken);
         let signals = Signals::listen()?;
         // Nothing is at stake: what is in flight need not be waited for.
         let stop = async {

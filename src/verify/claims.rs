@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::overtaken::Overtaken;
 use super::places::Places;
 use super::standing::Standing;
 use super::{Finding, FindingKind, Spot};
-use crate::association::{Association, Mapping, ModelAssociation, NewAssociation};
+use crate::association::{Action, Association, Mapping, ModelAssociation, NewAssociation};
 use crate::cmdb::wire::{Found, Pattern};
 use crate::engine::call_size::LOOK_UP;
 use crate::engine::stats::Place;
@@ -45,6 +46,8 @@ pub struct Claim {
     /// `None` where the line says that it is not there.
     pub(super) id: Option<i64>,
     pub(super) association: Association,
+    /// Whether the association, under any id, is what the line claims to be gone; else that id is.
+    pub(super) wholly_gone: bool,
 }
 
 impl Claim {
@@ -54,12 +57,22 @@ impl Claim {
             |kind, says: String| Some(Contradiction::new(kind, format!("{self}, and {says}")));
         let Some(id) = self.id else {
             let id = *ids.iter().min()?;
+            if self.status == Status::Absent {
+                let says = format!("the server has it as {id}: it was created since");
+                return off(FindingKind::NotDeleted, says);
+            }
             return Some(Contradiction { there_as: Some(id), ..self.unexpected(id) });
         };
         match (self.status, ids) {
             (Status::Deleted, _) if ids.contains(&id) => {
                 off(FindingKind::NotDeleted, "the server has it".to_owned())
             }
+            (Status::Deleted, [other, ..]) if self.wholly_gone => off(
+                FindingKind::NotDeleted,
+                format!(
+                    "the server has it as {other}: it was created since, or it stood there twice"
+                ),
+            ),
             (Status::Deleted, _) => None,
             _ if ids.contains(&id) => None,
             (_, []) => off(FindingKind::Missing, "the server does not have it".to_owned()),
@@ -154,20 +167,22 @@ pub struct Claims {
     places: Places,
     files: Vec<String>,
     of_undo: bool,
+    overtaken: Overtaken,
     cells: input::RowParser,
     waiting: FxHashMap<Arc<str>, Vec<Claim>>,
     count: usize,
 }
 
 impl Claims {
-    /// Reads a file whose lines were all verified before. `files` are the inputs that it names. What an
-    /// undo could not delete claims nothing.
-    pub fn new(reader: Reader, files: Vec<String>, of_undo: bool) -> Self {
+    /// Reads a file whose lines were all verified before. `files` are the inputs that it names. What could not
+    /// be deleted claims nothing, and neither does a line that a later one overtakes.
+    pub fn new(reader: Reader, files: Vec<String>, of_undo: bool, overtaken: Overtaken) -> Self {
         Self {
             reader,
             places: Places::new(true),
             files,
             of_undo,
+            overtaken,
             cells: input::RowParser::new(None, false),
             waiting: FxHashMap::default(),
             count: 0,
@@ -184,21 +199,38 @@ impl Claims {
             };
             let name = self.reader.files().get(record.file as usize).map(String::as_str);
             let (place, _) = self.places.next(&mut self.files, name, record.line);
+            let is_overtaken = match self.overtaken.has(record.ordinal) {
+                Ok(is_overtaken) => is_overtaken,
+                Err(error) => {
+                    let path = std::env::temp_dir();
+                    return Some(Err(ResultsError::Unwritable { path, error }));
+                }
+            };
+            let action = record.cells.action();
             let Outcome { status, reason, association_id, .. } = record.outcome;
+            // Of what was deleted, the id is gone for good.
+            if is_overtaken && status != Status::Deleted {
+                continue;
+            }
+            let wholly_gone = action == Action::Delete && !is_overtaken;
             let id = association_id.filter(|id| *id > 0 && status.is_good());
-            if (id.is_some() || self.is_absent(status, reason))
+            if (id.is_some() || self.is_absent(status, reason, action))
                 && let Ok(NewAssociation { association, .. }) =
                     self.cells.read(record.cells.ids()).1
             {
-                return Some(Ok(Claim { place, status, reason, id, association }));
+                return Some(Ok(Claim { place, status, reason, id, association, wholly_gone }));
             }
         }
     }
 
     /// Whether a line says that the server does not have it. The business topology's associations are
     /// there, and refused all the same.
-    fn is_absent(&self, status: Status, reason: Option<Reason>) -> bool {
+    fn is_absent(&self, status: Status, reason: Option<Reason>, action: Action) -> bool {
+        if status == Status::Absent {
+            return !self.of_undo;
+        }
         !self.of_undo
+            && action == Action::Create
             && matches!(status, Status::Failed | Status::Invalid)
             && !matches!(
                 reason,
@@ -268,7 +300,8 @@ mod tests {
             })
         });
         results::write(&path, Format::Csv, results::Layout::default(), records, |_| {}).unwrap();
-        let mut claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new(), false);
+        let mut claims =
+            Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new(), false, Overtaken::default());
         let mut asked = 0;
         while let Some(batch) = claims.next() {
             asked += batch.unwrap().len();

@@ -206,7 +206,7 @@ impl<C: Cmdb> Live<'_, C> {
                 let mut trail = self.trail.lock().await;
                 let recovered = claims.iter().filter(|claim| claim.status == Status::Recovered);
                 recovered.for_each(|claim| trail.untold(claim, &what));
-                let unasked = claims.iter().filter(|claim| claim.id.is_some());
+                let unasked = claims.iter().filter(|claim| claim.status.is_good());
                 let off = || Contradiction::new(FindingKind::NotAsked, what.clone());
                 findings.extend(unasked.map(|claim| claim.finding(off())));
             }
@@ -257,7 +257,7 @@ impl<C: Cmdb> Live<'_, C> {
             there.extend(ids.iter().min().map(|id| (claim, *id)));
         });
         let refused = refused.await?;
-        let refused = refused.into_iter().filter(|(claim, _)| claims[*claim].id.is_some());
+        let refused = refused.into_iter().filter(|(claim, _)| claims[*claim].status.is_good());
         off.extend(refused.map(|(claim, said)| {
             let what = format!("the server refuses the question: {said}");
             (claim, Contradiction::new(FindingKind::NotAsked, what))

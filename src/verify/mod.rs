@@ -6,6 +6,7 @@
 
 mod places;
 mod ids;
+pub(crate) mod overtaken;
 mod standing;
 mod suspects;
 pub(crate) mod provenance;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::against::Against;
-use super::rows::RowAudit;
+use super::rows::{RowAudit, Rows};
 use super::{FindingKind, Findings, Spot};
 use crate::engine::stats::RunStats;
 use crate::exit::{Exit, Halt};
@@ -34,7 +34,7 @@ pub struct Offline {
 
 impl Offline {
     /// Checks it all, in this order. `show` is called now and then.
-    pub fn audit(mut self, show: &mut dyn FnMut(&RunStats)) -> Result<(Findings, RunStats), Halt> {
+    pub fn audit(mut self, show: &mut dyn FnMut(&RunStats)) -> Result<(Findings, Rows), Halt> {
         let mut findings = Findings::new(self.files);
         if let Some(what) = self.lost {
             findings.say(FindingKind::NoRunJson, Spot::Whole, what);
@@ -56,9 +56,9 @@ impl Offline {
         if let (Some(lost), false) = (Manifest::lost_in(&self.lineage), self.is_live) {
             findings.say(FindingKind::NoParent, Spot::Whole, lost);
         }
-        let mut rows = rows(manifest, results)?;
-        rows.stats().expected = manifest.map(|found| found.counts.values().sum());
         let mut reader = Reader::open(results, &[])?;
+        let mut rows = rows(manifest, results, reader.says_more_than_ids())?;
+        rows.stats().expected = manifest.map(|found| found.counts.values().sum());
         while let Some(record) = reader.next() {
             let record = match record {
                 Ok(record) => record,
@@ -79,17 +79,17 @@ impl Offline {
         if let Some(against) = self.against {
             against.finish(&mut findings)?;
         }
-        let stats = rows.finish(manifest, &mut findings).map_err(|error| temporary(&error))?;
-        Ok((findings, stats))
+        let rows = rows.finish(manifest, &mut findings).map_err(|error| temporary(&error))?;
+        Ok((findings, rows))
     }
 }
 
 /// What does not fit into memory goes beside the results, or, where that can't be written, to where
 /// the system keeps such things.
-fn rows(manifest: Option<&Manifest>, results: &Path) -> Result<RowAudit, Halt> {
+fn rows(manifest: Option<&Manifest>, results: &Path, may_delete: bool) -> Result<RowAudit, Halt> {
     let work = manifest.map(|manifest| manifest.head.work);
-    RowAudit::new(work, folder_of(results))
-        .or_else(|_| RowAudit::new(work, &std::env::temp_dir()))
+    RowAudit::new(work, may_delete, folder_of(results))
+        .or_else(|_| RowAudit::new(work, may_delete, &std::env::temp_dir()))
         .map_err(|error| temporary(&error))
 }
 

@@ -67,6 +67,8 @@ pub struct Report<'a> {
     pub results: &'a Path,
     /// The number of lines that could be read.
     pub rows: u64,
+    /// How many of them no input names.
+    pub added: u64,
     /// What they were held against from the first to the last line.
     pub checked: &'a [Checked],
     /// What is wrong.
@@ -126,6 +128,9 @@ impl<'a> Report<'a> {
             writeln!(text, "{error}")?;
         }
         writeln!(text, "\n{:>13}  rows", grouped(self.rows))?;
+        if self.added > 0 {
+            writeln!(text, "{:>13}  of them deletes that no input names", grouped(self.added))?;
+        }
         writeln!(text, "\nLooked at:")?;
         for checked in self.checked {
             writeln!(text, "  {checked}")?;
@@ -205,6 +210,7 @@ impl<'a> Report<'a> {
             schema: 1,
             results: results.clone(),
             rows: self.rows,
+            added: self.added,
             checked: self.checked.iter().map(Checked::as_str).collect(),
             findings: (self.findings.groups())
                 .map(|(kind, group)| JsonFinding {
@@ -233,6 +239,7 @@ struct Json<'a> {
     schema: u32,
     results: Cow<'a, str>,
     rows: u64,
+    added: u64,
     checked: Vec<&'static str>,
     findings: Vec<JsonFinding<'a>>,
     recovered: Vec<JsonRecovered<'a>>,
@@ -293,7 +300,7 @@ mod tests {
         let results = Path::new("a.results.csv");
         let checked = &[Checked::File, Checked::RunJson];
         let recovered = &*NONE;
-        Report { results, rows: 1_234, checked, findings, recovered, calls, exit, error }
+        Report { results, rows: 1_234, added: 0, checked, findings, recovered, calls, exit, error }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::ids::Ids;
+use super::overtaken::{Lines, Overtaken};
 use super::places::Places;
 use super::{FindingKind, Findings, Spot, shown};
 use crate::association::{Action, NewAssociation, RowError};
@@ -19,14 +20,35 @@ pub struct RowAudit {
     places: Places,
     cells: input::RowParser,
     ids: Ids,
+    /// Only where a line may delete.
+    lines: Option<Lines>,
+    folder: PathBuf,
+    undoes: bool,
+    added: u64,
     stats: RunStats,
 }
 
+/// What all lines together came to.
+pub struct Rows {
+    /// The counts.
+    pub stats: RunStats,
+    /// How many lines no input has.
+    pub added: u64,
+    /// The lines that no longer say what is there.
+    pub overtaken: Overtaken,
+    /// Whether lines say that what they created was deleted, as an undo's do.
+    pub undoes: bool,
+}
+
 impl RowAudit {
-    /// Starts with the first line of a file that this work wrote, if that is known. What does not fit
-    /// into memory goes to the disk of `folder`.
-    pub fn new(work: Option<Work>, folder: &Path) -> io::Result<Self> {
+    /// Starts with the first line of a file that this work wrote, if that is known. `may_delete` says whether
+    /// its rows may say so. What does not fit into memory goes to the disk of `folder`.
+    pub fn new(work: Option<Work>, may_delete: bool, folder: &Path) -> io::Result<Self> {
         Ok(Self {
+            lines: may_delete.then(|| Lines::new(folder)).transpose()?,
+            folder: folder.to_owned(),
+            undoes: work == Some(Work::Undo),
+            added: 0,
             work,
             places: Places::new(work.is_some()),
             cells: input::RowParser::new(None, false).with_actions(Action::Create, true),
@@ -48,6 +70,7 @@ impl RowAudit {
         findings: &mut Findings,
     ) -> io::Result<Place> {
         self.stats.add(record);
+        self.added += u64::from(record.line == 0);
         let (place, wrong) = self.places.next(&mut findings.files, file, record.line);
         let spot = Spot::Row(place);
         // Such a row has no other name.
@@ -60,6 +83,9 @@ impl RowAudit {
             findings.say(kind, spot, format!("{of}{what}"));
         }
         let status = record.outcome.status;
+        self.undoes |= status == Status::Deleted
+            && record.cells.action() == Action::Create
+            && self.work.is_none();
         if status == Status::Invalid {
             return Ok(place);
         }
@@ -69,6 +95,10 @@ impl RowAudit {
         };
         match parsed {
             Ok(NewAssociation { association, .. }) => {
+                if let Some(lines) = &mut self.lines {
+                    let action = record.cells.action();
+                    lines.take(record.ordinal, &record.outcome, action, &association)?;
+                }
                 let id = record.outcome.association_id.filter(|id| *id > 0);
                 if status == Status::Absent || (status.is_good() && id.is_some()) {
                     self.ids.take(id, status, place, &association)?;
@@ -85,16 +115,14 @@ impl RowAudit {
     }
 
     /// Verifies at the end of the file what needs all lines, and compares the counts with `run.json`.
-    pub fn finish(
-        self,
-        manifest: Option<&Manifest>,
-        findings: &mut Findings,
-    ) -> io::Result<RunStats> {
+    pub fn finish(self, manifest: Option<&Manifest>, findings: &mut Findings) -> io::Result<Rows> {
         self.ids.finish(findings)?;
         if let Some(manifest) = manifest {
             count(&self.stats, manifest, findings);
         }
-        Ok(self.stats)
+        let overtaken = self.lines.map(|lines| lines.finish(&self.folder)).transpose()?;
+        let Self { stats, added, undoes, .. } = self;
+        Ok(Rows { stats, added, overtaken: overtaken.unwrap_or_default(), undoes })
     }
 }
 
@@ -258,7 +286,7 @@ mod tests {
     ) -> Vec<(FindingKind, Spot)> {
         let folder = tempfile::tempdir().unwrap();
         let mut findings = Findings::default();
-        let mut rows = RowAudit::new(Some(work), folder.path()).unwrap();
+        let mut rows = RowAudit::new(Some(work), true, folder.path()).unwrap();
         for record in records {
             rows.take(record, None, &mut findings).unwrap();
         }

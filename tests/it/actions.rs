@@ -6,7 +6,7 @@ use bkassoc::target::Entrance;
 use serde_json::json;
 
 use crate::server::Server;
-use crate::workdir::{NN, ONE_N, Row, Workdir, samples, stats};
+use crate::workdir::{NN, ONE_N, Row, Workdir, csv_of, samples, stats};
 
 const STATUSES: [&str; 8] =
     ["deleted", "created", "absent", "deleted", "created", "created", "deleted", "created"];
@@ -19,6 +19,10 @@ fn moves() -> Workdir {
     let work = Workdir::new();
     work.write("in.csv", std::fs::read(samples().join("links-moves.csv")).unwrap());
     work
+}
+
+fn rows_of_ids(rows: &[(&str, u64, u64)]) -> String {
+    csv_of(rows.iter().map(|(name, source, target)| format!("{name},{source},{target},1")))
 }
 
 /// What the server has, as `obj_asst_id source -> target`.
@@ -48,6 +52,8 @@ fn links_are_moved_and_deleted_in_the_order_of_their_rows() {
         server.assert_stored(&created);
         assert_eq!(server.stored(), before - 3 + 4);
 
+        let verify = "verify in.results.csv --live --against in.csv";
+        work.bkassoc(verify).to(&server).ends(0);
         // Finished, and nothing is sent.
         let calls = server.all_calls();
         work.bkassoc("import in.csv --allow-delete").to(&server).ends(0);
@@ -102,6 +108,12 @@ fn rows_without_an_action_delete_where_that_is_what_none_stands_for() {
     );
     assert!(work.has("gone.csv.plan.csv"), "what is to go is written down first");
     work.bkassoc("verify gone.csv --against in.csv").ends(0);
+    // Somebody puts one back.
+    work.write("back.csv", rows_of_ids(&[(NN, 3, 30)]));
+    work.bkassoc("import back.csv").to(&server).ends(0);
+    let done = work.bkassoc("verify gone.csv --live --json").to(&server).ends(3).json();
+    let found = &done["findings"][0];
+    assert_eq!((&found["kind"], &found["first"][0]["line"]), (&json!("not-deleted"), &json!(3)));
 }
 
 #[test]

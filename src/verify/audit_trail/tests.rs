@@ -73,7 +73,7 @@ fn association(source: u64, target: u64) -> Association {
 fn claim(status: Status, source: u64, target: u64) -> Claim {
     let place = Place { file: 0, line: target };
     let association = association(source, target);
-    Claim { place, status, reason: None, id: Some(1), association }
+    Claim { place, status, reason: None, id: Some(1), association, wholly_gone: false }
 }
 
 struct World {

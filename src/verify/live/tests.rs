@@ -1,20 +1,24 @@
 //! Audits against a server of a few lines, in virtual time.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::value::{RawValue, to_raw_value};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
+use crate::association::{Column, Named};
 use crate::cmdb::wire::{Answer, Found, Pattern, Reply};
 use crate::engine::call_size::LOOK_UP;
 use crate::exit::Exit;
 use crate::options::Format;
 use crate::outcome::{Reason, Status};
+use crate::storage::manifest::Work;
 use crate::storage::results;
 use crate::storage::results::reader::Reader;
+use crate::verify::overtaken::Overtaken;
+use crate::verify::rows::RowAudit;
 
 /// What a server does with one call, given the number of calls before it.
 type Behaviour = Box<dyn Fn(&Request, usize) -> Reply>;
@@ -146,15 +150,21 @@ impl Audit {
 fn written(records: Vec<Record>) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.results.csv");
-    results::write(
-        &path,
-        Format::Csv,
-        results::Layout::default(),
-        records.into_iter().map(Ok),
-        |_| {},
-    )
-    .unwrap();
+    let says_actions = records.iter().any(|record| record.cells.named().is_some());
+    let columns: &[Column] = if says_actions { &[Column::Action] } else { &[] };
+    let layout = results::Layout { columns, files: &[] };
+    results::write(&path, Format::Csv, layout, records.into_iter().map(Ok), |_| {}).unwrap();
     (folder, path)
+}
+
+/// What lines say of each other.
+fn overtaken_in(path: &Path) -> Overtaken {
+    let mut rows = RowAudit::new(Some(Work::Sync), true, path.parent().unwrap()).unwrap();
+    let mut findings = Findings::default();
+    for record in Reader::open(path, &[]).unwrap() {
+        rows.take(&record.unwrap(), None, &mut findings).unwrap();
+    }
+    rows.finish(None, &mut findings).unwrap().overtaken
 }
 
 async fn audit_until(
@@ -179,7 +189,8 @@ async fn audit_until(
         trail: AuditTrail::of(&[]),
         seed: 1,
     };
-    let claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new(), false);
+    let overtaken = overtaken_in(&path);
+    let claims = Claims::new(Reader::open(&path, &[]).unwrap(), Vec::new(), false, overtaken);
     let mut findings = Findings::default();
     let compared = compare(setting, claims, &mut findings, stop, &mut |_| {}).await.unwrap();
     let Compared { stats, halt, .. } = compared;
@@ -267,6 +278,69 @@ async fn a_row_that_only_its_source_shows_is_half_written_once_that_is_believed(
 
     let lagging = audit(&half(2, 1), created("a", 1..=3)).await;
     assert!(lagging.findings.is_empty(), "the target's table lags on its own");
+}
+
+/// A row that deletes.
+fn delete(line: u64, target: u64, status: Status, id: i64) -> Record {
+    let named = Named { action: "delete".into(), ..Named::default() };
+    let mut record = good(line.max(2), "a", target, status, id);
+    record.cells = Cells::with_names(["a", "1", &target.to_string(), ""], named);
+    record.outcome.association_id = Some(id).filter(|_| status == Status::Deleted);
+    Record { line, ..record }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_to_go_has_to_be_gone_unless_a_later_line_brought_it_back() {
+    // 3 is there under the id of its delete, 4 under another, and so is 6.
+    let there = |_: u64, target: u64| match target {
+        3 => Some(1003),
+        4 | 6 => Some(2000 + target.cast_signed()),
+        _ => None,
+    };
+    let server = Server::new(move |request, _| holding(request, there));
+    let gone = Status::Deleted;
+    let mut records = vec![
+        delete(0, 1, gone, 1001),
+        delete(0, 3, gone, 1003),
+        delete(2, 4, gone, 1004),
+        delete(3, 5, Status::Absent, 0),
+        delete(4, 6, Status::Absent, 0),
+    ];
+    for (ordinal, record) in (0..).zip(&mut records) {
+        record.ordinal = ordinal;
+    }
+    let audit_of_all = audit(&server, records.clone()).await;
+    assert_eq!(audit_of_all.lines(FindingKind::NotDeleted), [2, 4]);
+    assert_eq!(audit_of_all.findings.count(FindingKind::NotDeleted), 3, "one has no line");
+    assert_eq!(audit_of_all.findings.groups().count(), 1, "{:?}", audit_of_all.findings);
+
+    // Lines behind bring 4 and 6 back, and what was there before is not asked for any more.
+    records.remove(1);
+    records.extend([
+        good(5, "a", 4, Status::Created, 2004),
+        good(6, "a", 6, Status::Existed, 2006),
+        good(7, "a", 7, Status::Created, 1007),
+        delete(8, 7, gone, 1007),
+    ]);
+    for (ordinal, record) in (0..).zip(&mut records) {
+        record.ordinal = ordinal;
+    }
+    let found = audit(&server, records).await.findings;
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_failed_says_nothing_of_what_is_there() {
+    let server = Server::new(|request, _| holding(request, |_, _| None));
+    let with = |reason| {
+        let outcome = Outcome::bad(reason, String::new(), 1, 0);
+        let there = good(2, "a", 1, Status::Existed, 1001);
+        vec![there, Record { outcome, ..delete(3, 1, Status::Failed, 0) }]
+    };
+    let unknown = audit(&server, with(Reason::OutcomeUnknown)).await.findings;
+    assert!(unknown.is_empty(), "it may have been deleted: {unknown:?}");
+    let throttled = audit(&server, with(Reason::Throttled)).await;
+    assert_eq!(throttled.lines(FindingKind::Missing), [2], "it was surely not");
 }
 
 fn failed(line: u64, target: u64, reason: Reason) -> Record {
