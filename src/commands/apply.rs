@@ -30,14 +30,22 @@ pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, 
     refuse_what_is_no_import(&args, &manifest)?;
     refuse_changed(&args, &manifest)?;
     let (files, columns) = (manifest.head.files.clone(), manifest.head.columns.clone());
-    let rows = RowSource::Plan { path: args.plan.clone(), files, columns };
+    let sha256 = manifest.plan_sha256.clone();
+    let rows = RowSource::Plan { path: args.plan.clone(), sha256, files, columns };
     announce(&config, screen);
     let parent = Some(Parent {
         results: args.plan.display().to_string(),
         started_at: Some(manifest.head.started_at.clone()),
     });
-    let session =
-        Session { config: &config, screen, rows, parent, warnings: Vec::new(), undoes: None };
+    let session = Session {
+        config: &config,
+        screen,
+        rows,
+        parent,
+        warnings: Vec::new(),
+        undoes: None,
+        survey: manifest.head.survey.clone(),
+    };
     if session.begins()? {
         refuse_old(&args, &manifest)?;
         let tripped = guards::judge(&manifest, &config.guards);

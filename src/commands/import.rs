@@ -16,8 +16,15 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     }
     announce(&config, screen);
     let rows = RowSource::inputs(&args.inputs, config.input.clone());
-    let session =
-        Session { config: &config, screen, rows, parent: None, warnings: Vec::new(), undoes: None };
+    let session = Session {
+        config: &config,
+        screen,
+        rows,
+        parent: None,
+        warnings: Vec::new(),
+        undoes: None,
+        survey: None,
+    };
     let ending = session.run()?;
     Ok(conclude(&session, typed, ending))
 }

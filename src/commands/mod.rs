@@ -170,7 +170,8 @@ fn conclude(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
         exit,
         error: error.as_deref(),
         warnings: &session.warnings,
-        survey: survey.as_ref(),
+        // A rerun's is that of the run before.
+        survey: survey.as_ref().filter(|_| kind != RunKind::Rerun),
         checked: None,
         next,
     };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{announce, print, resolve};
 use crate::cli::Plan;
 use crate::cli::layers::Typed;
+use crate::config::paths::{self, Kind};
 use crate::config::{Config, Output};
 use crate::exit::{Exit, Halt};
 use crate::options::Format;
@@ -15,6 +16,8 @@ use crate::session::head;
 use crate::session::planning::{self, Made};
 use crate::session::question::may_start_anew;
 use crate::session::source::RowSource;
+use crate::storage::journal::{self, replay};
+use crate::storage::manifest::Work;
 use crate::storage::path_state;
 use crate::storage::plan;
 
@@ -80,6 +83,13 @@ fn place(config: &Config) -> Result<(PathBuf, bool), Halt> {
             path.display()
         )));
     }
+    if let Some(run) = applied_by(path) {
+        return Err(Halt::usage(format!(
+            "{} is carried out by the run at {}, which is not finished: give another -o",
+            path.display(),
+            run.display()
+        )));
+    }
     // A run's record may be all that is left of it.
     let is_taken = !plan::may_go_to(path);
     if is_taken && !results.fresh {
@@ -89,6 +99,16 @@ fn place(config: &Config) -> Result<(PathBuf, bool), Halt> {
         )));
     }
     Ok((path.clone(), is_taken))
+}
+
+/// The results of the unfinished run that applies this plan, where they have the name that they have by
+/// themselves.
+fn applied_by(plan: &Path) -> Option<PathBuf> {
+    let results = paths::derived(plan, Kind::Apply).ok()?;
+    let head = replay::replay(&journal::path_for(&results), |_| {}).ok()?.head?;
+    let is_it =
+        head.work == Work::Apply && head.inputs.iter().any(|input| Path::new(input) == plan);
+    is_it.then_some(results)
 }
 
 /// The results of the run whose own plan stands at this path.

@@ -34,8 +34,9 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
         RowSource::Results { files, options: config.input.clone(), choice, path: args.results };
     announce(&config, screen);
     warn(&warnings);
+    let survey = parent.manifest().and_then(|manifest| manifest.head.survey.clone());
     let parent = Some(parent.named());
-    let session = Session { config: &config, screen, rows, parent, warnings, undoes: None };
+    let session = Session { config: &config, screen, rows, parent, warnings, undoes: None, survey };
     let ending = session.run()?;
     Ok(conclude(&session, typed, ending))
 }

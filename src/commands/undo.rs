@@ -27,7 +27,8 @@ pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, H
     let undoes = Some(Arc::clone(&undone));
     announce(&config, screen);
     warn(&warnings);
-    let session = Session { config: &config, screen, rows, parent, warnings, undoes };
+    let survey = None;
+    let session = Session { config: &config, screen, rows, parent, warnings, undoes, survey };
     if session.begins()? {
         if let UndoneRun::Unfinished { results, head, .. } = &*undone
             && let Some(ending) =

@@ -1,16 +1,19 @@
 //! What earlier runs created, by the chain of their `run.json`: what may go once the input names it no more.
 //!
-//! Ids are never used again, so that an id tells whose an association is. What was found there, or may be
-//! somebody else's, is not among them. Knows nothing of servers.
+//! A CMDB never uses an id again, but one that was restored from a backup does: so an association is known by
+//! its id and by what it joins. What was found there, or may be somebody else's, is not among them. Knows
+//! nothing of servers.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashSet, FxHasher};
 
+use crate::association::Cells;
 use crate::exit::Halt;
 use crate::input::{Source, digest_of};
-use crate::outcome::Status;
+use crate::outcome::{Record, Status};
 use crate::storage::manifest::{Manifest, Parent, Work};
 use crate::storage::path_state;
 use crate::storage::results::reader::Reader;
@@ -21,10 +24,25 @@ use crate::target::Target;
 pub(crate) struct Previous {
     /// How a `run.json` names it.
     pub(crate) named: Option<Parent>,
-    /// What they created and did not delete, by id, ascending.
-    created: Vec<i64>,
+    /// What they created and did not delete, ascending.
+    created: Vec<Made>,
     /// How many associations that run saw of each model association.
     there: BTreeMap<String, u64>,
+}
+
+/// An association: its id, and a digest of what it joins.
+type Made = (i64, u64);
+
+fn made(id: i64, name: &str, source: u64, target: u64) -> Made {
+    let mut hasher = FxHasher::default();
+    (name, source, target).hash(&mut hasher);
+    (id, hasher.finish())
+}
+
+/// What a line of results says to be there, or gone.
+fn of_record(id: i64, cells: &Cells) -> Option<Made> {
+    let [name, source, target, _] = cells.ids().map(str::trim);
+    Some(made(id, name, source.parse().ok()?, target.parse().ok()?))
 }
 
 impl Previous {
@@ -49,13 +67,7 @@ impl Previous {
                 manifest.head.target
             )));
         }
-        if digest_of(&Source::Path(path.to_owned()))?.sha256 != manifest.results_sha256 {
-            return Err(Halt::usage(format!(
-                "--previous {}: these results were changed since they were written, and what they call created \
-                 would be deleted: restore them, or leave --previous out",
-                path.display()
-            )));
-        }
+        refuse_changed(path, &manifest)?;
         let survey = manifest.head.survey.iter().flat_map(|survey| &survey.scope);
         let there = survey.map(|(name, found)| (name.clone(), found.there)).collect();
         let named = Some(Parent {
@@ -66,9 +78,9 @@ impl Previous {
         Ok(Self { named, created, there })
     }
 
-    /// Whether an earlier run created the association with this id.
-    pub(super) fn has_created(&self, id: i64) -> bool {
-        self.created.binary_search(&id).is_ok()
+    /// Whether an earlier run created this association.
+    pub(super) fn has_created(&self, id: i64, name: &str, source: u64, target: u64) -> bool {
+        self.created.binary_search(&made(id, name, source, target)).is_ok()
     }
 
     /// How many associations it saw.
@@ -78,17 +90,18 @@ impl Previous {
 }
 
 /// What the runs of a chain created and did not delete, from the newest back to the first that is found.
-fn chain(mut path: PathBuf, mut manifest: Manifest) -> Result<Vec<i64>, Halt> {
+fn chain(mut path: PathBuf, mut manifest: Manifest) -> Result<Vec<Made>, Halt> {
     let (mut created, mut gone) = (Vec::new(), FxHashSet::default());
     let mut seen = FxHashSet::default();
     loop {
         seen.insert(manifest.results_sha256.clone());
         let creates = manifest.head.work != Work::Undo;
         for record in Reader::open(&path, &manifest.head.files)? {
-            let outcome = record?.outcome;
-            match (outcome.status, outcome.association_id) {
-                (Status::Created, Some(id)) if creates => created.push(id),
-                (Status::Deleted, Some(id)) => {
+            let Record { cells, outcome, .. } = record?;
+            let Some(id) = outcome.association_id else { continue };
+            match outcome.status {
+                Status::Created if creates => created.extend(of_record(id, &cells)),
+                Status::Deleted => {
                     gone.insert(id);
                 }
                 _ => {}
@@ -107,12 +120,25 @@ fn chain(mut path: PathBuf, mut manifest: Manifest) -> Result<Vec<i64>, Halt> {
             );
             break;
         };
+        refuse_changed(&at, &found)?;
         (path, manifest) = (at, found);
     }
-    created.retain(|id| !gone.contains(id));
+    created.retain(|(id, _)| !gone.contains(id));
     created.sort_unstable();
     created.dedup();
     Ok(created)
+}
+
+/// What somebody else wrote into results is not what a run created.
+fn refuse_changed(path: &Path, manifest: &Manifest) -> Result<(), Halt> {
+    if digest_of(&Source::Path(path.to_owned()))?.sha256 == manifest.results_sha256 {
+        return Ok(());
+    }
+    Err(Halt::usage(format!(
+        "--previous: {} was changed since it was written, and what it calls created would be deleted: restore it, \
+         or leave --previous out",
+        path.display()
+    )))
 }
 
 /// Where a run's results are: as it was named, or beside the run that names it.

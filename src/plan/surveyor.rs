@@ -218,7 +218,10 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
                         Prune::None => false,
                         Prune::All => true,
                         Prune::Sources => of_named_source,
-                        Prune::Previous => self.terms.previous.has_created(id),
+                        Prune::Previous => {
+                            let name = &model.obj_asst_id;
+                            self.terms.previous.has_created(id, name, source, target)
+                        }
                     };
                     if goes {
                         doomed += 1;

@@ -32,7 +32,7 @@ use crate::plan::guards;
 use crate::report::plan::Guarded;
 use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::{self, EndEntry, JournalError, replay};
-use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone, Work};
+use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
 use crate::storage::path_state::{self, PathState};
 use crate::storage::plan;
 use crate::storage::results::writer::Writer;
@@ -97,6 +97,8 @@ pub(crate) struct Session<'a> {
     pub(crate) warnings: Vec<String>,
     /// The run that is undone.
     pub(crate) undoes: Option<Arc<UndoneRun>>,
+    /// What was there when its rows were planned, by another command.
+    pub(crate) survey: Option<Survey>,
 }
 
 impl Session<'_> {
@@ -341,7 +343,8 @@ impl Session<'_> {
     }
 
     fn head(&self) -> Head {
-        head(self.config, &self.rows, self.parent.clone())
+        let head = head(self.config, &self.rows, self.parent.clone());
+        Head { survey: self.survey.clone(), ..head }
     }
 
     fn connection(&self) -> &Connection {
@@ -475,7 +478,7 @@ impl Session<'_> {
             clock: clock::millis,
             seed: rand::random(),
             writes,
-            deletes: self.rows.work() == Work::Undo,
+            deletes: rows.deletes(),
             place_of: &place_of,
             each,
         };

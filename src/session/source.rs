@@ -39,8 +39,8 @@ pub(crate) enum RowSource {
     /// What another run created, by its results or its journal, to be deleted. Its other rows are none
     /// of an undo.
     Created { path: PathBuf, files: Vec<String>, include_recovered: bool },
-    /// A plan that another command made.
-    Plan { path: PathBuf, files: Vec<String>, columns: Vec<Column> },
+    /// A plan that another command made, by its SHA-256.
+    Plan { path: PathBuf, sha256: String, files: Vec<String>, columns: Vec<Column> },
     /// The plan that a run made for itself of what it reads.
     Planned { plan: PathBuf, of: Box<Self> },
 }
@@ -94,7 +94,10 @@ impl RowSource {
                 let include_recovered = head.options.contains_key(INCLUDE_RECOVERED);
                 Self::Created { path, files, include_recovered }
             }
-            Work::Apply => Self::Plan { path, files, columns: head.columns.clone() },
+            Work::Apply => {
+                let sha256 = head.options.get(PLAN_SHA256).cloned().unwrap_or_default();
+                Self::Plan { path, sha256, files, columns: head.columns.clone() }
+            }
         })
     }
 
@@ -152,7 +155,9 @@ impl RowSource {
             }
             Self::Planned { of, .. } => of.choice(),
             Self::Inputs { pruning: Some(pruning), .. } => pruned_by(pruning),
-            Self::Inputs { .. } | Self::Created { .. } | Self::Plan { .. } => Vec::new(),
+            // Another plan at the same path is another run.
+            Self::Plan { sha256, .. } => vec![(PLAN_SHA256, sha256.clone())],
+            Self::Inputs { .. } | Self::Created { .. } => Vec::new(),
         }
     }
 
@@ -280,6 +285,9 @@ pub(crate) fn deletes_of(path: &Path, files: &[String]) -> Result<Deletes, Resul
 }
 
 type Records = Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>;
+
+/// The option under which a head keeps which plan is applied.
+const PLAN_SHA256: &str = "plan-sha256";
 
 /// The options under which a head keeps what a sync may delete.
 const PRUNE: &str = "prune";
@@ -421,6 +429,15 @@ impl OpenSource {
         }
     }
 
+    /// Whether any of its rows is to be deleted.
+    pub(crate) fn deletes(&self) -> bool {
+        match self {
+            Self::Created(_) => true,
+            Self::Planned(planned) => planned.manifest.count("delete", None) > 0,
+            Self::Inputs { .. } | Self::Results(_) => false,
+        }
+    }
+
     /// How many rows it has, where that is known.
     pub(crate) fn rows(&self) -> Option<u64> {
         match self {
@@ -549,7 +566,6 @@ impl Planned {
                 Remaining::Planned(Outcome::good(Status::Existed, id, 0, 0))
             }
             (Step::Keep(_), None) => Remaining::Expected,
-            (Step::Absent, None) if self.trusts_list => Remaining::Planned(Outcome::absent()),
             (Step::Delete(_) | Step::Absent, None) => Remaining::All(Goal::Delete { id: None }),
         };
         Some(Ok(PendingRow { row, remaining }))

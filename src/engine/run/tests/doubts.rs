@@ -151,7 +151,7 @@ async fn a_row_is_never_under_way_twice_however_late_the_network_delivers() {
         together: Rc::default(),
     };
     let local = tokio::task::LocalSet::new();
-    local.run_until(world.process_on(&stalled)).await.unwrap();
+    Box::pin(local.run_until(world.process_on(&stalled))).await.unwrap();
     assert_eq!(stalled.together.get(), 1);
     assert_eq!(world.records()[0].outcome.status, Status::Recovered);
 }
