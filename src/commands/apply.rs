@@ -1,17 +1,11 @@
 //! `bkassoc apply`: carry a plan out.
 
-use std::time::Duration;
-
 use super::{announce, conclude, resolve};
 use crate::cli::Apply;
 use crate::cli::layers::Typed;
-use crate::clock;
 use crate::config;
 use crate::exit::{Exit, Halt};
 use crate::input::{Source, digest_of};
-use crate::options::brief_duration;
-use crate::plan::guards;
-use crate::report::plan::Guarded;
 use crate::report::progress::Screen;
 use crate::session::Session;
 use crate::session::source::RowSource;
@@ -31,7 +25,8 @@ pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, 
     refuse_changed(&args, &manifest)?;
     let (files, columns) = (manifest.head.files.clone(), manifest.head.columns.clone());
     let sha256 = manifest.plan_sha256.clone();
-    let rows = RowSource::Plan { path: args.plan.clone(), sha256, files, columns };
+    let (path, max_age) = (args.plan.clone(), Some(args.max_plan_age));
+    let rows = RowSource::Plan { path, sha256, files, columns, max_age };
     announce(&config, screen);
     let parent = Some(Parent {
         results: args.plan.display().to_string(),
@@ -46,14 +41,6 @@ pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, 
         undoes: None,
         survey: manifest.head.survey.clone(),
     };
-    if session.begins()? {
-        refuse_old(&args, &manifest)?;
-        let tripped = guards::judge(&manifest, &config.guards);
-        if !tripped.is_empty() {
-            let guarded = Guarded::of(&args.plan, &manifest, &tripped);
-            return Ok(conclude(&session, typed, guarded.into()));
-        }
-    }
     let ending = session.run()?;
     Ok(conclude(&session, typed, ending))
 }
@@ -76,22 +63,4 @@ fn refuse_changed(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
         return Ok(());
     }
     Err(Halt::usage(PlanError::Changed { path: args.plan.clone() }.to_string()))
-}
-
-/// What names meant long ago they need not mean now.
-fn refuse_old(args: &Apply, manifest: &PlanManifest) -> Result<(), Halt> {
-    let planned_at = clock::parse_millis(&manifest.planned_at);
-    // Another machine's clock may be ahead, and by as much it is believed.
-    let age = planned_at.map(|at| clock::millis().abs_diff(at));
-    let most = args.max_plan_age;
-    match age.map(Duration::from_millis) {
-        Some(age) if age <= most => Ok(()),
-        age => Err(Halt::usage(format!(
-            "{} was made {} from now, and names may mean something else by now: make it anew, or say with \
-             --max-plan-age how old it may be (it is {})",
-            args.plan.display(),
-            age.map_or("long".to_owned(), brief_duration),
-            brief_duration(most)
-        ))),
-    }
 }

@@ -34,7 +34,7 @@ use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::{self, EndEntry, JournalError, replay};
 use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
 use crate::storage::path_state::{self, PathState};
-use crate::storage::plan;
+use crate::storage::plan::{self, PlanManifest};
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Layout, Outcomes, ResultsError};
 use crate::storage::seals::Sealer;
@@ -167,6 +167,15 @@ impl Session<'_> {
         rows: OpenSource,
         opened: &mut OpenJournal,
     ) -> Result<Planned, Halt> {
+        if !opened.resumes
+            && let Some(guarded) = self.may_begin_to_apply().inspect_err(|_| {
+                // Nothing was begun.
+                let _ = remove(opened.journal.path());
+            })?
+        {
+            remove(opened.journal.path())?;
+            return Ok(Planned::Guarded(guarded));
+        }
         let is_planned =
             if opened.resumes { opened.head.plan.is_some() } else { self.plans(&rows) };
         if !is_planned {
@@ -191,6 +200,16 @@ impl Session<'_> {
             remove(opened.journal.path())?;
         }
         planned
+    }
+
+    /// Whether the plan of another command may begin to be carried out: it must not be old, and no guard may
+    /// refuse it.
+    fn may_begin_to_apply(&self) -> Result<Option<Guarded>, Halt> {
+        let RowSource::Plan { path, max_age: Some(most), .. } = &self.rows else { return Ok(None) };
+        let manifest = PlanManifest::of(path)?;
+        planning::refuse_old(path, &manifest, *most)?;
+        let tripped = guards::judge(&manifest, &self.config.guards);
+        Ok((!tripped.is_empty()).then(|| Guarded::of(path, &manifest, &tripped)))
     }
 
     /// Whether its rows have to be planned.
@@ -553,6 +572,9 @@ impl Session<'_> {
         let mut rows = self.rows.open()?;
         let mut opened = OpenJournal::nowhere(self.head());
         let scratch;
+        if let Some(guarded) = self.may_begin_to_apply()? {
+            return Ok(guarded.into());
+        }
         if self.plans(&rows) {
             scratch = plan::Scratch::new()?;
             rows = match self.plan(&scratch.plan(), rows, &mut opened)? {

@@ -7,12 +7,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::runtime::runtime;
 use super::server::Server;
 use super::signals::Signals;
 use super::source::{self, OpenSource};
 use crate::association::{Action, Cells, Named};
+use crate::clock;
 use crate::cmdb::Cmdb;
 use crate::config::Config;
 use crate::engine::asker::Asker;
@@ -22,7 +24,7 @@ use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::stats::Calls;
 use crate::exit::{Exit, Halt};
 use crate::input::RowParser;
-use crate::options::{Prune, Pruning};
+use crate::options::{Prune, Pruning, brief_duration};
 use crate::plan::gathered::{Gathered, Known, Waited};
 use crate::plan::planner::{PlannedRow as Resolved, Planner};
 use crate::plan::previous::Previous;
@@ -285,4 +287,21 @@ pub(crate) fn kept(path: &Path, rows: OpenSource, head: &Head) -> Result<PlanMan
         ));
     }
     Ok(manifest)
+}
+
+/// What names meant long ago they need not mean now.
+pub(crate) fn refuse_old(path: &Path, manifest: &PlanManifest, most: Duration) -> Result<(), Halt> {
+    let planned_at = clock::parse_millis(&manifest.planned_at);
+    // Another machine's clock may be ahead, and by as much it is believed.
+    let age = planned_at.map(|at| clock::millis().abs_diff(at));
+    match age.map(Duration::from_millis) {
+        Some(age) if age <= most => Ok(()),
+        age => Err(Halt::usage(format!(
+            "{} was made {} from now, and names may mean something else by now: make it anew, or say with \
+             --max-plan-age how old it may be (it is {})",
+            path.display(),
+            age.map_or("long".to_owned(), brief_duration),
+            brief_duration(most)
+        ))),
+    }
 }

@@ -3,6 +3,7 @@
 //! A source is what a journal's head says of it, so that it can be opened again from there.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustc_hash::FxHashSet;
 
@@ -40,7 +41,14 @@ pub(crate) enum RowSource {
     /// of an undo.
     Created { path: PathBuf, files: Vec<String>, include_recovered: bool },
     /// A plan that another command made, by its SHA-256.
-    Plan { path: PathBuf, sha256: String, files: Vec<String>, columns: Vec<Column> },
+    Plan {
+        path: PathBuf,
+        sha256: String,
+        files: Vec<String>,
+        columns: Vec<Column>,
+        /// How old it may be when it begins to be carried out; `None` where it has begun.
+        max_age: Option<Duration>,
+    },
     /// The plan that a run made for itself of what it reads.
     Planned { plan: PathBuf, of: Box<Self> },
 }
@@ -96,7 +104,7 @@ impl RowSource {
             }
             Work::Apply => {
                 let sha256 = head.options.get(PLAN_SHA256).cloned().unwrap_or_default();
-                Self::Plan { path, sha256, files, columns: head.columns.clone() }
+                Self::Plan { path, sha256, files, columns: head.columns.clone(), max_age: None }
             }
         })
     }
