@@ -65,8 +65,8 @@ pub(super) enum Finding {
         triple: Triple,
         wish: Wish,
         decision: Decision,
-        /// Whether it is the last row of its association, and asks for it to be there.
-        is_wanted: bool,
+        /// Whether it is the last row of its association.
+        is_last: bool,
     },
     /// An association that no row names.
     Unnamed {
@@ -151,8 +151,7 @@ impl<'w> Comparison<'w> {
         let (decision, known) = decide(wish.action, known);
         self.at = Some((triple, known));
         let is_last = self.next_wish() != Some(triple);
-        let is_wanted = is_last && wish.action == Action::Create;
-        Ok(Some(Finding::Row { triple, wish, decision, is_wanted }))
+        Ok(Some(Finding::Row { triple, wish, decision, is_last }))
     }
 
     /// What there is of an association: of doubles, the oldest.
@@ -244,13 +243,13 @@ mod tests {
             let mut unnamed = Vec::new();
             for finding in found {
                 match finding {
-                    Finding::Row { wish, decision, is_wanted, triple } => {
+                    Finding::Row { wish, decision, is_last, triple } => {
                         let pair = (triple.1, triple.2);
                         let later = |(at, row): (usize, &Row)| {
                             at as u64 > wish.ordinal && (row.1, row.2) == pair
                         };
                         let last = !rows.iter().enumerate().any(later);
-                        prop_assert_eq!(is_wanted, last && wish.action == Action::Create);
+                        prop_assert_eq!(is_last, last);
                         prop_assert_eq!(decisions.insert(wish.ordinal, decision), None);
                     }
                     Finding::Unnamed { triple, id, of_named_source } => {

@@ -98,7 +98,9 @@ pub(crate) fn judge(manifest: &PlanManifest, options: &GuardOptions) -> Vec<Trip
 fn exceeded(deletes: u64, there: u64, limit: Option<MaxDelete>) -> Option<u64> {
     let limit = limit.or((there >= DEFAULT_FROM).then_some(DEFAULT))?;
     let most = limit.of(there);
-    (deletes > most).then_some(most)
+    // Rows may delete what the same input creates: no more can go than all that is there.
+    let of_all = matches!(limit, MaxDelete::Percent(_)) && most == there;
+    (deletes > most && !of_all).then_some(most)
 }
 
 /// The flags that say that all of it is meant.
@@ -169,7 +171,9 @@ mod tests {
     #[test]
     fn a_limit_that_is_given_counts_for_each_and_for_all() {
         let plan = manifest(1, &[("a", 5, 3, None), ("b", 1000, 57, None)]);
-        for (text, trips) in [("60", 0), ("59", 1), ("57", 1), ("56", 2), ("5%", 3), ("60%", 0)] {
+        for (text, trips) in
+            [("60", 0), ("59", 1), ("57", 1), ("56", 2), ("5%", 3), ("60%", 0), ("100%", 0)]
+        {
             let tripped = judge(&plan, &limit(text));
             assert_eq!(tripped.len(), trips, "{text}: {tripped:?}");
         }

@@ -18,6 +18,7 @@ pub(crate) mod planner;
 
 pub(crate) mod desired;
 pub(crate) mod moves;
+pub(crate) mod exchanges;
 pub(crate) mod comparison;
 pub(crate) mod contradictions;
 pub(crate) mod withheld;

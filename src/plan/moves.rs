@@ -11,7 +11,7 @@ use crate::association::Mapping;
 use crate::engine::stats::Place;
 
 /// Rows that can't be created are known to that many; beyond, nothing makes room for anything.
-const MOST: usize = 100_000;
+pub(super) const MOST: usize = 300_000;
 
 /// A side of an association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,14 @@ impl Side {
             Mapping::ManyToMany => &[],
         }
     }
+
+    /// The instance on it.
+    pub(super) const fn of(self, (source, target): (u64, u64)) -> u64 {
+        match self {
+            Self::Source => source,
+            Self::Target => target,
+        }
+    }
 }
 
 /// A row that can't be created, for which a delete would make room.
@@ -43,7 +51,7 @@ pub(super) enum Successor {
 }
 
 /// An instance on a side of the model association with this number.
-type Seat = (u32, Side, u64);
+pub(super) type Seat = (u32, Side, u64);
 
 /// Rows that can't be created, as they come in.
 #[derive(Debug, Default)]
@@ -118,6 +126,22 @@ impl Moves {
                 self.lost.entry((number, *side, id)).or_insert(place);
             }
         }
+    }
+
+    /// The seats of this model association for which a row can't be created.
+    pub(super) fn lost_of(&self, number: u32) -> Vec<(Seat, Place)> {
+        let own = self.lost.iter().filter(|(seat, _)| seat.0 == number);
+        own.map(|(seat, place)| (*seat, *place)).collect()
+    }
+
+    /// A row can't be created for this seat.
+    pub(super) fn lose_seat(&mut self, seat: Seat, place: Place) {
+        self.lost.entry(seat).or_insert(place);
+    }
+
+    /// Nobody knows for what a delete of this model association would make room.
+    pub(super) fn give_up(&mut self, number: u32) {
+        self.too_many.insert(number);
     }
 
     /// For which row this association would make room that can't be created.

@@ -15,6 +15,7 @@ use crate::association::{Association, ModelAssociation};
 use crate::engine::models::{Knowledge, Models, refusal};
 use crate::engine::stats::Place;
 use crate::exit::{Exit, Halt};
+use crate::input::shown;
 use crate::outcome::Reason;
 use crate::storage::plan::Step;
 use crate::storage::sort::Sorted;
@@ -55,12 +56,19 @@ impl Surveyed {
         for item in self.doomed.by_ref() {
             let ((rank, source, target), bytes) = item.map_err(unwritable)?;
             let name = &self.ranked[rank as usize];
-            if self.names.get(name).is_some_and(|number| self.withheld.why(number).is_some()) {
+            let name = Arc::clone(name);
+            let Some(number) = self.names.get(&name) else { continue };
+            if self.withheld.why(number).is_some() {
+                continue;
+            }
+            let model = known(&mut self.models, &name);
+            let model = model.ok_or_else(|| lost_decision(&name))?;
+            if self.moves.is_for(number, model.mapping, [source, target]).is_some() {
                 continue;
             }
             let id = bytes.first_chunk().map(|id| i64::from_le_bytes(*id));
             let id = id.ok_or_else(|| unwritable(io::ErrorKind::InvalidData.into()))?;
-            return Ok(Some(Doomed { name: Arc::clone(name), source, target, id }));
+            return Ok(Some(Doomed { name, source, target, id }));
         }
         Ok(None)
     }
@@ -87,7 +95,7 @@ impl Surveyed {
                 };
                 Step::Refuse(
                     missing_on(side),
-                    format!("there is no instance {id} of model {model}"),
+                    format!("there is no instance {id} of model {}", shown(model)),
                 )
             }
             Decision::Delete(id) => self.delete(association, &model, id),

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use super::comparison::{Comparison, Decision, Finding};
 use super::contradictions::Contradictions;
 use super::desired::{Desired, Names, Triple, Wish, WishReader};
+use super::exchanges::{Exchanges, Fate};
 use super::existence::Existence;
 use super::listing::{Completeness, Listed, Listing};
 use super::moves::{LostRows, Moves, Side};
 use super::previous::Previous;
 use super::surveyed::{Surveyed, known, missing_on, place_of, unwritable};
 use super::withheld::Withheld;
-use crate::association::{InstId, Mapping, ModelAssociation};
+use crate::association::{Action, InstId, Mapping, ModelAssociation};
 use crate::clock;
 use crate::cmdb::Cmdb;
 use crate::engine::asker::Asker;
@@ -159,6 +160,9 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
             {
                 return Err(Halt::usage(format!("--scope {name}: {why}")));
             }
+            if refused.is_some() {
+                self.withheld.is_of_any(number);
+            }
             if let Some((reason, _)) = &refused
                 && let Some((_, wish)) = rows.peek().filter(|((of, ..), _)| *of == number)
             {
@@ -180,69 +184,121 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
         sources: &mut WishReader,
     ) -> Result<(), Halt> {
         let unwritable = self.terms.unwritable();
-        let &Segment { number, rank, has_deletes } = segment;
+        let number = segment.number;
         let mut found = Found::default();
         let there = match self.terms.pruning {
             None => None,
             Some(_) => Some(self.list(number, model, sources, &mut found).await?),
         };
-        let prune = self.terms.prune();
-        let binds = model.mapping != Mapping::ManyToMany;
-        let may_need_instances = prune != Prune::None || (has_deletes && binds);
-        let mut creates = may_need_instances
-            .then(|| Sorter::<Triple>::new(self.terms.folder))
-            .transpose()
-            .map_err(&unwritable)?;
-        let mut contradictions =
-            Contradictions::new(model.mapping, self.terms.folder).map_err(&unwritable)?;
-        let mut doomed = 0;
+        let mut tally = self.tally(segment, model).map_err(&unwritable)?;
         for finding in Comparison::new(number, rows, there) {
             match finding.map_err(&unwritable)? {
-                Finding::Row { triple, wish, decision, is_wanted } => {
-                    if is_wanted
-                        && let Some(other) =
-                            contradictions.take(triple, wish.place).map_err(&unwritable)?
-                    {
-                        self.contradict(number, model, [other, wish.place]);
-                    }
-                    match &mut creates {
-                        Some(creates) if decision == Decision::Create => {
-                            creates.push(triple, &wish.to_bytes()).map_err(&unwritable)?;
-                        }
-                        _ => self.decide(wish.ordinal, decision)?,
-                    }
+                Finding::Row { triple, wish, decision, is_last } => {
+                    let row = (triple, wish, decision);
+                    self.take_row(&mut tally, model, row, is_last)?;
                 }
-                Finding::Unnamed { triple: (_, source, target), id, of_named_source } => {
+                Finding::Unnamed { triple, id, of_named_source } => {
                     found.unnamed += 1;
-                    let goes = match prune {
-                        Prune::None => false,
-                        Prune::All => true,
-                        Prune::Sources => of_named_source,
-                        Prune::Previous => {
-                            let name = &model.obj_asst_id;
-                            self.terms.previous.has_created(id, name, source, target)
-                        }
-                    };
-                    if goes {
-                        doomed += 1;
-                        let id = id.to_le_bytes();
-                        self.doomed.push((rank, source, target), &id).map_err(&unwritable)?;
-                    }
+                    self.take_unnamed(&mut tally, segment, model, (triple, id, of_named_source))?;
                 }
             }
         }
+        let Tally { creates, contradictions, exchanges, doomed } = tally;
         for pair in contradictions.of_targets().map_err(&unwritable)? {
             self.contradict(number, model, pair.map_err(&unwritable)?);
         }
         if let Some(creates) = creates {
-            let checks = doomed > 0 || (has_deletes && binds);
+            let checks = doomed > 0 || (segment.has_deletes && binds(model));
             self.check(number, model, creates.sorted().map_err(&unwritable)?, checks).await?;
         }
         found.withheld_for = self.withheld.why(number);
-        (found.pruned, found.withheld) =
-            if found.withheld_for.is_none() { (doomed, 0) } else { (0, doomed) };
+        let prunes = found.withheld_for.is_none();
+        let held = exchanges.map(|exchanges| exchanges.spread(&mut self.moves, prunes));
+        let held = held.transpose().map_err(&unwritable)?.unwrap_or_default();
+        found.withheld = if prunes { held } else { doomed };
+        found.pruned = doomed - found.withheld;
+        if held > 0 && prunes {
+            let why = "they would make room for rows that can't be created, since others stay";
+            found.withheld_for = Some(why.to_owned());
+        }
         found.before = self.terms.previous.there(&model.obj_asst_id);
         self.found.insert(model.obj_asst_id.to_string(), found);
+        Ok(())
+    }
+
+    fn tally(&self, segment: &Segment, model: &ModelAssociation) -> io::Result<Tally> {
+        let folder = self.terms.folder;
+        let (prunes, binds) = (self.terms.prune() != Prune::None, binds(model));
+        // Only where something may go does it matter whether its successor can come.
+        let may_need_instances = prunes || (segment.has_deletes && binds);
+        let follows = binds && (prunes || segment.has_deletes);
+        Ok(Tally {
+            creates: may_need_instances.then(|| Sorter::new(folder)).transpose()?,
+            contradictions: Contradictions::new(model.mapping, folder)?,
+            exchanges: follows
+                .then(|| Exchanges::new(segment.number, model.mapping, folder))
+                .transpose()?,
+            doomed: 0,
+        })
+    }
+
+    fn take_row(
+        &mut self,
+        tally: &mut Tally,
+        model: &ModelAssociation,
+        (triple, wish, decision): (Triple, Wish, Decision),
+        is_last: bool,
+    ) -> Result<(), Halt> {
+        let unwritable = self.terms.unwritable();
+        if is_last && wish.action == Action::Create {
+            let other = tally.contradictions.take(triple, wish.place).map_err(&unwritable)?;
+            if let Some(other) = other {
+                self.contradict(triple.0, model, [other, wish.place]);
+            }
+        }
+        let fate = match decision {
+            Decision::Create => Some(Fate::Comes(wish.place)),
+            Decision::Delete(_) => Some(Fate::Goes),
+            Decision::Keep(_) => Some(Fate::Stays),
+            Decision::Absent | Decision::Missing(_) => None,
+        };
+        if let (Some(exchanges), Some(fate), true) = (&mut tally.exchanges, fate, is_last) {
+            exchanges.push((triple.1, triple.2), fate).map_err(&unwritable)?;
+        }
+        match &mut tally.creates {
+            Some(creates) if decision == Decision::Create => {
+                creates.push(triple, &wish.to_bytes()).map_err(&unwritable)
+            }
+            _ => self.decide(wish.ordinal, decision),
+        }
+    }
+
+    fn take_unnamed(
+        &mut self,
+        tally: &mut Tally,
+        segment: &Segment,
+        model: &ModelAssociation,
+        (triple, id, of_named_source): (Triple, i64, bool),
+    ) -> Result<(), Halt> {
+        let unwritable = self.terms.unwritable();
+        let (_, source, target) = triple;
+        let goes = match self.terms.prune() {
+            Prune::None => false,
+            Prune::All => true,
+            Prune::Sources => of_named_source,
+            Prune::Previous => {
+                self.terms.previous.has_created(id, &model.obj_asst_id, source, target)
+            }
+        };
+        if let Some(exchanges) = &mut tally.exchanges {
+            let fate = if goes { Fate::IsPruned } else { Fate::Stays };
+            exchanges.push((source, target), fate).map_err(&unwritable)?;
+        }
+        if goes {
+            tally.doomed += 1;
+            let key = (segment.rank, source, target);
+            self.doomed.push(key, &id.to_le_bytes()).map_err(&unwritable)?;
+        }
         Ok(())
     }
 
@@ -373,6 +429,22 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
             folder: self.terms.folder.to_owned(),
         })
     }
+}
+
+/// What comes together of a model association's rows.
+struct Tally {
+    /// Rows to be created that wait until it is known whether their instances have to exist.
+    creates: Option<Sorter<Triple>>,
+    contradictions: Contradictions,
+    /// Where something goes for something else.
+    exchanges: Option<Exchanges>,
+    /// How many of what no row names would go.
+    doomed: u64,
+}
+
+/// Whether an instance may have one partner alone, on some side.
+fn binds(model: &ModelAssociation) -> bool {
+    model.mapping != Mapping::ManyToMany
 }
 
 /// A model association whose rows come next.

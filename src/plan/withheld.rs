@@ -44,6 +44,16 @@ impl Withheld {
         }
     }
 
+    /// The model association with this number is none: its rows may be of any.
+    pub(super) fn is_of_any(&mut self, number: u32) {
+        let Some(why) = self.by_number.remove(&number) else { return };
+        if self.of_any.rows == 0 {
+            self.of_any = why;
+        } else {
+            self.of_any.rows += why.rows;
+        }
+    }
+
     /// Why what the input does not name of this model association stays, if it does.
     pub(crate) fn why(&self, number: u32) -> Option<String> {
         let own = self.by_number.get(&number);
@@ -73,5 +83,10 @@ mod tests {
         assert_eq!(withheld.why(2), None);
         withheld.note(None, "line 9: invalid-row");
         assert_eq!(withheld.why(2).as_deref(), Some("line 9: invalid-row"));
+        let mut mistyped = Withheld::default();
+        mistyped.note(Some(1), "line 3: invalid-row");
+        assert_eq!(mistyped.why(2), None);
+        mistyped.is_of_any(1);
+        assert_eq!(mistyped.why(2).as_deref(), Some("line 3: invalid-row"));
     }
 }

@@ -273,11 +273,13 @@ fn killed_at_random_moments_names_mean_what_they_meant_when_the_plan_was_whole()
     let server = Server::esb();
     let work = Workdir::new();
     work.write("in.csv", many(200));
-    let command = || work.bkassoc("import in.csv --timeout 2s --concurrency 4").to(&server);
+    // Slow enough for some kills to come after the plan, and lives long enough for a plan on a machine that
+    // is busy.
+    let words = "import in.csv --timeout 2s --concurrency 4 --rate 150/s";
+    let command = || work.bkassoc(words).to(&server);
     let mut rng = StdRng::seed_from_u64(7);
     let mut moved = false;
     for lives in 0..25 {
-        // On a machine that is busy, too, some are long enough for a plan.
         let time = Duration::from_millis(rng.random_range(5..120 + 40 * lives));
         if let Some(done) = command().start().kill_after(time) {
             done.with(0);

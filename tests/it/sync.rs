@@ -197,6 +197,7 @@ fn an_input_that_is_not_understood_deletes_nothing() {
     for (what, text, exit) in [
         ("one id that is none", typo(&format!("{NN},1x,101,1")), 3),
         ("a name that is mistyped", typo("bk_load_balance_conect_bk_host,1,101,1"), 3),
+        ("a name and an id that are mistyped", typo("bk_load_balance_conect_bk_host,1x,101,1"), 3),
         ("a line that says nothing", typo(",1,101,1"), 3),
         ("cut in half", half, 12),
         ("no rows", header, 12),
@@ -326,6 +327,29 @@ fn killed_with_answers_lost_the_end_is_what_was_asked_for_and_each_line_is_true(
             ["in.csv", "r.csv", "r.csv.plan.csv", "r.csv.plan.csv.run.json", "r.csv.run.json"]
         );
     }
+}
+
+#[test]
+fn what_failed_in_a_sync_that_deleted_is_settled_by_a_rerun() {
+    let server = empty(Entrance::Esb);
+    let work = Workdir::new();
+    put(&server, NN, (1..=5).map(|n| (n, 100 + n)));
+    // The rule of 1:n is in the way of one row, in another model association than the one that loses some.
+    put(&server, ONE_N, [(7, 700)]);
+    let text = file_of(NN, [(1, 101), (9, 109)]) + &format!("{ONE_N},8,700,1\n");
+    work.write("in.csv", text);
+    work.bkassoc("sync in.csv --prune sources --max-delete 100% -o none.csv").to(&server).ends(3);
+    work.bkassoc("sync in.csv --prune all --max-delete 3 -o r.csv").to(&server).ends(12);
+    let words = format!("{ONE_N},8,700,1\n");
+    let text = work.read("in.csv").replace(&words, &format!("{ONE_N},7,700,1\n{ONE_N},8,701,1\n"));
+    work.write("in.csv", text);
+    work.bkassoc("sync in.csv --prune all --max-delete 100% -o r.csv").to(&server).ends(0);
+    work.bkassoc("rerun r.csv --status created -o again.csv").to(&server).ends(0);
+    let (before, after) = (work.rows("r.csv"), work.rows("again.csv"));
+    assert_eq!(before.len(), after.len());
+    assert_eq!(of_status(&before, "deleted"), of_status(&after, "deleted"));
+    assert_eq!(of_status(&after, "created"), 0, "they are there by now");
+    work.bkassoc("verify again.csv --live").to(&server).ends(0);
 }
 
 #[test]

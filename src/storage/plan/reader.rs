@@ -90,7 +90,7 @@ impl Reader {
             }
         };
         let line = match cell(0) {
-            "" if matches!(step, Step::Delete(Some(_))) => 0,
+            "" if matches!(step, Step::Delete(Some(_)) | Step::Carry) => 0,
             line => line.parse().ok().filter(|line| *line > 0).ok_or_else(|| bad(0))?,
         };
         let file = match self.files.len() {
