@@ -44,7 +44,7 @@ impl Check {
         mapping: Option<Mapping>,
     ) -> io::Result<()> {
         let place = Place { file: record.file, line: record.line };
-        self.contests.enter(record.ordinal, place, association, mapping)
+        self.contests.enter(record.ordinal, place, association, record.cells.action(), mapping)
     }
 
     /// Gives the rows in input order. `files` are the inputs' names, in order; empty for a single input.

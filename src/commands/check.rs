@@ -15,7 +15,7 @@ use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout};
 
 use super::{announce, show};
-use crate::association::{Column, Mapping, Row, RowError};
+use crate::association::{Action, Column, Mapping, Row, RowError};
 use crate::check::Check;
 use crate::cli::layers::Typed;
 use crate::clock;
@@ -92,8 +92,12 @@ struct Job<'a> {
 #[derive(Default)]
 struct Seen {
     stats: RunStats,
-    /// Rows that an import would send, by the number of their model association where it is known.
+    /// Rows that an import would create, by the number of their model association where it is known.
     sent: FxHashMap<Option<u32>, u64>,
+    /// Rows that an import would delete.
+    deletes: u64,
+    /// Rows that it would delete if that were allowed.
+    not_allowed: u64,
     repeats: ReasonStats,
 }
 
@@ -328,7 +332,8 @@ impl Job<'_> {
         }
         let names =
             made.map(|made| NamesReport { understood: &made.understood, files: &self.files });
-        let checked = Checked { scope, repeats: seen.repeats, forecast, names };
+        let Seen { deletes, not_allowed, repeats, .. } = seen;
+        let checked = Checked { scope, repeats, deletes, not_allowed, forecast, names };
         let (again, identity) = (self.typed.again(), self.typed.identity_flags());
         let next = next_step(RunKind::Check, exit, &seen.stats, results, &again, &identity)
             // Without rows there is nothing to import.
@@ -362,10 +367,14 @@ impl Job<'_> {
         let calls = &seen.stats.calls;
         let asked = calls.count(CallKind::Models).saturating_sub(calls.retries);
         let conflicts = seen.stats.of_reason(Reason::MappingConflict).count;
-        (creates > 0).then(|| Forecast {
+        let company = COMPANY as u64;
+        // Each is looked up before and afterwards.
+        let deletes = seen.deletes.div_ceil(company);
+        (creates + deletes > 0).then(|| Forecast {
             models: asked + u64::from(seen.sent.contains_key(&None)),
             creates,
-            finds: (seen.repeats.count + conflicts).div_ceil(COMPANY as u64),
+            deletes,
+            finds: (seen.repeats.count + conflicts).div_ceil(company) + 2 * deletes,
             rate: engine.rate,
             concurrency: engine.concurrency,
             latency: calls.latency_ms(0.5).map(|ms| Duration::from_secs_f64(ms / 1_000.0)),
@@ -417,7 +426,15 @@ fn take(check: &mut Check, row: Row, judged: Judged, seen: &mut Seen) -> io::Res
     check.take(&record)?;
     if let (Some((number, mapping)), Ok(link)) = (sent, link) {
         check.contest(&record, &link.association, mapping)?;
-        *seen.sent.entry(number).or_default() += 1;
+        match record.cells.action() {
+            Action::Create => *seen.sent.entry(number).or_default() += 1,
+            Action::Delete => seen.deletes += 1,
+        }
+    }
+    if record.outcome.reason == Some(Reason::UnsupportedAction)
+        && record.cells.action() == Action::Delete
+    {
+        seen.not_allowed += 1;
     }
     seen.stats.add(&record);
     seen.stats.unsettled -= 1;

@@ -229,6 +229,11 @@ impl Summary<'_> {
                 continue;
             }
             writeln!(text, "{:>13}  {}", grouped(count), self.word(status))?;
+            if let (Status::NotAttempted, Some(Checked { deletes: deletes @ 1.., .. })) =
+                (status, self.checked)
+            {
+                writeln!(text, "{:>19}  of them delete", grouped(*deletes))?;
+            }
             let of_status = |reason: &Reason| match status {
                 Status::Invalid => reason.is_of_invalid_row(),
                 Status::Failed => !reason.is_of_invalid_row(),

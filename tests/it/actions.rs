@@ -171,3 +171,28 @@ fn an_undo_deletes_what_was_created_and_says_what_stays_deleted() {
     work.bkassoc("verify in.undo.csv --live").to(&server).ends(0);
     work.bkassoc("import in.csv --allow-delete").to(&server).ends(2).saying(&["undone by"]);
 }
+
+#[test]
+fn a_check_counts_what_would_be_deleted_and_what_is_not_allowed() {
+    let (server, work) = (Server::esb(), moves());
+    let before = stored(&server);
+    let done = work.bkassoc("check in.csv --allow-delete --json").to(&server).ends(0).json();
+    let said = [&done["outstanding"], &done["check"]["deletes"], &done["check"]["not_allowed"]];
+    assert_eq!(said, [&json!(8), &json!(4), &json!(0)]);
+    let forecast = ["create", "delete"].map(|key| &done["check"]["forecast"][key]);
+    assert_eq!(forecast, [&json!(4), &json!(1)]);
+    let rows = work.rows("in.check.csv");
+    assert_eq!((stats(&rows, "status"), &*rows[0]["action"]), ("not_attempted 8".into(), "delete"));
+    let done = work.bkassoc("check in.csv").to(&server).ends(3);
+    done.saying(&["4 rows delete, and are invalid without --allow-delete."]);
+    assert_eq!(stored(&server), before);
+
+    // What is deleted in between is in nobody's way.
+    let row = |source, action| format!("{ONE_N},{source},50,1,{action}");
+    for (middle, exit) in [("15,50,1,create", 3), ("14,50,1,delete", 0)] {
+        let head = "obj_asst_id,inst_id,asst_inst_id,biz_id,action";
+        let (first, last) = (row(14, "create"), row(16, "create"));
+        work.write("three.csv", format!("{head}\n{first}\n{ONE_N},{middle}\n{last}\n"));
+        work.bkassoc("check three.csv --allow-delete").to(&server).ends(exit);
+    }
+}

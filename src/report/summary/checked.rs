@@ -50,6 +50,10 @@ pub struct Checked<'a> {
     pub scope: Scope,
     /// Rows that repeat an earlier row: an import ends them as `existed`.
     pub repeats: ReasonStats,
+    /// Rows that would be sent to be deleted.
+    pub deletes: u64,
+    /// Rows that would be deleted if that were allowed.
+    pub not_allowed: u64,
     /// What the import will take, if rows would be sent.
     pub forecast: Option<Forecast>,
     /// What names were taken for, where rows have any and they were asked for.
@@ -63,7 +67,9 @@ pub struct Forecast {
     pub models: u64,
     /// Calls that create.
     pub creates: u64,
-    /// Look-ups of rows that the server refuses as taken.
+    /// Calls that delete, as far as the server takes many in one.
+    pub deletes: u64,
+    /// Look-ups of rows that the server refuses as taken, and before and after deletes.
     pub finds: u64,
     /// The ceiling of calls.
     pub rate: Rate,
@@ -76,7 +82,7 @@ pub struct Forecast {
 impl Forecast {
     /// All calls.
     pub const fn calls(&self) -> u64 {
-        self.models + self.creates + self.finds
+        self.models + self.creates + self.deletes + self.finds
     }
 
     /// How long the calls take: by the rate, or by the answers' latency if that is slower. `None` if
@@ -102,6 +108,10 @@ impl Checked<'_> {
         if let Some(names) = &self.names {
             write!(text, "{names}")?;
         }
+        if self.not_allowed > 0 {
+            let rows = grouped(self.not_allowed);
+            writeln!(text, "\n{rows} rows delete, and are invalid without --allow-delete.")?;
+        }
         if let Some(forecast) = self.forecast {
             let calls = grouped(forecast.calls());
             let (rate, at_once) = (forecast.rate, forecast.concurrency);
@@ -121,6 +131,8 @@ impl Serialize for Checked<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("repeats", &self.repeats.count)?;
         map.serialize_entry("first_repeats", &self.repeats.first)?;
+        map.serialize_entry("deletes", &self.deletes)?;
+        map.serialize_entry("not_allowed", &self.not_allowed)?;
         map.serialize_entry("forecast", &self.forecast)?;
         map.serialize_entry("not_tested", self.scope.not_tested())?;
         if let Some(names) = &self.names {
@@ -134,6 +146,7 @@ impl Serialize for Forecast {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(CallKind::Create.as_str(), &self.creates)?;
+        map.serialize_entry(CallKind::Delete.as_str(), &self.deletes)?;
         map.serialize_entry(CallKind::Find.as_str(), &self.finds)?;
         map.serialize_entry(CallKind::Models.as_str(), &self.models)?;
         map.serialize_entry("calls", &self.calls())?;
@@ -148,7 +161,15 @@ mod tests {
 
     fn forecast(rate: Rate, latency: Option<u64>) -> Forecast {
         let latency = latency.map(Duration::from_millis);
-        Forecast { models: 1, creates: 12_000, finds: 99, rate, concurrency: 20, latency }
+        Forecast {
+            models: 1,
+            creates: 12_000,
+            deletes: 0,
+            finds: 99,
+            rate,
+            concurrency: 20,
+            latency,
+        }
     }
 
     #[test]
@@ -172,6 +193,8 @@ mod tests {
         let mut checked = Checked {
             scope: Scope::Rows,
             repeats,
+            deletes: 0,
+            not_allowed: 0,
             forecast: Some(forecast(Rate::PerSecond(100.0), None)),
             names: None,
         };
@@ -191,12 +214,17 @@ Not tested: write permission; whether the instances exist; what is on the server
         assert_eq!(
             serde_json::to_string(&checked).unwrap(),
             concat!(
-                r#"{"repeats":0,"first_repeats":[],"forecast":{"create":12000,"find":99,"models":1,"#,
+                r#"{"repeats":0,"first_repeats":[],"deletes":0,"not_allowed":0,"#,
+                r#""forecast":{"create":12000,"delete":0,"find":99,"models":1,"#,
                 r#""calls":12100,"duration_ms":121000},"not_tested":["write permission","#,
                 r#""whether the instances exist","what is on the server already"]}"#
             )
         );
-        (checked.scope, checked.forecast) = (Scope::Contact, None);
+        (checked.deletes, checked.not_allowed, checked.forecast) = (7, 1_000, None);
+        assert!(
+            said(&checked).contains("1,000 rows delete, and are invalid without --allow-delete.")
+        );
+        (checked.scope, checked.not_allowed) = (Scope::Contact, 0);
         assert_eq!(said(&checked), "\nNot tested: write permission; any row.\n");
     }
 }
