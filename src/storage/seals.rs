@@ -1,12 +1,13 @@
 //! Seals of results: a digest of each few lines that ended well, by which a later edit of one is noticed.
 //!
-//! Owns what of a line is sealed: where it stands, its association, its business, its status and its id, by
+//! Owns what of a line is sealed: where it stands, its association, its business, its action, its status and its id, by
 //! their meaning, so that a spreadsheet may write them in its own way. Lines that did not end well are left
 //! out: those may be mended.
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
+use crate::association::Action;
 use crate::input::digest::Hasher;
 use crate::outcome::Record;
 
@@ -35,6 +36,11 @@ impl Sealer {
             self.text.clear();
             for cell in cells.ids() {
                 self.text.push_str(meaning(cell));
+                self.text.push(SEPARATOR);
+            }
+            // Versions that knew creates alone sealed nothing of it.
+            if cells.action() == Action::Delete {
+                self.text.push_str(Action::Delete.as_str());
                 self.text.push(SEPARATOR);
             }
             self.text.push_str(outcome.status.as_str());
@@ -91,7 +97,7 @@ pub fn broken<E>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::association::Cells;
+    use crate::association::{Cells, Named};
     use crate::outcome::{Outcome, Reason, Status};
 
     /// Lines of which every third failed.
@@ -127,6 +133,11 @@ mod tests {
         assert_eq!(broken_by(|_| {}, 1), None);
         let cells =
             |texts: [&'static str; 4]| move |record: &mut Record| record.cells = Cells::new(texts);
+        let deletes = |record: &mut Record| {
+            let named = Named { action: "删除".into(), ..Named::default() };
+            record.cells = Cells::with_names(record.cells.ids(), named);
+        };
+        assert_eq!(broken_by(deletes, 1), Some(1..=256));
         for texts in
             [["b", "1", "1", "7"], ["a", "2", "1", "7"], ["a", "1", "x", "7"], ["a", "1", "1", "8"]]
         {
