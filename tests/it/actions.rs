@@ -196,3 +196,38 @@ fn a_check_counts_what_would_be_deleted_and_what_is_not_allowed() {
         work.bkassoc("check three.csv --allow-delete").to(&server).ends(exit);
     }
 }
+
+#[test]
+fn where_an_entrance_can_not_delete_nothing_is_written_at_all() {
+    let server = Server::with(Entrance::Esb, |setup| setup.old_esb = true);
+    let work = Workdir::new();
+    let header = "obj_asst_id,inst_id,asst_inst_id,biz_id,action";
+    work.write("in.csv", format!("{header}\n{NN},5,600,1,create\n{NN},1,101,1,delete\n"));
+    let before = stored(&server);
+    let refused = work.bkassoc("import in.csv --allow-delete").to(&server).ends(8);
+    refused.saying(&["no call that deletes"]);
+    assert_eq!((stored(&server), server.calls(Endpoint::Create)), (before, 0));
+    assert!(!work.path("in.results.csv.journal").exists(), "nothing was begun");
+    // Creates alone need no call that deletes.
+    work.write("in.csv", format!("{header}\n{NN},5,600,1,create\n"));
+    work.bkassoc("import in.csv --allow-delete").to(&server).ends(0);
+}
+
+#[test]
+fn a_delete_and_the_create_that_failed_after_it_say_so_of_each_other() {
+    let (server, work) = (Server::esb(), Workdir::new());
+    let stored = server.sandbox.rows();
+    let old = stored.iter().find(|one| (one.source, one.target) == (13, 31)).unwrap().id;
+    // Somebody's race broke the rule before.
+    server.sandbox.insert(ONE_N, 11, 31).unwrap();
+    let rows = format!("{ONE_N},13,31,1,delete\n{ONE_N},12,31,1,create\n{ONE_N},12,33,1,create\n");
+    work.write("in.csv", format!("obj_asst_id,inst_id,asst_inst_id,biz_id,action\n{rows}"));
+    work.bkassoc("import in.csv --allow-delete").to(&server).ends(3);
+    let rows = work.rows("in.results.csv");
+    assert_eq!(statuses(&rows), ["deleted", "failed", "created"], "{rows:?}");
+    let room = format!("association {old} (13 -> 31) was deleted to make room for it. ");
+    assert!(rows[1]["message"].starts_with(&room), "{}", rows[1]["message"]);
+    let told = "what was to take its place is not there: in.csv, line 3: mapping-conflict";
+    assert_eq!((&*rows[0]["message"], &*rows[2]["message"]), (told, ""));
+    work.bkassoc("verify in.results.csv --live").to(&server).ends(0);
+}

@@ -213,11 +213,7 @@ impl Task {
 
     fn was_not_there(&self) -> Outcome {
         match self.goal {
-            Goal::Delete { .. } => {
-                let mut outcome = Outcome::open(Status::Absent, String::new());
-                (outcome.retryable, outcome.attempts) = (false, self.charged());
-                outcome
-            }
+            Goal::Delete { .. } => Outcome { attempts: self.charged(), ..Outcome::absent() },
             Goal::Undo { .. } | Goal::Create => {
                 let ids = self.named_ids();
                 let message = format!("association {ids} is not there: nothing was deleted");

@@ -9,6 +9,7 @@ use super::super::*;
 use super::ledger::rows_with_actions;
 use super::world::{World, name_of, row};
 use crate::association::{Mapping, Row};
+use crate::cmdb::wire::{Answer, Envelope, Reply, code};
 use crate::options::Batch;
 use crate::outcome::Status;
 use crate::sandbox::faults::{Fault, Faults};
@@ -95,6 +96,102 @@ async fn doubles_of_one_row_all_go() {
     let statuses: Vec<_> = world.records().iter().map(|one| one.outcome.status).collect();
     assert_eq!(statuses[..10], [Status::Deleted; 10]);
     assert_eq!(statuses[10..], [Status::Absent; 20]);
+}
+
+/// A server that answers some calls itself.
+struct Except<'a, F>(&'a Sandbox, F);
+
+impl<F: Fn(&Request) -> Option<(u16, i64)>> Cmdb for Except<'_, F> {
+    async fn call(&self, request: Request) -> Reply {
+        let Some((status, number)) = self.1(&request) else { return self.0.call(request).await };
+        let refused = || Envelope::new(false, number, "no permission", Box::default());
+        let envelope = (number != 0).then(refused);
+        Reply::Answered(Answer { status, envelope, ..Answer::default() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_delete_many_may_delete_one() {
+    let world = all_deleted(40, |_| ());
+    let many = |request: &Request| {
+        matches!(request, Request::DeleteMany { .. }).then_some((200, code::FORBIDDEN))
+    };
+    let finish = world.process_on(&Except(&world.sandbox, many)).await.unwrap();
+    assert_eq!(finish.halt, None);
+    assert_eq!(world.check_in_order().unwrap()[&Status::Deleted], 40);
+    // One call more asked whether there is one.
+    assert_eq!(world.sandbox.calls(Endpoint::Delete), 41);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_only_many_can_be_deleted_one_goes_as_many_do() {
+    let mut world = all_deleted(1, |_| ());
+    world.options.concurrency = 1;
+    let one = |request: &Request| matches!(request, Request::Delete { .. }).then_some((404, 0));
+    let finish = world.process_on(&Except(&world.sandbox, one)).await.unwrap();
+    assert_eq!(finish.halt, None);
+    assert_eq!(world.check_in_order().unwrap()[&Status::Deleted], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_for_its_size_is_halved() {
+    let world = all_deleted(1_000, |_| ());
+    let large = |request: &Request| match request {
+        Request::DeleteMany { ids, .. } if ids.len() > 130 => Some((200, code::TOO_MANY)),
+        _ => None,
+    };
+    let finish = world.process_on(&Except(&world.sandbox, large)).await.unwrap();
+    assert_eq!(finish.halt, None);
+    assert_eq!(world.check_in_order().unwrap()[&Status::Deleted], 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_in_the_middle_of_deletes_spends_no_row_and_little_traffic() {
+    let world = all_deleted(3_000, |_| ());
+    let weather = async {
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        let before = calls(&world.sandbox);
+        world.sandbox.set_faults(Faults::none().with(Fault::LostRequest, 1.0));
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        world.sandbox.set_faults(Faults::none());
+        calls(&world.sandbox) - before
+    };
+    let (finish, in_the_outage) = tokio::join!(world.process(), weather);
+    assert_eq!(finish.halt, None);
+    assert_eq!(world.check_in_order().unwrap()[&Status::Deleted], 3_000);
+    assert!(in_the_outage < 100, "{in_the_outage} calls");
+    assert!(calls(&world.sandbox) < 250, "{} calls", calls(&world.sandbox));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_to_take_a_place_and_did_not_is_told_on_both_lines_also_after_a_kill() {
+    for is_killed in [false, true] {
+        let name = name_of(Mapping::OneToOne);
+        // The new partner does not exist.
+        let rows = vec![row(0, name, 1, 2), row(1, name, 1, 999_999), row(2, name, 3, 4)];
+        let mut world = World::new(rows, Faults::none(), 1);
+        world.store(name, [(1, 2)]);
+        world.delete([0]);
+        if is_killed {
+            let is_deleted = async {
+                while !world.read_back().settled.contains(0) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                _ = world.process() => panic!("its create has ended, too"),
+                () = is_deleted => {}
+            }
+            assert!(!world.read_back().settled.contains(1));
+        }
+        world.process().await;
+        let messages: Vec<_> =
+            world.records().into_iter().map(|record| record.outcome.message).collect();
+        assert_eq!(messages[0], "what was to take its place is not there: line 3: missing-target");
+        assert!(messages[1].starts_with("association 1 (1 -> 2) was deleted to make room for it."));
+        assert_eq!(messages[2], "");
+        assert_eq!(world.check_in_order().unwrap()[&Status::Deleted], 1);
+    }
 }
 
 /// Moves, swaps and the same again, with faults, kills and losses of power: each from its seed alone.

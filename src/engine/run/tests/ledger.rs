@@ -98,7 +98,10 @@ impl World {
                 }
                 (Status::Deleted, Some(id)) => {
                     let is_its = ever.get(&id) == Some(&triple) && removed.contains(&id);
-                    if !is_its || !deleted.insert(id) || (is_known && is != Some(id)) {
+                    // What a row behind it had created by then, the loss of power took from the journal with
+                    // the end of this one: it goes, and is created again.
+                    let is_meant = is == Some(id) || (is.is_none() && !claimed.contains(&id));
+                    if !is_its || !deleted.insert(id) || (is_known && !is_meant) {
                         return Err(said);
                     }
                     unknown.remove(&triple);
