@@ -201,6 +201,21 @@ impl Outcome {
         }
     }
 
+    /// The outcome of a row whose association was to be deleted, and was not there.
+    pub const fn absent() -> Self {
+        Self {
+            status: Status::Absent,
+            association_id: None,
+            reason: None,
+            retryable: false,
+            code: None,
+            message: String::new(),
+            attempts: 0,
+            request_id: None,
+            finished_at: 0,
+        }
+    }
+
     /// The outcome of a row that is not settled, in an unfinished run or a check.
     pub const fn open(status: Status, message: String) -> Self {
         Self {

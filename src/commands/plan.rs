@@ -33,7 +33,7 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
         path_state::clear(&path, true)?;
     }
     let head = head(&config, &source, None);
-    let Made { manifest, understood, calls } =
+    let Made { manifest, understood, calls, .. } =
         planning::make(&config, rows, &path, head, source.pruning())?;
     let tripped = guards::judge(&manifest, &config.guards);
     let guarded = (!tripped.is_empty()).then(|| Guarded::of(&path, &manifest, &tripped));

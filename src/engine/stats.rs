@@ -103,6 +103,8 @@ pub struct RunStats {
     pub calls: Calls,
     /// How long this process has worked on the run.
     pub elapsed: Duration,
+    /// How long it planned before.
+    pub planning: Duration,
 }
 
 impl Default for RunStats {
@@ -119,6 +121,7 @@ impl Default for RunStats {
             expected: None,
             calls: Calls::default(),
             elapsed: Duration::ZERO,
+            planning: Duration::ZERO,
         }
     }
 }
@@ -130,6 +133,7 @@ impl RunStats {
         Self {
             calls: self.calls,
             elapsed: self.elapsed,
+            planning: self.planning,
             blank_rows: self.blank_rows,
             ..Self::default()
         }
@@ -225,9 +229,14 @@ impl RunStats {
         self.settled() + self.outstanding()
     }
 
+    /// How long this process took, planning and all.
+    pub fn took(&self) -> Duration {
+        self.planning + self.elapsed
+    }
+
     /// Rows a second, of this process.
     pub fn rows_per_second(&self) -> f64 {
-        match self.elapsed.as_secs_f64() {
+        match self.took().as_secs_f64() {
             0.0 => 0.0,
             seconds => self.done_here() as f64 / seconds,
         }

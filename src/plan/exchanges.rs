@@ -83,7 +83,7 @@ impl Exchanges {
             let (key, bytes) = item?;
             let seat = (if key.0 == 0 { Side::Source } else { Side::Target }, key.1);
             let pair = if key.0 == 0 { (key.1, key.2) } else { (key.2, key.1) };
-            if group.seat.replace(seat) != Some(seat) {
+            if group.seat != Some(seat) {
                 known += group.close(&mut graph, &known_lost, &mut lost, (number, mapping));
                 group.seat = Some(seat);
             }

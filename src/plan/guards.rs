@@ -18,8 +18,8 @@ const DELETE: &str = "delete";
 /// Why a plan is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tripped {
-    /// The input has no rows.
-    Empty,
+    /// The input has no rows; or one of several, by name.
+    Empty(Option<String>),
     /// More would be deleted than may be; of a model association, or of all.
     TooMany {
         /// Which.
@@ -45,9 +45,10 @@ pub(crate) enum Tripped {
 impl fmt::Display for Tripped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str(
-                "the input has no rows, so that everything in scope would be missing in it",
-            ),
+            Self::Empty(input) => {
+                let input = input.as_deref().unwrap_or("the input");
+                write!(f, "{input} has no rows, so that all that it should name would be missing")
+            }
             Self::TooMany { name, deletes, there, most } => {
                 let name = name.as_deref().unwrap_or("all model associations in scope");
                 write!(
@@ -67,8 +68,10 @@ impl fmt::Display for Tripped {
 pub(crate) fn judge(manifest: &PlanManifest, options: &GuardOptions) -> Vec<Tripped> {
     let Some(survey) = &manifest.head.survey else { return Vec::new() };
     let mut tripped = Vec::new();
-    if manifest.rows == 0 && !options.allow_empty {
-        tripped.push(Tripped::Empty);
+    if !options.allow_empty {
+        let alone = manifest.rows == 0 && manifest.empty.is_empty();
+        let of_several = manifest.empty.iter().cloned().map(Some);
+        tripped.extend(of_several.chain(alone.then_some(None)).map(Tripped::Empty));
     }
     let mut all = (0, 0);
     for (name, found) in &survey.scope {
@@ -110,7 +113,7 @@ pub(crate) fn allowing(tripped: &[Tripped], manifest: &PlanManifest) -> Vec<Stri
         let deletes = manifest.count(DELETE, None);
         flags.extend(["--max-delete".to_owned(), deletes.to_string()]);
     }
-    if tripped.contains(&Tripped::Empty) {
+    if tripped.iter().any(|one| matches!(one, Tripped::Empty(_))) {
         flags.push("--allow-empty".to_owned());
     }
     if tripped.iter().any(|one| matches!(one, Tripped::Shrunk { .. })) {
@@ -141,6 +144,7 @@ mod tests {
             digests: Vec::new(),
             planned_at: String::new(),
             rows,
+            empty: Vec::new(),
             blank_rows: 0,
             counts: counts(of.iter().map(|one| one.2).sum()),
             reasons: BTreeMap::new(),
@@ -188,8 +192,11 @@ mod tests {
         let plan = manifest(0, &[("a", 49, 0, Some(100)), ("b", 50, 0, Some(100))]);
         let tripped = judge(&plan, &GuardOptions::default());
         let shrunk = Tripped::Shrunk { name: "a".to_owned(), there: 49, before: 100 };
-        assert_eq!(tripped, [Tripped::Empty, shrunk]);
+        assert_eq!(tripped, [Tripped::Empty(None), shrunk]);
         assert_eq!(allowing(&tripped, &plan), ["--allow-empty", "--allow-shrunk"]);
+        let one_of_two = PlanManifest { empty: vec!["b.csv".to_owned()], ..manifest(7, &[]) };
+        let tripped = judge(&one_of_two, &GuardOptions::default());
+        assert_eq!(tripped, [Tripped::Empty(Some("b.csv".to_owned()))]);
         let meant = GuardOptions { allow_empty: true, allow_shrunk: true, ..Default::default() };
         assert_eq!(judge(&plan, &meant), []);
     }

@@ -17,6 +17,7 @@ use crate::outcome::{Record, Status};
 use crate::storage::manifest::{Manifest, Parent, Work};
 use crate::storage::path_state;
 use crate::storage::results::reader::Reader;
+use crate::storage::survey::Found;
 use crate::target::Target;
 
 /// An earlier run, and those before it.
@@ -26,7 +27,7 @@ pub(crate) struct Previous {
     pub(crate) named: Option<Parent>,
     /// What they created and did not delete, ascending.
     created: Vec<Made>,
-    /// How many associations that run saw of each model association.
+    /// How many associations that run left of each model association.
     there: BTreeMap<String, u64>,
 }
 
@@ -69,7 +70,9 @@ impl Previous {
         }
         refuse_changed(path, &manifest)?;
         let survey = manifest.head.survey.iter().flat_map(|survey| &survey.scope);
-        let there = survey.map(|(name, found)| (name.clone(), found.there)).collect();
+        // What it left, if all went as it was planned.
+        let left = |found: &Found| (found.there + found.create).saturating_sub(found.delete);
+        let there = survey.map(|(name, found)| (name.clone(), left(found))).collect();
         let named = Some(Parent {
             results: path.display().to_string(),
             started_at: Some(manifest.head.started_at.clone()),
@@ -83,7 +86,7 @@ impl Previous {
         self.created.binary_search(&made(id, name, source, target)).is_ok()
     }
 
-    /// How many associations it saw.
+    /// How many associations it left.
     pub(super) fn there(&self, name: &str) -> Option<u64> {
         self.there.get(name).copied()
     }

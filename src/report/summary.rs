@@ -321,7 +321,7 @@ impl Summary<'_> {
         {
             writeln!(text, "Latency: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms")?;
         }
-        write!(text, "Took {}", brief_duration(stats.elapsed))?;
+        write!(text, "Took {}", brief_duration(stats.took()))?;
         if stats.rows() > 0 {
             write!(text, ", {:.1} rows/s", stats.rows_per_second())?;
         }

@@ -225,9 +225,10 @@ impl Session<'_> {
         opened: &mut OpenJournal,
     ) -> Result<Planned, Halt> {
         let head = opened.head.clone();
-        let Made { manifest, calls, .. } =
+        let Made { manifest, calls, took, .. } =
             planning::make(self.config, rows, path, head, self.rows.pruning())?;
         opened.stats.calls.count_in(&calls);
+        opened.stats.planning = took;
         let tripped = guards::judge(&manifest, &self.config.guards);
         if !tripped.is_empty() {
             return Ok(Planned::Guarded(Guarded::of(path, &manifest, &tripped)));

@@ -9,6 +9,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::runtime::runtime;
 use super::server::Server;
 use super::signals::Signals;
@@ -44,8 +46,9 @@ const AT_ONCE: usize = 1024;
 pub(crate) struct Made {
     pub(crate) manifest: PlanManifest,
     pub(crate) understood: Understood,
-    /// The calls that this took.
+    /// The calls and the time that this took.
     pub(crate) calls: Calls,
+    pub(crate) took: Duration,
 }
 
 /// Makes the plan of these rows at `path`. `head` is that of the run that is planned; with `pruning` what is
@@ -79,6 +82,7 @@ async fn plan(
     head: Head,
     pruning: Option<&Pruning>,
 ) -> Result<Made, Halt> {
+    let began = Instant::now();
     let connection = config.connection.as_ref().expect("this command calls a server");
     let previous = previous(pruning, &connection.target)?;
     let engine = &config.engine;
@@ -114,7 +118,7 @@ async fn plan(
     let head = Head { survey: surveyed, ..head.clone() };
     let manifest = writer.finish(head, ended.digests, ended.blank_rows, rate)?;
     let calls = asker.stats.borrow().calls.clone();
-    Ok(Made { manifest, understood, calls })
+    Ok(Made { manifest, understood, calls, took: began.elapsed() })
 }
 
 /// The earlier runs that a sync goes by.

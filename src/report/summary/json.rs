@@ -42,7 +42,7 @@ impl Summary<'_> {
             retries: calls.retries,
             throttled: calls.throttled,
             latency_ms: Latency { p50: latency(0.5), p90: latency(0.9), p99: latency(0.99) },
-            elapsed_ms: stats.elapsed.as_millis() as u64,
+            elapsed_ms: stats.took().as_millis() as u64,
             rows_per_s: tenths(stats.rows_per_second()),
             exit: self.exit.code(),
             results: self.results.map(Path::to_string_lossy),

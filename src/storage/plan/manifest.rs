@@ -21,6 +21,9 @@ pub struct PlanManifest {
     pub planned_at: String,
     /// Rows of the inputs. The plan may have more lines.
     pub rows: u64,
+    /// Inputs without a row, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub empty: Vec<String>,
     /// Rows of blank cells in the inputs, which have no line.
     pub blank_rows: u64,
     /// Lines by action.

@@ -1,6 +1,6 @@
 //! Writes a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub struct Writer {
     path: PathBuf,
     table: csv::Writer<Hashing<File>>,
     has_files: bool,
+    /// The inputs of which no row has come.
+    empty: BTreeSet<String>,
     /// Whether any row had a name.
     names: bool,
     /// Whether any had an action.
@@ -57,6 +59,7 @@ impl Writer {
             path: path.to_owned(),
             table,
             has_files,
+            empty: head.files.iter().cloned().collect(),
             names: false,
             actions: false,
             counted: Counted::default(),
@@ -75,6 +78,9 @@ impl Writer {
         self.names |= says(Column::Source) || says(Column::Target);
         self.actions |= says(Column::Action);
         self.counted.add(line, cells, step);
+        if !self.empty.is_empty() {
+            self.empty.remove(file);
+        }
         let line = if line == 0 { String::new() } else { line.to_string() };
         let listed = step.listed().map_or_else(String::new, |id| id.to_string());
         let (reason, message) = match step {
@@ -112,7 +118,7 @@ impl Writer {
         blank_rows: u64,
         rate: Option<f64>,
     ) -> Result<PlanManifest, PlanError> {
-        let Self { draft, path, table, names, actions, counted, .. } = self;
+        let Self { draft, path, table, empty, names, actions, counted, .. } = self;
         let unwritable = |error| PlanError::Unwritable { path: path.clone(), error };
         let hashing = table.into_inner().map_err(|error| unwritable(error.into_error()))?;
         let (_, plan_sha256) = hashing.finish();
@@ -139,6 +145,7 @@ impl Writer {
             digests,
             planned_at: clock::now(),
             rows,
+            empty: empty.into_iter().collect(),
             blank_rows,
             counts,
             reasons,
