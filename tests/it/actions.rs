@@ -231,3 +231,74 @@ fn a_delete_and_the_create_that_failed_after_it_say_so_of_each_other() {
     assert_eq!((&*rows[0]["message"], &*rows[2]["message"]), (told, ""));
     work.bkassoc("verify in.results.csv --live").to(&server).ends(0);
 }
+
+#[test]
+fn what_a_sync_deletes_beside_its_inputs_is_read_back_by_every_command() {
+    for ending in ["csv", "jsonl", "xlsx"] {
+        let (server, work) = (Server::esb(), Workdir::new());
+        for target in 61..=69 {
+            server.sandbox.insert(NN, 6, target).unwrap();
+        }
+        let rows = |action: &str, target: u64| {
+            format!("obj_asst_id,inst_id,asst_inst_id,biz_id,action\n{NN},6,{target},1,{action}\n")
+        };
+        work.write("a.csv", rows("", 61)).write("b.csv", rows("delete", 62));
+        let results = format!("all.{ending}");
+        let sync = format!("sync a.csv b.csv --prune all --max-delete 50 -o {results}");
+        let done = work.bkassoc(&format!("{sync} --json")).to(&server).ends(0).json();
+        // The sample's own of this association goes, too.
+        let said = ["rows", "existed", "deleted"].map(|key| &done[key]);
+        assert_eq!(said, [&json!(10), &json!(1), &json!(9)]);
+        work.bkassoc(&format!("results {results} -o all.again.csv")).ends(0);
+        let rows = work.rows("all.again.csv");
+        let places: Vec<_> = rows.iter().map(|row| (&*row["line"], &*row["file"])).collect();
+        assert_eq!(places[..8], [("", ""); 8]);
+        assert_eq!(places[8..], [("2", "a.csv"), ("2", "b.csv")]);
+        assert_eq!(stats(&rows, "action"), " 1, delete 9");
+
+        let verify = format!("verify {results} --live --against a.csv --against b.csv --json");
+        let said = work.bkassoc(&verify).to(&server).ends(0).json();
+        assert_eq!((&said["rows"], &said["added"]), (&json!(10), &json!(8)));
+        server.sandbox.insert(NN, 6, 63).unwrap();
+        let said = work.bkassoc(&verify).to(&server).ends(3).json();
+        let found = &said["findings"][0];
+        assert_eq!(
+            (&found["kind"], &found["first"][0]["line"]),
+            (&json!("not-deleted"), &json!(null))
+        );
+        assert!(found["first"][0]["what"].as_str().unwrap().starts_with(&format!("{NN} 6 -> 63")));
+
+        let undo = work.bkassoc(&format!("undo {results} --yes -o undone.csv")).to(&server).ends(0);
+        undo.saying(&["9 associations that the run deleted stay deleted"]);
+    }
+}
+
+#[test]
+fn a_rerun_leaves_to_the_next_sync_what_no_input_names() {
+    for ending in ["csv", "jsonl", "xlsx"] {
+        let (server, work) = (Server::esb(), Workdir::new());
+        work.write("in.csv", rows_of_ids(&[(NN, 6, 61)]));
+        let plan = "plan in.csv --prune all --max-delete 5 -o p.csv";
+        work.bkassoc(plan).to(&server).ends(0);
+        // Under the id of the plan it is gone by then.
+        let old = server.sandbox.rows().into_iter().find(|row| &*row.obj_asst_id == NN).unwrap();
+        assert!(server.sandbox.remove(old.id));
+        server.sandbox.insert(NN, old.source, old.target).unwrap();
+        let results = format!("r.{ending}");
+        work.bkassoc(&format!("apply p.csv -o {results}")).to(&server).ends(3);
+        let again = format!("rerun {results} --all-failed --allow-delete -o again.csv --json");
+        let done = work.bkassoc(&again).to(&server).ends(3).json();
+        let warning = done["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("1 deletes of what no input names"), "{warning}");
+        assert!(!warning.contains("--allow-delete"), "{warning}");
+        let rows = work.rows("again.csv");
+        let of = |column: &str| (rows[0][column].clone(), rows[1][column].clone());
+        assert_eq!(of("line"), (String::new(), "2".to_owned()));
+        assert_eq!(of("status"), ("failed".to_owned(), "created".to_owned()));
+        assert_eq!(rows[0]["reason"], "not-the-same");
+        work.bkassoc("verify again.csv --live").to(&server).ends(0);
+        let sync = "sync in.csv --prune all --max-delete 5 -o next.csv";
+        work.bkassoc(sync).to(&server).ends(0);
+        assert_eq!(stats(&work.rows("next.csv"), "status"), "deleted 1, existed 1");
+    }
+}
