@@ -1,12 +1,17 @@
 //! Rows that say what is to be done: a delete is made only where that was allowed, and each row's line tells
 //! what became of it.
 
+use std::time::Duration;
+
 use bkassoc::sandbox::Endpoint;
+use bkassoc::sandbox::faults::{Fault, Faults};
 use bkassoc::target::Entrance;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use crate::server::Server;
-use crate::workdir::{NN, ONE_N, Row, Workdir, csv_of, samples, stats};
+use crate::workdir::{NN, ONE_N, ONE_ONE, Row, Workdir, csv_of, samples, stats};
 
 const STATUSES: [&str; 8] =
     ["deleted", "created", "absent", "deleted", "created", "created", "deleted", "created"];
@@ -300,5 +305,43 @@ fn a_rerun_leaves_to_the_next_sync_what_no_input_names() {
         let sync = "sync in.csv --prune all --max-delete 5 -o next.csv";
         work.bkassoc(sync).to(&server).ends(0);
         assert_eq!(stats(&work.rows("next.csv"), "status"), "deleted 1, existed 1");
+    }
+}
+
+#[test]
+fn links_that_move_are_where_they_should_be_whatever_is_lost_or_killed() {
+    for (seed, name) in [(1, ONE_ONE), (2, ONE_N), (3, NN)] {
+        let server = Server::with(Entrance::Esb, |setup| {
+            setup.faults =
+                Faults::none().with(Fault::LostAnswer, 0.1).with(Fault::LateCommit, 0.02);
+            setup.faults.late_by = Duration::from_millis(100);
+        });
+        let others = server.stored();
+        let mut lines = vec!["obj_asst_id,inst_id,asst_inst_id,biz_id,action".to_owned()];
+        for n in 0..60 {
+            server.sandbox.insert(name, 200 + n, 600 + n).unwrap();
+            lines.push(format!("{name},{},{},,delete", 200 + n, 600 + n));
+        }
+        // Every partner moves by one.
+        for n in 0..60 {
+            lines.push(format!("{name},{},{},1,", 200 + n, 600 + (n + 1) % 60));
+        }
+        let work = Workdir::new();
+        work.write("in.csv", lines.join("\n"));
+        let words = "import in.csv --allow-delete -o r.csv --settle-after 1s --timeout 2s";
+        let mut rng = StdRng::seed_from_u64(seed);
+        for lives in 0..6 {
+            let time = Duration::from_millis(rng.random_range(20..200 + 100 * lives));
+            if work.bkassoc(words).to(&server).start().kill_after(time).is_some() {
+                break;
+            }
+        }
+        work.bkassoc(words).to(&server).ends(0);
+        let rows = work.rows("r.csv");
+        assert_eq!((rows.len(), server.stored()), (120, others + 60), "{name}");
+        assert!(rows[..60].iter().all(|row| row["status"] == "deleted"), "{name}: {rows:?}");
+        server.assert_stored(&rows[60..]);
+        server.assert_none_twice();
+        work.bkassoc("verify r.csv --live --against in.csv").to(&server).ends(0);
     }
 }
