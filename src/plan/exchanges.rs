@@ -13,7 +13,7 @@ use super::desired::Triple;
 use super::moves::{MOST, Moves, Seat, Side};
 use crate::association::Mapping;
 use crate::engine::stats::Place;
-use crate::storage::sort::Sorter;
+use crate::storage::sort::{Runs, Sorter};
 
 /// What becomes of an association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,34 +70,32 @@ impl Exchanges {
     }
 
     /// Finds the seats that are lost, beside those that `moves` knows, and adds them. Says how many of what
-    /// no row names stay for it; unless it `prunes`, all of that stays.
-    pub(super) fn spread(self, moves: &mut Moves, prunes: bool) -> io::Result<u64> {
+    /// no row names stay for it; `None` where there are too many to follow. Unless it `prunes`, all of that
+    /// stays.
+    pub(super) fn spread(self, moves: &mut Moves, prunes: bool) -> io::Result<Option<u64>> {
         let Self { number, mapping, seats } = self;
-        let mut graph: FxHashMap<(Side, u64), Sitters> = FxHashMap::default();
+        let groups = Groups { seats: seats.spooled()?, prunes };
         let mut lost: Vec<(Seat, Place)> = moves.lost_of(number);
         let known_lost: FxHashSet<(Side, u64)> =
             lost.iter().map(|((_, side, id), _)| (*side, *id)).collect();
-        let mut known = 0;
-        let mut group = Group::default();
-        for item in seats.sorted()? {
-            let (key, bytes) = item?;
-            let seat = (if key.0 == 0 { Side::Source } else { Side::Target }, key.1);
-            let pair = if key.0 == 0 { (key.1, key.2) } else { (key.2, key.1) };
-            if group.seat != Some(seat) {
-                known += group.close(&mut graph, &known_lost, &mut lost, (number, mapping));
-                group.seat = Some(seat);
-            }
-            let fate = match fate(&bytes).ok_or(io::ErrorKind::InvalidData)? {
-                Fate::IsPruned if !prunes => Fate::Stays,
-                fate => fate,
-            };
-            if known + group.len() > MOST {
-                moves.give_up(number);
-                return Ok(0);
-            }
-            group.push(pair, fate);
+        let is_whole = groups.each(|group| {
+            group.find_lost(&mut lost, number, mapping);
+            lost.len() <= MOST
+        })?;
+        if lost.is_empty() {
+            return Ok(Some(0));
         }
-        group.close(&mut graph, &known_lost, &mut lost, (number, mapping));
+        let mut graph: FxHashMap<(Side, u64), Sitters> = FxHashMap::default();
+        let mut kept = 0;
+        let is_whole = is_whole
+            && groups.each(|group| {
+                kept += group.keep(&mut graph, &known_lost);
+                kept <= MOST
+            })?;
+        if !is_whole {
+            moves.give_up(number);
+            return Ok(None);
+        }
         let mut stay: FxHashMap<Pair, Fate> = FxHashMap::default();
         while let Some((seat, place)) = lost.pop() {
             moves.lose_seat(seat, place);
@@ -116,7 +114,41 @@ impl Exchanges {
                 }
             }
         }
-        Ok(stay.values().filter(|fate| **fate == Fate::IsPruned).count() as u64)
+        let pruned = stay.values().filter(|fate| **fate == Fate::IsPruned).count();
+        Ok(Some(pruned as u64))
+    }
+}
+
+/// All seats, with who shares each.
+struct Groups {
+    seats: Runs<Triple>,
+    prunes: bool,
+}
+
+impl Groups {
+    /// Gives each seat until `goes_on` says no more. True where all were given.
+    fn each(&self, mut goes_on: impl FnMut(Group) -> bool) -> io::Result<bool> {
+        let mut group = Group::default();
+        for item in self.seats.read()? {
+            let (key, bytes) = item?;
+            let seat = (if key.0 == 0 { Side::Source } else { Side::Target }, key.1);
+            let pair = if key.0 == 0 { (key.1, key.2) } else { (key.2, key.1) };
+            if group.seat != Some(seat) {
+                if !goes_on(std::mem::take(&mut group)) {
+                    return Ok(false);
+                }
+                group.seat = Some(seat);
+            }
+            let fate = match fate(&bytes).ok_or(io::ErrorKind::InvalidData)? {
+                Fate::IsPruned if !self.prunes => Fate::Stays,
+                fate => fate,
+            };
+            group.push(pair, fate);
+            if group.len() > MOST {
+                return Ok(false);
+            }
+        }
+        Ok(goes_on(group))
     }
 }
 
@@ -157,23 +189,22 @@ impl Group {
         }
     }
 
-    /// The seat has no more. Says how many are kept in mind.
-    fn close(
-        &mut self,
+    /// Adds the seats of those that come to a seat that is held.
+    fn find_lost(&self, lost: &mut Vec<(Seat, Place)>, number: u32, mapping: Mapping) {
+        let Some(holder) = self.stays else { return };
+        for &(pair, place) in self.sitters.come.iter().filter(|(pair, _)| *pair != holder) {
+            lost.extend(seats_of(number, mapping, pair).map(|seat| (seat, place)));
+        }
+    }
+
+    /// Keeps the seat in mind where something may spread from it: something leaves it, and something comes or
+    /// can't come. Says how many that are.
+    fn keep(
+        self,
         graph: &mut FxHashMap<(Side, u64), Sitters>,
         known_lost: &FxHashSet<(Side, u64)>,
-        lost: &mut Vec<(Seat, Place)>,
-        (number, mapping): (u32, Mapping),
     ) -> usize {
-        let Self { seat, sitters, stays } = std::mem::take(self);
-        let Some(seat) = seat else { return 0 };
-        if let Some(holder) = stays {
-            // The one that comes finds its place taken.
-            for &(pair, place) in sitters.come.iter().filter(|(pair, _)| *pair != holder) {
-                lost.extend(seats_of(number, mapping, pair).map(|seat| (seat, place)));
-            }
-        }
-        // Nothing spreads from a seat that nothing leaves, or for which nothing comes.
+        let Self { seat: Some(seat), sitters, .. } = self else { return 0 };
         if sitters.go.is_empty() || (sitters.come.is_empty() && !known_lost.contains(&seat)) {
             return 0;
         }
@@ -222,7 +253,7 @@ mod tests {
             exchanges.push(pair, fate).unwrap();
         }
         let mut moves = Moves::default();
-        let pruned = exchanges.spread(&mut moves, true).unwrap();
+        let pruned = exchanges.spread(&mut moves, true).unwrap().unwrap();
         let goes = |fate: &Fate| matches!(fate, Fate::Goes | Fate::IsPruned);
         let mut stay: Vec<Pair> = (all.iter())
             .filter(|((source, target), fate)| {
@@ -276,7 +307,7 @@ mod tests {
         ] {
             exchanges.push(pair, fate).unwrap();
         }
-        assert_eq!(exchanges.spread(&mut moves, true).unwrap(), 1);
+        assert_eq!(exchanges.spread(&mut moves, true).unwrap(), Some(1));
         let held = |pair| moves.is_for(4, Mapping::OneToOne, pair);
         for pair in [[1, 11], [2, 12], [3, 13]] {
             assert_eq!(held(pair), Some(Successor::At(place)));

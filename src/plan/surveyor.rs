@@ -211,10 +211,18 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
             let checks = doomed > 0 || (segment.has_deletes && binds(model));
             self.check(number, model, creates.sorted().map_err(&unwritable)?, checks).await?;
         }
+        let mut prunes = self.withheld.why(number).is_none();
+        let held = match exchanges {
+            None => Some(0),
+            Some(exchanges) => exchanges.spread(&mut self.moves, prunes).map_err(&unwritable)?,
+        };
+        if held.is_none() {
+            prunes = false;
+            let what = "too many rows exchange their partners, and some of them can't be created";
+            self.withheld.note(Some(number), what);
+        }
+        let held = held.unwrap_or_default();
         found.withheld_for = self.withheld.why(number);
-        let prunes = found.withheld_for.is_none();
-        let held = exchanges.map(|exchanges| exchanges.spread(&mut self.moves, prunes));
-        let held = held.transpose().map_err(&unwritable)?.unwrap_or_default();
         found.withheld = if prunes { held } else { doomed };
         found.pruned = doomed - found.withheld;
         if held > 0 && prunes {
