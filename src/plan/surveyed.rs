@@ -95,7 +95,10 @@ impl Surveyed {
                 };
                 Step::Refuse(
                     missing_on(side),
-                    format!("there is no instance {id} of model {}", shown(model)),
+                    format!(
+                        "there is no instance {id} of model {}",
+                        shown(&model.escape_debug().to_string())
+                    ),
                 )
             }
             Decision::Delete(id) => self.delete(association, &model, id),

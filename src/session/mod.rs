@@ -240,7 +240,10 @@ impl Session<'_> {
             path.display()
         );
         opened.head.plan = Some(manifest.plan_sha256.clone());
-        opened.head.survey.clone_from(&manifest.head.survey);
+        // A rerun lists nothing, and keeps the survey of the run before.
+        if manifest.head.survey.is_some() {
+            opened.head.survey.clone_from(&manifest.head.survey);
+        }
         opened.head.columns.clone_from(&manifest.head.columns);
         Ok(Planned::Rows(self.rows.carried_out(path, manifest, true)?))
     }
