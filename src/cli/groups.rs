@@ -308,6 +308,18 @@ pub struct DisplayArgs {
     pub json: bool,
 }
 
+/// What is left behind for those who look after a job.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Display")]
+pub struct MonitoringArgs {
+    /// Write metrics to this file for node_exporter's textfile collector, every 15 s and at the end
+    #[arg(long, value_name = "PATH")]
+    pub metrics_file: Option<PathBuf>,
+    /// What metrics call this job [default: the results' name, without ending and {date}]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub job: Option<String>,
+}
+
 /// What every command takes that may call a server.
 #[derive(Debug, Args)]
 pub struct ServerArgs {

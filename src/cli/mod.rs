@@ -27,8 +27,8 @@ use crate::target::Entrance;
 pub use clap::Args;
 pub use groups::{
     ActionArgs, BatchArgs, BusinessArgs, CallArgs, DeleteArgs, DisplayArgs, GuardArgs, InputArgs,
-    LogArgs, NamingArgs, OutputArgs, ParentArgs, PruneArgs, ReadArgs, ServerArgs, SettleArgs,
-    TargetArgs,
+    LogArgs, MonitoringArgs, NamingArgs, OutputArgs, ParentArgs, PruneArgs, ReadArgs, ServerArgs,
+    SettleArgs, TargetArgs,
 };
 pub use server_command::{Groups, ServerCommand};
 
@@ -151,6 +151,8 @@ pub struct Import {
     #[command(flatten)]
     pub settling: SettleArgs,
     #[command(flatten)]
+    pub monitoring: MonitoringArgs,
+    #[command(flatten)]
     pub batching: BatchArgs,
 }
 
@@ -231,6 +233,8 @@ pub struct Sync {
     #[command(flatten)]
     pub settling: SettleArgs,
     #[command(flatten)]
+    pub monitoring: MonitoringArgs,
+    #[command(flatten)]
     pub batching: BatchArgs,
 }
 
@@ -255,6 +259,8 @@ pub struct Apply {
     pub server: ServerArgs,
     #[command(flatten)]
     pub settling: SettleArgs,
+    #[command(flatten)]
+    pub monitoring: MonitoringArgs,
     #[command(flatten)]
     pub batching: BatchArgs,
 }
@@ -292,6 +298,8 @@ pub struct Rerun {
     #[command(flatten)]
     pub settling: SettleArgs,
     #[command(flatten)]
+    pub monitoring: MonitoringArgs,
+    #[command(flatten)]
     pub batching: BatchArgs,
 }
 
@@ -312,6 +320,8 @@ pub struct Undo {
     pub server: ServerArgs,
     #[command(flatten)]
     pub settling: SettleArgs,
+    #[command(flatten)]
+    pub monitoring: MonitoringArgs,
 }
 
 /// `bkassoc verify`

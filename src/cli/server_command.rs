@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::{
     ActionArgs, Apply, BatchArgs, BusinessArgs, Check, DeleteArgs, GuardArgs, Import, InputArgs,
-    NamingArgs, OutputArgs, ParentArgs, Plan, PruneArgs, Rerun, ServerArgs, SettleArgs, Sync, Undo,
-    Verify,
+    MonitoringArgs, NamingArgs, OutputArgs, ParentArgs, Plan, PruneArgs, Rerun, ServerArgs,
+    SettleArgs, Sync, Undo, Verify,
 };
 use crate::report::summary::RunKind;
 
@@ -16,6 +16,7 @@ use crate::report::summary::RunKind;
 pub struct Groups<'a> {
     pub server: &'a ServerArgs,
     pub settling: Option<&'a SettleArgs>,
+    pub monitoring: Option<&'a MonitoringArgs>,
     pub batching: Option<&'a BatchArgs>,
     pub business: Option<&'a BusinessArgs>,
     pub reading: Option<&'a InputArgs>,
@@ -38,6 +39,7 @@ impl<'a> Groups<'a> {
         Self {
             server,
             settling: None,
+            monitoring: None,
             batching: None,
             business: None,
             reading: None,
@@ -65,6 +67,7 @@ impl ServerCommand for Import {
         let kind = if self.dry_run { RunKind::Check } else { RunKind::Import };
         Groups {
             settling: Some(&self.settling),
+            monitoring: Some(&self.monitoring),
             batching: Some(&self.batching),
             business: Some(&self.business),
             reading: Some(&self.reading),
@@ -98,6 +101,7 @@ impl ServerCommand for Rerun {
     fn groups(&self) -> Groups<'_> {
         Groups {
             settling: Some(&self.settling),
+            monitoring: Some(&self.monitoring),
             batching: Some(&self.batching),
             business: Some(&self.business),
             deletes: Some(&self.deletes),
@@ -130,6 +134,7 @@ impl ServerCommand for Sync {
     fn groups(&self) -> Groups<'_> {
         Groups {
             settling: Some(&self.settling),
+            monitoring: Some(&self.monitoring),
             batching: Some(&self.batching),
             business: Some(&self.business),
             reading: Some(&self.reading),
@@ -148,6 +153,7 @@ impl ServerCommand for Apply {
     fn groups(&self) -> Groups<'_> {
         Groups {
             settling: Some(&self.settling),
+            monitoring: Some(&self.monitoring),
             batching: Some(&self.batching),
             business: Some(&self.business),
             guards: Some(&self.guards),
@@ -163,6 +169,7 @@ impl ServerCommand for Undo {
     fn groups(&self) -> Groups<'_> {
         Groups {
             settling: Some(&self.settling),
+            monitoring: Some(&self.monitoring),
             output: Some((RunKind::Undo, &self.output)),
             parent: Some(&self.parent),
             inputs: std::slice::from_ref(&self.results),

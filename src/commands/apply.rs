@@ -41,8 +41,7 @@ pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, 
         undoes: None,
         survey: manifest.head.survey.clone(),
     };
-    let ending = session.run()?;
-    Ok(conclude(&session, typed, ending))
+    conclude(&session, typed, session.run())
 }
 
 /// The plan of a rerun has no outcomes of the rows that are carried over.

@@ -24,6 +24,7 @@ use crate::config::{self, Config, Environment, Output};
 use crate::engine::stats::{Calls, RunStats};
 use crate::exit::{Exit, Halt};
 use crate::report::log;
+use crate::report::metrics;
 use crate::report::progress::Screen;
 use crate::report::summary::{RunKind, Summary, allowed, next_step};
 use crate::session::{Ending, Session};
@@ -151,8 +152,27 @@ fn resolve<A: ServerCommand>(
     Ok(config::resolve(typed, &Environment::of_process(), parent)?)
 }
 
+/// Says how a run ended, to a person and to what watches the job.
+fn conclude(
+    session: &Session<'_>,
+    typed: &Typed,
+    ended: Result<Ending, Halt>,
+) -> Result<Exit, Halt> {
+    let Some(options) = &session.config.metrics else {
+        return ended.map(|ending| tell(session, typed, ending));
+    };
+    let stats = ended.as_ref().map(|ending| ending.stats.clone()).unwrap_or_default();
+    let ended = ended.map(|ending| tell(session, typed, ending));
+    let exit = ended.as_ref().map_or_else(|halt| halt.exit, |exit| *exit);
+    // The metrics of a run are those of the process that holds it.
+    if exit != Exit::Held {
+        metrics::conclude(options, &stats, exit);
+    }
+    ended
+}
+
 /// Says how a run ended: on stdout, unless rows are there.
-fn conclude(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
+fn tell(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
     let Ending { stats, exit, results, error, allowing, survey } = ending;
     let results = results.as_deref();
     let (kind, config) = (session.rows.work().into(), session.config);

@@ -37,8 +37,7 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
     let survey = parent.manifest().and_then(|manifest| manifest.head.survey.clone());
     let parent = Some(parent.named());
     let session = Session { config: &config, screen, rows, parent, warnings, undoes: None, survey };
-    let ending = session.run()?;
-    Ok(conclude(&session, typed, ending))
+    conclude(&session, typed, session.run())
 }
 
 /// What is carried over although it was chosen, since a permission is of one command alone.

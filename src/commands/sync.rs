@@ -33,6 +33,5 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
         undoes: None,
         survey: None,
     };
-    let ending = session.run()?;
-    Ok(conclude(&session, typed, ending))
+    conclude(&session, typed, session.run())
 }

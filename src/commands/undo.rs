@@ -29,21 +29,27 @@ pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, H
     warn(&warnings);
     let survey = None;
     let session = Session { config: &config, screen, rows, parent, warnings, undoes, survey };
+    let ended = delete(&undone, &session);
+    let ended = ended.map(|ending| with_the_way_that_works(ending, &session, typed));
+    conclude(&session, typed, ended)
+}
+
+/// Runs it, once what the run left in doubt is settled and the deletes are confirmed.
+fn delete(undone: &UndoneRun, session: &Session<'_>) -> Result<Ending, Halt> {
     if session.begins()? {
-        if let UndoneRun::Unfinished { results, head, .. } = &*undone
+        if let UndoneRun::Unfinished { results, head, .. } = undone
             && let Some(ending) =
                 session.settle_doubts(results, &RowSource::of_head(head, results)?)?
         {
-            return Ok(conclude(&session, typed, ending));
+            return Ok(ending);
         }
         let count = session.rows.count()?;
         let recovered = count - undone.created(false)?.count()?;
         if count > 0 {
-            confirm(count, recovered, &session)?;
+            confirm(count, recovered, session)?;
         }
     }
-    let ending = session.run()?;
-    Ok(conclude(&session, typed, with_the_way_that_works(ending, &session, typed)))
+    session.run()
 }
 
 /// Says what is about to be deleted, and asks, unless that was answered before.

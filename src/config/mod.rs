@@ -20,6 +20,7 @@ use crate::clock::{self, Date};
 use crate::input::{InputOptions, UnknownEncoding};
 use crate::options::{EngineOptions, GuardOptions, Naming, Prune, Pruning};
 use crate::report::log::LogFormat;
+use crate::report::metrics::MetricsOptions;
 use crate::report::progress::ProgressMode;
 use crate::target::{EndpointError, Target};
 
@@ -164,6 +165,8 @@ pub struct Config {
     pub results: ResultsConfig,
     /// What is shown.
     pub display: Display,
+    /// Where metrics go.
+    pub metrics: Option<MetricsOptions>,
     /// The options that decide what a row means: with another value it is another run.
     pub meaning: BTreeMap<String, String>,
     /// What `run.json` keeps of the options.
@@ -271,8 +274,9 @@ pub fn resolve<A: ServerCommand>(
         naming: naming(groups.naming),
         pruning: pruning(groups.pruning)?,
         guards: groups.guards.map(Into::into).unwrap_or_default(),
-        results,
         display: (&groups.server.display).into(),
+        metrics: metrics(&groups, &results),
+        results,
         meaning: layered.meaning(),
         inherited: layered.inherited,
         warnings,
@@ -360,6 +364,18 @@ fn pruning(args: Option<&PruneArgs>) -> Result<Pruning, ConfigError> {
         return Err(ConfigError::NoPrevious);
     }
     Ok(Pruning { prune: *prune, scope: scope.clone(), previous: previous.clone() })
+}
+
+fn metrics(groups: &Groups<'_>, results: &ResultsConfig) -> Option<MetricsOptions> {
+    let args = groups.monitoring?;
+    let path = args.metrics_file.clone()?;
+    let named = groups.output.and_then(|(_, args)| args.output.as_deref());
+    let job = || match (&results.output, groups.output) {
+        (Output::File(path), _) => paths::job_of(named.unwrap_or(path)),
+        (_, Some((kind, _))) => kind.as_str().to_owned(),
+        (_, None) => String::new(),
+    };
+    Some(MetricsOptions { path, job: args.job.clone().unwrap_or_else(job) })
 }
 
 fn engine(groups: &Groups<'_>) -> EngineOptions {

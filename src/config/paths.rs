@@ -96,6 +96,16 @@ pub fn dated(path: &Path, today: Date) -> PathBuf {
     }
 }
 
+/// What a job is called by the name of its results: without the ending, and without the date, which would
+/// make another job of it each day.
+pub fn job_of(results: &Path) -> String {
+    let stem = results.file_stem().unwrap_or_default().to_string_lossy();
+    let joined = |c: char| matches!(c, '-' | '_' | '.');
+    let parts = stem.split("{date}").map(|part| part.trim_matches(joined));
+    let name = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+    if name.is_empty() { "bkassoc".to_owned() } else { name }
+}
+
 /// Refuses results that would overwrite an input, whatever the way to it is spelled.
 pub fn refuse_own_input(results: &Path, inputs: &[PathBuf]) -> Result<(), PathError> {
     let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
@@ -196,6 +206,19 @@ mod tests {
             Path::new("l-2026-02-03/2026-02-03.csv")
         );
         assert_eq!(dated(Path::new("l.csv"), today), Path::new("l.csv"));
+    }
+
+    #[test]
+    fn a_job_has_the_same_name_each_day() {
+        for (results, job) in [
+            ("/x/links.results.csv", "links.results"),
+            ("links-{date}.csv", "links"),
+            ("{date}_links.jsonl", "links"),
+            ("links-{date}-b.csv", "links-b"),
+            ("runs/{date}.csv", "bkassoc"),
+        ] {
+            assert_eq!(job_of(Path::new(results)), job, "{results}");
+        }
     }
 
     #[test]

@@ -66,6 +66,21 @@ impl Bottleneck {
         Self::Input,
         Self::Nothing,
     ];
+
+    /// The word for it in metrics and `run.json`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Server => "server",
+            Self::Pool => "pool",
+            Self::Concurrency => "concurrency",
+            Self::Collisions => "collisions",
+            Self::Outage => "outage",
+            Self::Pauses => "pauses",
+            Self::Input => "input",
+            Self::Nothing => "nothing",
+        }
+    }
 }
 
 /// What the end of a call says about the pace.

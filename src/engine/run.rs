@@ -295,6 +295,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
             self.recorder.stats.elapsed = now - self.limits.started();
         }
         self.close(sync).await?;
+        self.recorder.stats.calls.in_flight = 0;
         show(self.recorder.stats);
         Ok(Finish {
             halt: self.stopping.map(|stopping| stopping.halt),
@@ -488,6 +489,7 @@ impl<'a, C: Cmdb> Run<'a, C> {
 
     fn show(&mut self, show: &mut dyn FnMut(&RunStats)) {
         self.recorder.stats.expected = self.intake.expected();
+        self.recorder.stats.calls.in_flight = self.in_flight.len();
         show(self.recorder.stats);
     }
 

@@ -6,4 +6,5 @@ pub(crate) mod names;
 pub(crate) mod summary;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod metrics;
 pub(crate) mod log;

@@ -29,6 +29,7 @@ use crate::input::digest::Digest;
 use crate::input::{Source, about_how_many, digest_of};
 use crate::outcome::{Record, Status};
 use crate::plan::guards;
+use crate::report::metrics::MetricsFile;
 use crate::report::plan::Guarded;
 use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::{self, EndEntry, JournalError, replay};
@@ -518,7 +519,14 @@ impl Session<'_> {
         }
         let signals = Signals::listen()?;
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
-        let mut show = |stats: &RunStats| progress.show(stats);
+        let metrics = self.config.metrics.as_ref().filter(|_| writes);
+        let mut metrics = metrics.map(MetricsFile::new);
+        let mut show = |stats: &RunStats| {
+            progress.show(stats);
+            if let Some(metrics) = &mut metrics {
+                metrics.show(stats);
+            }
+        };
         let (first, second) = signals.twice();
         let finish = tokio::select! {
             finish = run::run(setting, journal, queue, stats, first, &mut show) => finish,
@@ -529,6 +537,9 @@ impl Session<'_> {
             }),
         };
         progress.finish();
+        if let Some(metrics) = metrics {
+            metrics.finish();
+        }
         let finish = finish?;
         stats.blank_rows = finish.ended.as_ref().map_or(0, |ended| ended.blank_rows);
         Ok(finish)

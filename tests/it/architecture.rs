@@ -34,6 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("memchr", &["storage::journal"]),
     ("mimalloc", &["main"]),
     ("percent_encoding", &["cmdb::http"]),
+    ("prometheus_client", &["report::metrics"]),
     ("quick_xml", &["input::xlsx"]),
     ("reqwest", &["cmdb::http"]),
     ("rustls", &["cmdb::http"]),

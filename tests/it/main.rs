@@ -19,6 +19,7 @@ mod first_command;
 mod going_on;
 mod hostile;
 mod inputs;
+mod metrics;
 mod names;
 mod pace;
 mod sandbox;

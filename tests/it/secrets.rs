@@ -107,7 +107,7 @@ fn a_secret_that_the_server_repeats_is_not_written() {
         let work = Workdir::new();
         work.write("in.csv", links(8));
         let done = work
-            .bkassoc("import in.csv --max-attempts 1 --max-outage 3s")
+            .bkassoc("import in.csv --max-attempts 1 --max-outage 3s --metrics-file m.prom")
             .args(format)
             .aim(Entrance::Esb, &raw.url())
             .env("BK_APP_SECRET", CANARY)
@@ -115,6 +115,7 @@ fn a_secret_that_the_server_repeats_is_not_written() {
         assert!(raw.creates() > 0, "{done:?}");
         let said = ["in.results.csv", "in.results.csv.journal"].into_iter();
         let said: String = said.filter(|name| work.has(name)).map(|name| work.read(name)).collect();
+        assert!(work.has("m.prom"), "{done:?}");
         assert!(said.contains("[secret]"), "what was repeated was taken down: {done:?}");
         assert_silent(&work, &done);
     }
@@ -134,12 +135,13 @@ fn journal_results_and_record_of_a_good_run_hold_no_secret() {
         work.write("in.csv", links(50)).write("secret", secret.unwrap());
         // The results' draft is in the way: the journal stays to be looked at.
         fs::create_dir(work.path("in.results.csv.draft")).unwrap();
-        let command =
-            || work.bkassoc("import in.csv --app-secret-file secret").args(format).to(&server);
+        let import = "import in.csv --app-secret-file secret --metrics-file m.prom";
+        let command = || work.bkassoc(import).args(format).to(&server);
         let done = command().ends(11);
         assert_silent(&work, &done);
         fs::remove_dir(work.path("in.results.csv.draft")).unwrap();
         let done = command().ends(0);
+        assert!(work.read("m.prom").contains("bkassoc_exit_code{job=\"in.results\"} 0"));
         assert_silent(&work, &done);
     }
 }

@@ -64,6 +64,10 @@ impl CallKind {
 pub struct Calls {
     counts: [u64; CallKind::ALL.len()],
     latency: Histogram<u64>,
+    /// How long all answers together took.
+    answering: Duration,
+    /// Calls that are not answered yet, as the run last said.
+    pub in_flight: usize,
     /// What held the pace back.
     pub holds: BottleneckTimes,
     /// Calls made again: for a row that had one, or for a question that got no answer.
@@ -86,6 +90,8 @@ impl Default for Calls {
         Self {
             counts: [0; CallKind::ALL.len()],
             latency,
+            answering: Duration::ZERO,
+            in_flight: 0,
             holds: BottleneckTimes::default(),
             retries: 0,
             throttled: 0,
@@ -104,6 +110,7 @@ impl Calls {
     /// Counts an answer by how long it took.
     pub fn answered(&mut self, latency: Duration) {
         self.latency.saturating_record(latency.as_micros() as u64);
+        self.answering += latency;
     }
 
     /// Counts time in which the pace was held back.
@@ -130,6 +137,25 @@ impl Calls {
         self.counts.iter().sum()
     }
 
+    /// Answers, and how long they took together.
+    pub fn answers(&self) -> (u64, Duration) {
+        (self.latency.len(), self.answering)
+    }
+
+    /// How many answers took no longer than each of these times, which ascend, and longer than the one
+    /// before it; those that took longer than the last are left out.
+    pub fn answered_within<const N: usize>(&self, limits: [Duration; N]) -> [u64; N] {
+        let mut counts = [0; N];
+        for value in self.latency.iter_recorded() {
+            let micros = self.latency.lowest_equivalent(value.value_iterated_to());
+            let place = limits.partition_point(|limit| limit.as_micros() < u128::from(micros));
+            if let Some(count) = counts.get_mut(place) {
+                *count += value.count_since_last_iteration();
+            }
+        }
+        counts
+    }
+
     /// The time in which nearly all answers arrived; `None` before any did.
     pub fn usual_latency(&self) -> Option<Duration> {
         self.latency_ms(0.99).map(|ms| Duration::from_secs_f64(ms / 1_000.0))
@@ -150,6 +176,11 @@ impl BottleneckTimes {
     /// Adds time in which this held the pace back.
     pub fn add(&mut self, hold: Bottleneck, time: Duration) {
         self.0[hold as usize] += time;
+    }
+
+    /// For how long this held the pace back.
+    pub const fn of(&self, hold: Bottleneck) -> Duration {
+        self.0[hold as usize]
     }
 
     /// What came since an earlier moment.
@@ -192,6 +223,17 @@ mod tests {
         calls.answered(Duration::from_hours(1));
         let near = |share: f64, ms: f64| (calls.latency_ms(share).unwrap() - ms).abs() < ms / 500.0;
         assert!(near(0.5, 51.0) && near(0.9, 91.0), "{:?}", calls.latency_ms(0.5));
+    }
+
+    #[test]
+    fn answers_are_counted_by_how_long_they_took() {
+        let mut calls = Calls::default();
+        for millis in [1, 99, 100, 101, 250, 900] {
+            calls.answered(Duration::from_millis(millis));
+        }
+        let counts = calls.answered_within([50, 100, 250, 500].map(Duration::from_millis));
+        assert_eq!(counts, [1, 2, 2, 0]);
+        assert_eq!(calls.answers(), (6, Duration::from_millis(1451)));
     }
 
     #[test]
