@@ -318,6 +318,9 @@ pub struct MonitoringArgs {
     /// What metrics call this job [default: the results' name, without ending and {date}]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub job: Option<String>,
+    /// When the run is finished, write its report to this file: see `bkassoc report`
+    #[arg(long, value_name = "HTML")]
+    pub report: Option<PathBuf>,
 }
 
 /// What every command takes that may call a server.

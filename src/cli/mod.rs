@@ -111,6 +111,10 @@ pub enum Command {
     Verify(Verify),
     /// Write what an unfinished run's journal knows so far
     Results(Results),
+    /// Make a page of a finished run: counts, speed, reasons and what to do
+    ///
+    /// One HTML file that loads nothing: it can be sent by mail, opened and printed anywhere.
+    Report(Report),
     /// Run a local CMDB to try things on
     Sandbox(Sandbox),
     /// Print a completion script for a shell
@@ -353,6 +357,18 @@ pub struct Results {
     /// Where to write (.csv, .tsv, .jsonl, .xlsx), or `-` for stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// `bkassoc report`
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The results of a finished run
+    #[arg(value_name = "RESULTS")]
+    pub results: PathBuf,
+    /// Where to write, or `-` for stdout; it takes the place of another report
+    /// [default: beside the results, links.results.csv -> links.results.html]
+    #[arg(short, long, value_name = "HTML")]
+    pub output: Option<PathBuf>,
 }
 
 /// `bkassoc sandbox`

@@ -7,6 +7,7 @@ mod apply;
 mod sync;
 mod rerun;
 mod results;
+mod report;
 mod undo;
 mod verify;
 mod sandbox;
@@ -126,6 +127,10 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
             let (args, warnings) = resolve_plain(typed)?;
             results::run(&args, &warnings, screen)
         }
+        Command::Report(_) => {
+            let (args, warnings) = resolve_plain(typed)?;
+            report::run(&args, &warnings, screen)
+        }
         Command::Sandbox(_) => {
             let (args, warnings) = resolve_plain(typed)?;
             sandbox::run(&args, &warnings, screen)
@@ -158,14 +163,18 @@ fn conclude(
     typed: &Typed,
     ended: Result<Ending, Halt>,
 ) -> Result<Exit, Halt> {
-    let Some(options) = &session.config.metrics else {
-        return ended.map(|ending| tell(session, typed, ending));
-    };
-    let stats = ended.as_ref().map(|ending| ending.stats.clone()).unwrap_or_default();
+    let config = session.config;
+    let finished = ended.as_ref().ok().filter(|ending| ending.error.is_none());
+    let results = finished.and_then(|ending| ending.results.clone());
+    let counted = config.metrics.as_ref().and(ended.as_ref().ok());
+    let stats = counted.map(|ending| ending.stats.clone()).unwrap_or_default();
     let ended = ended.map(|ending| tell(session, typed, ending));
+    if let Some(place) = &config.report {
+        report::leave(results.as_deref(), place);
+    }
     let exit = ended.as_ref().map_or_else(|halt| halt.exit, |exit| *exit);
     // The metrics of a run are those of the process that holds it.
-    if exit != Exit::Held {
+    if let Some(options) = config.metrics.as_ref().filter(|_| exit != Exit::Held) {
         metrics::conclude(options, &stats, exit);
     }
     ended

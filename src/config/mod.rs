@@ -167,6 +167,8 @@ pub struct Config {
     pub display: Display,
     /// Where metrics go.
     pub metrics: Option<MetricsOptions>,
+    /// Where the report goes.
+    pub report: Option<PathBuf>,
     /// The options that decide what a row means: with another value it is another run.
     pub meaning: BTreeMap<String, String>,
     /// What `run.json` keeps of the options.
@@ -276,6 +278,8 @@ pub fn resolve<A: ServerCommand>(
         guards: groups.guards.map(Into::into).unwrap_or_default(),
         display: (&groups.server.display).into(),
         metrics: metrics(&groups, &results),
+        report: (groups.monitoring.and_then(|args| args.report.as_deref()))
+            .map(|place| paths::dated(place, environment.today)),
         results,
         meaning: layered.meaning(),
         inherited: layered.inherited,

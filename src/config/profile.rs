@@ -20,7 +20,7 @@ use super::Environment;
 const DEFAULT: &str = "default";
 
 /// Keys whose relative paths start at the file that names them, wherever the command is started.
-const PATHS: &[&str] = &["app-secret-file", "token-file", "ca-cert", "metrics-file"];
+const PATHS: &[&str] = &["app-secret-file", "token-file", "ca-cert", "metrics-file", "report"];
 
 /// Why a profile can't be used.
 #[derive(Debug, thiserror::Error)]

@@ -7,4 +7,7 @@ pub(crate) mod summary;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod metrics;
+pub(crate) mod sampler;
+pub(crate) mod advice;
+pub(crate) mod page;
 pub(crate) mod log;

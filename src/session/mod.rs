@@ -32,6 +32,7 @@ use crate::plan::guards;
 use crate::report::metrics::MetricsFile;
 use crate::report::plan::Guarded;
 use crate::report::progress::{Progress, Screen};
+use crate::report::sampler::Sampler;
 use crate::storage::journal::{self, EndEntry, JournalError, replay};
 use crate::storage::manifest::{self, FORMAT, Head, Manifest, Parent, Undone};
 use crate::storage::path_state::{self, PathState};
@@ -488,7 +489,7 @@ impl Session<'_> {
         each: &mut dyn FnMut(&Record) -> io::Result<()>,
     ) -> Result<Finish, Halt> {
         let server = Server::of(self.connection(), self.config.engine.concurrency)?;
-        let OpenJournal { journal, replay, stats, head, .. } = opened;
+        let OpenJournal { journal, replay, stats, head, history, .. } = opened;
         let earlier = Arc::new(std::mem::take(replay));
         let run_key = head.key();
         let head = head.clone();
@@ -521,8 +522,10 @@ impl Session<'_> {
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
         let metrics = self.config.metrics.as_ref().filter(|_| writes);
         let mut metrics = metrics.map(MetricsFile::new);
+        let mut sampler = Sampler::start();
         let mut show = |stats: &RunStats| {
             progress.show(stats);
+            sampler.see(stats);
             if let Some(metrics) = &mut metrics {
                 metrics.show(stats);
             }
@@ -541,6 +544,7 @@ impl Session<'_> {
             metrics.finish();
         }
         let finish = finish?;
+        *history = Some(sampler.finish(stats));
         stats.blank_rows = finish.ended.as_ref().map_or(0, |ended| ended.blank_rows);
         Ok(finish)
     }
@@ -557,6 +561,8 @@ impl Session<'_> {
         let before = opened.stats.clone();
         let carried = before.settled() - before.settled_here();
         let (head, lock) = (opened.head.clone(), opened.lock.take());
+        // A process that had only the results to write made no calls.
+        let history = opened.history.take().filter(|history| !history.calls.is_empty());
         let (journal, results) = (opened.journal.path().to_owned(), path.to_owned());
         let format = self.config.results.format;
         let work = move || -> Result<(RunStats, Exit), ResultsError> {
@@ -570,6 +576,7 @@ impl Session<'_> {
             stats.input_ended = true;
             let exit = exit_of(&stats);
             let manifest = manifest(head, end, &stats, exit, sha256, sealer.finish());
+            let manifest = Manifest { history, ..manifest };
             results::write_whole(&manifest::path_for(&results), &manifest.to_json())?;
             remove(&journal)?;
             drop(lock);
@@ -679,6 +686,7 @@ fn manifest(
             .collect(),
         blank_rows: stats.blank_rows,
         exit: exit.code(),
+        history: None,
         results_sha256: sha256,
         seals,
         undone: None,

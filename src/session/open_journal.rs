@@ -12,6 +12,7 @@ use crate::clock::{millis, now};
 use crate::engine::stats::{CallKind, RunStats};
 use crate::exit::{Exit, Halt};
 use crate::outcome::Status;
+use crate::storage::history::History;
 use crate::storage::journal::disk::{self, Disk};
 use crate::storage::journal::replay::{self, Replay};
 use crate::storage::journal::{self, Holder, Journal, JournalError};
@@ -27,6 +28,8 @@ pub(crate) struct OpenJournal {
     pub(crate) head: Head,
     /// Whether an earlier process had begun it.
     pub(crate) resumes: bool,
+    /// What this process did over time, once it has made its calls.
+    pub(crate) history: Option<History>,
     /// Whether an earlier process may have sent a delete.
     deletes_before: bool,
     /// Whether it had found out that there is a call that deletes.
@@ -44,6 +47,7 @@ impl OpenJournal {
             stats: RunStats::default(),
             head,
             resumes: false,
+            history: None,
             deletes_before: false,
             asked_before: false,
             lock: None,
@@ -122,7 +126,17 @@ pub(crate) fn open_journal(results: &Path, head: &Head) -> Result<OpenJournal, H
     let journal = Journal::new(path.clone(), disk, replay.good_bytes, replay.marked_through);
     let (deletes_before, asked_before) = (replay.deletes, replay.asked_before_deletes);
     let lock = Some(file);
-    Ok(OpenJournal { journal, replay, stats, head, resumes, deletes_before, asked_before, lock })
+    Ok(OpenJournal {
+        journal,
+        replay,
+        stats,
+        head,
+        resumes,
+        history: None,
+        deletes_before,
+        asked_before,
+        lock,
+    })
 }
 
 pub(crate) fn remove(journal: &Path) -> Result<(), ResultsError> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::association::{Column, Row};
 use crate::input::digest::{self, Digest};
+use crate::storage::history::History;
 use crate::storage::links::followed;
 pub use crate::storage::parent::Parent;
 use crate::storage::survey::Survey;
@@ -210,6 +211,9 @@ pub struct Manifest {
     pub blank_rows: u64,
     /// How the process ended.
     pub exit: u8,
+    /// What it did over time; none before version 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
     /// Of the results file, lower-case hex.
     pub results_sha256: String,
     /// Of what ended well in each 256 lines of them, in order; none before version 0.2.

@@ -7,6 +7,7 @@ pub(crate) mod links;
 pub(crate) mod sort;
 pub mod parent;
 pub mod survey;
+pub mod history;
 pub mod manifest;
 pub mod journal;
 pub(crate) mod seals;

@@ -272,6 +272,7 @@ mod tests {
             finished_at: String::new(),
             counts: owned(counts),
             reasons: owned(reasons),
+            history: None,
             exit: exit.code(),
             results_sha256: String::new(),
             seals: Vec::new(),

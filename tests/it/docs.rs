@@ -154,6 +154,7 @@ fn the_reference_has_every_flag_with_its_commands_and_default() {
         ("verify", 'v'),
         ("sandbox", 's'),
         ("results", 'o'),
+        ("report", 'h'),
     ]);
     let mut rows = BTreeMap::new();
     for row in reference.table("## Flags", "flag") {

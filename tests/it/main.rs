@@ -22,6 +22,7 @@ mod inputs;
 mod metrics;
 mod names;
 mod pace;
+mod report;
 mod sandbox;
 mod secrets;
 mod sites;

@@ -135,12 +135,13 @@ fn journal_results_and_record_of_a_good_run_hold_no_secret() {
         work.write("in.csv", links(50)).write("secret", secret.unwrap());
         // The results' draft is in the way: the journal stays to be looked at.
         fs::create_dir(work.path("in.results.csv.draft")).unwrap();
-        let import = "import in.csv --app-secret-file secret --metrics-file m.prom";
+        let import = "import in.csv --app-secret-file secret --metrics-file m.prom --report r.html";
         let command = || work.bkassoc(import).args(format).to(&server);
         let done = command().ends(11);
         assert_silent(&work, &done);
         fs::remove_dir(work.path("in.results.csv.draft")).unwrap();
         let done = command().ends(0);
+        assert!(work.read("r.html").contains("in.results.csv"));
         assert!(work.read("m.prom").contains("bkassoc_exit_code{job=\"in.results\"} 0"));
         assert_silent(&work, &done);
     }

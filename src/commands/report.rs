@@ -1,0 +1,92 @@
+//! `bkassoc report`: what a finished run was, as a page to look at.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::{print, warn};
+use crate::cli::Report as Args;
+use crate::config::Environment;
+use crate::config::paths::dated;
+use crate::engine::stats::RunStats;
+use crate::exit::{Exit, Halt};
+use crate::report::page::{OPENING, Report, SHOWN};
+use crate::report::progress::Screen;
+use crate::storage::draft::Draft;
+use crate::storage::manifest::Manifest;
+use crate::storage::path_state::{self, PathState};
+use crate::storage::results::reader::Reader;
+
+/// Runs it.
+pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<Exit, Halt> {
+    warn(warnings);
+    let page = page_of(&args.results)?;
+    let place = match &args.output {
+        Some(place) if place == Path::new("-") => {
+            return Ok(print(page.as_bytes(), Exit::Ok, screen));
+        }
+        Some(place) => dated(place, Environment::of_process().today),
+        None => args.results.with_extension("html"),
+    };
+    write(&place, &page)?;
+    screen.say(&format!("bkassoc: the report is {}", place.display()));
+    Ok(Exit::Ok)
+}
+
+/// Writes the report of the run that has just ended, if it is finished.
+pub(super) fn leave(results: Option<&Path>, place: &Path) {
+    let made = match results {
+        Some(results) => page_of(results).and_then(|page| write(place, &page)),
+        None => Err(Halt::usage("the run is not finished, or has no results")),
+    };
+    if let Err(halt) = made {
+        tracing::warn!("no report in {}: {}", place.display(), halt.message);
+    }
+}
+
+fn page_of(results: &Path) -> Result<String, Halt> {
+    let manifest = match path_state::look(results)? {
+        PathState::Finished(manifest) => manifest,
+        PathState::Unfinished => {
+            return Err(Halt::usage(format!(
+                "the run at {} is not finished: its report is made when it is",
+                results.display()
+            )));
+        }
+        PathState::Stranger | PathState::Free => {
+            let message = format!(
+                "{}: there is no finished run (results with their run.json beside them)",
+                results.display()
+            );
+            return Err(Halt::new(Exit::Input, message));
+        }
+    };
+    let manifest: &Manifest = &manifest;
+    let (mut stats, mut bad) = (RunStats::default(), Vec::new());
+    for record in Reader::open(results, &manifest.head.files)? {
+        let record = record?;
+        stats.add(&record);
+        if !record.outcome.status.is_good() && bad.len() < SHOWN {
+            bad.push(record);
+        }
+    }
+    Ok(Report { results, manifest, stats: &stats, bad: &bad }.html())
+}
+
+/// A page may take the place of another, and of nothing else.
+fn write(place: &Path, page: &str) -> Result<(), Halt> {
+    if place.exists() && !is_page(place) {
+        return Err(Halt::usage(format!(
+            "{} is there and is no report: give another file",
+            place.display()
+        )));
+    }
+    Draft::whole(place, page).map_err(|(file, error): (PathBuf, _)| {
+        Halt::new(Exit::Unwritable, format!("{}: {error}", file.display()))
+    })
+}
+
+fn is_page(place: &Path) -> bool {
+    let mut start = vec![0; OPENING.len()];
+    let read = std::fs::File::open(place).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == OPENING.as_bytes()
+}
