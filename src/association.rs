@@ -457,13 +457,16 @@ impl Row {
 
 /// The rule of a model association: with how many instances one instance may be associated
 /// (docs/cmdb-api.md#mapping-rules).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mapping {
     /// `1:1`
+    #[serde(rename = "1:1")]
     OneToOne,
     /// `1:n`: a target has one source.
+    #[serde(rename = "1:n")]
     OneToMany,
     /// `n:n`
+    #[serde(rename = "n:n")]
     ManyToMany,
 }
 

@@ -4,6 +4,7 @@
 //! of where a value was given.
 
 mod pruning;
+mod shard;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::association::{Mapping, ModelAssociation};
 use crate::target::{Entrance, Secret};
 
 pub use pruning::{GuardOptions, MaxDelete, Prune, Pruning};
+pub use shard::Shard;
 
 /// Why a text is no value of an option. The message says what is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +24,9 @@ pub enum OptionError {
     /// No rate.
     #[error("a rate is a positive number, as 90, 90/s or 600/m, or `unlimited`")]
     Rate,
+    /// No shard.
+    #[error("a shard is I/N, as 3/8: I from 1 to N, and N up to {most}", most = Shard::MOST)]
+    Shard,
     /// No limit of failures.
     #[error("a limit is a number of rows, as 100, or a percentage above 0 and up to 100, as 5%")]
     MaxFailures,
@@ -66,6 +71,15 @@ impl Rate {
         match self {
             Self::Unlimited => None,
             Self::PerSecond(rate) => Some(rate),
+        }
+    }
+
+    /// What each of so many processes takes of it.
+    #[must_use]
+    pub fn shared_by(self, processes: u32) -> Self {
+        match self {
+            Self::Unlimited => self,
+            Self::PerSecond(rate) => Self::PerSecond(rate / f64::from(processes)),
         }
     }
 }
@@ -404,8 +418,10 @@ pub fn key(text: &str) -> Result<(String, Vec<String>), OptionError> {
 /// The engine's options: how fast, how long, how often.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineOptions {
-    /// The ceiling of all calls of this process.
+    /// The ceiling of all calls of the job.
     pub rate: Rate,
+    /// How many processes share that ceiling, and what the server tells of quotas: the job's shards.
+    pub shards: u32,
     /// The most calls in flight.
     pub concurrency: usize,
     /// How long one call may take.
@@ -434,6 +450,7 @@ impl EngineOptions {
     /// Where nothing else is said; the flags' defaults are these.
     pub const DEFAULT: Self = Self {
         rate: Rate::PerSecond(90.0),
+        shards: 1,
         concurrency: 32,
         timeout: Duration::from_secs(40),
         settle_after: Duration::from_secs(35),

@@ -13,7 +13,7 @@ use super::values;
 use crate::association::{Action, Column, InstId, ModelAssociation};
 use crate::options::{
     self, Batch, EngineOptions, Format, GuardOptions, Language, MaxDelete, MaxFailures, Proxy,
-    Prune, Rate, SendBizId, exact_duration,
+    Prune, Rate, SendBizId, Shard, exact_duration,
 };
 use crate::report::log::LogFormat;
 use crate::report::progress::ProgressMode;
@@ -112,6 +112,21 @@ pub struct PruneArgs {
     /// shrunk since is refused
     #[arg(long, value_name = "RESULTS")]
     pub previous: Option<PathBuf>,
+}
+
+/// Which part of the rows a process takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Shards")]
+pub struct ShardArgs {
+    /// Take one of N parts of the rows, as 3/8, while other processes take the others
+    ///
+    /// `{shard}` in -o becomes 3-of-8; `bkassoc merge` makes one file of all parts. --rate is that of all
+    /// parts together.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// How many parts there are, where JOB_COMPLETION_INDEX says which one, as in an Indexed Job
+    #[arg(long, value_name = "N", value_parser = values::at_least_one::<u32>)]
+    pub shards: Option<u32>,
 }
 
 /// What has to be so before anything is sent.

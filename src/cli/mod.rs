@@ -28,7 +28,7 @@ pub use clap::Args;
 pub use groups::{
     ActionArgs, BatchArgs, BusinessArgs, CallArgs, DeleteArgs, DisplayArgs, GuardArgs, InputArgs,
     LogArgs, MonitoringArgs, NamingArgs, OutputArgs, ParentArgs, PruneArgs, ReadArgs, ServerArgs,
-    SettleArgs, TargetArgs,
+    SettleArgs, ShardArgs, TargetArgs,
 };
 pub use server_command::{Groups, ServerCommand};
 
@@ -103,6 +103,11 @@ pub enum Command {
     /// Each association is looked up first, and deleted only if it is still the same.
     #[command(after_long_help = PRECEDENCE)]
     Undo(Undo),
+    /// Make one results file of those of all shards
+    ///
+    /// Proves that they are all shards of one job and that each row is there once. rerun, undo and verify
+    /// take what it writes like the results of one run.
+    Merge(Merge),
     /// Audit a results file
     ///
     /// Checks that it is complete and unchanged; with --against that it answers an input row by
@@ -140,6 +145,8 @@ pub struct Import {
     pub dry_run: bool,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub sharding: ShardArgs,
     #[command(flatten)]
     pub reading: InputArgs,
     #[command(flatten)]
@@ -197,6 +204,8 @@ pub struct Plan {
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
+    pub sharding: ShardArgs,
+    #[command(flatten)]
     pub reading: InputArgs,
     #[command(flatten)]
     pub naming: NamingArgs,
@@ -220,6 +229,8 @@ pub struct Sync {
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub sharding: ShardArgs,
     #[command(flatten)]
     pub reading: InputArgs,
     #[command(flatten)]
@@ -258,6 +269,8 @@ pub struct Apply {
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
+    pub sharding: ShardArgs,
+    #[command(flatten)]
     pub business: BusinessArgs,
     #[command(flatten)]
     pub server: ServerArgs,
@@ -294,6 +307,8 @@ pub struct Rerun {
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
+    pub sharding: ShardArgs,
+    #[command(flatten)]
     pub naming: NamingArgs,
     #[command(flatten)]
     pub business: BusinessArgs,
@@ -326,6 +341,19 @@ pub struct Undo {
     pub settling: SettleArgs,
     #[command(flatten)]
     pub monitoring: MonitoringArgs,
+}
+
+/// `bkassoc merge`
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// The results of all shards of a job
+    #[arg(value_name = "RESULTS", required = true)]
+    pub results: Vec<PathBuf>,
+    /// Where the merged results go (.csv, .tsv, .jsonl, .xlsx)
+    #[arg(short, long, value_name = "RESULTS")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub display: DisplayArgs,
 }
 
 /// `bkassoc verify`

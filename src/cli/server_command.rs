@@ -8,7 +8,7 @@ use clap::Args;
 use super::{
     ActionArgs, Apply, BatchArgs, BusinessArgs, Check, DeleteArgs, GuardArgs, Import, InputArgs,
     MonitoringArgs, NamingArgs, OutputArgs, ParentArgs, Plan, PruneArgs, Rerun, ServerArgs,
-    SettleArgs, Sync, Undo, Verify,
+    SettleArgs, ShardArgs, Sync, Undo, Verify,
 };
 use crate::report::summary::RunKind;
 
@@ -27,6 +27,7 @@ pub struct Groups<'a> {
     pub guards: Option<&'a GuardArgs>,
     /// Where results go, and as those of what they are named.
     pub output: Option<(RunKind, &'a OutputArgs)>,
+    pub sharding: Option<&'a ShardArgs>,
     pub parent: Option<&'a ParentArgs>,
     /// What it reads.
     pub inputs: &'a [PathBuf],
@@ -49,6 +50,7 @@ impl<'a> Groups<'a> {
             pruning: None,
             guards: None,
             output: None,
+            sharding: None,
             parent: None,
             inputs: &[],
             calls_out: true,
@@ -75,6 +77,7 @@ impl ServerCommand for Import {
             deletes: Some(&self.deletes),
             naming: Some(&self.naming),
             output: Some((kind, &self.output)),
+            sharding: Some(&self.sharding),
             inputs: &self.inputs,
             ..Groups::new(&self.server)
         }
@@ -107,6 +110,7 @@ impl ServerCommand for Rerun {
             deletes: Some(&self.deletes),
             naming: Some(&self.naming),
             output: Some((RunKind::Rerun, &self.output)),
+            sharding: Some(&self.sharding),
             parent: Some(&self.parent),
             inputs: std::slice::from_ref(&self.results),
             ..Groups::new(&self.server)
@@ -124,6 +128,7 @@ impl ServerCommand for Plan {
             pruning: Some(&self.pruning),
             guards: Some(&self.guards),
             output: Some((RunKind::Plan, &self.output)),
+            sharding: Some(&self.sharding),
             inputs: &self.inputs,
             ..Groups::new(&self.server)
         }
@@ -143,6 +148,7 @@ impl ServerCommand for Sync {
             pruning: Some(&self.pruning),
             guards: Some(&self.guards),
             output: Some((RunKind::Sync, &self.output)),
+            sharding: Some(&self.sharding),
             inputs: &self.inputs,
             ..Groups::new(&self.server)
         }
@@ -158,6 +164,7 @@ impl ServerCommand for Apply {
             business: Some(&self.business),
             guards: Some(&self.guards),
             output: Some((RunKind::Apply, &self.output)),
+            sharding: Some(&self.sharding),
             parent: Some(&self.parent),
             inputs: std::slice::from_ref(&self.plan),
             ..Groups::new(&self.server)

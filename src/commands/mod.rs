@@ -9,6 +9,7 @@ mod rerun;
 mod results;
 mod report;
 mod undo;
+mod merge;
 mod verify;
 mod sandbox;
 mod completions;
@@ -122,6 +123,10 @@ fn dispatch(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
         Command::Apply(args) => apply::run(typed, args, screen),
         Command::Rerun(args) => rerun::run(typed, args, screen),
         Command::Undo(args) => undo::run(typed, args, screen),
+        Command::Merge(_) => {
+            let (args, warnings) = resolve_plain(typed)?;
+            merge::run(&args, &warnings, typed, screen)
+        }
         Command::Verify(args) => verify::run(typed, args, screen),
         Command::Results(_) => {
             let (args, warnings) = resolve_plain(typed)?;
@@ -225,6 +230,10 @@ fn announce(config: &Config, screen: &Screen) {
         && !display.quiet
     {
         log::say(screen, &connection.announcement(config.engine.rate));
+        if let Some(shard) = config.shard {
+            let count = shard.count;
+            log::say(screen, &format!("shard {shard}, which takes 1/{count} of that rate"));
+        }
     }
     warn(&config.warnings);
 }

@@ -104,7 +104,7 @@ fn place(config: &Config) -> Result<(PathBuf, bool), Halt> {
 /// The results of the unfinished run that applies this plan, where they have the name that they have by
 /// themselves.
 fn applied_by(plan: &Path) -> Option<PathBuf> {
-    let results = paths::derived(plan, Kind::Apply).ok()?;
+    let results = paths::derived(plan, Kind::Apply, None).ok()?;
     let head = replay::replay(&journal::path_for(&results), |_| {}).ok()?.head?;
     let is_it =
         head.work == Work::Apply && head.inputs.iter().any(|input| Path::new(input) == plan);

@@ -17,6 +17,12 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
     parent.refuse_undo()?;
     parent.refuse_undone()?;
     let (args, config) = resolve::<Rerun>(typed, parent.inherited().as_ref())?;
+    if let (Some(shard), Some(before)) = (config.shard, parent.shard()) {
+        return Err(Halt::usage(format!(
+            "--shard {shard}: these are the results of shard {before} already. Rerun them without --shard, or \
+             merge all shards first"
+        )));
+    }
     let choice = choice(&args);
     let (mut deletes, mut added) = (0, 0);
     let files = parent.files(|record| match choice.leaves_out(record) {

@@ -161,7 +161,8 @@ fn open_inputs(
     given: &InputOptions,
     lineage: &[(PathBuf, Manifest)],
 ) -> Result<Against, Halt> {
-    let mut origin = Origin::default();
+    let sharding = Manifest::sharding_in(lineage).cloned();
+    let mut origin = Origin { sharding, ..Origin::default() };
     let mut run = InputOptions::default();
     for (_, manifest) in lineage {
         run = reading::of_run(&manifest.head.settings, manifest.head.target.entrance)?;

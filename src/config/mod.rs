@@ -9,6 +9,7 @@ pub mod paths;
 mod profile;
 pub mod reading;
 mod results;
+mod sharding;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,7 +19,7 @@ use crate::cli::layers::{self, Layer, LayerError, Layered, Source, TYPED_ONLY, T
 use crate::cli::{Args, DisplayArgs, Groups, NamingArgs, PruneArgs, ServerCommand};
 use crate::clock::{self, Date};
 use crate::input::{InputOptions, UnknownEncoding};
-use crate::options::{EngineOptions, GuardOptions, Naming, Prune, Pruning};
+use crate::options::{EngineOptions, GuardOptions, Naming, Prune, Pruning, Shard};
 use crate::report::log::LogFormat;
 use crate::report::metrics::MetricsOptions;
 use crate::report::progress::ProgressMode;
@@ -29,6 +30,7 @@ pub use identity::IdentityError;
 pub use paths::PathError;
 pub use profile::ProfileError;
 pub use results::{Output, ResultsConfig};
+pub use sharding::ShardError;
 
 /// What the process knows of its surroundings.
 #[derive(Clone, Copy)]
@@ -86,6 +88,9 @@ pub enum ConfigError {
     /// The results path.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The shard.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
     /// The encoding of the input.
     #[error(transparent)]
     Encoding(#[from] UnknownEncoding),
@@ -163,6 +168,8 @@ pub struct Config {
     pub guards: GuardOptions,
     /// Where results go.
     pub results: ResultsConfig,
+    /// Which part of the rows is taken, where not all are.
+    pub shard: Option<Shard>,
     /// What is shown.
     pub display: Display,
     /// Where metrics go.
@@ -253,9 +260,11 @@ pub fn resolve<A: ServerCommand>(
         connection::same_target(connection, parent, groups.parent)?;
     }
     let output_origin = (layered.sources.get("output")).map_or("-o", |(_, origin)| origin);
+    let shard = sharding::decide(&groups, environment, &mut warnings)?;
     let results =
-        results::decide(groups.output, output_origin, groups.inputs, sandbox, environment)?;
-    let engine = engine(&groups);
+        results::decide(groups.output, output_origin, groups.inputs, sandbox, shard, environment)?;
+    let shards = shard.map_or(1, |shard| shard.count);
+    let engine = EngineOptions { shards, ..engine(&groups) };
     if groups.settling.is_some() && engine.settle_after >= engine.max_outage {
         warnings.push(
             "--settle-after is not shorter than --max-outage: rows in doubt wait so long that the run \
@@ -276,6 +285,7 @@ pub fn resolve<A: ServerCommand>(
         naming: naming(groups.naming),
         pruning: pruning(groups.pruning)?,
         guards: groups.guards.map(Into::into).unwrap_or_default(),
+        shard,
         display: (&groups.server.display).into(),
         metrics: metrics(&groups, &results),
         report: (groups.monitoring.and_then(|args| args.report.as_deref()))
@@ -388,6 +398,7 @@ fn engine(groups: &Groups<'_>) -> EngineOptions {
     let settling = groups.settling;
     EngineOptions {
         rate: calls.rate,
+        shards: defaults.shards,
         concurrency: calls.concurrency,
         timeout: calls.timeout,
         settle_after: settling.map_or(defaults.settle_after, |args| args.settle_after),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::clock::Date;
-use crate::options::Format;
+use crate::options::{Format, Shard};
 
 /// Why a results path can't be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,22 @@ pub enum PathError {
     /// Results would overwrite what they are made from.
     #[error("{} is read by this command, so results can't go there: give another -o", path.display())]
     OwnInput {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Shards would write to the same place.
+    #[error(
+        "-o {}: each shard needs results of its own, in a file: put `{{shard}}` into its name, as \
+         -o 'links.{{shard}}.csv'",
+        path.display()
+    )]
+    Shared {
+        /// The path.
+        path: PathBuf,
+    },
+    /// No shard has a name.
+    #[error("-o {}: `{{shard}}` stands for the shard of --shard, and there is none", path.display())]
+    NoShard {
         /// The path.
         path: PathBuf,
     },
@@ -55,22 +71,23 @@ pub enum Kind {
     Apply,
 }
 
-/// The name that results have by themselves, beside what they are made from.
-pub fn derived(from: &Path, kind: Kind) -> Result<PathBuf, PathError> {
+/// The name that results have by themselves, beside what they are made from: `a.3-of-8.results.csv` of a shard.
+pub fn derived(from: &Path, kind: Kind, shard: Option<Shard>) -> Result<PathBuf, PathError> {
     let name = from.file_name().ok_or_else(|| PathError::NoName { path: from.to_owned() })?;
     let name = name.to_string_lossy();
     let (stem, format) = split(&name);
+    let of = shard.map(|shard| format!(".{}", shard.in_name())).unwrap_or_default();
     let name = match kind {
-        Kind::Import => format!("{stem}.results"),
-        Kind::SandboxImport => format!("{stem}.sandbox.results"),
+        Kind::Import => format!("{stem}{of}.results"),
+        Kind::SandboxImport => format!("{stem}{of}.sandbox.results"),
         Kind::Check => format!("{stem}.check"),
         Kind::Rerun => match rerun_number(stem) {
-            Some((base, number)) => format!("{base}.rerun-{}", number + 1),
-            None => format!("{}.rerun-1", without_results(stem)),
+            Some((base, number)) => format!("{base}{of}.rerun-{}", number + 1),
+            None => format!("{}{of}.rerun-1", without_results(stem)),
         },
         Kind::Undo => format!("{}.undo", without_results(stem)),
         Kind::Plan => format!("{stem}.plan"),
-        Kind::Apply => format!("{}.results", stem.strip_suffix(".plan").unwrap_or(stem)),
+        Kind::Apply => format!("{}{of}.results", stem.strip_suffix(".plan").unwrap_or(stem)),
     };
     let format = if kind == Kind::Plan { Format::Csv } else { format };
     Ok(from.with_file_name(format!("{name}.{}", format.as_str())))
@@ -104,6 +121,18 @@ pub fn job_of(results: &Path) -> String {
     let parts = stem.split("{date}").map(|part| part.trim_matches(joined));
     let name = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
     if name.is_empty() { "bkassoc".to_owned() } else { name }
+}
+
+/// Puts the shard where `{shard}` stands.
+pub fn of_shard(path: &Path, shard: Option<Shard>) -> Result<PathBuf, PathError> {
+    const PLACE: &str = "{shard}";
+    let text = path.to_str().filter(|text| text.contains(PLACE));
+    match (text, shard) {
+        (Some(text), Some(shard)) => Ok(text.replace(PLACE, &shard.in_name()).into()),
+        (None, None) => Ok(path.to_owned()),
+        (None, Some(_)) => Err(PathError::Shared { path: path.to_owned() }),
+        (Some(_), None) => Err(PathError::NoShard { path: path.to_owned() }),
+    }
 }
 
 /// Refuses results that would overwrite an input, whatever the way to it is spelled.
@@ -181,9 +210,19 @@ mod tests {
             ("a.plan.csv", Apply, "a.results.csv"),
             ("night.csv", Apply, "night.results.csv"),
         ] {
-            assert_eq!(derived(Path::new(from), kind), Ok(name.into()), "{from}");
+            assert_eq!(derived(Path::new(from), kind, None), Ok(name.into()), "{from}");
         }
-        assert!(derived(Path::new(".."), Import).is_err());
+        assert!(derived(Path::new(".."), Import, None).is_err());
+        let shard = Shard::new(3, 12).ok();
+        for (from, kind, name) in [
+            ("a.csv.gz", Import, "a.03-of-12.results.csv"),
+            ("a.plan.csv", Apply, "a.03-of-12.results.csv"),
+            ("a.03-of-12.results.csv", Undo, "a.03-of-12.undo.csv"),
+            ("a.results.csv", Rerun, "a.03-of-12.rerun-1.csv"),
+        ] {
+            let shard = shard.filter(|_| kind != Undo);
+            assert_eq!(derived(Path::new(from), kind, shard), Ok(name.into()), "{from}");
+        }
     }
 
     #[test]
@@ -219,6 +258,16 @@ mod tests {
         ] {
             assert_eq!(job_of(Path::new(results)), job, "{results}");
         }
+    }
+
+    #[test]
+    fn shards_have_results_of_their_own_or_none() {
+        let shard = Shard::new(3, 8).ok();
+        assert_eq!(of_shard(Path::new("l.{shard}.csv"), shard), Ok("l.3-of-8.csv".into()));
+        assert_eq!(of_shard(Path::new("l.csv"), None), Ok("l.csv".into()));
+        assert!(matches!(of_shard(Path::new("l.csv"), shard), Err(PathError::Shared { .. })));
+        let none = of_shard(Path::new("l.{shard}.csv"), None);
+        assert!(matches!(none, Err(PathError::NoShard { .. })));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::OutputArgs;
-use crate::options::Format;
+use crate::options::{Format, Shard};
 use crate::report::summary;
 use crate::storage::journal::disk::folder_of;
 
@@ -42,6 +42,7 @@ pub(super) fn decide(
     origin: &str,
     inputs: &[PathBuf],
     sandbox: bool,
+    shard: Option<Shard>,
     environment: &Environment<'_>,
 ) -> Result<ResultsConfig, PathError> {
     let like = (inputs.first()).map_or(Format::Csv, |input| paths::format_like(input));
@@ -64,17 +65,20 @@ pub(super) fn decide(
         summary::RunKind::Apply => Kind::Apply,
     };
     let (output, format) = match args.output.as_deref() {
+        Some(path) if path == Path::new("-") && shard.is_some() => {
+            return Err(PathError::Shared { path: path.to_owned() });
+        }
         // A workbook is nothing for a pipe: it can be read only when it is whole.
         Some(path) if path == Path::new("-") && like == Format::Xlsx => {
             (Output::Stdout, Format::Csv)
         }
         Some(path) if path == Path::new("-") => (Output::Stdout, like),
         Some(path) => {
-            let path = paths::dated(path, environment.today);
+            let path = paths::of_shard(&paths::dated(path, environment.today), shard)?;
             let format = paths::format_of(&path, origin)?;
             (Output::File(path), format)
         }
-        None => match beside(inputs, kind) {
+        None => match beside(inputs, kind, shard) {
             Ok(path) => {
                 // A plan's name has a format of its own.
                 let format = Format::of_name(&path).unwrap_or(like);
@@ -98,7 +102,7 @@ pub(super) fn decide(
 }
 
 /// The name that results have by themselves, where there is one and it can be written.
-fn beside(inputs: &[PathBuf], kind: Kind) -> Result<PathBuf, PathError> {
+fn beside(inputs: &[PathBuf], kind: Kind, shard: Option<Shard>) -> Result<PathBuf, PathError> {
     let required = |because: String| Err(PathError::Required { because });
     let input = match inputs {
         [input] if input == Path::new("-") => {
@@ -110,7 +114,7 @@ fn beside(inputs: &[PathBuf], kind: Kind) -> Result<PathBuf, PathError> {
     let folder = folder_of(input);
     match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
         // A folder that is not there is the input's error, which names it better.
-        Ok(()) | Err(rustix::io::Errno::NOENT) => paths::derived(input, kind),
+        Ok(()) | Err(rustix::io::Errno::NOENT) => paths::derived(input, kind, shard),
         Err(error) => {
             required(format!("the folder {} can't be written: {error}", folder.display()))
         }

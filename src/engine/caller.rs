@@ -101,7 +101,12 @@ impl<'a, C: Cmdb> Caller<'a, C> {
             cmdb,
             timeout: options.timeout,
             ids,
-            pacer: Pacer::new(options.rate.per_second(), concurrency, now),
+            pacer: Pacer::new(
+                options.rate.shared_by(options.shards).per_second(),
+                concurrency,
+                now,
+            )
+            .sharing(options.shards),
             health: ServerHealth::default(),
             paused_until: None,
         }

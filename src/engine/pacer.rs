@@ -131,6 +131,15 @@ impl Pacer {
         }
     }
 
+    /// The same where so many processes share what the server tells of quotas.
+    #[must_use]
+    pub fn sharing(mut self, processes: u32) -> Self {
+        for quota in std::iter::once(&mut self.quota).chain(self.routes.iter_mut()) {
+            quota.share(processes);
+        }
+        self
+    }
+
     /// How many calls may be in flight now: at least 1.
     pub fn concurrency(&self) -> usize {
         self.flight.limit()
@@ -330,6 +339,60 @@ mod tests {
         pacer.lands(Feedback::Answer, said(50, 49), start, start + millis(20));
         let calls = permits(&mut pacer, start + millis(20), Duration::from_secs(10)).len();
         assert!((480..=499).contains(&calls), "{calls}");
+    }
+
+    /// Shards at one server that lets so many calls through in a second and tells what remains: the calls that
+    /// each got through, from the second second on, and how many were refused.
+    fn shared(limit: u64, shards: usize, seconds: u64) -> (Vec<u64>, u64) {
+        let start = Instant::now();
+        let processes = u32::try_from(shards).unwrap();
+        let mut pacers: Vec<_> =
+            (0..shards).map(|_| Pacer::new(None, 64, start).sharing(processes)).collect();
+        let mut in_flight: std::collections::VecDeque<(usize, Instant, Feedback, RateHint)> =
+            std::collections::VecDeque::new();
+        let (mut used, mut refused) = (vec![0; shards], 0);
+        let (mut out, mut taken) = (vec![0; shards], 0);
+        for tick in 0..seconds * 1000 {
+            let now = start + millis(tick);
+            if tick % 1000 == 0 {
+                taken = 0;
+            }
+            while in_flight.front().is_some_and(|(_, sent, ..)| *sent + millis(20) <= now) {
+                let (shard, sent, feedback, hint): (usize, _, _, _) =
+                    in_flight.pop_front().unwrap();
+                out[shard] -= 1;
+                pacers[shard].lands(feedback, hint, sent, now);
+            }
+            for shard in 0..shards {
+                while pacers[shard].full(out[shard], now).is_none()
+                    && pacers[shard].goes(now).is_ok()
+                {
+                    out[shard] += 1;
+                    let is_let_through = taken < limit;
+                    taken += u64::from(is_let_through);
+                    used[shard] += u64::from(is_let_through && tick >= 1000);
+                    refused += u64::from(!is_let_through && tick >= 1000);
+                    let feedback =
+                        if is_let_through { Feedback::Answer } else { Feedback::Throttled };
+                    in_flight.push_back((shard, now, feedback, said(limit, limit - taken)));
+                }
+            }
+        }
+        (used, refused)
+    }
+
+    #[test]
+    fn shards_share_a_quota_that_is_told_and_neither_starve_nor_exceed_it() {
+        for (limit, shards, seconds) in [(50, 1, 20), (50, 4, 20), (100, 8, 20), (20, 8, 60)] {
+            let (used, refused) = shared(limit, shards, seconds);
+            let (all, possible) = (used.iter().sum::<u64>(), limit * (seconds - 1));
+            let fair = possible / shards as u64;
+            let is_fair = |used: &u64| (fair * 3 / 5..=fair * 7 / 5).contains(used);
+            assert!(
+                all * 100 >= possible * 85 && used.iter().all(is_fair) && refused * 50 <= possible,
+                "{limit} by {shards}: {used:?} of {possible}, {refused} refused"
+            );
+        }
     }
 
     #[test]

@@ -11,8 +11,10 @@ pub(crate) mod open_journal;
 pub(crate) mod parent;
 pub(crate) mod source;
 pub(crate) mod planning;
+pub(crate) mod sharding;
 pub(crate) mod unfinished;
 pub(crate) mod undone_run;
+pub(crate) mod merging;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use crate::engine::stats::{RunStats, exit_of};
 use crate::exit::{Exit, Halt};
 use crate::input::digest::Digest;
 use crate::input::{Source, about_how_many, digest_of};
+use crate::options::Shard;
 use crate::outcome::{Record, Status};
 use crate::plan::guards;
 use crate::report::metrics::MetricsFile;
@@ -40,6 +43,7 @@ use crate::storage::plan::{self, PlanManifest};
 use crate::storage::results::writer::Writer;
 use crate::storage::results::{self, Layout, Outcomes, ResultsError};
 use crate::storage::seals::Sealer;
+use crate::storage::sharding::Sharding;
 use crate::storage::survey::Survey;
 use crate::target::Target;
 use open_journal::{OpenJournal, held, open_journal, remove};
@@ -114,7 +118,14 @@ impl Session<'_> {
         if let Some(ending) = self.find(path)? {
             return Ok(ending);
         }
+        let is_shard = self.config.shard.is_some();
+        if is_shard {
+            sharding::refuse_unshared(&self.rows)?;
+        }
         let rows = self.rows.open().map_err(|halt| self.changed_input(path, halt))?;
+        if is_shard {
+            sharding::refuse_unplanned(&self.rows, &rows)?;
+        }
         self.make_room(path)?;
         let mut opened = self.open_own_journal(path)?;
         if !opened.resumes && path.exists() {
@@ -178,6 +189,9 @@ impl Session<'_> {
             remove(opened.journal.path())?;
             return Ok(Planned::Guarded(guarded));
         }
+        if let Some(shard) = self.config.shard {
+            return self.sharded(shard, rows, opened).map(Planned::Rows);
+        }
         let is_planned =
             if opened.resumes { opened.head.plan.is_some() } else { self.plans(&rows) };
         if !is_planned {
@@ -212,6 +226,28 @@ impl Session<'_> {
         planning::refuse_old(path, &manifest, *most)?;
         let tripped = guards::judge(&manifest, &self.config.guards);
         Ok((!tripped.is_empty()).then(|| Guarded::of(path, &manifest, &tripped)))
+    }
+
+    /// The rows of a shard, which is decided once, when the run begins, and stands in its head.
+    fn sharded(
+        &self,
+        shard: Shard,
+        rows: OpenSource,
+        opened: &mut OpenJournal,
+    ) -> Result<OpenSource, Halt> {
+        if !opened.resumes {
+            let rows = self.rows.open();
+            match rows.and_then(|rows| sharding::decide(self.config, rows, shard)) {
+                Ok(sharding) => opened.head.shard = Some(sharding),
+                Err(halt) => {
+                    // Nothing was begun.
+                    remove(opened.journal.path())?;
+                    return Err(halt);
+                }
+            }
+        }
+        let sharding = opened.head.shard.clone();
+        Ok(rows.of_shard(sharding.expect("the head of a shard says which")))
     }
 
     /// Whether its rows have to be planned.
@@ -648,6 +684,8 @@ pub(crate) fn head(config: &Config, rows: &RowSource, parent: Option<Parent>) ->
         columns: rows.columns(),
         plan: None,
         survey: None,
+        shard: config.shard.map(Sharding::undecided),
+        shards: Vec::new(),
         started_at: clock::now(),
         parent,
     }

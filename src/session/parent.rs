@@ -6,6 +6,7 @@ use crate::association::Action;
 use crate::config;
 use crate::exit::{Exit, Halt};
 use crate::input::{Source, digest_of};
+use crate::options::Shard;
 use crate::outcome::{Record, Status};
 use crate::storage::manifest::{self, Head, Manifest, Parent, Work};
 use crate::storage::path_state::{self, PathState};
@@ -72,6 +73,11 @@ impl ParentRun {
         Err(Halt::usage(format!(
             "{undone}, so what it calls created is gone: import its input anew, with another -o or with --fresh"
         )))
+    }
+
+    /// The shard whose rows it has, where these are not all of the input.
+    pub(crate) fn shard(&self) -> Option<Shard> {
+        Manifest::sharding_in(&self.lineage).map(|sharding| sharding.shard)
     }
 
     /// What can't be known, since a run before it is not to be found.

@@ -20,6 +20,7 @@ use crate::storage::journal::replay::{Fingerprints, Replay};
 use crate::storage::manifest::{Head, Work};
 use crate::storage::plan::{self, PlanManifest, PlannedRow, Step};
 use crate::storage::results::{self, Outcomes, ResultsError};
+use crate::storage::sharding::{Sharder, Sharding};
 
 /// The option under which a head keeps that recovered rows are deleted too.
 const INCLUDE_RECOVERED: &str = "include-recovered";
@@ -51,6 +52,8 @@ pub(crate) enum RowSource {
     },
     /// The plan that a run made for itself of what it reads.
     Planned { plan: PathBuf, of: Box<Self> },
+    /// A shard of its rows.
+    Sharded { sharding: Sharding, of: Box<Self> },
 }
 
 impl RowSource {
@@ -76,9 +79,12 @@ impl RowSource {
     /// What the run at `results` reads, as its head says.
     pub(crate) fn of_head(head: &Head, results: &Path) -> Result<Self, Halt> {
         let of = Self::beneath_plan(head)?;
-        Ok(match head.plan {
-            Some(_) => Self::Planned { plan: plan::path_for(results), of: Box::new(of) },
-            None => of,
+        Ok(match (&head.plan, &head.shard) {
+            (Some(_), _) => Self::Planned { plan: plan::path_for(results), of: Box::new(of) },
+            (None, Some(sharding)) => {
+                Self::Sharded { sharding: sharding.clone(), of: Box::new(of) }
+            }
+            (None, None) => of,
         })
     }
 
@@ -117,7 +123,7 @@ impl RowSource {
             Self::Results { .. } => Work::Rerun,
             Self::Created { .. } => Work::Undo,
             Self::Plan { .. } => Work::Apply,
-            Self::Planned { of, .. } => of.work(),
+            Self::Planned { of, .. } | Self::Sharded { of, .. } => of.work(),
         }
     }
 
@@ -128,7 +134,7 @@ impl RowSource {
             Self::Results { path, .. } | Self::Created { path, .. } | Self::Plan { path, .. } => {
                 vec![Source::Path(path.clone())]
             }
-            Self::Planned { of, .. } => of.sources(),
+            Self::Planned { of, .. } | Self::Sharded { of, .. } => of.sources(),
         }
     }
 
@@ -142,7 +148,7 @@ impl RowSource {
             Self::Results { files, .. }
             | Self::Created { files, .. }
             | Self::Plan { files, .. } => files.clone(),
-            Self::Planned { of, .. } => of.files(),
+            Self::Planned { of, .. } | Self::Sharded { of, .. } => of.files(),
         }
     }
 
@@ -150,6 +156,7 @@ impl RowSource {
     pub(crate) fn columns(&self) -> Vec<Column> {
         match self {
             Self::Plan { columns, .. } => columns.clone(),
+            Self::Sharded { of, .. } => of.columns(),
             _ => Vec::new(),
         }
     }
@@ -161,7 +168,7 @@ impl RowSource {
             Self::Created { include_recovered: true, .. } => {
                 vec![(INCLUDE_RECOVERED, "true".to_owned())]
             }
-            Self::Planned { of, .. } => of.choice(),
+            Self::Planned { of, .. } | Self::Sharded { of, .. } => of.choice(),
             Self::Inputs { pruning: Some(pruning), .. } => pruned_by(pruning),
             // Another plan at the same path is another run.
             Self::Plan { sha256, .. } => vec![(PLAN_SHA256, sha256.clone())],
@@ -220,6 +227,7 @@ impl RowSource {
                 }))
             }
             Self::Planned { plan, of } => of.carried_out(plan, PlanManifest::of(plan)?, false)?,
+            Self::Sharded { sharding, of } => of.open()?.of_shard(sharding.clone()),
         })
     }
 
@@ -398,6 +406,17 @@ pub(crate) enum OpenSource {
     Results(Box<OpenResults>),
     Created(Box<Created>),
     Planned(Box<Planned>),
+    Sharded(Box<Sharded>),
+}
+
+/// A shard's rows, counted by themselves: to journal and results there are no others.
+pub(crate) struct Sharded {
+    rows: OpenSource,
+    sharder: Sharder,
+    /// Rows that were read, of any shard.
+    read: u64,
+    /// Rows that were given.
+    given: u64,
 }
 
 /// The lines of a plan. Of a rerun's, those that are carried over have their outcomes in the results
@@ -433,6 +452,7 @@ impl OpenSource {
         match self {
             Self::Inputs { reader, .. } => reader.says_more_than_ids(),
             Self::Results(results) => results.records.says_more_than_ids(),
+            Self::Sharded(sharded) => sharded.rows.says_more_than_ids(),
             Self::Created(_) | Self::Planned(_) => false,
         }
     }
@@ -442,14 +462,25 @@ impl OpenSource {
         match self {
             Self::Created(_) => true,
             Self::Planned(planned) => planned.manifest.count("delete", None) > 0,
+            Self::Sharded(sharded) => sharded.rows.deletes(),
             Self::Inputs { .. } | Self::Results(_) => false,
         }
     }
 
-    /// How many rows it has, where that is known.
+    /// Those of its rows that are a shard's.
+    pub(crate) fn of_shard(self, sharding: Sharding) -> Self {
+        let sharder = Sharder::new(sharding);
+        Self::Sharded(Box::new(Sharded { rows: self, sharder, read: 0, given: 0 }))
+    }
+
+    /// About how many rows it has, where that is known.
     pub(crate) fn rows(&self) -> Option<u64> {
         match self {
             Self::Planned(planned) => Some(planned.manifest.lines()),
+            Self::Sharded(sharded) => {
+                let sharding = sharded.sharder.sharding();
+                Some(sharding.rows.div_ceil(sharding.shard.count.into()))
+            }
             _ => None,
         }
     }
@@ -476,6 +507,7 @@ impl OpenSource {
             },
             Self::Created(created) => created.next()?.map_err(|error| unreadable(&error)),
             Self::Planned(planned) => planned.next()?.map_err(|what| unreadable(&what)),
+            Self::Sharded(sharded) => sharded.next()?,
         })
     }
 
@@ -484,6 +516,7 @@ impl OpenSource {
         match self {
             Self::Inputs { reader, .. } => reader.blank_rows(),
             Self::Planned(planned) => planned.manifest.blank_rows,
+            Self::Sharded(sharded) => sharded.rows.blank_rows(),
             Self::Results(_) | Self::Created(_) => 0,
         }
     }
@@ -495,6 +528,7 @@ impl OpenSource {
             Self::Inputs { reader, .. } => {
                 reader.blank_before().filter(|row| row.fingerprint() == fingerprint)
             }
+            Self::Sharded(sharded) => sharded.rows.blank_before(fingerprint),
             Self::Results(_) | Self::Created(_) | Self::Planned(_) => None,
         }
     }
@@ -505,9 +539,48 @@ impl OpenSource {
             Self::Results(results) => &results.path,
             Self::Created(created) => &created.path,
             Self::Planned(planned) => return Ok(planned.manifest.digests.clone()),
+            Self::Sharded(sharded) => return sharded.rows.digests(),
         };
         let digest = input::digest_of(&Source::Path(path.clone()));
         Ok(vec![digest.map_err(|error| RowQueueError::Unreadable(error.to_string()))?])
+    }
+}
+
+impl Sharded {
+    fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
+        loop {
+            let mut pending = match self.rows.next() {
+                Some(Ok(pending)) => pending,
+                Some(Err(error)) => return Some(Err(error)),
+                None if self.read < self.sharder.sharding().rows => {
+                    return Some(Err(self.changed()));
+                }
+                None => return None,
+            };
+            self.read += 1;
+            if self.read > self.sharder.sharding().rows {
+                return Some(Err(self.changed()));
+            }
+            let row = &mut pending.row;
+            if self.sharder.owns(row.file, row.line, &row.cells) {
+                row.ordinal = self.given;
+                self.given += 1;
+                return Some(Ok(pending));
+            }
+        }
+    }
+
+    /// There are other rows than when the shards were decided: one of them may be no shard's, or two shards'.
+    fn changed(&self) -> RowQueueError {
+        let rows = self.sharder.sharding().rows;
+        let has = match self.read {
+            read if read < rows => format!("only {read} rows"),
+            _ => "more rows".to_owned(),
+        };
+        RowQueueError::Unreadable(format!(
+            "the input has {has}, and had {rows} when this shard began: restore it and give the same command, or \
+             start all shards anew with --fresh"
+        ))
     }
 }
 

@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::association::{Column, Row};
 use crate::input::digest::{self, Digest};
+use crate::options::Shard;
 use crate::storage::history::History;
 use crate::storage::links::followed;
 pub use crate::storage::parent::Parent;
+use crate::storage::sharding::Sharding;
 use crate::storage::survey::Survey;
 use crate::target::Target;
 
@@ -89,6 +91,12 @@ pub struct Head {
     /// What was there when that was made, and what the input does not name of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survey: Option<Survey>,
+    /// Which of the job's rows are this run's, where they are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Sharding>,
+    /// The shards whose results these are, in order, where they were merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<Parent>,
     /// RFC 3339.
     pub started_at: String,
     /// Of which run this one settles rows again.
@@ -129,6 +137,8 @@ impl Head {
             columns: Vec::new(),
             plan: None,
             survey: None,
+            shard: None,
+            shards: Vec::new(),
             started_at: String::new(),
             parent: None,
         }
@@ -138,7 +148,22 @@ impl Head {
     pub fn key(&self) -> String {
         let Self { work, target, inputs, started_at, .. } = self;
         let (work, endpoint, inputs) = (work.as_str(), &target.endpoint, inputs.join("\n"));
-        format!("{work}\n{endpoint}\n{started_at}\n{inputs}")
+        let shard = self.shard.as_ref().map(|sharding| format!("\n{}", sharding.shard));
+        format!("{work}\n{endpoint}\n{started_at}\n{inputs}{}", shard.unwrap_or_default())
+    }
+
+    /// The same of all runs whose results these are: of the shards, where they were merged.
+    pub fn keys(&self) -> Vec<String> {
+        let count = self.shards.len() as u32;
+        if count == 0 {
+            return vec![self.key()];
+        }
+        let key = |(index, run): (u32, &Parent)| {
+            let shard = Some(Sharding::undecided(Shard { index, count }));
+            let started_at = run.started_at.clone().unwrap_or_default();
+            Self { shard, shards: Vec::new(), started_at, ..self.clone() }.key()
+        };
+        (1..).zip(&self.shards).map(key).collect()
     }
 
     /// Why this version can't go by what stands under this head, if it can't.
@@ -184,6 +209,11 @@ impl Head {
                 let text = |v: Option<&String>| v.map_or("not given".to_owned(), Clone::clone);
                 return said(&format!("--{name}"), &text(was), &text(is));
             }
+        }
+        let shard = |head: &Self| head.shard.as_ref().map(|sharding| sharding.shard);
+        if shard(self) != shard(other) {
+            let text = |head| shard(head).map_or("not given".to_owned(), |shard| shard.to_string());
+            return said("--shard", &text(self), &text(other));
         }
         if self.inputs.len() != other.inputs.len() {
             return said("the input", &self.inputs.join(" "), &other.inputs.join(" "));
@@ -310,10 +340,23 @@ impl Manifest {
     }
 
     /// This run, which wrote `results`, the run whose rows it settled again, and so on back to the
-    /// import, as far as each is to be found: where its results are, and its manifest.
+    /// import, as far as each is to be found: where its results are, and its manifest. Behind merged results
+    /// come the shards'.
     pub fn lineage(self, results: &Path) -> Vec<(PathBuf, Self)> {
         let next = |(path, run): &(PathBuf, Self)| run.settled_again(path);
-        std::iter::successors(Some((results.to_owned(), self)), next).collect()
+        let runs = std::iter::successors(Some((results.to_owned(), self)), next);
+        let with_shards = |(path, run): (PathBuf, Self)| {
+            let shards = run.head.shards.iter();
+            let shards: Vec<_> = shards.filter_map(|shard| Self::found(shard, &path)).collect();
+            std::iter::once((path, run)).chain(shards)
+        };
+        runs.flat_map(with_shards).collect()
+    }
+
+    /// The shard whose rows a lineage is of, where they are not all rows of the input.
+    pub fn sharding_in(lineage: &[(PathBuf, Self)]) -> Option<&Sharding> {
+        let whole = |(_, run): &&(PathBuf, Self)| run.head.shards.is_empty();
+        lineage.iter().take_while(whole).find_map(|(_, run)| run.head.shard.as_ref())
     }
 
     /// By what a run of a lineage was undone: what it created is gone, and later ones carry it over.
@@ -337,10 +380,14 @@ impl Manifest {
         ))
     }
 
-    /// Where this one is a rerun: the run whose rows it settled again, unless another stands there by
-    /// now.
+    /// Where this one is a rerun: the run whose rows it settled again.
     fn settled_again(&self, results: &Path) -> Option<(PathBuf, Self)> {
         let parent = self.head.parent.as_ref().filter(|_| self.head.work == Work::Rerun)?;
+        Self::found(parent, results)
+    }
+
+    /// A run that one at `results` builds on, where it was or beside that, unless another stands there by now.
+    fn found(parent: &Parent, results: &Path) -> Option<(PathBuf, Self)> {
         let named = PathBuf::from(&parent.results);
         let beside = results.with_file_name(named.file_name().unwrap_or_default());
         let is_it = |found: &Self| parent.started_at.as_ref() == Some(&found.head.started_at);

@@ -8,6 +8,7 @@ use crate::engine::stats::Place;
 use crate::input::digest::Digest;
 use crate::input::{InputError, InputOptions, Reader, Source};
 use crate::outcome::{Record, Status};
+use crate::storage::sharding::{Sharder, Sharding};
 
 /// The input, read alongside the results.
 pub struct Against {
@@ -15,6 +16,8 @@ pub struct Against {
     /// The row that no line has reached yet.
     next: Option<Row>,
     origin: Origin,
+    /// Tells which rows are those of the results, where they are a shard's.
+    sharder: Option<Sharder>,
 }
 
 /// What is known about the way from the input to the results.
@@ -24,6 +27,8 @@ pub struct Origin {
     pub digests: Vec<Digest>,
     /// The business ids that reruns gave to rows without one.
     pub later_biz_ids: Vec<InstId>,
+    /// The shard whose rows the results have, where these are not all.
+    pub sharding: Option<Sharding>,
 }
 
 impl Against {
@@ -35,7 +40,8 @@ impl Against {
     ) -> Result<Self, InputError> {
         let mut rows = Reader::open(sources, options)?;
         let next = rows.next().transpose()?;
-        Ok(Self { rows, next, origin })
+        let sharder = origin.sharding.clone().map(Sharder::new);
+        Ok(Self { rows, next, origin, sharder })
     }
 
     /// Verifies the next line of the results, whose place is `place`.
@@ -52,7 +58,8 @@ impl Against {
         while let Some(row) = &self.next {
             let here = place_of(row);
             match here.cmp(&place) {
-                Ordering::Less => missing(here, findings),
+                Ordering::Less if is_due(self.sharder.as_mut(), row) => missing(here, findings),
+                Ordering::Less => {}
                 Ordering::Equal => {
                     compare(row, record, &self.origin.later_biz_ids, findings);
                     return self.advance();
@@ -71,7 +78,9 @@ impl Against {
     /// Verifies at the end of the results that the input ends, too, and is what the run read.
     pub fn finish(mut self, findings: &mut Findings) -> Result<(), InputError> {
         while let Some(row) = &self.next {
-            missing(place_of(row), findings);
+            if is_due(self.sharder.as_mut(), row) {
+                missing(place_of(row), findings);
+            }
             self.advance()?;
         }
         for (is, was) in self.rows.digests().iter().zip(&self.origin.digests) {
@@ -98,6 +107,17 @@ fn is_blank(record: &Record) -> bool {
     let texts = [Column::ObjAsstId, Column::InstId, Column::AsstInstId];
     record.outcome.status == Status::Invalid
         && texts.iter().all(|column| record.cells.get(*column).trim().is_empty())
+}
+
+/// Whether the results must have a line for a row. Of one that has names, nobody knows here what they meant, and so
+/// not whose it is; `run.json` counts it.
+fn is_due(sharder: Option<&mut Sharder>, row: &Row) -> bool {
+    let Some(sharder) = sharder else { return true };
+    let is_named = row
+        .cells
+        .named()
+        .is_some_and(|named| !named.source.trim().is_empty() || !named.target.trim().is_empty());
+    !is_named && sharder.owns(row.file, row.line, &row.cells)
 }
 
 const fn place_of(row: &Row) -> Place {

@@ -81,10 +81,11 @@ impl AuditTrail {
             return Err("run.json does not say when the run began and ended");
         };
         let ids = |(_, run): &(PathBuf, Manifest)| {
-            let ids = RequestIds::new(run.head.target.entrance, &run.head.key(), 0)?;
-            Some((ids, run.counts.values().sum()))
+            let (entrance, rows) = (run.head.target.entrance, run.counts.values().sum());
+            let keys = run.head.keys().into_iter();
+            keys.map(move |key| Some((RequestIds::new(entrance, &key, 0)?, rows)))
         };
-        let runs = lineage.iter().map(ids).collect::<Option<_>>();
+        let runs = lineage.iter().flat_map(ids).collect::<Option<_>>();
         let runs = runs.ok_or("the ESB gives calls ids of its own, and takes none of ours")?;
         Ok((runs, since, until))
     }

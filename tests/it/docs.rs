@@ -155,6 +155,7 @@ fn the_reference_has_every_flag_with_its_commands_and_default() {
         ("sandbox", 's'),
         ("results", 'o'),
         ("report", 'h'),
+        ("merge", 'm'),
     ]);
     let mut rows = BTreeMap::new();
     for row in reference.table("## Flags", "flag") {
@@ -260,7 +261,8 @@ fn columns_and_keys_are_those_that_a_run_writes() {
 
     let manifest = "samples/associations.sandbox.results.csv.run.json";
     let mut manifest = keys(&fs::read(folder.path().join(manifest)).unwrap());
-    let others = ["blank_rows", "columns", "files", "parent", "plan", "survey", "undone"];
+    let others =
+        ["blank_rows", "columns", "files", "parent", "plan", "shard", "shards", "survey", "undone"];
     manifest.extend(others.map(str::to_owned));
     assert_eq!(keys_of("## run.json", "key"), manifest);
 }

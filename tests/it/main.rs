@@ -25,6 +25,7 @@ mod pace;
 mod report;
 mod sandbox;
 mod secrets;
+mod shards;
 mod sites;
 mod stops;
 mod sync;

@@ -5,7 +5,7 @@
 //! says what N is. `Pace` keeps within N; this file hears of it.
 //!
 //! *Told.* Where `X-Bkapi-RateLimit-Limit` says N, that is all. `Remaining: 0` holds calls until the
-//! window's end, where it comes early: then others share the quota.
+//! window's end, where it comes early: then others share the quota. A job's shards each take their part of N.
 //!
 //! *Learnt.* Else refusals teach it. A refusal pauses the whole pool once, for as long as it says, else
 //! for a window. After that one call goes alone, and the others follow once it is let through, so that a
@@ -55,6 +55,8 @@ pub(super) struct Quota {
     fresh: Instant,
     way: Way,
     said: ServerMessage,
+    /// How many processes share a quota that is told.
+    processes: u32,
 }
 
 /// The one call after a pause.
@@ -89,7 +91,13 @@ impl Quota {
             fresh: now,
             way: Way::default(),
             said: ServerMessage::default(),
+            processes: 1,
         }
+    }
+
+    /// So many processes share a quota that is told: this one takes its part.
+    pub(super) fn share(&mut self, processes: u32) {
+        self.processes = processes;
     }
 
     /// Whether a call may go now, else when to ask again.
@@ -110,7 +118,10 @@ impl Quota {
             self.said.full_until = None;
         }
         match &mut self.pace {
-            Some(pace) => pace.check(&self.count, &self.recent, self.way, self.said.limit, now),
+            Some(pace) => {
+                let limit = self.said.limit.map(|limit| limit / u64::from(self.processes));
+                pace.check(&self.count, &self.recent, self.way, limit, now)
+            }
             None => Ok(()),
         }
     }
@@ -252,7 +263,7 @@ impl Quota {
                     self.said = ServerMessage { limit: Some(limit), ..ServerMessage::default() };
                     self.fresh = now;
                 }
-                let mut pace = Pace::said(limit as f64, reset, now);
+                let mut pace = Pace::said(limit as f64 / f64::from(self.processes), reset, now);
                 pace.keep_away_from(sent_at, self.way);
                 pace
             }

@@ -83,7 +83,10 @@ fn head() -> Head {
         inputs: vec!["a.csv".to_owned()],
         files: Vec::new(),
         columns: Vec::new(),
-plan: None,
+        plan: None,
+        survey: None,
+        shard: None,
+        shards: Vec::new(),
         started_at: "2026-01-01T00:00:00+00:00".to_owned(),
         parent: None,
     }

@@ -1,0 +1,49 @@
+//! `bkassoc merge`: make one results file of those of all shards.
+
+use super::{print, warn};
+use crate::cli::Merge;
+use crate::cli::layers::Typed;
+use crate::config::paths::{dated, format_of, refuse_own_input};
+use crate::config::{Display, Environment};
+use crate::exit::{Exit, Halt};
+use crate::report::log;
+use crate::report::progress::Screen;
+use crate::report::summary::{Summary, next_step};
+use crate::session::merging::{Merged, Shards};
+
+/// Runs it.
+pub(super) fn run(
+    args: &Merge,
+    warnings: &[String],
+    typed: &Typed,
+    screen: &Screen,
+) -> Result<Exit, Halt> {
+    let display = Display::from(&args.display);
+    log::start(display.log_format, display.quiet, display.verbose, screen.clone());
+    warn(warnings);
+    let out = dated(&args.output, Environment::of_process().today);
+    let usage = |error: crate::config::PathError| Halt::usage(error.to_string());
+    let format = format_of(&out, "-o").map_err(usage)?;
+    refuse_own_input(&out, &args.results).map_err(usage)?;
+    let shards = Shards::find(&args.results)?;
+    let (files, target) = (shards.files().to_vec(), shards.target().clone());
+    let kind = shards.work().into();
+    let Merged { stats, exit } = shards.merge(out.clone(), format)?;
+    let next = next_step(kind, exit, &stats, Some(&out), &typed.again(), &typed.identity_flags());
+    let summary = Summary {
+        kind,
+        target: Some(&target),
+        stats: &stats,
+        inputs: &files,
+        results: Some(&out),
+        unfinished: None,
+        exit,
+        error: None,
+        warnings,
+        survey: None,
+        checked: None,
+        next,
+    };
+    let text = summary.render(display.quiet, display.json);
+    Ok(text.map_or(exit, |text| print(text.as_bytes(), exit, screen)))
+}
