@@ -1,6 +1,7 @@
 //! What the documentation shows, held against the tool: commands parse, examples run, lists are
 //! complete in both directions, links lead somewhere.
 
+mod manifests;
 mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
