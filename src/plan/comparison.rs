@@ -67,6 +67,8 @@ pub(super) enum Finding {
         decision: Decision,
         /// Whether it is the last row of its association.
         is_last: bool,
+        /// How many more there are of what it deletes: a server may hold an association twice.
+        doubles: u64,
     },
     /// An association that no row names.
     Unnamed {
@@ -94,6 +96,8 @@ pub(super) struct Comparison<'w> {
     there: Option<Peekable<Sorted<Triple>>>,
     /// The association of the row given last, and what is known of it now.
     at: Option<(Triple, Known)>,
+    /// How many more there are of it.
+    doubles: u64,
 }
 
 impl<'w> Comparison<'w> {
@@ -103,7 +107,7 @@ impl<'w> Comparison<'w> {
         wishes: &'w mut WishReader,
         there: Option<Sorted<Triple>>,
     ) -> Self {
-        Self { number, wishes, there: there.map(Iterator::peekable), at: None }
+        Self { number, wishes, there: there.map(Iterator::peekable), at: None, doubles: 0 }
     }
 
     fn next_wish(&self) -> Option<Triple> {
@@ -151,15 +155,20 @@ impl<'w> Comparison<'w> {
         let (decision, known) = decide(wish.action, known);
         self.at = Some((triple, known));
         let is_last = self.next_wish() != Some(triple);
-        Ok(Some(Finding::Row { triple, wish, decision, is_last }))
+        let doubles = if let Decision::Delete(Some(_)) = decision { self.doubles } else { 0 };
+        Ok(Some(Finding::Row { triple, wish, decision, is_last, doubles }))
     }
 
     /// What there is of an association: of doubles, the oldest.
     fn look(&mut self, triple: Triple) -> io::Result<Known> {
         let mut known = if self.there.is_some() { Known::Gone } else { Known::Unknown };
+        self.doubles = 0;
         while let Some((_, id)) = self.take_there(Some(triple))? {
             known = match known {
-                Known::There(other) => Known::There(other.min(id)),
+                Known::There(other) => {
+                    self.doubles += 1;
+                    Known::There(other.min(id))
+                }
                 Known::Gone | Known::Unknown => Known::There(id),
             };
         }
@@ -243,7 +252,10 @@ mod tests {
             let mut unnamed = Vec::new();
             for finding in found {
                 match finding {
-                    Finding::Row { wish, decision, is_last, triple } => {
+                    Finding::Row { wish, decision, is_last, triple, doubles } => {
+                        let all = there.iter().filter(|pair| **pair == (triple.1, triple.2)).count() as u64;
+                        let goes = matches!(decision, Decision::Delete(Some(_)));
+                        prop_assert_eq!(doubles, if goes { all - 1 } else { 0 });
                         let pair = (triple.1, triple.2);
                         let later = |(at, row): (usize, &Row)| {
                             at as u64 > wish.ordinal && (row.1, row.2) == pair

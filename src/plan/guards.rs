@@ -75,7 +75,7 @@ pub(crate) fn judge(manifest: &PlanManifest, options: &GuardOptions) -> Vec<Trip
     }
     let mut all = (0, 0);
     for (name, found) in &survey.scope {
-        let deletes = manifest.count(DELETE, Some(name));
+        let deletes = manifest.count(DELETE, Some(name)) + found.doubles;
         all = (all.0 + deletes, all.1 + found.there);
         if let Some(most) = exceeded(deletes, found.there, options.max_delete) {
             let (name, there) = (Some(name.clone()), found.there);
@@ -110,7 +110,9 @@ fn exceeded(deletes: u64, there: u64, limit: Option<MaxDelete>) -> Option<u64> {
 pub(crate) fn allowing(tripped: &[Tripped], manifest: &PlanManifest) -> Vec<String> {
     let mut flags = Vec::new();
     if tripped.iter().any(|one| matches!(one, Tripped::TooMany { .. })) {
-        let deletes = manifest.count(DELETE, None);
+        let survey = manifest.head.survey.iter().flat_map(|survey| survey.scope.values());
+        let doubles: u64 = survey.map(|found| found.doubles).sum();
+        let deletes = manifest.count(DELETE, None) + doubles;
         flags.extend(["--max-delete".to_owned(), deletes.to_string()]);
     }
     if tripped.iter().any(|one| matches!(one, Tripped::Empty(_))) {

@@ -193,7 +193,8 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
         let mut tally = self.tally(segment, model).map_err(&unwritable)?;
         for finding in Comparison::new(number, rows, there) {
             match finding.map_err(&unwritable)? {
-                Finding::Row { triple, wish, decision, is_last } => {
+                Finding::Row { triple, wish, decision, is_last, doubles } => {
+                    found.doubles += doubles;
                     let row = (triple, wish, decision);
                     self.take_row(&mut tally, model, row, is_last)?;
                 }

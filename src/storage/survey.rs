@@ -37,6 +37,9 @@ pub struct Found {
     pub create: u64,
     /// How many are to be deleted.
     pub delete: u64,
+    /// How many more go than that: of associations that the server holds more than once, rows delete all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub doubles: u64,
     /// How many are there, as the input has it.
     pub keep: u64,
     /// How many rows are refused.

@@ -275,6 +275,22 @@ fn partners_are_moved_and_one_whose_new_partner_does_not_exist_keeps_its_own() {
 }
 
 #[test]
+fn what_the_server_holds_twice_counts_twice_before_it_is_deleted() {
+    let server = empty(Entrance::Esb);
+    let work = Workdir::new();
+    for _ in 0..3 {
+        put(&server, NN, [(1, 101)]);
+    }
+    let row = format!("obj_asst_id,inst_id,asst_inst_id,biz_id,action\n{NN},1,101,1,delete\n");
+    work.write("in.csv", row);
+    let words = "sync in.csv -o r.csv --json --max-delete";
+    let done = work.bkassoc(&format!("{words} 2")).to(&server).ends(12);
+    assert!(done.json()["error"].as_str().unwrap().contains("3 of 3"), "{}", done.stdout);
+    work.bkassoc(&format!("{words} 3")).to(&server).ends(0);
+    assert_eq!(server.stored(), 0);
+}
+
+#[test]
 fn rows_that_contradict_each_other_withhold_what_would_be_deleted() {
     let server = empty(Entrance::Esb);
     let work = Workdir::new();
