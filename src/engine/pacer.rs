@@ -4,7 +4,7 @@
 //! counts:
 //!
 //! * `ceiling`: `--rate`, which is never exceeded. The only home of governor.
-//! * `quota`, with `pace`: how many calls the server lets through in a window of time. It is told by
+//! * `quota`, with `pace` and `share`: how many calls the server lets through in a window of time. It is told by
 //!   headers, or learnt from refusals (`lesson`, `let_through`, `way`). There is one for all calls, and
 //!   one for each route where the server counts so.
 //! * `flight`: how many calls the server takes at once. It is learnt from latencies and overloads;
@@ -19,6 +19,7 @@ mod flight;
 mod let_through;
 mod lesson;
 mod pace;
+mod share;
 mod quota;
 mod way;
 
@@ -342,16 +343,16 @@ mod tests {
     }
 
     /// Shards at one server that lets so many calls through in a second and tells what remains: the calls that
-    /// each got through, from the second second on, and how many were refused.
-    fn shared(limit: u64, shards: usize, seconds: u64) -> (Vec<u64>, u64) {
+    /// each got through in the last half of the time, and how many were refused in that. Some have no rows any more.
+    fn shared(limit: u64, shards: usize, at_work: usize, seconds: u64) -> (Vec<u64>, u64) {
         let start = Instant::now();
         let processes = u32::try_from(shards).unwrap();
         let mut pacers: Vec<_> =
-            (0..shards).map(|_| Pacer::new(None, 64, start).sharing(processes)).collect();
+            (0..at_work).map(|_| Pacer::new(None, 64, start).sharing(processes)).collect();
         let mut in_flight: std::collections::VecDeque<(usize, Instant, Feedback, RateHint)> =
             std::collections::VecDeque::new();
-        let (mut used, mut refused) = (vec![0; shards], 0);
-        let (mut out, mut taken) = (vec![0; shards], 0);
+        let (mut used, mut refused) = (vec![0; at_work], 0);
+        let (mut out, mut taken) = (vec![0; at_work], 0);
         for tick in 0..seconds * 1000 {
             let now = start + millis(tick);
             if tick % 1000 == 0 {
@@ -363,15 +364,15 @@ mod tests {
                 out[shard] -= 1;
                 pacers[shard].lands(feedback, hint, sent, now);
             }
-            for shard in 0..shards {
+            for shard in 0..at_work {
                 while pacers[shard].full(out[shard], now).is_none()
                     && pacers[shard].goes(now).is_ok()
                 {
                     out[shard] += 1;
                     let is_let_through = taken < limit;
                     taken += u64::from(is_let_through);
-                    used[shard] += u64::from(is_let_through && tick >= 1000);
-                    refused += u64::from(!is_let_through && tick >= 1000);
+                    used[shard] += u64::from(is_let_through && tick >= seconds * 500);
+                    refused += u64::from(!is_let_through && tick >= seconds * 500);
                     let feedback =
                         if is_let_through { Feedback::Answer } else { Feedback::Throttled };
                     in_flight.push_back((shard, now, feedback, said(limit, limit - taken)));
@@ -383,14 +384,23 @@ mod tests {
 
     #[test]
     fn shards_share_a_quota_that_is_told_and_neither_starve_nor_exceed_it() {
-        for (limit, shards, seconds) in [(50, 1, 20), (50, 4, 20), (100, 8, 20), (20, 8, 60)] {
-            let (used, refused) = shared(limit, shards, seconds);
-            let (all, possible) = (used.iter().sum::<u64>(), limit * (seconds - 1));
-            let fair = possible / shards as u64;
-            let is_fair = |used: &u64| (fair * 3 / 5..=fair * 7 / 5).contains(used);
+        for (limit, shards, at_work, seconds) in [
+            (50, 1, 1, 20),
+            (50, 4, 4, 40),
+            (100, 8, 8, 40),
+            (20, 8, 8, 120),
+            (100, 8, 1, 120),
+            (100, 8, 3, 120),
+            (100, 64, 2, 240),
+        ] {
+            let (used, refused) = shared(limit, shards, at_work, seconds);
+            let (all, possible) = (used.iter().sum::<u64>(), limit * seconds / 2);
+            // Those that began alike stay alike, more or less.
+            let fair = possible / at_work as u64;
+            let is_fair = |used: &u64| (fair / 2..=fair * 3 / 2).contains(used);
             assert!(
-                all * 100 >= possible * 85 && used.iter().all(is_fair) && refused * 50 <= possible,
-                "{limit} by {shards}: {used:?} of {possible}, {refused} refused"
+                all * 100 >= possible * 80 && used.iter().all(is_fair) && refused * 50 <= possible,
+                "{limit} by {at_work} of {shards}: {used:?} of {possible}, {refused} refused"
             );
         }
     }

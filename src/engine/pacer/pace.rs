@@ -198,6 +198,12 @@ impl Pace {
         }
     }
 
+    /// So many calls in a window are this process's from now on.
+    pub(super) fn allow(&mut self, calls: f64, way: Way) {
+        self.calls = calls;
+        self.set_gap(way);
+    }
+
     /// Calls may go again after a pause.
     pub(super) fn resume(&mut self, way: Way, now: Instant) {
         self.next = now;

@@ -5,7 +5,7 @@
 //! says what N is. `Pace` keeps within N; this file hears of it.
 //!
 //! *Told.* Where `X-Bkapi-RateLimit-Limit` says N, that is all. `Remaining: 0` holds calls until the
-//! window's end, where it comes early: then others share the quota. A job's shards each take their part of N.
+//! window's end, where it comes early: then others share the quota. A job's shards each take their part of N (`share`).
 //!
 //! *Learnt.* Else refusals teach it. A refusal pauses the whole pool once, for as long as it says, else
 //! for a window. After that one call goes alone, and the others follow once it is let through, so that a
@@ -22,6 +22,7 @@ use super::Feedback;
 use super::lesson::{Count, Lesson, WINDOW};
 use super::let_through::LetThrough;
 use super::pace::Pace;
+use super::share::Share;
 use super::way::Way;
 use crate::cmdb::wire::RateHint;
 
@@ -55,8 +56,7 @@ pub(super) struct Quota {
     fresh: Instant,
     way: Way,
     said: ServerMessage,
-    /// How many processes share a quota that is told.
-    processes: u32,
+    share: Share,
 }
 
 /// The one call after a pause.
@@ -91,13 +91,13 @@ impl Quota {
             fresh: now,
             way: Way::default(),
             said: ServerMessage::default(),
-            processes: 1,
+            share: Share::new(1, now),
         }
     }
 
     /// So many processes share a quota that is told: this one takes its part.
     pub(super) fn share(&mut self, processes: u32) {
-        self.processes = processes;
+        self.share = Share::new(processes, self.fresh);
     }
 
     /// Whether a call may go now, else when to ask again.
@@ -119,7 +119,7 @@ impl Quota {
         }
         match &mut self.pace {
             Some(pace) => {
-                let limit = self.said.limit.map(|limit| limit / u64::from(self.processes));
+                let limit = self.said.limit.map(|limit| self.share.of(limit) as u64);
                 pace.check(&self.count, &self.recent, self.way, limit, now)
             }
             None => Ok(()),
@@ -263,12 +263,15 @@ impl Quota {
                     self.said = ServerMessage { limit: Some(limit), ..ServerMessage::default() };
                     self.fresh = now;
                 }
-                let mut pace = Pace::said(limit as f64 / f64::from(self.processes), reset, now);
+                let mut pace = Pace::said(self.share.of(limit), reset, now);
                 pace.keep_away_from(sent_at, self.way);
                 pace
             }
         };
         if let Some(remaining) = hint.remaining {
+            if self.share.hear(limit, remaining, pace.window(), now) {
+                pace.allow(self.share.of(limit), self.way);
+            }
             let overtakes = self.way.jitters(3.0).min(pace.window() / 2);
             if self.said.begins(remaining, limit, sent_at, overtakes, pace.window()) {
                 self.said.began = Some(sent_at);
