@@ -32,15 +32,8 @@ pub(super) fn run(typed: &Typed, args: &Apply, screen: &Screen) -> Result<Exit, 
         results: args.plan.display().to_string(),
         started_at: Some(manifest.head.started_at.clone()),
     });
-    let session = Session {
-        config: &config,
-        screen,
-        rows,
-        parent,
-        warnings: Vec::new(),
-        undoes: None,
-        survey: manifest.head.survey.clone(),
-    };
+    let survey = manifest.head.survey.clone();
+    let session = Session { parent, survey, ..Session::of(&config, screen, rows) };
     conclude(&session, typed, session.run())
 }
 

@@ -42,7 +42,7 @@ pub(super) fn run(typed: &Typed, args: &Rerun, screen: &Screen) -> Result<Exit, 
     warn(&warnings);
     let survey = parent.manifest().and_then(|manifest| manifest.head.survey.clone());
     let parent = Some(parent.named());
-    let session = Session { config: &config, screen, rows, parent, warnings, undoes: None, survey };
+    let session = Session { parent, warnings, survey, ..Session::of(&config, screen, rows) };
     conclude(&session, typed, session.run())
 }
 

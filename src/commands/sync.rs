@@ -24,14 +24,6 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     }
     announce(&config, screen);
     let rows = RowSource::synced(&args.inputs, config.input.clone(), config.pruning.clone());
-    let session = Session {
-        config: &config,
-        screen,
-        rows,
-        parent: None,
-        warnings: Vec::new(),
-        undoes: None,
-        survey: None,
-    };
+    let session = Session::of(&config, screen, rows);
     conclude(&session, typed, session.run())
 }

@@ -27,8 +27,7 @@ pub(super) fn run(typed: &Typed, args: &Undo, screen: &Screen) -> Result<Exit, H
     let undoes = Some(Arc::clone(&undone));
     announce(&config, screen);
     warn(&warnings);
-    let survey = None;
-    let session = Session { config: &config, screen, rows, parent, warnings, undoes, survey };
+    let session = Session { parent, warnings, undoes, ..Session::of(&config, screen, rows) };
     let ended = delete(&undone, &session);
     let ended = ended.map(|ending| with_the_way_that_works(ending, &session, typed));
     conclude(&session, typed, ended)

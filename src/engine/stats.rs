@@ -29,6 +29,16 @@ pub struct Place {
     pub line: u64,
 }
 
+impl Place {
+    /// Where that is, for a person; `files` are the inputs' names, in order, and empty for a single one.
+    pub fn among(self, files: &[String]) -> String {
+        match files.get(self.file as usize) {
+            Some(file) => format!("{file}, line {}", self.line),
+            None => format!("line {}", self.line),
+        }
+    }
+}
+
 /// The rows of one reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReasonStats {

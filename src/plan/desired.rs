@@ -157,6 +157,11 @@ impl WishReader {
         Ok(std::mem::replace(&mut self.next, next))
     }
 
+    /// Passes over the rows of a model association, which must be the next one.
+    pub(super) fn skip(&mut self, number: u32) -> io::Result<()> {
+        self.sources(number).try_for_each(|source| source.map(drop))
+    }
+
     /// The sources of a model association, each once, in order. It must be the next one, and is read to its
     /// end when this is.
     pub(super) fn sources(&mut self, number: u32) -> impl Iterator<Item = io::Result<u64>> {

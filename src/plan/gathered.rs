@@ -13,6 +13,7 @@ use super::moves::LostRows;
 use super::withheld::Withheld;
 use crate::association::{Cells, Column, InstId, NewAssociation, Row, RowError};
 use crate::engine::stats::Place;
+use crate::exit::{Exit, Halt};
 use crate::outcome::Reason;
 use crate::storage::sort::{Sorted, Sorter};
 
@@ -99,11 +100,7 @@ impl Gathered {
         found: [Option<InstId>; 2],
     ) {
         let place = Place { file: row.file, line: row.line };
-        let at = match self.files.get(row.file as usize) {
-            Some(file) => format!("{file}, line {}", row.line),
-            None => format!("line {}", row.line),
-        };
-        let what = format!("{at}: {}", reason.as_str());
+        let what = format!("{}: {}", place.among(&self.files), reason.as_str());
         let name = row.cells.get(Column::ObjAsstId).trim();
         // A row that says no model association, or one that does not exist, may be mistyped, and be of any.
         let is_of_any = name.is_empty()
@@ -129,6 +126,15 @@ impl Gathered {
     pub(crate) fn finish(self) -> io::Result<(Desired, Withheld, LostRows, WaitedRows)> {
         let Self { rows, desired, withheld, lost, .. } = self;
         Ok((desired, withheld, lost, WaitedRows(rows.sorted()?)))
+    }
+}
+
+/// What becomes of an error of the disk on which rows wait.
+pub(crate) fn unwritable(folder: &Path) -> impl Fn(io::Error) -> Halt + use<> {
+    let folder = folder.to_owned();
+    move |error| {
+        let what = "what is planned waits there to be sorted";
+        Halt::new(Exit::Unwritable, format!("{}: {error} ({what})", folder.display()))
     }
 }
 

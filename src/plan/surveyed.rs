@@ -4,16 +4,16 @@
 //! Knows nothing of servers, or of the plan's file.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::comparison::Decision;
 use super::desired::{Names, Triple};
+use super::gathered::unwritable;
 use super::moves::{Moves, Side, Successor};
 use super::withheld::Withheld;
 use crate::association::{Association, ModelAssociation};
 use crate::engine::models::{Knowledge, Models, refusal};
-use crate::engine::stats::Place;
 use crate::exit::{Exit, Halt};
 use crate::input::shown;
 use crate::outcome::Reason;
@@ -52,13 +52,12 @@ pub(crate) struct Doomed {
 impl Surveyed {
     /// What goes that no row names, in the order of names, sources and targets.
     pub(crate) fn next_doomed(&mut self) -> Result<Option<Doomed>, Halt> {
-        let unwritable = |error| unwritable(&self.folder, &error);
+        let unwritable = unwritable(&self.folder);
         for item in self.doomed.by_ref() {
-            let ((rank, source, target), bytes) = item.map_err(unwritable)?;
-            let name = &self.ranked[rank as usize];
-            let name = Arc::clone(name);
+            let ((rank, source, target), bytes) = item.map_err(&unwritable)?;
+            let name = Arc::clone(&self.ranked[rank as usize]);
             let Some(number) = self.names.get(&name) else { continue };
-            if self.withheld.why(number).is_some() {
+            if self.withheld.holds(number) {
                 continue;
             }
             let model = known(&mut self.models, &name);
@@ -81,7 +80,7 @@ impl Surveyed {
             return Ok(Step::Refuse(reason, message));
         }
         let model = known(&mut self.models, name).ok_or_else(|| lost_decision(name))?;
-        let next = self.decisions.next().transpose().map_err(|e| unwritable(&self.folder, &e))?;
+        let next = self.decisions.next().transpose().map_err(unwritable(&self.folder))?;
         let decision = next.filter(|(of, _)| *of == ordinal);
         let decision = decision.and_then(|(_, bytes)| Decision::of_bytes(&bytes));
         Ok(match decision.ok_or_else(|| lost_decision(name))? {
@@ -112,7 +111,7 @@ impl Surveyed {
             None => Step::Delete(id),
             Some(row) => {
                 let row = match row {
-                    Successor::At(place) => place_of(place, &self.files),
+                    Successor::At(place) => place.among(&self.files),
                     Successor::Unknown => "a row".to_owned(),
                 };
                 let message = format!(
@@ -126,18 +125,6 @@ impl Surveyed {
 
 fn lost_decision(name: &str) -> Halt {
     Halt::new(Exit::Bug, format!("a row of {name} was not decided about"))
-}
-
-pub(super) fn place_of(place: Place, files: &[String]) -> String {
-    match files.get(place.file as usize) {
-        Some(file) => format!("{file}, line {}", place.line),
-        None => format!("line {}", place.line),
-    }
-}
-
-pub(super) fn unwritable(folder: &Path, error: &io::Error) -> Halt {
-    let what = "what is planned waits there to be sorted";
-    Halt::new(Exit::Unwritable, format!("{}: {error} ({what})", folder.display()))
 }
 
 pub(super) fn known(models: &mut Models, name: &Arc<str>) -> Option<Arc<ModelAssociation>> {

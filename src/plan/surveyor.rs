@@ -14,10 +14,11 @@ use super::contradictions::Contradictions;
 use super::desired::{Desired, Names, Triple, Wish, WishReader};
 use super::exchanges::{Exchanges, Fate};
 use super::existence::Existence;
+use super::gathered::unwritable;
 use super::listing::{Completeness, Listed, Listing};
 use super::moves::{LostRows, Moves, Side};
 use super::previous::Previous;
-use super::surveyed::{Surveyed, known, missing_on, place_of, unwritable};
+use super::surveyed::{Surveyed, known, missing_on};
 use super::withheld::Withheld;
 use crate::association::{Action, InstId, Mapping, ModelAssociation};
 use crate::clock;
@@ -47,8 +48,9 @@ pub(crate) struct Terms<'t> {
 }
 
 impl Terms<'_> {
-    fn place(&self, place: Place) -> String {
-        place_of(place, self.files)
+    /// Model associations in scope besides those of the input.
+    fn scope(&self) -> &[String] {
+        self.pruning.map(|pruning| pruning.scope.as_slice()).unwrap_or_default()
     }
 
     fn prune(&self) -> Prune {
@@ -56,8 +58,7 @@ impl Terms<'_> {
     }
 
     fn unwritable(&self) -> impl Fn(io::Error) -> Halt + use<> {
-        let folder = self.folder.to_owned();
-        move |error| unwritable(&folder, &error)
+        unwritable(self.folder)
     }
 }
 
@@ -106,8 +107,7 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
         lost: &LostRows,
     ) -> Result<Surveyed, Halt> {
         let unwritable = self.terms.unwritable();
-        let also = self.terms.pruning.map(|pruning| pruning.scope.as_slice()).unwrap_or_default();
-        for name in also {
+        for name in self.terms.scope() {
             desired.number(&name.as_str().into());
         }
         self.withheld = withheld;
@@ -133,11 +133,9 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
             };
             match model {
                 Some(model) => self.compare(&segment, &model, &mut rows, &mut sources).await?,
-                None => {
-                    rows.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?;
-                }
+                None => rows.skip(number).map_err(&unwritable)?,
             }
-            sources.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?;
+            sources.skip(number).map_err(&unwritable)?;
         }
         self.surveyed(names, ranked)
     }
@@ -150,13 +148,12 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
         rows: &mut WishReader,
     ) -> Result<Vec<Option<Arc<ModelAssociation>>>, Halt> {
         let unwritable = self.terms.unwritable();
-        let also = self.terms.pruning.map(|pruning| pruning.scope.as_slice()).unwrap_or_default();
         let mut usable = Vec::with_capacity(names.all().len());
         for (number, name) in (0..).zip(names.all()) {
             let knowledge = self.models.look(name);
             let refused = refusal(name, knowledge);
             if let Some((_, why)) = &refused
-                && also.iter().any(|also| **also == **name)
+                && self.terms.scope().iter().any(|also| **also == **name)
             {
                 return Err(Halt::usage(format!("--scope {name}: {why}")));
             }
@@ -166,10 +163,10 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
             if let Some((reason, _)) = &refused
                 && let Some((_, wish)) = rows.peek().filter(|((of, ..), _)| *of == number)
             {
-                let what = format!("{}: {}", self.terms.place(wish.place), reason.as_str());
+                let what = format!("{}: {}", wish.place.among(self.terms.files), reason.as_str());
                 self.withheld.note(None, &what);
             }
-            rows.sources(number).try_for_each(|one| one.map(drop)).map_err(&unwritable)?;
+            rows.skip(number).map_err(&unwritable)?;
             usable.push(if refused.is_none() { known(&mut self.models, name) } else { None });
         }
         Ok(usable)
@@ -212,7 +209,7 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
             let checks = doomed > 0 || (segment.has_deletes && binds(model));
             self.check(number, model, creates.sorted().map_err(&unwritable)?, checks).await?;
         }
-        let mut prunes = self.withheld.why(number).is_none();
+        let mut prunes = !self.withheld.holds(number);
         let held = match exchanges {
             None => Some(0),
             Some(exchanges) => exchanges.spread(&mut self.moves, prunes).map_err(&unwritable)?,
@@ -344,7 +341,7 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
     }
 
     fn contradict(&mut self, number: u32, model: &ModelAssociation, places: [Place; 2]) {
-        let [one, other] = places.map(|place| self.terms.place(place));
+        let [one, other] = places.map(|place| place.among(self.terms.files));
         let rule = model.mapping.as_str();
         self.withheld
             .note(Some(number), &format!("{one} and {other} contradict each other ({rule})"));
@@ -392,7 +389,7 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
                 };
                 self.decide(wish.ordinal, Decision::Missing(side))?;
                 let reason = missing_on(side).as_str();
-                let what = format!("{}: {reason}", self.terms.place(wish.place));
+                let what = format!("{}: {reason}", wish.place.among(self.terms.files));
                 self.withheld.note(Some(number), &what);
                 let sides = [Some(source), Some(target)];
                 self.moves.lose(number, model.mapping, sides, wish.place);

@@ -54,10 +54,18 @@ impl Withheld {
         }
     }
 
+    /// Whether what the input does not name of this model association stays.
+    pub(super) fn holds(&self, number: u32) -> bool {
+        self.of(number).is_some()
+    }
+
+    fn of(&self, number: u32) -> Option<&Why> {
+        self.by_number.get(&number).or(Some(&self.of_any).filter(|why| why.rows > 0))
+    }
+
     /// Why what the input does not name of this model association stays, if it does.
     pub(crate) fn why(&self, number: u32) -> Option<String> {
-        let own = self.by_number.get(&number);
-        let why = own.or(Some(&self.of_any).filter(|why| why.rows > 0))?;
+        let why = self.of(number)?;
         let more = if why.rows > NAMED {
             format!("; and {} more", why.rows - NAMED)
         } else {

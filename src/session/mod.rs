@@ -29,7 +29,6 @@ use crate::engine::stats::{RunStats, exit_of};
 use crate::exit::{Exit, Halt};
 use crate::input::digest::Digest;
 use crate::input::{Source, about_how_many, digest_of};
-use crate::options::Shard;
 use crate::outcome::{Record, Status};
 use crate::plan::guards;
 use crate::report::metrics::MetricsFile;
@@ -107,6 +106,14 @@ pub(crate) struct Session<'a> {
     pub(crate) survey: Option<Survey>,
 }
 
+impl<'a> Session<'a> {
+    /// Of rows that no other run or command has to do with.
+    pub(crate) const fn of(config: &'a Config, screen: &'a Screen, rows: RowSource) -> Self {
+        let warnings = Vec::new();
+        Self { config, screen, rows, parent: None, warnings, undoes: None, survey: None }
+    }
+}
+
 impl Session<'_> {
     /// Runs it to its end.
     pub(crate) fn run(&self) -> Result<Ending, Halt> {
@@ -172,50 +179,65 @@ impl Session<'_> {
         }
     }
 
-    /// The rows as the run's plan has them, where one is needed: it is made if this process begins the run,
-    /// and kept if it goes on with it.
+    /// The rows that the run carries out: where a plan is needed, as that has them. It is made if this process
+    /// begins the run, and kept if it goes on with it; so is what is a shard's.
     fn planned(
         &self,
         results: &Path,
         rows: OpenSource,
         opened: &mut OpenJournal,
     ) -> Result<Planned, Halt> {
-        if !opened.resumes
-            && let Some(guarded) = self.may_begin_to_apply().inspect_err(|_| {
-                // Nothing was begun.
-                let _ = remove(opened.journal.path());
-            })?
-        {
-            remove(opened.journal.path())?;
-            return Ok(Planned::Guarded(guarded));
-        }
-        if let Some(shard) = self.config.shard {
-            return self.sharded(shard, rows, opened).map(Planned::Rows);
-        }
-        let is_planned =
-            if opened.resumes { opened.head.plan.is_some() } else { self.plans(&rows) };
-        if !is_planned {
-            return Ok(Planned::Rows(rows));
-        }
-        let path = plan::path_for(results);
         if opened.resumes {
-            let manifest = planning::kept(&path, rows, &opened.head)?;
-            return Ok(Planned::Rows(self.rows.carried_out(&path, manifest, false)?));
+            return self.kept(results, rows, &opened.head).map(Planned::Rows);
         }
-        let planned = if plan::may_go_to(&path) {
-            self.plan(&path, rows, opened)
-        } else {
-            Err(Halt::usage(format!(
-                "{} is there and is no plan, and the plan of this run would take its place: give \
-                 another -o, or --fresh to move it aside",
-                path.display()
-            )))
-        };
+        let planned = self.made(results, rows, opened);
         if !matches!(planned, Ok(Planned::Rows(_))) {
             // Nothing was begun.
             remove(opened.journal.path())?;
         }
         planned
+    }
+
+    /// The same of a run that an earlier process began.
+    fn kept(&self, results: &Path, rows: OpenSource, head: &Head) -> Result<OpenSource, Halt> {
+        if let Some(sharding) = &head.shard {
+            return Ok(rows.of_shard(sharding.clone()));
+        }
+        if head.plan.is_none() {
+            return Ok(rows);
+        }
+        let path = plan::path_for(results);
+        let manifest = planning::kept(&path, rows, head)?;
+        self.rows.carried_out(&path, manifest, false)
+    }
+
+    /// The same of a run that begins.
+    fn made(
+        &self,
+        results: &Path,
+        rows: OpenSource,
+        opened: &mut OpenJournal,
+    ) -> Result<Planned, Halt> {
+        if let Some(guarded) = self.may_begin_to_apply()? {
+            return Ok(Planned::Guarded(guarded));
+        }
+        if let Some(shard) = self.config.shard {
+            let sharding = sharding::decide(self.config, self.rows.open()?, shard)?;
+            opened.head.shard = Some(sharding.clone());
+            return Ok(Planned::Rows(rows.of_shard(sharding)));
+        }
+        if !self.plans(&rows) {
+            return Ok(Planned::Rows(rows));
+        }
+        let path = plan::path_for(results);
+        if plan::may_go_to(&path) {
+            return self.plan(&path, rows, opened);
+        }
+        Err(Halt::usage(format!(
+            "{} is there and is no plan, and the plan of this run would take its place: give \
+             another -o, or --fresh to move it aside",
+            path.display()
+        )))
     }
 
     /// Whether the plan of another command may begin to be carried out: it must not be old, and no guard may
@@ -226,28 +248,6 @@ impl Session<'_> {
         planning::refuse_old(path, &manifest, *most)?;
         let tripped = guards::judge(&manifest, &self.config.guards);
         Ok((!tripped.is_empty()).then(|| Guarded::of(path, &manifest, &tripped)))
-    }
-
-    /// The rows of a shard, which is decided once, when the run begins, and stands in its head.
-    fn sharded(
-        &self,
-        shard: Shard,
-        rows: OpenSource,
-        opened: &mut OpenJournal,
-    ) -> Result<OpenSource, Halt> {
-        if !opened.resumes {
-            let rows = self.rows.open();
-            match rows.and_then(|rows| sharding::decide(self.config, rows, shard)) {
-                Ok(sharding) => opened.head.shard = Some(sharding),
-                Err(halt) => {
-                    // Nothing was begun.
-                    remove(opened.journal.path())?;
-                    return Err(halt);
-                }
-            }
-        }
-        let sharding = opened.head.shard.clone();
-        Ok(rows.of_shard(sharding.expect("the head of a shard says which")))
     }
 
     /// Whether its rows have to be planned.

@@ -5,7 +5,6 @@
 //! looked up.
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ use crate::engine::stats::Calls;
 use crate::exit::{Exit, Halt};
 use crate::input::RowParser;
 use crate::options::{Prune, Pruning, brief_duration};
-use crate::plan::gathered::{Gathered, Known, Waited};
+use crate::plan::gathered::{Gathered, Known, Waited, unwritable};
 use crate::plan::planner::{PlannedRow as Resolved, Planner};
 use crate::plan::previous::Previous;
 use crate::plan::surveyed::Doomed;
@@ -97,7 +96,7 @@ async fn plan(
         planner: Planner::new(&asker, &engine.models, &config.naming, cells),
         carried: VecDeque::new(),
         sink: if waits {
-            let gathered = Gathered::new(folder, &head.files).map_err(unsortable(folder))?;
+            let gathered = Gathered::new(folder, &head.files).map_err(unwritable(folder))?;
             Sink::Gathers(Box::new(gathered))
         } else {
             Sink::Writes(&mut writer)
@@ -137,8 +136,8 @@ async fn survey<C: Cmdb>(
     head: &Head,
     folder: &Path,
 ) -> Result<Option<Survey>, Halt> {
-    let unsortable = unsortable(folder);
-    let (desired, withheld, lost, rows) = gathered.finish().map_err(&unsortable)?;
+    let unwritable = unwritable(folder);
+    let (desired, withheld, lost, rows) = gathered.finish().map_err(&unwritable)?;
     let mut surveyed = surveyor.survey(desired, withheld, &lost).await?;
     while let Some(Doomed { name, source, target, id }) = surveyed.next_doomed()? {
         let action = Action::Delete.as_str().into();
@@ -148,7 +147,7 @@ async fn survey<C: Cmdb>(
     }
     let mut parser = RowParser::new(None, false);
     for row in rows {
-        let Waited { ordinal, file, line, cells, known } = row.map_err(&unsortable)?;
+        let Waited { ordinal, file, line, cells, known } = row.map_err(&unwritable)?;
         let step = match known {
             Known::Carried => Step::Carry,
             Known::Refused(reason, message) => Step::Refuse(reason, message),
@@ -162,14 +161,6 @@ async fn survey<C: Cmdb>(
         writer.write(line, file, &cells, &step)?;
     }
     Ok(surveyed.survey)
-}
-
-fn unsortable(folder: &Path) -> impl Fn(io::Error) -> Halt + use<> {
-    let folder = folder.to_owned();
-    move |error| {
-        let what = "rows wait there until all is known of them";
-        Halt::new(Exit::Unwritable, format!("{}: {error} ({what})", folder.display()))
-    }
 }
 
 /// The lines of a plan as they come.
@@ -234,7 +225,7 @@ impl<C: Cmdb> Lines<'_, '_, C> {
             };
             match &mut self.sink {
                 Sink::Gathers(gathered) => {
-                    gathered.push(&row, &known, found).map_err(unsortable(self.folder))?;
+                    gathered.push(&row, &known, found).map_err(unwritable(self.folder))?;
                 }
                 Sink::Writes(writer) => {
                     let step = match known {
