@@ -12,7 +12,6 @@ use rustc_hash::{FxHashSet, FxHasher};
 
 use crate::association::Cells;
 use crate::exit::Halt;
-use crate::input::{Source, digest_of};
 use crate::outcome::{Record, Status};
 use crate::storage::manifest::{Manifest, Parent, Work};
 use crate::storage::path_state;
@@ -134,7 +133,7 @@ fn chain(mut path: PathBuf, mut manifest: Manifest) -> Result<Vec<Made>, Halt> {
 
 /// What somebody else wrote into results is not what a run created.
 fn refuse_changed(path: &Path, manifest: &Manifest) -> Result<(), Halt> {
-    if digest_of(&Source::Path(path.to_owned()))?.sha256 == manifest.results_sha256 {
+    if manifest.wrote(path)? {
         return Ok(());
     }
     Err(Halt::usage(format!(

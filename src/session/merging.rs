@@ -13,8 +13,8 @@ use super::runtime::runtime;
 use super::signals::Signals;
 use crate::engine::stats::{RunStats, exit_of};
 use crate::exit::{Exit, Halt};
+use crate::input::RowParser;
 use crate::input::digest::are_same;
-use crate::input::{RowParser, Source, digest_of};
 use crate::options::{Format, Shard};
 use crate::outcome::Record;
 use crate::storage::draft::Draft;
@@ -254,7 +254,7 @@ fn apart(one: &Path, other: &Path, what: &str) -> Halt {
 
 /// Refuses results that are not as the run wrote them: what was mended is for a rerun.
 fn refuse_changed(path: &Path, run: &Manifest) -> Result<(), Halt> {
-    if digest_of(&Source::Path(path.to_owned()))?.sha256 == run.results_sha256 {
+    if run.wrote(path)? {
         return Ok(());
     }
     let what = format!("{} was changed since it was written: restore it", path.display());

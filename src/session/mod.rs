@@ -28,7 +28,7 @@ use crate::engine::run::{self, Finish, Setting};
 use crate::engine::stats::{RunStats, exit_of};
 use crate::exit::{Exit, Halt};
 use crate::input::digest::Digest;
-use crate::input::{Source, about_how_many, digest_of};
+use crate::input::{about_how_many, digest_of};
 use crate::outcome::{Record, Status};
 use crate::plan::guards;
 use crate::report::metrics::MetricsFile;
@@ -354,7 +354,7 @@ impl Session<'_> {
             let names: Vec<_> = digests.into_iter().map(|digest| digest.name).collect();
             return refuse(format!("its input was not what {} is now", names.join(", ")));
         }
-        if digest_of(&Source::Path(path.to_owned()))?.sha256 != manifest.results_sha256 {
+        if !manifest.wrote(path)? {
             tracing::warn!(
                 "{} was changed since it was written: `bkassoc verify` says more",
                 path.display()

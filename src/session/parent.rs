@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::association::Action;
 use crate::config;
 use crate::exit::{Exit, Halt};
-use crate::input::{Source, digest_of};
 use crate::options::Shard;
 use crate::outcome::{Record, Status};
 use crate::storage::manifest::{self, Head, Manifest, Parent, Work};
@@ -88,8 +87,7 @@ impl ParentRun {
     /// Whether the results are no more as the run wrote them.
     pub(crate) fn is_changed(&self) -> Result<bool, Halt> {
         let Some(manifest) = self.manifest() else { return Ok(false) };
-        let is = digest_of(&Source::Path(self.results.clone()))?.sha256;
-        Ok(is != manifest.results_sha256)
+        Ok(!manifest.wrote(&self.results)?)
     }
 
     /// Refuses results in which a row that ended well was changed, since a rerun carries it over as if the

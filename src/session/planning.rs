@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::runtime::runtime;
 use super::server::Server;
-use super::signals::Signals;
+use super::signals::unless_interrupted;
 use super::source::{self, OpenSource};
 use crate::association::{Action, Cells, Named};
 use crate::clock;
@@ -60,18 +59,8 @@ pub(crate) fn make(
     head: Head,
     pruning: Option<&Pruning>,
 ) -> Result<Made, Halt> {
-    let runtime = runtime()?;
-    let made = runtime.block_on(async {
-        let (interrupted, at_once) = Signals::listen()?.twice();
-        tokio::select! {
-            made = plan(config, rows, path, head, pruning) => made,
-            halt = interrupted => Err(Halt::new(halt.exit, "interrupted while planning: nothing was sent")),
-            exit = at_once => Err(Halt::new(exit, "interrupted while planning: nothing was sent")),
-        }
-    });
-    // A resolver that hangs is not waited for.
-    runtime.shutdown_background();
-    made
+    let what = "interrupted while planning: nothing was sent";
+    unless_interrupted(what, plan(config, rows, path, head, pruning))
 }
 
 async fn plan(

@@ -6,9 +6,8 @@
 
 use rustc_hash::FxHashSet;
 
-use super::runtime::runtime;
 use super::server::Server;
-use super::signals::Signals;
+use super::signals::unless_interrupted;
 use super::source::{OpenSource, RowSource};
 use crate::config::Config;
 use crate::engine::asker::Asker;
@@ -62,19 +61,8 @@ pub(crate) fn refuse_unplanned(source: &RowSource, rows: &OpenSource) -> Result<
 
 /// Decides a shard of these rows, which are read to their end.
 pub(crate) fn decide(config: &Config, rows: OpenSource, shard: Shard) -> Result<Sharding, Halt> {
-    let runtime = runtime()?;
-    let decided = runtime.block_on(async {
-        let (interrupted, at_once) = Signals::listen()?.twice();
-        let what = "interrupted before the shard was decided: nothing was sent";
-        tokio::select! {
-            decided = decided(config, rows, shard) => decided,
-            halt = interrupted => Err(Halt::new(halt.exit, what)),
-            exit = at_once => Err(Halt::new(exit, what)),
-        }
-    });
-    // A resolver that hangs is not waited for.
-    runtime.shutdown_background();
-    decided
+    let what = "interrupted before the shard was decided: nothing was sent";
+    unless_interrupted(what, decided(config, rows, shard))
 }
 
 async fn decided(config: &Config, rows: OpenSource, shard: Shard) -> Result<Sharding, Halt> {

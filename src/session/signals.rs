@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::runtime::runtime;
 use crate::engine::run::DRAIN;
 use crate::exit::{Exit, Halt};
 
@@ -17,6 +18,25 @@ const SAME: Duration = Duration::from_millis(20);
 
 /// How long a process may take to say how far it came, after the second signal.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Does what comes before a run's first write, unless a signal ends it: then nothing is left of it but `what`.
+pub(crate) fn unless_interrupted<T>(
+    what: &str,
+    work: impl Future<Output = Result<T, Halt>>,
+) -> Result<T, Halt> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        let (interrupted, at_once) = Signals::listen()?.twice();
+        tokio::select! {
+            done = work => done,
+            halt = interrupted => Err(Halt::new(halt.exit, what)),
+            exit = at_once => Err(Halt::new(exit, what)),
+        }
+    });
+    // A resolver that hangs is not waited for.
+    runtime.shutdown_background();
+    done
+}
 
 /// The three signals, less those that the process was started to ignore: `nohup` does that with HUP,
 /// a shell's `&` with INT.

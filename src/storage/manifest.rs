@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::association::{Column, Row};
 use crate::input::digest::{self, Digest};
+use crate::input::{InputError, Source, digest_of};
 use crate::options::Shard;
 use crate::storage::history::History;
 use crate::storage::links::followed;
@@ -410,6 +411,11 @@ impl Manifest {
             return Ok(());
         }
         Err(ManifestError::OtherRows { results: results.to_owned(), rows, written })
+    }
+
+    /// Whether these are the results that the run wrote, by their bytes.
+    pub fn wrote(&self, results: &Path) -> Result<bool, InputError> {
+        Ok(digest_of(&Source::Path(results.to_owned()))?.sha256 == self.results_sha256)
     }
 
     /// Whether a finished run had the same inputs, by their bytes.
