@@ -66,12 +66,15 @@ fn faults(
     found
 }
 
-fn faults_of(manifest: &Value) -> Vec<String> {
-    let schema = repository().join("tests/kubernetes/schema-1.31.json");
-    let schema: Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
-    let definitions = schema["definitions"].as_object().unwrap();
-    let kind = format!("V1{}", manifest["kind"].as_str().unwrap());
-    faults(manifest, &definitions[&kind], definitions, &kind)
+/// What is wrong with a value of this kind: `V1…` is Kubernetes', `Argo…` that of Argo Workflows.
+fn faults_of(value: &Value, kind: &str) -> Vec<String> {
+    let mut definitions = Map::new();
+    for name in ["kubernetes-1.31.json", "argo-4.1.json"] {
+        let text = fs::read_to_string(repository().join("tests/kubernetes").join(name)).unwrap();
+        let mut schema: Value = serde_json::from_str(&text).unwrap();
+        definitions.append(schema["definitions"].as_object_mut().unwrap());
+    }
+    faults(value, &definitions[kind], &definitions, kind)
 }
 
 /// All containers in a manifest, wherever they stand.
@@ -102,13 +105,30 @@ fn manifests_are_ones_that_kubernetes_takes() {
     assert_eq!(manifests.len(), 4);
     for manifest in &manifests {
         assert_eq!(manifest["apiVersion"], "batch/v1");
-        assert_eq!(faults_of(manifest), Vec::<String>::new(), "{}", manifest["metadata"]["name"]);
+        let kind = format!("V1{}", manifest["kind"].as_str().unwrap());
+        let faults = faults_of(manifest, &kind);
+        assert_eq!(faults, Vec::<String>::new(), "{}", manifest["metadata"]["name"]);
     }
     let mut wrong = manifests[2].clone();
     wrong["spec"]["backoffLimitPerindex"] = 3.into();
     wrong["spec"]["completions"] = "8".into();
     wrong["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("name");
-    assert_eq!(faults_of(&wrong).len(), 3, "{:?}", faults_of(&wrong));
+    let faults = faults_of(&wrong, "V1Job");
+    assert_eq!(faults.len(), 3, "{faults:?}");
+}
+
+#[test]
+fn the_workflow_is_one_that_argo_takes() {
+    let specs: Vec<_> =
+        shown().into_iter().filter(|spec| spec.get("entrypoint").is_some()).collect();
+    let [spec] = &specs[..] else { panic!("{specs:?}") };
+    assert_eq!(faults_of(spec, "ArgoWorkflowSpec"), Vec::<String>::new());
+    let mut wrong = spec.clone();
+    wrong["templates"][0]["steps"][0][0]["withSequence"] = serde_json::json!({"begin": "1"});
+    wrong["templates"][1]["retryStrategy"]["retryPolicy"] = 3.into();
+    wrong["templates"][1]["container"]["arg"] = "apply".into();
+    let faults = faults_of(&wrong, "ArgoWorkflowSpec");
+    assert_eq!(faults.len(), 3, "{faults:?}");
 }
 
 #[test]
