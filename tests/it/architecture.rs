@@ -15,6 +15,7 @@ use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, UseTree};
 /// Where each third-party crate is used, and nowhere else. What is below a home belongs to it.
 const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["sandbox::server"]),
+    ("base64", &["report::page"]),
     // The parsers are `cli`'s; pages and scripts are made from them, and mistakes are told.
     ("clap", &["cli", "commands"]),
     // Its list of shells is a flag's type.

@@ -1,8 +1,9 @@
 //! The integration tests: one binary, a module for each promise. The built program is tested
-//! from outside; [`workdir`], [`server`] and [`raw`] make a test a few lines long.
+//! from outside; [`workdir`], [`server`], [`raw`] and [`browser`] make a test a few lines long.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "all of it is test")]
 
+mod browser;
 mod raw;
 mod server;
 mod workdir;

@@ -3,38 +3,17 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::Command;
+use std::path::Path;
 
 use bkassoc::target::Entrance;
 
+use crate::browser::Browser;
 use crate::raw::{Raw, http};
 use crate::server::Server;
 use crate::workdir::{NN, Workdir, links};
 
 const EVIL: &str =
     "</script><script>document.title='evil'</script><img src=x onerror=\"alert(1)\">' \u{202e}drow";
-
-/// What Chromium makes of a page: the document once its script has run, and what it has to complain of.
-fn browse(
-    work: &Workdir,
-    page: &str,
-    fragment: &str,
-    options: &[&str],
-) -> Option<(String, String)> {
-    let address = format!("file://{}#{fragment}", work.path(page).display());
-    let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-        .args(["--enable-logging=stderr", "--virtual-time-budget=2000"])
-        .arg(format!("--user-data-dir={}", work.path("browser").display()))
-        .args(options)
-        .arg(address)
-        .env("LANG", "C.UTF-8")
-        .output()
-        .ok()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().filter(|line| line.contains("CONSOLE")).collect::<Vec<_>>().join("\n");
-    Some((String::from_utf8_lossy(&output.stdout).into_owned(), said))
-}
 
 /// A run with good rows, bad rows, and texts that try to be more than texts.
 fn a_mixed_run(work: &Workdir) {
@@ -101,36 +80,75 @@ fn what_a_server_says_stays_a_text() {
     assert!(!page.contains(EVIL) && page.matches("<script").count() == 1 && !page.contains("<img"));
 }
 
-#[test]
-fn a_browser_shows_filters_and_speaks_two_languages() {
-    let work = Workdir::new();
-    a_mixed_run(&work);
-    let Some((dom, said)) = browse(&work, "r.html", "lang=zh&filter=missing", &["--dump-dom"])
-    else {
-        return;
-    };
-    assert_eq!(said, "", "the console is silent");
-    assert!(dom.contains("<html lang=\"zh\">"), "{dom}");
-    assert!(dom.contains("<title>in.results.csv"), "no text of a row became a script");
-    let rows = dom.split("<section id=\"rows\">").nth(1).unwrap();
-    assert_eq!((rows.matches("<tr hidden").count(), rows.matches("<tr>").count()), (2, 2));
-    assert!(rows.contains("<span id=\"shown\">1</span>"));
-    let (dom, said) = browse(&work, "r.html", "lang=en", &["--dump-dom"]).unwrap();
-    assert!(said.is_empty() && dom.contains("<html lang=\"en\">") && !dom.contains("<tr hidden"));
-    for (width, name) in [(1280, "wide.png"), (390, "narrow.png")] {
-        let shot = format!("--screenshot={}", work.path(name).display());
-        let window = format!("--window-size={width},2400");
-        let (_, said) =
-            browse(&work, "r.html", "", &[&shot, &window, "--hide-scrollbars"]).unwrap();
-        assert_eq!(said, "");
-        let picture = fs::read(work.path(name)).unwrap();
-        assert!(picture.starts_with(b"\x89PNG"));
-        // All of one colour it would be a few kilobytes.
-        assert!(picture.len() > 20_000, "{name}: {}", picture.len());
-        if let Some(folder) = std::env::var_os("REPORT_PICTURES") {
-            fs::copy(work.path(name), std::path::Path::new(&folder).join(name)).unwrap();
-        }
+/// The lines of the rows that a reader of the page sees.
+fn rows_seen(browser: &mut Browser) -> usize {
+    let seen =
+        "[...document.querySelectorAll('#rows tbody tr')].filter(r => r.offsetHeight > 0).length";
+    browser.evaluate(seen).as_u64().unwrap() as usize
+}
+
+/// Keeps what was seen where `REPORT_PICTURES` says, for who wants to look.
+fn keep(name: &str, bytes: &[u8]) {
+    if let Some(folder) = std::env::var_os("REPORT_PICTURES") {
+        fs::write(Path::new(&folder).join(name), bytes).unwrap();
     }
+}
+
+#[test]
+fn a_reader_filters_rows_and_changes_the_language_by_mouse_and_keys() {
+    let work = Workdir::new();
+    let Some(mut browser) = Browser::start(&work) else { return };
+    a_mixed_run(&work);
+    browser.load(&work, "r.html", 1280);
+    let title = browser.evaluate("document.title");
+    assert!(title.as_str().unwrap().starts_with("in.results.csv"), "no text of a row is a script");
+    let seen = "document.body.innerText";
+    let read = |browser: &mut Browser| browser.evaluate(seen).as_str().unwrap().to_owned();
+    assert!(read(&mut browser).contains("303 rows") && !read(&mut browser).contains("共 303 行"));
+    browser.click("#language");
+    assert!(read(&mut browser).contains("共 303 行") && !read(&mut browser).contains("303 rows"));
+    assert_eq!(browser.evaluate("document.documentElement.lang"), "zh");
+    browser.click("#language");
+    assert_eq!(rows_seen(&mut browser), 3);
+    browser.click("#filter");
+    browser.write("MISSING source");
+    assert_eq!(rows_seen(&mut browser), 1);
+    assert_eq!(browser.evaluate("document.getElementById('shown').textContent"), "1");
+    browser.write(" nowhere");
+    assert_eq!(rows_seen(&mut browser), 0);
+    browser.load(&work, "r.html#lang=zh&filter=missing", 1280);
+    assert_eq!(
+        (rows_seen(&mut browser), browser.evaluate("document.documentElement.lang")),
+        (1, "zh".into())
+    );
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+#[test]
+fn a_report_can_be_read_on_a_desk_on_a_phone_in_the_dark_and_on_paper() {
+    let work = Workdir::new();
+    let Some(mut browser) = Browser::start(&work) else { return };
+    a_mixed_run(&work);
+    for (width, scheme) in [(1280, "light"), (390, "light"), (1280, "dark")] {
+        browser.show_as("screen", scheme);
+        browser.load(&work, "r.html", width);
+        let too_wide =
+            "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+        assert_eq!(browser.evaluate(too_wide), false, "{width}: it scrolls sideways");
+        let picture = browser.picture();
+        // All of one colour it would be a few kilobytes.
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{}", picture.len());
+        keep(&format!("{width}-{scheme}.png"), &picture);
+    }
+    // Paper is white, whatever the screen was.
+    browser.show_as("print", "dark");
+    let brightness =
+        "getComputedStyle(document.body).color.match(/\\d+/g).reduce((a, b) => a + +b, 0)";
+    assert!(browser.evaluate(brightness).as_u64().unwrap() < 200, "ink on paper is dark");
+    let paper = browser.print();
+    assert!(paper.starts_with(b"%PDF"));
+    keep("paper.pdf", &paper);
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
 #[test]
