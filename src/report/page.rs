@@ -24,6 +24,8 @@ pub const OPENING: &str = "<!doctype html>\n<!-- bkassoc report -->\n";
 pub const SHOWN: usize = 1_000;
 
 const STYLE: &str = include_str!("page/style.css");
+/// How many steps a curve has at most.
+const STEPS: usize = 120;
 const SCRIPT: &str = include_str!("page/script.js");
 
 /// A run whose report is made.
@@ -57,6 +59,7 @@ impl Report<'_> {
         );
         self.write_head(&title, &mut page);
         self.write_counts(&mut page);
+        self.write_facts(&mut page);
         if let Some(history) = &self.manifest.history {
             write_history(history, &mut page);
         }
@@ -71,32 +74,38 @@ impl Report<'_> {
             0 => ("fine", ("all rows ended well", "全部成功")),
             _ => ("mixed", ("some rows did not end well", "部分行未成功")),
         };
+        let _ = write!(
+            page,
+            "<header><h1><bdi>{title}</bdi></h1><span class=\"badge {class}\">{}</span>\
+             <button id=\"language\" type=\"button\"><span class=\"en\" lang=\"zh\">中文</span>\
+             <span class=\"zh\" lang=\"en\">English</span></button></header>",
+            both(word)
+        );
+    }
+
+    /// What was run, where, when and by whom.
+    fn write_facts(&self, page: &mut String) {
         let head = &self.manifest.head;
         let none = both(("none", "无"));
         let or_none = |text: &Option<String>| text.as_deref().map_or(none.clone(), bdi);
         let took = self.manifest.history.as_ref().map(|history| seconds(history.elapsed_ms));
         let took = took.map_or(none.clone(), |seconds| escaped(&duration(seconds)));
+        // Left what and where, right when.
         let facts = [
             (("command", "命令"), escaped(head.work.as_str())),
+            (("began", "开始"), bdi(&head.started_at)),
             (("server", "服务端"), bdi(&head.target.to_string())),
+            (("ended", "结束"), bdi(&self.manifest.finished_at)),
             (
                 ("app, user", "应用、用户"),
                 format!("{}, {}", or_none(&head.app_code), or_none(&head.username)),
             ),
-            (("input", "输入"), bdi(&head.inputs.join(", "))),
-            (("results", "结果文件"), bdi(&self.results.display().to_string())),
-            (("began", "开始"), bdi(&head.started_at)),
-            (("ended", "结束"), bdi(&self.manifest.finished_at)),
             (("the last process worked", "最后一个进程耗时"), took),
+            (("input", "输入"), bdi(&head.inputs.join(", "))),
             (("bkassoc", "bkassoc"), bdi(&head.tool)),
+            (("results", "结果文件"), bdi(&self.results.display().to_string())),
         ];
-        let _ = write!(
-            page,
-            "<header><h1><bdi>{title}</bdi></h1><span class=\"badge {class}\">{}</span>\
-             <button id=\"language\" type=\"button\"><span class=\"en\" lang=\"zh\">中文</span>\
-             <span class=\"zh\" lang=\"en\">English</span></button></header><section><dl>",
-            both(word)
-        );
+        page.push_str("<section><dl>");
         for (name, value) in facts {
             let _ = write!(page, "<dt>{}</dt><dd>{value}</dd>", both(name));
         }
@@ -126,9 +135,13 @@ impl Report<'_> {
             pictures::parts(&parts)
         );
         for (status, count) in counts {
+            let share = percent(count, self.stats.rows());
             let (class, count) = (status.as_str(), grouped(count));
             let name = both((class, status_in_chinese(status)));
-            let _ = write!(page, "<li class=\"{class}\"><b>{count}</b><span>{name}</span></li>");
+            let _ = write!(
+                page,
+                "<li class=\"{class}\"><b>{count}</b><span>{name} <small>{share}</small></span></li>"
+            );
         }
         page.push_str("</ul></section>");
     }
@@ -242,14 +255,19 @@ fn seconds(millis: u64) -> f64 {
 
 fn write_history(history: &History, page: &mut String) {
     let (every, all) = (seconds(history.every_ms), seconds(history.elapsed_ms));
-    let rates: Vec<_> = (history.rows.iter().enumerate())
+    // Of more steps than these nobody sees one.
+    let pooled = history.rows.len().div_ceil(STEPS).max(1);
+    let every = every * pooled as f64;
+    let rates: Vec<_> = (history.rows.chunks(pooled).enumerate())
         .map(|(at, rows)| {
             let span =
                 (all - at as f64 * every).clamp(every.min(all).max(0.001) / 20.0, every.max(0.001));
-            *rows as f64 / span
+            rows.iter().sum::<u64>() as f64 / span
         })
         .collect();
-    let in_flight: Vec<_> = history.in_flight.iter().map(|calls| *calls as f64).collect();
+    let in_flight: Vec<_> = (history.in_flight.chunks(pooled))
+        .map(|calls| calls.iter().max().copied().unwrap_or(0) as f64)
+        .collect();
     let _ = write!(
         page,
         "<div class=\"two\"><section><h2>{}</h2>{}</section><section><h2>{}</h2>{}</section></div>",
@@ -272,8 +290,8 @@ fn write_history(history: &History, page: &mut String) {
     let whole = history.held_ms.values().sum::<u64>().max(1) as f64;
     let mut held: Vec<_> = history.held_ms.iter().collect();
     held.sort_by_key(|(_, time)| std::cmp::Reverse(**time));
-    for (hold, time) in held {
-        let share = *time as f64 / whole;
+    let shares = held.into_iter().map(|(hold, time)| (hold, *time as f64 / whole));
+    for (hold, share) in shares.filter(|(_, share)| *share >= 0.005) {
         let _ = write!(
             page,
             "<tr><td>{}</td><td>{}</td><td class=\"n\">{:.0} %</td></tr>",
@@ -337,6 +355,15 @@ fn hold_name(word: &str) -> String {
         other => return escaped(other),
     };
     both(known)
+}
+
+/// A share, of which neither a little looks like nothing nor the most like all.
+fn percent(part: u64, all: u64) -> String {
+    match part as f64 * 100.0 / all.max(1) as f64 {
+        share if share < 0.1 => "&lt; 0.1 %".to_owned(),
+        share if part < all => format!("{:.1} %", share.min(99.9)),
+        _ => "100 %".to_owned(),
+    }
 }
 
 const fn status_in_chinese(status: Status) -> &'static str {

@@ -28,6 +28,8 @@ pub struct Sampler {
     in_flight: Vec<u64>,
     /// Rows settled by the end of the last sample.
     rows_before: u64,
+    /// When the run was looked at last, and how many rows were settled then.
+    seen: (Instant, u64),
     /// The most calls in flight in the sample under way.
     most_in_flight: u64,
 }
@@ -43,6 +45,7 @@ impl Sampler {
             rows: Vec::new(),
             in_flight: Vec::new(),
             rows_before: 0,
+            seen: (began, 0),
             most_in_flight: 0,
         }
     }
@@ -50,15 +53,19 @@ impl Sampler {
     /// Sees how the run stands.
     pub fn see(&mut self, stats: &RunStats) {
         self.most_in_flight = self.most_in_flight.max(stats.calls.in_flight as u64);
-        let now = Instant::now();
+        let (now, rows) = (Instant::now(), stats.settled_here());
+        let (seen_at, seen) = self.seen;
         while self.ends <= now {
-            self.end_sample(stats);
+            // Nobody looked when the sample ended: rows are taken to have come evenly since the last look.
+            let share =
+                (self.ends - seen_at).div_duration_f64((now - seen_at).max(self.every / 1000));
+            self.end_sample(seen + ((rows - seen) as f64 * share.min(1.0)) as u64, stats);
             self.ends += self.every;
         }
+        self.seen = (now, rows);
     }
 
-    fn end_sample(&mut self, stats: &RunStats) {
-        let rows = stats.settled_here();
+    fn end_sample(&mut self, rows: u64, stats: &RunStats) {
         self.rows.push(rows - self.rows_before);
         self.in_flight.push(self.most_in_flight);
         (self.rows_before, self.most_in_flight) = (rows, stats.calls.in_flight as u64);
@@ -74,7 +81,7 @@ impl Sampler {
     pub fn finish(mut self, stats: &RunStats) -> History {
         self.see(stats);
         if stats.settled_here() > self.rows_before || self.rows.is_empty() {
-            self.end_sample(stats);
+            self.end_sample(stats.settled_here(), stats);
         }
         let calls = &stats.calls;
         let counts = CallKind::ALL.into_iter().map(|kind| (kind.as_str(), calls.count(kind)));
@@ -146,6 +153,18 @@ mod tests {
         assert_eq!(history.in_flight.len(), history.rows.len());
         assert_eq!(history.in_flight.iter().max(), Some(&40));
         assert_eq!((history.elapsed_ms, history.every_ms), (4_000_000, 8_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_even_run_has_even_samples() {
+        let mut sampler = Sampler::start();
+        let mut stats = RunStats::default();
+        for _ in 0..100 {
+            tokio::time::advance(Duration::from_millis(200)).await;
+            settle(&mut stats, 20);
+            sampler.see(&stats);
+        }
+        assert_eq!(sampler.finish(&stats).rows, [25; 80]);
     }
 
     #[tokio::test(start_paused = true)]
