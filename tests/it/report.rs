@@ -35,7 +35,7 @@ fn a_report_says_what_happened_and_loads_nothing() {
         "共 303 行",
         "missing-source",
         "create the instance, or mend <code>inst_id</code> or the name",
-        "创建该实例",
+        "新建实例",
         "invalid-row",
         "Rows a second",
         "p50",

@@ -9,11 +9,12 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// README.md and everything in docs/.
+/// README.md and everything in docs/, in both languages.
 pub fn pages() -> Vec<Page> {
-    let docs = fs::read_dir(repository().join("docs")).unwrap();
-    let docs = docs.map(|file| file.unwrap().path());
-    let mut paths: Vec<_> = docs.chain([repository().join("README.md")]).collect();
+    let files = ["docs", "docs/zh"].map(|folder| fs::read_dir(repository().join(folder)).unwrap());
+    let files = files.into_iter().flatten().map(|file| file.unwrap().path());
+    let files = files.filter(|path| path.is_file());
+    let mut paths: Vec<_> = files.chain([repository().join("README.md")]).collect();
     paths.sort();
     paths.iter().map(|path| Page::read(path)).collect()
 }
@@ -27,7 +28,7 @@ pub struct Page {
 impl Page {
     pub fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let name = path.strip_prefix(repository()).unwrap_or(path).display().to_string();
         Self { path: path.to_owned(), name, text }
     }
 
@@ -80,6 +81,11 @@ impl Page {
 
     /// The names under which headings can be linked to.
     pub fn anchors(&self) -> BTreeSet<String> {
+        self.headings().into_iter().collect()
+    }
+
+    /// The same, in order.
+    pub fn headings(&self) -> Vec<String> {
         let outside = self.parts().filter(|(fenced, _)| !fenced);
         let lines = outside.flat_map(|(_, part)| part.lines());
         let headings = lines.filter(|line| line.starts_with('#'));
