@@ -59,7 +59,7 @@ pub const fn what_to_do(reason: Reason) -> (&'static str, &'static str) {
         Reason::LockContention => (
             "look for another program at work on the same instances, then rerun; if it fails each time, check \
              `--supplier-account`, which old versions answer alike",
-            "先看有没有别的程序在操作同一批实例，再重跑；如果每次都失败，检查 `--supplier-account`：写错时旧版本也这样应答",
+            "先看有没有别的程序在操作同一批实例，再重跑；如果每次都失败，检查 `--supplier-account`：这个值写错时，旧版本也返回同样的错误",
         ),
         Reason::OutcomeUnknown => (
             "rerun: it is looked up first. After a `--model` without a mapping, name the mapping too",

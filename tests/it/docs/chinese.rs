@@ -189,25 +189,73 @@ fn differences(english: &Block, chinese: &Block, pages: (&Page, &Page)) -> Vec<S
     found
 }
 
+/// The blocks of both pages side by side; one that has no counterpart stands alone.
+fn aligned<'a>(
+    (english, ours): (&Page, &'a [Block]),
+    (chinese, theirs): (&Page, &'a [Block]),
+) -> Vec<(Option<&'a Block>, Option<&'a Block>)> {
+    const AHEAD: usize = 20;
+    let mark = |block: &Block, page: &Page| (block.kind.clone(), common_of(&block.text, page));
+    let ours: Vec<_> = ours.iter().map(|block| (block, mark(block, english))).collect();
+    let theirs: Vec<_> = theirs.iter().map(|block| (block, mark(block, chinese))).collect();
+    let alike = |at: usize, other: usize| match (ours.get(at), theirs.get(other)) {
+        (Some(ours), Some(theirs)) => ours.1 == theirs.1,
+        (ours, theirs) => ours.is_none() && theirs.is_none(),
+    };
+    let (mut at, mut other, mut pairs) = (0, 0, Vec::new());
+    while at < ours.len() || other < theirs.len() {
+        let (missing, surplus) = if alike(at, other) || alike(at + 1, other + 1) {
+            (0, 0)
+        } else {
+            let ahead = (1..AHEAD).find_map(|ahead| {
+                match (alike(at + ahead, other), alike(at, other + ahead)) {
+                    (true, _) => Some((ahead, 0)),
+                    (_, true) => Some((0, ahead)),
+                    _ => None,
+                }
+            });
+            ahead.unwrap_or_default()
+        };
+        let block = |from: &[(&'a Block, _)], at: usize| from.get(at).map(|(block, _)| *block);
+        pairs.extend((at..at + missing).map(|at| (block(&ours, at), None)));
+        pairs.extend((other..other + surplus).map(|other| (None, block(&theirs, other))));
+        (at, other) = (at + missing, other + surplus);
+        pairs.push((block(&ours, at), block(&theirs, other)));
+        (at, other) = (at + 1, other + 1);
+    }
+    pairs
+}
+
 #[test]
 fn each_block_of_a_page_is_there_in_chinese() {
     let mut found = Vec::new();
     for (english, chinese) in pairs() {
         let (ours, theirs) = (blocks_of(&english), blocks_of(&chinese));
-        for (ours, theirs) in ours.iter().zip(&theirs) {
-            let place =
-                format!("{}:{} ({}:{})", chinese.name, theirs.line, english.name, ours.line);
-            if ours.kind != theirs.kind {
-                found.push(format!("{place}: {:?} instead of {:?}", theirs.kind, ours.kind));
-                break;
-            }
-            let pages = (&english, &chinese);
-            let differences = differences(ours, theirs, pages).into_iter();
-            found.extend(differences.map(|what| format!("{place}: {what}")));
-        }
-        if ours.len() != theirs.len() {
-            let counts = format!("{} blocks instead of {}", theirs.len(), ours.len());
-            found.push(format!("{}: {counts}", chinese.name));
+        for pair in aligned((&english, &ours), (&chinese, &theirs)) {
+            let place = |page: &Page, block: &Block| format!("{}:{}", page.name, block.line);
+            let (ours, theirs) = match pair {
+                (Some(ours), Some(theirs)) if ours.kind == theirs.kind => (ours, theirs),
+                (Some(ours), None) => {
+                    found.push(format!("{}: is not there in Chinese", place(&english, ours)));
+                    continue;
+                }
+                (None, Some(theirs)) => {
+                    found.push(format!("{}: is not there in English", place(&chinese, theirs)));
+                    continue;
+                }
+                (ours, theirs) => {
+                    let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+                    let places = (place(&chinese, theirs), place(&english, ours));
+                    found.push(format!(
+                        "{} ({}): {:?} instead of {:?}",
+                        places.0, places.1, theirs.kind, ours.kind
+                    ));
+                    continue;
+                }
+            };
+            let differences = differences(ours, theirs, (&english, &chinese)).into_iter();
+            let places = format!("{} ({})", place(&chinese, theirs), place(&english, ours));
+            found.extend(differences.map(|what| format!("{places}: {what}")));
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -216,8 +264,10 @@ fn each_block_of_a_page_is_there_in_chinese() {
 #[test]
 fn what_a_column_says_twice_it_says_twice_in_both() {
     for (english, chinese) in pairs() {
+        let (ours, theirs) = (blocks_of(&english), blocks_of(&chinese));
         let (mut words, mut is_in_table) = (BTreeMap::new(), false);
-        for (ours, theirs) in blocks_of(&english).iter().zip(&blocks_of(&chinese)) {
+        for pair in aligned((&english, &ours), (&chinese, &theirs)) {
+            let (Some(ours), Some(theirs)) = pair else { continue };
             let is_row = matches!((&ours.kind, &theirs.kind), (Kind::Row(_), Kind::Row(_)));
             let is_head = !std::mem::replace(&mut is_in_table, is_row);
             if !is_row || is_head {
