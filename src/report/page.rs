@@ -100,7 +100,7 @@ impl Report<'_> {
                 ("app, user", "应用、用户"),
                 format!("{}, {}", or_none(&head.app_code), or_none(&head.username)),
             ),
-            (("the last process worked", "最后一个进程耗时"), took),
+            (("the last process worked", "最后一个进程的运行时间"), took),
             (("input", "输入"), bdi(&head.inputs.join(", "))),
             (("bkassoc", "bkassoc"), bdi(&head.tool)),
             (("results", "结果文件"), bdi(&self.results.display().to_string())),
@@ -113,7 +113,7 @@ impl Report<'_> {
             let _ = write!(
                 page,
                 "<dt>{}</dt><dd>{}</dd>",
-                both(("undone by", "已被撤销")),
+                both(("undone by", "撤销它的运行")),
                 bdi(&undone.by)
             );
         }
@@ -211,7 +211,7 @@ impl Report<'_> {
             ("association", "关联"),
             ("reason", "原因"),
             ("code", "错误码"),
-            ("message", "信息"),
+            ("message", "提示信息"),
         ] {
             let _ = write!(page, "<th>{}</th>", both(name));
         }
@@ -273,19 +273,19 @@ fn write_history(history: &History, page: &mut String) {
         "<div class=\"two\"><section><h2>{}</h2>{}</section><section><h2>{}</h2>{}</section></div>",
         both(("Rows a second", "每秒行数")),
         pictures::curve(&rates, all),
-        both(("Calls in flight", "并发调用数")),
+        both(("Calls in flight", "并发请求数")),
         pictures::curve(&in_flight, all)
     );
     page.push_str("<div class=\"two\"><section>");
     let _ = write!(page, "<h2>{}</h2>", both(("How long answers took", "响应时间")));
     match &history.latency {
         Some(latency) => write_latency(latency, page),
-        None => page.push_str(&both(("no answer", "没有响应"))),
+        None => page.push_str(&both(("no answer", "没有应答"))),
     }
     let _ = write!(
         page,
         "</section><section><h2>{}</h2><table><tbody>",
-        both(("What held the pace back", "速度受限于"))
+        both(("What held the pace back", "速率受什么限制"))
     );
     let whole = history.held_ms.values().sum::<u64>().max(1) as f64;
     let mut held: Vec<_> = history.held_ms.iter().collect();
@@ -307,14 +307,14 @@ fn write_history(history: &History, page: &mut String) {
         .map(|(kind, count)| format!("{} {}", escaped(kind), grouped(*count)))
         .collect();
     let (retries, throttled) = (grouped(history.retries), grouped(history.throttled));
+    let calls = calls.join(", ");
     let _ = write!(
         page,
-        "<p class=\"soft\">{}: {}; {}</p></section></div>",
-        both(("calls", "调用")),
-        calls.join(", "),
+        "<p class=\"soft\">{}{calls}{}</p></section></div>",
+        both(("calls: ", "请求：")),
         both((
-            &format!("{retries} made again, {throttled} refused for the limit"),
-            &format!("重试 {retries} 次，被限流 {throttled} 次"),
+            &format!("; {retries} made again, {throttled} refused for the limit"),
+            &format!("；重发 {retries} 次，被限流 {throttled} 次"),
         ))
     );
 }
@@ -332,9 +332,9 @@ fn write_latency(latency: &Latency, page: &mut String) {
     let bars = bars.get(first..=last).unwrap_or_default();
     let _ = write!(
         page,
-        "{}<p class=\"soft\">p50 {p50_ms:.1} ms, p90 {p90_ms:.1} ms, p99 {p99_ms:.1} ms; {}</p>",
+        "{}<p class=\"soft\">p50 {p50_ms:.1} ms, p90 {p90_ms:.1} ms, p99 {p99_ms:.1} ms{}</p>",
         pictures::histogram(bars),
-        both(("below each bar: no longer than so many ms", "柱下为该区间上限（毫秒）"))
+        both(("; below each bar: no longer than so many ms", "；柱下的数字是区间上限（毫秒）"))
     );
 }
 
@@ -344,11 +344,11 @@ fn hold_name(word: &str) -> String {
         "rate" => ("`--rate`", "`--rate` 上限"),
         "server" => ("the server's limit", "服务端限流"),
         "pool" => {
-            ("answers; more calls at once would bring nothing", "等待响应；再多并发也不会更快")
+            ("answers; more calls at once would bring nothing", "等待应答；再加并发也不会更快")
         }
-        "concurrency" => ("answers", "等待响应"),
+        "concurrency" => ("answers", "等待应答"),
         "collisions" => ("rows that collide", "有冲突、不能同时处理的行"),
-        "outage" => ("a server that gave no answer", "服务端无响应"),
+        "outage" => ("a server that gave no answer", "服务端没有应答"),
         "pauses" => ("waits before rows are tried again", "重试前的等待"),
         "input" => ("the input", "读取输入"),
         "nothing" => ("nothing", "无"),
