@@ -3,6 +3,7 @@
 //! Owns their spelling, so that a flag, a variable, a profile and `run.json` read alike. Knows nothing
 //! of where a value was given.
 
+mod language;
 mod pruning;
 mod shard;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use crate::association::{Mapping, ModelAssociation};
 use crate::target::{Entrance, Secret};
 
+pub use language::Language;
 pub use pruning::{GuardOptions, MaxDelete, Prune, Pruning};
 pub use shard::Shard;
 
@@ -226,29 +228,6 @@ impl SendBizId {
             Self::Auto => matches!(entrance, Entrance::Esb),
             Self::Always => true,
             Self::Never => false,
-        }
-    }
-}
-
-/// The language of the server's messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
-    /// English.
-    En,
-    /// Chinese.
-    Zh,
-}
-
-impl Language {
-    /// The values by their words.
-    pub const WORDS: [(&str, Self); 2] = [("en", Self::En), ("zh", Self::Zh)];
-
-    /// The server's name for it. The server takes anything but `en` for Chinese
-    /// (docs/cmdb-api.md#language).
-    pub const fn tag(self) -> &'static str {
-        match self {
-            Self::En => "en",
-            Self::Zh => "zh-cn",
         }
     }
 }

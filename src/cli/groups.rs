@@ -16,6 +16,7 @@ use crate::options::{
     Prune, Rate, SendBizId, Shard, exact_duration,
 };
 use crate::report::log::LogFormat;
+use crate::report::look::Color;
 use crate::report::progress::ProgressMode;
 use crate::target::Entrance;
 
@@ -307,6 +308,18 @@ pub struct LogArgs {
     /// Format of logs
     #[arg(long, value_parser = values::words(LogFormat::WORDS), default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
+    /// When colours are used; auto: on a terminal, unless NO_COLOR or CLICOLOR=0 says no
+    #[arg(long, value_parser = values::words(Color::WORDS), default_value = "auto", value_name = "WHEN")]
+    pub color: Color,
+}
+
+/// In which language a person is told.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Display")]
+pub struct LanguageArgs {
+    /// Language of summaries, questions and progress [default: that of LC_ALL, LC_MESSAGES or LANG]
+    #[arg(long, value_parser = values::words(Language::WORDS), value_name = "LANGUAGE")]
+    pub lang: Option<Language>,
 }
 
 /// What is shown of a run.
@@ -321,6 +334,8 @@ pub struct DisplayArgs {
     /// Write the summary to stdout as one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub language: LanguageArgs,
 }
 
 /// What is left behind for those who look after a job.

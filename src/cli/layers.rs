@@ -307,6 +307,25 @@ pub fn wants_json(words: &[OsString]) -> bool {
         || std::env::var_os(variable("json")).and_then(|value| switch(&value)) == Some(true)
 }
 
+/// What such words, or the variable, say of a flag.
+pub fn early(flag: &str, words: &[OsString]) -> Option<OsString> {
+    let mut words = words.iter().take_while(|word| *word != "--");
+    let mut typed = None;
+    while let Some(word) = words.next() {
+        let Some(rest) = word.to_str().and_then(|word| word.strip_prefix("--")?.strip_prefix(flag))
+        else {
+            continue;
+        };
+        match rest.strip_prefix('=') {
+            Some(value) => typed = Some(value.into()),
+            None if rest.is_empty() => typed = words.next().cloned(),
+            None => {}
+        }
+    }
+    let variable = || std::env::var_os(variable(flag)).filter(|value| !value.is_empty());
+    typed.or_else(variable)
+}
+
 /// How a run read its input, from what `run.json` keeps of its options ([`Layered::inherited`]).
 pub fn reading(options: &BTreeMap<String, Vec<String>>) -> Result<ReadArgs, LayerError> {
     let command = ReadArgs::augment_args(clap::Command::new("run.json").no_binary_name(true));

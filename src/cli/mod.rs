@@ -27,8 +27,8 @@ use crate::target::Entrance;
 pub use clap::Args;
 pub use groups::{
     ActionArgs, BatchArgs, BusinessArgs, CallArgs, DeleteArgs, DisplayArgs, GuardArgs, InputArgs,
-    LogArgs, MonitoringArgs, NamingArgs, OutputArgs, ParentArgs, PruneArgs, ReadArgs, ServerArgs,
-    SettleArgs, ShardArgs, TargetArgs,
+    LanguageArgs, LogArgs, MonitoringArgs, NamingArgs, OutputArgs, ParentArgs, PruneArgs, ReadArgs,
+    ServerArgs, SettleArgs, ShardArgs, TargetArgs,
 };
 pub use server_command::{Groups, ServerCommand};
 
@@ -397,6 +397,8 @@ pub struct Report {
     /// [default: beside the results, links.results.csv -> links.results.html]
     #[arg(short, long, value_name = "HTML")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub language: LanguageArgs,
 }
 
 /// `bkassoc sandbox`

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout};
 
-use super::{announce, show};
+use super::{announce, look, show};
 use crate::association::{Action, Column, Mapping, Row, RowError};
 use crate::check::Check;
 use crate::cli::layers::Typed;
@@ -119,7 +119,7 @@ impl Job<'_> {
             PathState::Free => Ok(()),
             PathState::Stranger if results.replace => Ok(()),
             _ if results.fresh => {
-                may_start_anew(path, results.yes, self.screen)?;
+                may_start_anew(path, self.config, self.screen)?;
                 Ok(path_state::clear(path, true)?)
             }
             PathState::Stranger | PathState::Unfinished | PathState::Finished(_) => {
@@ -351,6 +351,7 @@ impl Job<'_> {
             survey: None,
             checked: Some(&checked),
             next,
+            look: look(self.config),
         };
         show(&summary, self.config, self.screen)
     }

@@ -1,12 +1,12 @@
 //! `bkassoc merge`: make one results file of those of all shards.
 
-use super::{print, warn};
+use super::{begin, print, warn};
 use crate::cli::Merge;
 use crate::cli::layers::Typed;
 use crate::config::paths::{dated, format_of, refuse_own_input};
 use crate::config::{Display, Environment};
 use crate::exit::{Exit, Halt};
-use crate::report::log;
+use crate::report::look::Look;
 use crate::report::progress::Screen;
 use crate::report::summary::{Summary, next_step};
 use crate::session::merging::{Merged, Shards};
@@ -18,8 +18,8 @@ pub(super) fn run(
     typed: &Typed,
     screen: &Screen,
 ) -> Result<Exit, Halt> {
-    let display = Display::from(&args.display);
-    log::start(display.log_format, display.quiet, display.verbose, screen.clone());
+    let display = Display::of(&args.display, &Environment::of_process());
+    begin(display, screen);
     warn(warnings);
     let out = dated(&args.output, Environment::of_process().today);
     let usage = |error: crate::config::PathError| Halt::usage(error.to_string());
@@ -43,6 +43,7 @@ pub(super) fn run(
         survey: None,
         checked: None,
         next,
+        look: Look::of_stdout(display.language),
     };
     let text = summary.render(display.quiet, display.json);
     Ok(text.map_or(exit, |text| print(text.as_bytes(), exit, screen)))

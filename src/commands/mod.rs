@@ -20,12 +20,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::layers::{Typed, wants_json};
+use crate::cli::layers::{Typed, early, wants_json};
 use crate::cli::{Args, Check, Command, ServerCommand};
-use crate::config::{self, Config, Environment, Output};
+use crate::config::{self, Config, Display, Environment, Output};
 use crate::engine::stats::{Calls, RunStats};
 use crate::exit::{Exit, Halt};
 use crate::report::log;
+use crate::report::look::{Color, Look};
 use crate::report::metrics;
 use crate::report::progress::Screen;
 use crate::report::summary::{RunKind, Summary, allowed, next_step};
@@ -43,6 +44,9 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         std::process::exit(Exit::Bug.code().into());
     }));
     let argv: Vec<OsString> = argv.into_iter().collect();
+    // What is wrong with the words is told in colours, too, and a profile is not read by then.
+    let color = early("color", &argv).and_then(|word| Color::parse(word.to_str()?));
+    color.unwrap_or(Color::Auto).choose();
     let typed = match Typed::parse(argv.iter().cloned()) {
         Ok(typed) => typed,
         Err(error) => return answer_usage(&error, &argv),
@@ -75,6 +79,7 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str, screen: &Screen) -> E
             calls: &Calls::default(),
             exit,
             error,
+            look: Look::default(),
         }
         .json()
     } else {
@@ -91,6 +96,7 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str, screen: &Screen) -> E
             survey: None,
             checked: None,
             next: None,
+            look: Look::default(),
         }
         .json()
     };
@@ -175,7 +181,7 @@ fn conclude(
     let stats = counted.map(|ending| ending.stats.clone()).unwrap_or_default();
     let ended = ended.map(|ending| tell(session, typed, ending));
     if let Some(place) = &config.report {
-        report::leave(results.as_deref(), place);
+        report::leave(results.as_deref(), place, config.display.given_language);
     }
     let exit = ended.as_ref().map_or_else(|halt| halt.exit, |exit| *exit);
     // The metrics of a run are those of the process that holds it.
@@ -208,6 +214,7 @@ fn tell(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
         survey: survey.as_ref().filter(|_| kind != RunKind::Rerun),
         checked: None,
         next,
+        look: look(config),
     };
     show(&summary, config, session.screen)
 }
@@ -222,10 +229,25 @@ fn show(summary: &Summary<'_>, config: &Config, screen: &Screen) -> Exit {
     summary.exit
 }
 
+/// Decides how all is shown from now on, and starts logging.
+fn begin(display: Display, screen: &Screen) {
+    display.color.choose();
+    log::start(display.log_format, display.quiet, display.verbose, screen.clone());
+}
+
+/// How texts are shown that stand where the summary does: on stdout, unless rows are there.
+fn look(config: &Config) -> Look {
+    let language = config.display.language;
+    match config.results.output {
+        Output::Stdout => Look::of_stderr(language),
+        Output::File(_) | Output::Nowhere => Look::of_stdout(language),
+    }
+}
+
 /// Starts logging, and says where the calls go before anything is sent.
 fn announce(config: &Config, screen: &Screen) {
-    let display = &config.display;
-    log::start(display.log_format, display.quiet, display.verbose, screen.clone());
+    let display = config.display;
+    begin(display, screen);
     if let Some(connection) = &config.connection
         && !display.quiet
     {

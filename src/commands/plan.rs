@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{announce, print, resolve};
+use super::{announce, look, print, resolve};
 use crate::cli::Plan;
 use crate::cli::layers::Typed;
 use crate::config::paths::{self, Kind};
@@ -29,7 +29,7 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     let source = RowSource::synced(&args.inputs, config.input.clone(), config.pruning.clone());
     let rows = source.open()?;
     if is_taken {
-        may_start_anew(&path, config.results.yes, screen)?;
+        may_start_anew(&path, &config, screen)?;
         path_state::clear(&path, true)?;
     }
     let head = head(&config, &source, None);
@@ -57,7 +57,7 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     if config.display.quiet && guarded.is_none() {
         return Ok(exit);
     }
-    Ok(print(report.to_string().as_bytes(), exit, screen))
+    Ok(print(report.text(look(&config)).as_bytes(), exit, screen))
 }
 
 /// Where the plan goes, and whether something has to be moved aside for it. It takes the place of another

@@ -9,6 +9,7 @@ use crate::config::Environment;
 use crate::config::paths::dated;
 use crate::engine::stats::RunStats;
 use crate::exit::{Exit, Halt};
+use crate::options::Language;
 use crate::report::page::{OPENING, Report, SHOWN};
 use crate::report::progress::Screen;
 use crate::storage::draft::Draft;
@@ -19,7 +20,7 @@ use crate::storage::results::reader::Reader;
 /// Runs it.
 pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<Exit, Halt> {
     warn(warnings);
-    let page = page_of(&args.results)?;
+    let page = page_of(&args.results, args.language.lang)?;
     let place = match &args.output {
         Some(place) if place == Path::new("-") => {
             return Ok(print(page.as_bytes(), Exit::Ok, screen));
@@ -33,9 +34,9 @@ pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<E
 }
 
 /// Writes the report of the run that has just ended, if it is finished.
-pub(super) fn leave(results: Option<&Path>, place: &Path) {
+pub(super) fn leave(results: Option<&Path>, place: &Path, language: Option<Language>) {
     let made = match results {
-        Some(results) => page_of(results).and_then(|page| write(place, &page)),
+        Some(results) => page_of(results, language).and_then(|page| write(place, &page)),
         None => Err(Halt::usage("the run is not finished, or has no results")),
     };
     if let Err(halt) = made {
@@ -43,7 +44,7 @@ pub(super) fn leave(results: Option<&Path>, place: &Path) {
     }
 }
 
-fn page_of(results: &Path) -> Result<String, Halt> {
+fn page_of(results: &Path, language: Option<Language>) -> Result<String, Halt> {
     let manifest = match path_state::look(results)? {
         PathState::Finished(manifest) => manifest,
         PathState::Unfinished => {
@@ -69,7 +70,7 @@ fn page_of(results: &Path) -> Result<String, Halt> {
             bad.push(record);
         }
     }
-    Ok(Report { results, manifest, stats: &stats, bad: &bad }.html())
+    Ok(Report { results, manifest, stats: &stats, bad: &bad, language }.html())
 }
 
 /// A page may take the place of another, and of nothing else.

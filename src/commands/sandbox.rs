@@ -19,6 +19,7 @@ use crate::target::Entrance;
 
 /// Serves until a signal comes.
 pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<Exit, Halt> {
+    args.log.color.choose();
     log::start(args.log.log_format, args.log.quiet, args.log.verbose, screen.clone());
     warn(warnings);
     let setup = setup(args)?;

@@ -54,9 +54,9 @@ fn delete(undone: &UndoneRun, session: &Session<'_>) -> Result<Ending, Halt> {
 /// Says what is about to be deleted, and asks, unless that was answered before.
 fn confirm(count: u64, recovered: u64, session: &Session<'_>) -> Result<(), Halt> {
     let (count, target) = (grouped(count), session.target());
+    let others = grouped(recovered);
     let foreign = format!(
-        "{} of them are recovered: found after a call of ours got no answer, they may be somebody else's",
-        grouped(recovered)
+        "{others} of them are recovered: found after a call of ours got no answer, they may be somebody else's"
     );
     if session.config.results.yes {
         if recovered > 0 {
@@ -65,10 +65,23 @@ fn confirm(count: u64, recovered: u64, session: &Session<'_>) -> Result<(), Halt
         return Ok(());
     }
     let question = match recovered {
-        0 => format!("delete {count} associations at {target}?"),
-        _ => format!("{count} associations at {target}. {foreign}. Delete them all?"),
+        0 => (
+            format!("delete {count} associations at {target}?"),
+            format!("删除 {target} 上的 {count} 条实例关联？"),
+        ),
+        _ => (
+            format!("{count} associations at {target}. {foreign}. Delete them all?"),
+            format!(
+                "{target} 上共 {count} 条实例关联，其中 {others} 条为 recovered（应答丢失后查到，可能由别人创建）。\
+                 全部删除？"
+            ),
+        ),
     };
-    if ask(session.screen, &question)? { Ok(()) } else { Err(Halt::usage("nothing was deleted")) }
+    if ask(session.screen, session.config.display.language, question)? {
+        Ok(())
+    } else {
+        Err(Halt::usage("nothing was deleted"))
+    }
 }
 
 /// Where the server has no call that deletes, the same command will never do better.

@@ -10,6 +10,7 @@ use crate::engine::stats::{Calls, RunStats};
 use crate::exit::{Exit, Halt};
 use crate::input::{InputOptions, Source};
 use crate::outcome::Status;
+use crate::report::look::Look;
 use crate::report::progress::{Progress, ProgressMode, Screen};
 use crate::session::parent::ParentRun;
 use crate::session::runtime::runtime;
@@ -72,6 +73,7 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
         calls: &calls,
         exit,
         error: halt.as_ref().map(|halt| halt.message.as_str()),
+        look: Look::of_stdout(config.display.language),
     };
     let text = report.render(config.display.quiet, config.display.json);
     Ok(text.map_or(exit, |text| print(text.as_bytes(), exit, screen)))

@@ -19,8 +19,9 @@ use crate::cli::layers::{self, Layer, LayerError, Layered, Source, TYPED_ONLY, T
 use crate::cli::{Args, DisplayArgs, Groups, NamingArgs, PruneArgs, ServerCommand};
 use crate::clock::{self, Date};
 use crate::input::{InputOptions, UnknownEncoding};
-use crate::options::{EngineOptions, GuardOptions, Naming, Prune, Pruning, Shard};
+use crate::options::{EngineOptions, GuardOptions, Language, Naming, Prune, Pruning, Shard};
 use crate::report::log::LogFormat;
+use crate::report::look::Color;
 use crate::report::metrics::MetricsOptions;
 use crate::report::progress::ProgressMode;
 use crate::target::{EndpointError, Target};
@@ -59,6 +60,12 @@ impl Environment<'_> {
     /// A variable. An empty one counts as none.
     fn get(&self, name: &str) -> Option<OsString> {
         (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    /// That of the locale for messages.
+    fn language(&self) -> Language {
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| self.get(name));
+        locale.map_or(Language::En, |locale| Language::of_locale(&locale.to_string_lossy()))
     }
 }
 
@@ -197,16 +204,26 @@ pub struct Display {
     pub progress: ProgressMode,
     /// `--json`
     pub json: bool,
+    /// When colours are used.
+    pub color: Color,
+    /// What a person is told in.
+    pub language: Language,
+    /// The same, where it was given and is not that of the locale.
+    pub given_language: Option<Language>,
 }
 
-impl From<&DisplayArgs> for Display {
-    fn from(args: &DisplayArgs) -> Self {
+impl Display {
+    /// What these flags say here.
+    pub fn of(args: &DisplayArgs, environment: &Environment<'_>) -> Self {
         Self {
             quiet: args.log.quiet,
             verbose: args.log.verbose,
             log_format: args.log.log_format,
             progress: if args.log.quiet { ProgressMode::Off } else { args.progress },
             json: args.json,
+            color: args.log.color,
+            language: args.language.lang.unwrap_or_else(|| environment.language()),
+            given_language: args.language.lang,
         }
     }
 }
@@ -286,7 +303,7 @@ pub fn resolve<A: ServerCommand>(
         pruning: pruning(groups.pruning)?,
         guards: groups.guards.map(Into::into).unwrap_or_default(),
         shard,
-        display: (&groups.server.display).into(),
+        display: Display::of(&groups.server.display, environment),
         metrics: metrics(&groups, &results),
         report: (groups.monitoring.and_then(|args| args.report.as_deref()))
             .map(|place| paths::dated(place, environment.today)),

@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::options::Language;
+use crate::report::look::{Look, Tone};
 use crate::report::progress::Screen;
 
 /// How logs are written.
@@ -46,14 +48,16 @@ pub fn say_error(screen: &Screen, text: &str) {
     if AS_JSON.load(Ordering::Relaxed) {
         tracing::error!("{text}");
     } else {
-        screen.say(&format!("bkassoc: {text}"));
+        let look = Look::of_stderr(Language::En);
+        screen.say(&format!("{} {text}", look.paint(Tone::Bad, "bkassoc:")));
     }
 }
 
 /// Starts logging for the whole process, unless it was started before.
 pub fn start(format: LogFormat, quiet: bool, verbose: u8, screen: Screen) {
     AS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
-    let subscriber = subscriber(format, level(quiet, verbose), move || screen.clone());
+    let colors = Look::of_stderr(Language::En).colors;
+    let subscriber = subscriber(format, level(quiet, verbose), colors, move || screen.clone());
     let _ = subscriber::set_global_default(subscriber);
 }
 
@@ -68,14 +72,14 @@ const fn level(quiet: bool, verbose: u8) -> LevelFilter {
 }
 
 /// Times are RFC 3339 in UTC, which is tracing-subscriber's own form.
-fn subscriber<W>(format: LogFormat, level: LevelFilter, writer: W) -> impl Subscriber
+fn subscriber<W>(format: LogFormat, level: LevelFilter, colors: bool, writer: W) -> impl Subscriber
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // An event that can't be written is lost. By default the loss would be printed to stderr, with a
     // panic where there is none.
     let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
+        .with_ansi(colors && format == LogFormat::Text)
         .log_internal_errors(false)
         .with_writer(writer);
     let lines = match format {
@@ -106,10 +110,10 @@ mod tests {
         }
     }
 
-    fn logged(format: LogFormat, quiet: bool, verbose: u8) -> String {
+    fn logged(format: LogFormat, quiet: bool, verbose: u8, colors: bool) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let subscriber = subscriber(format, level(quiet, verbose), move || writer.clone());
+        let subscriber = subscriber(format, level(quiet, verbose), colors, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::error!(code = 7, "lost\n\u{1b}[31mred");
             tracing::info!("found");
@@ -133,7 +137,7 @@ mod tests {
             (false, 1, vec!["lost", "found", "asked"]),
             (false, 2, vec!["lost", "found", "asked", "sent"]),
         ] {
-            let text = logged(LogFormat::Text, quiet, verbose);
+            let text = logged(LogFormat::Text, quiet, verbose, false);
             for word in ["lost", "found", "asked", "sent", "library"] {
                 assert_eq!(text.contains(word), words.contains(&word), "{word} in {text}");
             }
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn text_has_a_time_and_no_terminal_codes() {
-        let text = logged(LogFormat::Text, false, 0);
+        let text = logged(LogFormat::Text, false, 0, false);
         let found = text.lines().last().unwrap();
         time_of(found);
         assert!(found.ends_with("  INFO found"), "{found}");
@@ -150,8 +154,28 @@ mod tests {
     }
 
     #[test]
+    fn colours_tell_levels_apart_and_change_no_text() {
+        let timeless = |text: &str| -> Vec<String> {
+            let rest = |line: &str| line.split_once(' ').map(|(_, rest)| rest.to_owned());
+            text.lines().filter_map(rest).collect()
+        };
+        let painted = logged(LogFormat::Text, false, 0, true);
+        assert!(painted.contains("\u{1b}[31mERROR") && painted.contains("\u{1b}["), "{painted:?}");
+        // A text of somebody else's can't add codes of its own.
+        assert!(!painted.contains("\u{1b}[31mred"), "{painted:?}");
+        let is_code = |part: &str| part.find('m').map(|end| part[end + 1..].to_owned());
+        let stripped: String = painted
+            .split("\u{1b}[")
+            .enumerate()
+            .map(|(at, part)| if at == 0 { part.to_owned() } else { is_code(part).unwrap() })
+            .collect();
+        let plain = logged(LogFormat::Text, false, 0, false);
+        assert_eq!(timeless(&stripped), timeless(&plain));
+    }
+
+    #[test]
     fn json_is_one_object_a_line_with_an_rfc_3339_time() {
-        let text = logged(LogFormat::Json, false, 0);
+        let text = logged(LogFormat::Json, false, 0, true);
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);

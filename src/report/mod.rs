@@ -2,6 +2,9 @@
 //!
 //! Makes texts from counts. Decides nothing.
 
+pub(crate) mod look;
+pub(crate) mod width;
+pub(crate) mod words;
 pub(crate) mod names;
 pub(crate) mod summary;
 pub(crate) mod plan;

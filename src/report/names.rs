@@ -6,6 +6,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::engine::stats::Place;
 use crate::plan::understood::{Names, Understood, UnderstoodModel};
+use crate::report::look::{Look, Tone};
 
 /// What was understood of an input's names.
 #[derive(Clone, Copy, Debug)]
@@ -25,30 +26,37 @@ impl NamesReport<'_> {
     }
 }
 
-/// The kinds of names, by their words.
-fn kinds(model: &UnderstoodModel) -> [(&'static str, &Names); 4] {
+/// The kinds of names, by their words: for scripts and in English, in Chinese.
+fn kinds(model: &UnderstoodModel) -> [((&'static str, &'static str), &Names); 4] {
     [
-        ("found", &model.found),
-        ("missing", &model.missing),
-        ("ambiguous", &model.ambiguous),
-        ("unresolvable", &model.unresolvable),
+        (("found", "找到"), &model.found),
+        (("missing", "找不到"), &model.missing),
+        (("ambiguous", "不唯一"), &model.ambiguous),
+        (("unresolvable", "无法解析"), &model.unresolvable),
     ]
 }
 
 /// What a bare value of a model stands for.
-fn key(model: &UnderstoodModel) -> String {
+fn key(model: &UnderstoodModel, look: Look) -> String {
     match &model.key[..] {
-        [] => "a bare value says nothing".to_owned(),
-        key => format!("a bare value is its {}", key.join("|")),
+        [] => look.pick(("a bare value says nothing", "单独的值无法识别")).to_owned(),
+        key => {
+            let key = key.join("|");
+            look.pick((format!("a bare value is its {key}"), format!("单独的值按 {key} 匹配")))
+        }
     }
 }
 
-impl fmt::Display for NamesReport<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl NamesReport<'_> {
+    /// In words, for a person.
+    pub(crate) fn write(&self, look: Look, text: &mut impl Write) -> fmt::Result {
         for model in &self.understood.models {
             // The server may call a model anything.
             let name = model.model.escape_debug();
-            writeln!(f, "\nNames of {name}: {}", key(model))?;
+            let key = key(model, look);
+            let line =
+                look.pick((format!("Names of {name}: {key}"), format!("{name} 的名称：{key}")));
+            writeln!(text, "\n{}", look.paint(Tone::Strong, line))?;
             for (word, names) in kinds(model) {
                 if names.count == 0 {
                     continue;
@@ -58,7 +66,9 @@ impl fmt::Display for NamesReport<'_> {
                     write!(first, "{}{name:?} ({})", separator(&first), self.place(*place))?;
                 }
                 let more = if names.count > names.first.len() as u64 { ", …" } else { "" };
-                writeln!(f, "{:>13}  {word}: {first}{more}", names.count)?;
+                let tone = if word.0 == "found" { Tone::Good } else { Tone::Bad };
+                let line = look.paint(tone, format!("{:>13}  {}", names.count, look.pick(word)));
+                writeln!(text, "{line}{}{first}{more}", look.pick((": ", "：")))?;
             }
         }
         Ok(())
@@ -87,7 +97,7 @@ impl Serialize for Model<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("model", &self.model.model)?;
         map.serialize_entry("key", &self.model.key)?;
-        for (word, names) in kinds(self.model) {
+        for ((word, _), names) in kinds(self.model) {
             map.serialize_entry(word, &names.count)?;
             map.serialize_entry(&format!("first_{word}"), &First { names, report: self.report })?;
         }
@@ -119,7 +129,8 @@ mod tests {
         let model =
             UnderstoodModel { model: "ev\u{1b}[31mil\u{202e}".into(), ..Default::default() };
         let report = NamesReport { understood: &Understood { models: vec![model] }, files: &[] };
-        let shown = report.to_string();
+        let mut shown = String::new();
+        report.write(Look::default(), &mut shown).unwrap();
         assert!(shown.contains("Names of ev\\u{1b}[31mil\\u{202e}: a bare"), "{shown:?}");
     }
 }

@@ -10,9 +10,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::engine::stats::RunStats;
+use crate::options::Language;
 use crate::outcome::{Record, Status};
 use crate::report::advice::what_to_do;
 use crate::report::summary::grouped;
+use crate::report::words::status_in_chinese;
 use crate::storage::history::{History, Latency};
 use crate::storage::manifest::Manifest;
 use html::{both, escaped, source_hash};
@@ -39,6 +41,8 @@ pub struct Report<'a> {
     pub stats: &'a RunStats,
     /// Rows that did not end well, in order; the first [`SHOWN`] of them.
     pub bad: &'a [Record],
+    /// The language in which it opens; without one it is the reader's.
+    pub language: Option<Language>,
 }
 
 impl Report<'_> {
@@ -46,11 +50,13 @@ impl Report<'_> {
     pub fn html(&self) -> String {
         let (style, script) = (source_hash(STYLE), source_hash(SCRIPT));
         let title = escaped(&self.results.file_name().unwrap_or_default().to_string_lossy());
+        let language = self.language.unwrap_or_default().pick(("en", "zh"));
+        let starts = self.language.map_or("", |_| " data-opens=\"so\"");
         let mut page = String::from(OPENING);
         // Writing to a String can't fail.
         let _ = write!(
             page,
-            "<html lang=\"en\"><head><meta charset=\"utf-8\">\
+            "<html lang=\"{language}\"{starts}><head><meta charset=\"utf-8\">\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src {style}; \
              script-src {script}; base-uri 'none'; form-action 'none'\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -363,19 +369,5 @@ fn percent(part: u64, all: u64) -> String {
         share if share < 0.1 => "&lt; 0.1 %".to_owned(),
         share if part < all => format!("{:.1} %", share.min(99.9)),
         _ => "100 %".to_owned(),
-    }
-}
-
-const fn status_in_chinese(status: Status) -> &'static str {
-    match status {
-        Status::Created => "已创建",
-        Status::Existed => "已存在",
-        Status::Recovered => "已找回",
-        Status::Deleted => "已删除",
-        Status::Absent => "本就不存在",
-        Status::Failed => "失败",
-        Status::Invalid => "无效行",
-        Status::InDoubt => "结果未知",
-        Status::NotAttempted => "未处理",
     }
 }

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::look::{Look, Tone};
 use super::names::NamesReport;
 use super::summary::{as_operand, grouped, planned, shell_quoted, write_stays};
+use super::width::padded;
+use super::words::{reason_in_chinese, span};
 use crate::exit::Exit;
-use crate::options::brief_duration;
+use crate::outcome::Reason;
 use crate::plan::guards::{self, Tripped};
 use crate::plan::understood::Understood;
 use crate::storage::plan::{PlanManifest, PlannedRow, Reader, Step};
@@ -18,6 +21,9 @@ use crate::storage::survey::Survey;
 
 /// How many model associations are listed.
 const LISTED: usize = 20;
+/// The columns of a model association's name and of a reason.
+const NAME_WIDTH: usize = 40;
+const REASON_WIDTH: usize = 22;
 
 /// A plan that was made.
 pub(crate) struct PlanReport<'a> {
@@ -80,9 +86,9 @@ impl PlanReport<'_> {
 }
 
 /// `+ 120 create, - 3 delete, = 99,877 there, 2 can't be resolved`.
-fn counted(counts: &BTreeMap<String, u64>) -> String {
+fn counted(look: Look, counts: &BTreeMap<String, u64>) -> String {
     let words = ["create", "delete", "keep", "absent", "none"];
-    planned(words.map(|word| (word, counts.get(word).copied().unwrap_or_default())))
+    planned(look, words.map(|word| (word, counts.get(word).copied().unwrap_or_default())))
 }
 
 /// How many of the deletes are named that a guard refuses.
@@ -128,38 +134,75 @@ impl Guarded {
     }
 }
 
-impl fmt::Display for PlanReport<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PlanReport<'_> {
+    /// In words, for a person.
+    pub(crate) fn text(&self, look: Look) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = self.write(look, &mut text);
+        text
+    }
+
+    fn write(&self, look: Look, text: &mut String) -> fmt::Result {
         let manifest = self.manifest;
         let (rows, asked) = (grouped(manifest.rows), grouped(self.asked));
-        writeln!(f, "bkassoc plan: {rows} rows, {asked} calls")?;
-        writeln!(f, "  {}", counted(&manifest.counts))?;
+        let title = look.pick((
+            format!("bkassoc plan: {rows} rows, {asked} calls"),
+            format!("bkassoc plan：{rows} 行，{asked} 次请求"),
+        ));
+        writeln!(text, "{}", look.paint(Tone::Strong, title))?;
+        writeln!(text, "  {}", counted(look, &manifest.counts))?;
         let several = manifest.associations.iter().filter(|_| manifest.associations.len() > 1);
         for (name, counts) in several.take(LISTED) {
-            writeln!(f, "    {:<40} {}", name.escape_debug().to_string(), counted(counts))?;
+            let name = padded(&name.escape_debug().to_string(), NAME_WIDTH);
+            writeln!(text, "    {name} {}", counted(look, counts))?;
         }
         if let Some(more) = manifest.associations.len().checked_sub(LISTED).filter(|more| *more > 0)
         {
-            writeln!(f, "    and {} more model associations", grouped(more as u64))?;
+            let more = grouped(more as u64);
+            let more = look.pick((
+                format!("and {more} more model associations"),
+                format!("另有 {more} 个模型关联"),
+            ));
+            writeln!(text, "    {more}")?;
         }
-        for (reason, count) in &manifest.reasons {
-            writeln!(f, "  {reason:<22} {}", grouped(*count))?;
+        for (word, count) in &manifest.reasons {
+            let meaning = Reason::parse(word).map_or("", reason_in_chinese);
+            let reason = look.pick((
+                padded(word, REASON_WIDTH),
+                padded(&format!("{word}（{meaning}）"), 2 * REASON_WIDTH),
+            ));
+            writeln!(text, "  {} {}", look.paint(Tone::Bad, reason), grouped(*count))?;
         }
-        write!(f, "{}", self.names())?;
+        self.names().write(look, text)?;
         if let Some(survey) = &manifest.head.survey {
-            write_stays(survey, f)?;
+            write_stays(survey, look, text)?;
         }
         let path = self.path.display();
         match self.guarded {
-            None => writeln!(f, "\nThe plan is at {path}. Nothing was sent. To carry it out:")?,
+            None => {
+                let line = look.pick((
+                    format!("The plan is at {path}. Nothing was sent. To carry it out:"),
+                    format!("计划已写入 {path}，未做任何变更。执行计划："),
+                ));
+                writeln!(text, "\n{line}")?;
+            }
             Some(Guarded { message, .. }) => {
-                writeln!(f, "\nWith exit 12, {message}\n\nIf that is meant:")?;
+                let line = look
+                    .pick((format!("With exit 12, {message}"), format!("退出码 12：{message}")));
+                let meant = look.pick(("If that is meant:", "确认无误后执行："));
+                writeln!(text, "\n{line}\n\n{meant}")?;
             }
         }
-        writeln!(f, "  {}", shell_quoted(&self.next()))?;
+        writeln!(text, "  {}", look.paint(Tone::Strong, shell_quoted(&self.next())))?;
         if let Some(seconds) = manifest.seconds {
-            let took = brief_duration(Duration::from_secs(seconds));
-            writeln!(f, "That takes about {} calls and {took}.", grouped(manifest.calls))?;
+            let took = span(look.language, Duration::from_secs(seconds));
+            let calls = grouped(manifest.calls);
+            let line = look.pick((
+                format!("That takes about {calls} calls and {took}."),
+                format!("约需 {calls} 次请求，耗时约 {took}。"),
+            ));
+            writeln!(text, "{line}")?;
         }
         Ok(())
     }

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use crate::engine::stats::{Bottleneck, BottleneckTimes, RunStats};
 use crate::options::brief_duration;
 use crate::outcome::Status;
-use crate::report::summary::{grouped, hold_text};
+use crate::report::summary::grouped;
+use crate::report::words::hold_text;
 
 /// How often the bar is drawn.
 const BAR_EVERY: Duration = Duration::from_millis(100);
@@ -305,7 +306,7 @@ fn how_well(stats: &RunStats, hold: Bottleneck) -> String {
         .collect();
     let mut parts = vec![counts.join(", ")];
     if hold != Bottleneck::Nothing {
-        parts.push(hold_text(hold).to_owned());
+        parts.push(hold_text(hold).0.to_owned());
     }
     parts.retain(|part| !part.is_empty());
     parts.join("; ")

@@ -4,26 +4,33 @@
 //! with. Knows nothing of where the numbers come from.
 
 mod checked;
+mod endings;
 mod json;
 mod next;
+mod surveyed;
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use crate::engine::stats::{Bottleneck, CallKind, ReasonStats, RunStats};
+use crate::engine::stats::{CallKind, ReasonStats, RunStats};
 use crate::exit::Exit;
-use crate::options::brief_duration;
+use crate::options::Language;
 use crate::outcome::{Reason, Status};
+use crate::report::look::{Look, Tone};
+use crate::report::width::cut;
+use crate::report::words::{hold_text, reason_in_chinese, span, status_in_chinese};
 use crate::storage::manifest::Work;
-use crate::storage::survey::{Found, Survey};
+use crate::storage::survey::Survey;
 use crate::target::Target;
+use surveyed::write_survey;
 
 pub use checked::{Checked, Forecast, Scope};
 pub use json::json_line;
 pub use next::{allowed, as_operand, next_step, shell_quoted, through_another_entrance};
+pub(crate) use surveyed::{planned, write_stays};
 
-/// How many characters of a server's message a summary shows.
+/// How many columns of a server's message a summary shows.
 const MESSAGE_LENGTH: usize = 100;
 
 /// The kind of a run.
@@ -99,6 +106,8 @@ pub struct Summary<'a> {
     pub checked: Option<&'a Checked<'a>>,
     /// The command to go on with, from [`next_step`].
     pub next: Option<Vec<String>>,
+    /// How it is shown.
+    pub look: Look,
 }
 
 impl Summary<'_> {
@@ -120,91 +129,74 @@ impl Summary<'_> {
         text
     }
 
-    /// The summary in one line.
+    /// The summary in one line, without colours.
     pub fn line(&self) -> String {
-        let mut line = format!("bkassoc {}: {}", self.kind.as_str(), self.ending());
+        let look = Look { colors: false, ..self.look };
+        let (comma, semicolon) = look.pick(((", ", "; "), ("，", "；")));
+        let (kind, ending) = (self.kind.as_str(), look.pick(self.ending()));
+        let mut line = look.pick((format!("bkassoc {kind}: "), format!("bkassoc {kind}：")));
+        line.push_str(ending);
+        // Writing to a String can't fail.
         if let Some(error) = self.error {
-            let _ = write!(line, ": {}", one_line(error, usize::MAX));
+            let _ = write!(line, "{}{}", look.pick((": ", "：")), one_line(error, usize::MAX));
         }
         let stats = self.stats;
-        let _ = write!(line, "; {} rows", grouped(stats.rows()));
+        let _ = write!(line, "{semicolon}{} {}", grouped(stats.rows()), look.pick(("rows", "行")));
         for status in Status::ALL {
             if stats.count(status) > 0 {
-                let _ = write!(line, ", {} {}", grouped(stats.count(status)), self.word(status));
+                let _ =
+                    write!(line, "{comma}{} {}", grouped(stats.count(status)), self.word(status));
             }
         }
         if let Some(next) = &self.next {
-            let _ = write!(line, "; next: {}", shell_quoted(next));
+            let next = shell_quoted(next);
+            let _ = write!(line, "{semicolon}{}{next}", look.pick(("next: ", "下一步：")));
         }
         line.push('\n');
         line
     }
 
     fn write(&self, text: &mut String) -> fmt::Result {
-        write!(text, "bkassoc {}", self.kind.as_str())?;
+        let look = self.look;
+        let mut title = format!("bkassoc {}", self.kind.as_str());
         if let Some(target) = self.target {
-            write!(text, ", {target}")?;
+            write!(title, "{}{target}", look.pick((", ", "，")))?;
         }
-        writeln!(text, ": {}.", self.ending())?;
+        let (colon, end) = look.pick(((": ", "."), ("：", "。")));
+        write!(title, "{colon}{}{end}", look.pick(self.ending()))?;
+        writeln!(text, "{}", look.paint(Tone::Strong, title))?;
         if let Some(error) = self.error {
-            writeln!(text, "{error}")?;
+            let lines = error.lines().map(|line| look.paint(Tone::Bad, line));
+            writeln!(text, "{}", lines.collect::<Vec<_>>().join("\n"))?;
         }
         for warning in self.warnings {
-            writeln!(text, "Warning: {warning}")?;
+            let warning = format!("{}{warning}", look.pick(("Warning: ", "注意：")));
+            writeln!(text, "{}", look.paint(Tone::Open, warning))?;
         }
         // Before a guard no row is settled: what was planned tells more.
         if !self.is_of_contact() && self.exit != Exit::Guard {
             self.write_rows(text)?;
         }
         if let Some(survey) = self.survey {
-            write_survey(survey, text)?;
+            write_survey(survey, look, text)?;
         }
         self.write_calls(text)?;
         if let Some(checked) = self.checked {
-            checked.write(text)?;
+            checked.write(look, text)?;
         }
         if let Some(results) = self.results {
-            writeln!(text, "\nResults: {}", results.display())?;
+            let heading = look.paint(Tone::Strong, look.pick(("Results:", "结果文件：")));
+            writeln!(text, "\n{heading}{}{}", look.pick((" ", "")), results.display())?;
         }
         if let Some(results) = self.unfinished {
             let results = [results.display().to_string()];
             let results = shell_quoted(&results);
-            writeln!(text, "\nWhat is known so far: bkassoc results {results} -o FILE")?;
+            let heading =
+                look.paint(Tone::Strong, look.pick(("What is known so far:", "目前已知的结果：")));
+            let space = look.pick((" ", ""));
+            writeln!(text, "\n{heading}{space}bkassoc results {results} -o FILE")?;
         }
         self.write_next(text)
-    }
-
-    /// How it ended, for people.
-    fn ending(&self) -> &'static str {
-        let empty = self.stats.rows() == 0;
-        match (self.kind, self.exit) {
-            (RunKind::Check, Exit::Ok) if self.is_of_contact() => "the contact works",
-            (RunKind::Check, Exit::Ok) => "nothing was found amiss, and nothing was created",
-            (RunKind::Check, Exit::SomeFailed) => "some rows would fail; nothing was created",
-            (RunKind::Undo, Exit::Ok) if empty => "finished, there was nothing to delete",
-            (RunKind::Undo, Exit::Ok) => "finished, every row is gone",
-            (_, Exit::Ok) if empty => "finished, but the input has no rows",
-            (_, Exit::Ok)
-                if self.stats.count(Status::Deleted) + self.stats.count(Status::Absent) > 0 =>
-            {
-                "finished, every row is there, or gone as asked"
-            }
-            (_, Exit::Ok) => "finished, every row is there",
-            (_, Exit::Bug) => "stopped by an error of its own; please report it",
-            (_, Exit::Usage) => "not started",
-            (_, Exit::SomeFailed) => "finished, some rows failed",
-            (_, Exit::AllRetryable) => "finished, some rows failed that may well succeed later",
-            (_, Exit::MaxFailures) => "stopped, --max-failures is reached",
-            (_, Exit::Outage) => "stopped, the server does not answer",
-            (_, Exit::Input) => "stopped, the input can't be read or has changed",
-            (_, Exit::Target) => "stopped, the server can't be used like this",
-            (_, Exit::MaxDuration) => "stopped, --max-duration is over",
-            (_, Exit::Held) => "not started, another process is at this run",
-            (_, Exit::Guard) => "not started, a guard refuses the plan",
-            (_, Exit::Changes) => "there is something to do",
-            (_, Exit::Unwritable) => "stopped, results can't be written",
-            (_, Exit::Hangup | Exit::Interrupted | Exit::Terminated) => "stopped as asked",
-        }
     }
 
     const fn is_of_contact(&self) -> bool {
@@ -213,26 +205,37 @@ impl Summary<'_> {
 
     /// The word for a status in this summary.
     fn word(&self, status: Status) -> Cow<'static, str> {
-        match (self.kind, status) {
-            (RunKind::Check, Status::NotAttempted) => "to be sent".into(),
-            _ => status.as_str().replace('_', " ").into(),
+        match (self.look.language, self.kind, status) {
+            (Language::En, RunKind::Check, Status::NotAttempted) => "to be sent".into(),
+            (Language::Zh, RunKind::Check, Status::NotAttempted) => "待发送".into(),
+            (Language::En, ..) => status.as_str().replace('_', " ").into(),
+            (Language::Zh, ..) => {
+                format!("{}（{}）", status.as_str(), status_in_chinese(status)).into()
+            }
         }
     }
 
     fn write_rows(&self, text: &mut String) -> fmt::Result {
-        let stats = self.stats;
-        writeln!(text, "\n{:>13}  rows", grouped(stats.rows()))?;
+        let (stats, look) = (self.stats, self.look);
+        writeln!(text, "\n{:>13}  {}", grouped(stats.rows()), look.pick(("rows", "行")))?;
         let mut reasons = stats.reasons();
         for status in Status::ALL {
             let count = stats.count(status);
             if count == 0 {
                 continue;
             }
-            writeln!(text, "{:>13}  {}", grouped(count), self.word(status))?;
+            let line = format!("{:>13}  {}", grouped(count), self.word(status));
+            let tone = match self.kind {
+                // What is to be sent is as it should be.
+                RunKind::Check if status == Status::NotAttempted => Tone::Good,
+                _ => Tone::of(status),
+            };
+            writeln!(text, "{}", look.paint(tone, line))?;
             if let (Status::NotAttempted, Some(Checked { deletes: deletes @ 1.., .. })) =
                 (status, self.checked)
             {
-                writeln!(text, "{:>19}  of them delete", grouped(*deletes))?;
+                let what = look.pick(("of them delete", "其中为删除"));
+                writeln!(text, "{:>19}  {what}", grouped(*deletes))?;
             }
             let of_status = |reason: &Reason| match status {
                 Status::Invalid => reason.is_of_invalid_row(),
@@ -244,39 +247,56 @@ impl Summary<'_> {
                 self.write_reason(text, reason, of_reason)?;
             }
         }
+        self.write_other_rows(text)
+    }
+
+    /// Rows that no status tells of.
+    fn write_other_rows(&self, text: &mut String) -> fmt::Result {
+        let (stats, look) = (self.stats, self.look);
         if let Some(checked) = self.checked
             && checked.repeats.count > 0
         {
             let count = grouped(checked.repeats.count);
             let lines = self.first_rows(&checked.repeats);
-            writeln!(
-                text,
-                "{count:>13}  of them repeat an earlier row and would end as existed: {lines}"
-            )?;
+            let what = look.pick((
+                "of them repeat an earlier row and would end as existed: ",
+                "其中与前面的行重复，导入时会是 existed（已存在）：",
+            ));
+            writeln!(text, "{count:>13}  {what}{lines}")?;
         }
         if stats.blank_rows > 0 {
             let blank = grouped(stats.blank_rows);
-            writeln!(text, "{blank:>13}  rows of blank cells besides: skipped, like empty lines")?;
+            let what = look.pick((
+                "rows of blank cells besides: skipped, like empty lines",
+                "另有单元格全空的行，已像空行一样跳过",
+            ));
+            writeln!(text, "{blank:>13}  {what}")?;
         }
         if stats.unsettled > 0 {
             let left = grouped(stats.unsettled);
-            writeln!(text, "{left:>13}  outstanding: read, but not settled")?;
+            let what =
+                look.pick(("outstanding: read, but not settled", "未定：已读取，还没有结果"));
+            writeln!(text, "{}", look.paint(Tone::Open, format!("{left:>13}  {what}")))?;
         }
         if !stats.input_ended && !matches!(self.exit, Exit::Usage | Exit::Held) {
-            writeln!(text, "{:>13}  the input was not read to its end", "")?;
+            let what = look.pick(("the input was not read to its end", "输入没有读完"));
+            writeln!(text, "{}", look.paint(Tone::Open, format!("{:>13}  {what}", "")))?;
         }
         Ok(())
     }
 
     fn write_reason(&self, text: &mut String, reason: Reason, stats: &ReasonStats) -> fmt::Result {
-        let count = grouped(stats.count);
-        let (reason, lines) = (reason.as_str(), self.first_rows(stats));
-        writeln!(text, "{count:>19}  {reason}: {lines}")?;
+        let look = self.look;
+        let (count, word) = (grouped(stats.count), reason.as_str());
+        let word = look.pick((word.to_owned(), format!("{word}（{}）", reason_in_chinese(reason))));
+        let tone = if reason == Reason::OutcomeUnknown { Tone::Open } else { Tone::Bad };
+        let word = look.paint(tone, format!("{count:>19}  {word}"));
+        writeln!(text, "{word}{}{}", look.pick((": ", "：")), self.first_rows(stats))?;
         match &stats.example {
             Some(example) if !example.message.is_empty() => {
                 let code = example.code.map(|code| format!("{code} ")).unwrap_or_default();
                 let message = one_line(&example.message, MESSAGE_LENGTH);
-                writeln!(text, "{:>21}{code}{message}", "")
+                writeln!(text, "{:>21}{}", "", look.paint(Tone::Faint, code + &message))
             }
             _ => Ok(()),
         }
@@ -284,7 +304,6 @@ impl Summary<'_> {
 
     /// `lines 5, 6, 7, …`, and of rows that no input has what they are.
     fn first_rows(&self, stats: &ReasonStats) -> String {
-        let word = if stats.first.len() == 1 { "line" } else { "lines" };
         let lines: Vec<_> = (stats.first.iter())
             .map(|place| match self.inputs.get(place.file as usize) {
                 Some(input) if self.inputs.len() > 1 => format!("{input}:{}", place.line),
@@ -292,137 +311,75 @@ impl Summary<'_> {
             })
             .collect();
         let shown = stats.first.len() + stats.added.len();
-        let more = if stats.count > shown as u64 { ", …" } else { "" };
-        let lines = (!lines.is_empty()).then(|| format!("{word} {}", lines.join(", ")));
+        let more = if stats.count > shown as u64 { self.look.pick((", …", " …")) } else { "" };
+        let lines = (!lines.is_empty()).then(|| {
+            let word = if lines.len() == 1 { "line" } else { "lines" };
+            self.look.pick((
+                format!("{word} {}", lines.join(", ")),
+                format!("第 {} 行", lines.join("、")),
+            ))
+        });
         let added = stats.added.iter().map(|row| one_line(row, MESSAGE_LENGTH));
         let rows: Vec<_> = lines.into_iter().chain(added).collect();
-        format!("{}{more}", rows.join(", "))
+        format!("{}{more}", rows.join(self.look.pick((", ", "，"))))
     }
 
+    /// What the calls were and how long it took, which is read last.
     fn write_calls(&self, text: &mut String) -> fmt::Result {
-        let stats = self.stats;
+        let (stats, look) = (self.stats, self.look);
         let calls = &stats.calls;
         if calls.total() == 0 {
             return Ok(());
         }
+        let mut lines = Vec::new();
         let kinds: Vec<_> = (CallKind::ALL.into_iter())
             .filter(|kind| calls.count(*kind) > 0)
             .map(|kind| format!("{} {}", grouped(calls.count(kind)), kind.as_str()))
             .collect();
-        writeln!(text, "\nCalls: {} ({})", grouped(calls.total()), kinds.join(", "))?;
-        writeln!(
-            text,
-            "Retries: {}, throttled answers: {}",
-            grouped(calls.retries),
-            grouped(calls.throttled)
-        )?;
+        let (total, kinds) = (grouped(calls.total()), kinds.join(", "));
+        lines.push(
+            look.pick((format!("Calls: {total} ({kinds})"), format!("请求：{total}（{kinds}）"))),
+        );
+        let (retries, throttled) = (grouped(calls.retries), grouped(calls.throttled));
+        lines.push(look.pick((
+            format!("Retries: {retries}, throttled answers: {throttled}"),
+            format!("重试：{retries}，被限速：{throttled}"),
+        )));
         if let (Some(p50), Some(p90), Some(p99)) =
             (calls.latency_ms(0.5), calls.latency_ms(0.9), calls.latency_ms(0.99))
         {
-            writeln!(text, "Latency: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms")?;
+            let word = look.pick(("Latency: ", "延迟："));
+            lines.push(format!("{word}p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms"));
         }
-        write!(text, "Took {}", brief_duration(stats.took()))?;
+        let took = span(look.language, stats.took());
+        let mut line = look.pick((format!("Took {took}"), format!("耗时：{took}")));
         if stats.rows() > 0 {
-            write!(text, ", {:.1} rows/s", stats.rows_per_second())?;
+            let rate = stats.rows_per_second();
+            line += &look.pick((format!(", {rate:.1} rows/s"), format!("，{rate:.1} 行/秒")));
         }
-        match calls.holds.most() {
-            Some((hold, share)) => {
-                let share = share * 100.0;
-                writeln!(text, "; {} for {share:.0} % of the time", hold_text(hold))
-            }
-            None => writeln!(text),
+        if let Some((hold, share)) = calls.holds.most() {
+            let (hold, share) = (look.pick(hold_text(hold)), share * 100.0);
+            line += &look.pick((
+                format!("; {hold} for {share:.0} % of the time"),
+                format!("；{share:.0}% 的时间{hold}"),
+            ));
         }
+        lines.push(line);
+        writeln!(text)?;
+        for line in lines {
+            writeln!(text, "{}", look.paint(Tone::Faint, line))?;
+        }
+        Ok(())
     }
 
     fn write_next(&self, text: &mut String) -> fmt::Result {
         let Some(next) = &self.next else {
             return Ok(());
         };
-        let because = match (self.exit, self.stats.retryable()) {
-            (Exit::Ok, _) => "To create the rows:".to_owned(),
-            (Exit::SomeFailed, _) if self.kind == RunKind::Check => {
-                "Mend these rows first, or import the others as they are:".to_owned()
-            }
-            (Exit::SomeFailed | Exit::AllRetryable, 0) => {
-                "No row will succeed as it is. Mend the cause, or the rows in the results, then:"
-                    .to_owned()
-            }
-            (Exit::SomeFailed | Exit::AllRetryable, rows) => {
-                format!("{} of the rows may well succeed now:", grouped(rows))
-            }
-            (Exit::MaxFailures, _) => "To go on, with more failures allowed:".to_owned(),
-            (Exit::Outage, _) => "To go on, once the server is well again:".to_owned(),
-            (Exit::Input | Exit::Target, _) => "To go on, once that is mended:".to_owned(),
-            (Exit::Unwritable, _) => "To go on, once there is room:".to_owned(),
-            (Exit::Guard, _) => "If that is meant:".to_owned(),
-            _ => "To go on where it stopped:".to_owned(),
-        };
-        writeln!(text, "\n{because}\n  {}", shell_quoted(next))
+        let because = self.look.pick(self.because(&grouped(self.stats.retryable())));
+        let next = self.look.paint(Tone::Strong, shell_quoted(next));
+        writeln!(text, "\n{because}\n  {next}")
     }
-}
-
-/// How many model associations are shown.
-const SHOWN: usize = 20;
-
-/// What was to be done in scope, and what stays though the input does not name it.
-fn write_survey(survey: &Survey, text: &mut impl fmt::Write) -> fmt::Result {
-    writeln!(text)?;
-    for (name, found) in survey.scope.iter().take(SHOWN) {
-        let name = name.escape_debug();
-        let counts = [
-            ("create", found.create),
-            ("delete", found.delete),
-            ("keep", found.keep),
-            ("none", found.refused),
-        ];
-        writeln!(text, "{name}: {}", planned(counts))?;
-    }
-    if let Some(more) = survey.scope.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        writeln!(text, "and {} more model associations", grouped(more as u64))?;
-    }
-    write_stays(survey, text)
-}
-
-/// What stays though the input does not name it.
-pub(crate) fn write_stays(survey: &Survey, text: &mut impl fmt::Write) -> fmt::Result {
-    let stays = |found: &Found| found.unnamed.saturating_sub(found.pruned);
-    for (name, found) in survey.scope.iter().filter(|(_, found)| stays(found) > 0).take(SHOWN) {
-        let name = name.escape_debug();
-        let withheld = grouped(found.withheld);
-        if let Some(why) = found.withheld_for.as_ref().filter(|_| found.withheld > 0) {
-            let why = one_line(why, 3 * MESSAGE_LENGTH);
-            writeln!(
-                text,
-                "{name}: {withheld} deletes are withheld, since rows of the input are not understood: {why}"
-            )?;
-        }
-        let stay = stays(found).saturating_sub(found.withheld);
-        if stay > 0 {
-            let (stay, prune) = (grouped(stay), survey.prune.as_str());
-            writeln!(text, "{name}: {stay} that the input does not name stay (--prune {prune})")?;
-        }
-    }
-    Ok(())
-}
-
-/// `+ 120 create, - 3 delete, = 99,877 there, 2 can't be resolved`
-pub(crate) fn planned<'c>(counts: impl IntoIterator<Item = (&'c str, u64)>) -> String {
-    let mut text = String::new();
-    for (word, count) in counts {
-        let told = match word {
-            "create" => "+ {} create",
-            "delete" => "- {} delete",
-            "keep" => "= {} there",
-            "none" => "{} can't be resolved",
-            "absent" => "{} absent already",
-            _ => continue,
-        };
-        if count > 0 || matches!(word, "create") {
-            let before = if text.is_empty() { "" } else { ", " };
-            let _ = write!(text, "{before}{}", told.replace("{}", &grouped(count)));
-        }
-    }
-    text
 }
 
 /// A number with separated thousands.
@@ -438,30 +395,12 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// What holds the pace back, in words.
-pub const fn hold_text(hold: Bottleneck) -> &'static str {
-    match hold {
-        Bottleneck::Rate => "held back by --rate",
-        Bottleneck::Server => "held back by the server's limit",
-        Bottleneck::Pool => "waiting for answers, and more calls at once would bring nothing",
-        Bottleneck::Concurrency => "waiting for answers",
-        Bottleneck::Collisions => "held back by rows that collide",
-        Bottleneck::Outage => "waiting for the server to come back",
-        Bottleneck::Pauses => "waiting to try rows again",
-        Bottleneck::Input => "waiting for input",
-        Bottleneck::Nothing => "held back by nothing",
-    }
-}
-
-/// A text without line breaks and other control characters, cut if it is too long.
-fn one_line(text: &str, length: usize) -> String {
+/// A text without line breaks and other control characters, cut if it takes more columns.
+fn one_line(text: &str, columns: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let text = text.trim_end();
-    let mut line: String = text.chars().take(length).map(clean).collect();
-    if text.chars().nth(length).is_some() {
-        line.push('…');
-    }
-    line
+    let text: String = text.trim_end().chars().map(clean).collect();
+    let line = cut(&text, columns);
+    if line.len() < text.len() { format!("{line}…") } else { text }
 }
 
 #[cfg(test)]

@@ -306,7 +306,7 @@ impl Session<'_> {
         match path_state::look(path)? {
             PathState::Free => Ok(None),
             _ if results.replace => Ok(None),
-            _ if results.fresh => may_start_anew(path, results.yes, self.screen).map(|()| None),
+            _ if results.fresh => may_start_anew(path, self.config, self.screen).map(|()| None),
             PathState::Unfinished => Ok(None),
             PathState::Stranger => Err(Halt::usage(format!(
                 "{} is there and was not written by a run (it has no run.json): give another -o, or --fresh \

@@ -5,14 +5,23 @@ use std::path::Path;
 
 use super::runtime::runtime;
 use super::signals::Signals;
+use crate::config::Config;
 use crate::exit::Halt;
+use crate::options::Language;
+use crate::report::look::{Look, Tone};
 use crate::report::progress::Screen;
 
-/// Asks on the terminal, where there is one.
-pub(crate) fn ask(screen: &Screen, question: &str) -> Result<bool, Halt> {
+/// Asks on the terminal, where there is one: in English or in Chinese.
+pub(crate) fn ask(
+    screen: &Screen,
+    language: Language,
+    question: (String, String),
+) -> Result<bool, Halt> {
     if !io::stdin().is_terminal() {
+        let (question, _) = question;
         return Err(Halt::usage(format!("{question} Give --yes to say so without a terminal")));
     }
+    let question = Look::of_stderr(language).paint(Tone::Strong, language.pick(question));
     screen.say(&format!("bkassoc: {question} [y/N]"));
     let read = || {
         let mut answer = String::new();
@@ -27,8 +36,11 @@ pub(crate) fn ask(screen: &Screen, question: &str) -> Result<bool, Halt> {
 }
 
 /// Asks whether what stands at a results path may be moved aside, unless that was said before.
-pub(crate) fn may_start_anew(path: &Path, yes: bool, screen: &Screen) -> Result<(), Halt> {
-    if yes || ask(screen, &format!("move {} aside and start anew?", path.display()))? {
+pub(crate) fn may_start_anew(path: &Path, config: &Config, screen: &Screen) -> Result<(), Halt> {
+    let path = path.display();
+    let question =
+        (format!("move {path} aside and start anew?"), format!("把 {path} 移到一边并重新开始？"));
+    if config.results.yes || ask(screen, config.display.language, question)? {
         return Ok(());
     }
     Err(Halt::usage("nothing was done"))

@@ -28,7 +28,7 @@ pub const SHOWN: usize = 20;
 const TEXT_LENGTH: usize = 60;
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident = $word:literal, $meaning:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal, $meaning:literal, $chinese:literal;)*) => {
         /// The kinds of findings: a closed list.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum FindingKind {
@@ -44,9 +44,9 @@ macro_rules! kinds {
                 match self { $(Self::$variant => $word),* }
             }
 
-            /// What it means, for a person.
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $meaning),* }
+            /// What it means, for a person: English, Chinese.
+            pub const fn meaning(self) -> (&'static str, &'static str) {
+                match self { $(Self::$variant => ($meaning, $chinese)),* }
             }
         }
     };
@@ -54,58 +54,84 @@ macro_rules! kinds {
 
 kinds! {
     /// `run.json` is lost or can't be read.
-    NoRunJson = "no-run-json", "whether the file is as the run wrote it can't be told";
+    NoRunJson = "no-run-json", "whether the file is as the run wrote it can't be told",
+        "无法确认文件是否与运行写出的一致";
     /// The SHA-256 is not the one in `run.json`.
-    Changed = "changed", "the file is not as the run wrote it";
+    Changed = "changed", "the file is not as the run wrote it",
+        "文件已不是运行写出的样子";
     /// Counts or exit code are not those in `run.json`.
-    Counts = "counts", "the rows are not those that run.json counts";
+    Counts = "counts", "the rows are not those that run.json counts",
+        "行数与 run.json 的统计不符";
     /// An undo deleted what it, or a run before it, created.
-    Undone = "undone", "what the run created was deleted by an undo";
+    Undone = "undone", "what the run created was deleted by an undo",
+        "本次运行创建的关联已被撤销（undo）删除";
     /// A run before it is not to be found.
-    NoParent = "no-parent", "whether a run before it was undone can't be told";
+    NoParent = "no-parent", "whether a run before it was undone can't be told",
+        "无法确认之前的运行是否已被撤销";
     /// A line that is no line of results.
-    Unreadable = "unreadable", "lines that can't be read";
+    Unreadable = "unreadable", "lines that can't be read",
+        "无法读取的行";
     /// A line that does not come after the one before it.
-    Order = "order", "lines that are out of order, or there twice";
+    Order = "order", "lines that are out of order, or there twice",
+        "顺序错乱或重复的行";
     /// A status that no row of such a finished run has.
-    Status = "status", "statuses that a finished run does not leave";
+    Status = "status", "statuses that a finished run does not leave",
+        "已完成的运行不会有的状态";
     /// An id where none belongs, or none where one belongs.
-    Id = "id", "association ids that don't fit their status";
+    Id = "id", "association ids that don't fit their status",
+        "关联 ID 与状态不符";
     /// A reason where none belongs, or none or another where one belongs.
-    Reason = "reason", "reasons that don't fit their status";
+    Reason = "reason", "reasons that don't fit their status",
+        "原因与状态不符";
     /// `retryable` is not what the reason says.
-    Retryable = "retryable", "`retryable` says other than the reason";
+    Retryable = "retryable", "`retryable` says other than the reason",
+        "`retryable` 与原因不符";
     /// Cells that name no association, in a row that was sent.
-    Cells = "cells", "rows that name no association, and yet were sent";
+    Cells = "cells", "rows that name no association, and yet were sent",
+        "没有写明关联却已发送的行";
     /// One id created, recovered or deleted on more than one line, or there after it was deleted.
     Claimed = "claimed-twice",
-        "ids that more than one line has created, recovered or deleted, or that a line has after another deleted it";
+        "ids that more than one line has created, recovered or deleted, or that a line has after another deleted it",
+        "同一 ID 被多行创建、查到或删除，或被删除后又出现";
     /// One id on lines of different associations.
-    Shared = "shared-id", "ids that stand for different associations";
+    Shared = "shared-id", "ids that stand for different associations",
+        "同一 ID 对应多条不同的关联";
     /// One association under two ids.
-    Doubled = "two-ids", "associations with two ids: one was deleted meanwhile, or the server holds two";
+    Doubled = "two-ids", "associations with two ids: one was deleted meanwhile, or the server holds two",
+        "同一关联有两个 ID：期间被删除过，或服务端存了两条";
     /// The input's SHA-256 is not the one in `run.json`.
-    InputChanged = "input-changed", "the input is not the one that was read";
+    InputChanged = "input-changed", "the input is not the one that was read",
+        "输入已不是当时读取的内容";
     /// A row of the input that has no line.
-    RowMissing = "row-missing", "rows of the input that have no line";
+    RowMissing = "row-missing", "rows of the input that have no line",
+        "输入中有、结果中没有的行";
     /// A line that no row of the input has.
-    RowExtra = "row-extra", "lines that no row of the input has";
+    RowExtra = "row-extra", "lines that no row of the input has",
+        "结果中有、输入中没有的行";
     /// A line with other texts than its row.
-    RowDifferent = "row-different", "lines with other values than the input's";
+    RowDifferent = "row-different", "lines with other values than the input's",
+        "内容与输入不同的行";
     /// The server does not have it.
-    Missing = "missing", "associations that the server does not have";
+    Missing = "missing", "associations that the server does not have",
+        "服务端没有的关联";
     /// The server has it under another id.
-    Different = "different", "associations that the server has under another id";
+    Different = "different", "associations that the server has under another id",
+        "服务端以另一个 ID 存在的关联";
     /// In the source model's table only.
-    HalfWritten = "half-written", "associations that the server has in the source model's table only";
+    HalfWritten = "half-written", "associations that the server has in the source model's table only",
+        "服务端只在源模型的表里有的关联";
     /// Others on a side that a rule bounds.
-    RuleBroken = "rule-broken", "associations that stand beside others against a 1:1 or 1:n rule";
+    RuleBroken = "rule-broken", "associations that stand beside others against a 1:1 or 1:n rule",
+        "违反 1:1 或 1:n 映射约束而并存的关联";
     /// Failed or invalid, and there.
-    Exists = "exists", "failed or invalid rows that the server has, by no other line of the file";
+    Exists = "exists", "failed or invalid rows that the server has, by no other line of the file",
+        "记为失败或无效、服务端却存在的关联";
     /// Deleted, and there.
-    NotDeleted = "not-deleted", "deleted associations that the server has";
+    NotDeleted = "not-deleted", "deleted associations that the server has",
+        "记为已删除、服务端仍存在的关联";
     /// The server can't be asked for it.
-    NotAsked = "not-asked", "associations that the server gives no answer for";
+    NotAsked = "not-asked", "associations that the server gives no answer for",
+        "服务端未给出答复的关联";
 }
 
 /// The place that a finding is about.

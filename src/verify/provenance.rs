@@ -28,12 +28,12 @@ impl Provenance {
         }
     }
 
-    /// What it means, for a person.
-    pub const fn meaning(self) -> &'static str {
+    /// What it means, for a person: English, Chinese.
+    pub const fn meaning(self) -> (&'static str, &'static str) {
         match self {
-            Self::Ours => "a call of this run created them",
-            Self::NotOurs => "somebody else's call created them",
-            Self::Unknown => "whose they are can't be told",
+            Self::Ours => ("a call of this run created them", "由本次运行的请求创建"),
+            Self::NotOurs => ("somebody else's call created them", "由别人的请求创建"),
+            Self::Unknown => ("whose they are can't be told", "无法判断由谁创建"),
         }
     }
 }

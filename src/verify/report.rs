@@ -7,10 +7,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::provenance::Recovered;
+use super::provenance::{Provenance, Recovered};
 use super::{Findings, Group, Spot, line_of};
 use crate::engine::stats::{CallKind, Calls};
 use crate::exit::Exit;
+use crate::report::look::{Look, Tone};
 use crate::report::summary::{grouped, json_line};
 
 /// What the results were held against.
@@ -38,23 +39,35 @@ impl Checked {
     }
 }
 
-/// Names what was verified, and against which claim.
-impl fmt::Display for Checked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Checked {
+    /// Names what was verified, and against which claim.
+    fn text(&self, look: Look) -> String {
         match self {
-            Self::File => f.write_str(
-                "the file: that each row is there once, and its status, id and reason fit together",
-            ),
-            Self::RunJson => {
-                f.write_str("run.json: that the file has the SHA-256 and the counts of its run")
+            Self::File => look
+                .pick((
+                    "the file: that each row is there once, and its status, id and reason fit together",
+                    "文件：每行出现且只出现一次，状态、ID、原因相互一致",
+                ))
+                .to_owned(),
+            Self::RunJson => look
+                .pick((
+                    "run.json: that the file has the SHA-256 and the counts of its run",
+                    "run.json：文件的 SHA-256 和统计数与运行时一致",
+                ))
+                .to_owned(),
+            Self::Input(names) => {
+                let names = names.join(", ");
+                look.pick((
+                    format!("the input ({names}): that the file has the same rows, in the same order"),
+                    format!("输入（{names}）：文件中的行与输入相同、顺序一致"),
+                ))
             }
-            Self::Input(names) => write!(
-                f,
-                "the input ({}): that the file has the same rows, in the same order",
-                names.join(", ")
-            ),
             Self::Server(target, claims) => {
-                write!(f, "the server {target}: that {} rows are true there", grouped(*claims))
+                let claims = grouped(*claims);
+                look.pick((
+                    format!("the server {target}: that {claims} rows are true there"),
+                    format!("服务端 {target}：{claims} 行与实际一致"),
+                ))
             }
         }
     }
@@ -81,6 +94,8 @@ pub struct Report<'a> {
     pub exit: Exit,
     /// Why it ended early, if it did.
     pub error: Option<&'a str>,
+    /// How it is shown.
+    pub look: Look,
 }
 
 impl<'a> Report<'a> {
@@ -94,23 +109,31 @@ impl<'a> Report<'a> {
         }
     }
 
-    const fn ending(&self) -> &'static str {
+    const fn ending(&self) -> (&'static str, &'static str) {
         match (self.exit, self.error) {
-            (_, Some(_)) => "did not come to its end",
-            (Exit::Ok, None) => "nothing is off",
-            (_, None) => "something is off",
+            (_, Some(_)) => ("did not come to its end", "未能完成"),
+            (Exit::Ok, None) => ("nothing is off", "一切相符"),
+            (_, None) => ("something is off", "有不符之处"),
         }
     }
 
+    fn title(&self) -> String {
+        let (results, ending) = (self.results.display(), self.look.pick(self.ending()));
+        let colon = self.look.pick((": ", "："));
+        format!("bkassoc verify {results}{colon}{ending}")
+    }
+
     fn line(&self) -> String {
-        let mut line = format!("bkassoc verify {}: {}", self.results.display(), self.ending());
+        let look = self.look;
+        let mut line = self.title();
         // Writing to a String can't fail.
         if let Some(error) = self.error {
-            let _ = write!(line, ": {error}");
+            let _ = write!(line, "{}{error}", look.pick((": ", "：")));
         }
-        let _ = write!(line, "; {} rows", grouped(self.rows));
+        let (comma, semicolon) = look.pick(((", ", "; "), ("，", "；")));
+        let _ = write!(line, "{semicolon}{} {}", grouped(self.rows), look.pick(("rows", "行")));
         for (kind, group) in self.findings.groups() {
-            let _ = write!(line, ", {} {}", grouped(group.count), kind.as_str());
+            let _ = write!(line, "{comma}{} {}", grouped(group.count), kind.as_str());
         }
         line.push('\n');
         line
@@ -123,36 +146,49 @@ impl<'a> Report<'a> {
     }
 
     fn write(&self, text: &mut String) -> fmt::Result {
-        writeln!(text, "bkassoc verify {}: {}.", self.results.display(), self.ending())?;
+        let look = self.look;
+        let tone = if self.exit == Exit::Ok { Tone::Strong } else { Tone::Bad };
+        let title = format!("{}{}", self.title(), look.pick((".", "。")));
+        writeln!(text, "{}", look.paint(tone, title))?;
         if let Some(error) = self.error {
             writeln!(text, "{error}")?;
         }
-        writeln!(text, "\n{:>13}  rows", grouped(self.rows))?;
+        writeln!(text, "\n{:>13}  {}", grouped(self.rows), look.pick(("rows", "行")))?;
         if self.added > 0 {
-            writeln!(text, "{:>13}  of them deletes that no input names", grouped(self.added))?;
+            let what = look.pick(("of them deletes that no input names", "其中是输入未列出的删除"));
+            writeln!(text, "{:>13}  {what}", grouped(self.added))?;
         }
-        writeln!(text, "\nLooked at:")?;
+        writeln!(text, "\n{}", look.paint(Tone::Strong, look.pick(("Looked at:", "核对内容："))))?;
         for checked in self.checked {
-            writeln!(text, "  {checked}")?;
+            writeln!(text, "  {}", checked.text(look))?;
         }
         if !self.findings.is_empty() {
-            writeln!(text, "\nOff (lines are those of the input):")?;
+            let heading = look
+                .pick(("Off (lines are those of the input):", "不符之处（行号为输入的行号）："));
+            writeln!(text, "\n{}", look.paint(Tone::Strong, heading))?;
         }
         for (kind, group) in self.findings.groups() {
-            self.write_group(text, kind.as_str(), kind.meaning(), group)?;
+            self.write_group(text, (kind.as_str(), kind.meaning()), Tone::Bad, group)?;
         }
         if !self.recovered.is_empty() {
-            writeln!(text, "\nRecovered rows, by the server's audit log:")?;
+            let heading = look.pick((
+                "Recovered rows, by the server's audit log:",
+                "recovered（应答丢失后查到）的行，据服务端操作审计：",
+            ));
+            writeln!(text, "\n{}", look.paint(Tone::Strong, heading))?;
         }
         for (provenance, group) in self.recovered.groups() {
-            self.write_group(text, provenance.as_str(), provenance.meaning(), group)?;
+            let tone = if provenance == Provenance::Ours { Tone::Good } else { Tone::Open };
+            self.write_group(text, (provenance.as_str(), provenance.meaning()), tone, group)?;
         }
         if self.calls.total() > 0 {
             let kinds: Vec<_> = (self.call_counts().into_iter())
                 .map(|(kind, count)| format!("{} {kind}", grouped(count)))
                 .collect();
-            let total = grouped(self.calls.total());
-            writeln!(text, "\nCalls: {total} ({})", kinds.join(", "))?;
+            let (total, kinds) = (grouped(self.calls.total()), kinds.join(", "));
+            let line = look
+                .pick((format!("Calls: {total} ({kinds})"), format!("请求：{total}（{kinds}）")));
+            writeln!(text, "\n{}", look.paint(Tone::Faint, line))?;
         }
         Ok(())
     }
@@ -160,17 +196,24 @@ impl<'a> Report<'a> {
     fn write_group(
         &self,
         text: &mut String,
-        word: &str,
-        meaning: &str,
+        (word, meaning): (&str, (&str, &str)),
+        tone: Tone,
         group: &Group,
     ) -> fmt::Result {
-        writeln!(text, "{:>13}  {word}: {meaning}", grouped(group.count))?;
+        let look = self.look;
+        let word = look.paint(tone, format!("{:>13}  {word}", grouped(group.count)));
+        writeln!(text, "{word}{}{}", look.pick((": ", "：")), look.pick(meaning))?;
         for (spot, what) in &group.first {
             writeln!(text, "{:>17}{}{what}", "", self.place(*spot))?;
         }
         let more = group.count - group.first.len() as u64;
         if more > 0 {
-            writeln!(text, "{:>17}and {} more, which -v shows on stderr", "", grouped(more))?;
+            let more = grouped(more);
+            let more = look.pick((
+                format!("and {more} more, which -v shows on stderr"),
+                format!("另有 {more} 处，用 -v 在 stderr 上查看"),
+            ));
+            writeln!(text, "{:>17}{more}", "")?;
         }
         Ok(())
     }
@@ -179,9 +222,14 @@ impl<'a> Report<'a> {
     fn place(&self, spot: Spot) -> String {
         match (spot, self.findings.file_of(spot)) {
             (Spot::Whole, _) => String::new(),
-            (Spot::Row(place), _) if place.line == 0 => "added: ".to_owned(),
+            (Spot::Row(place), _) if place.line == 0 => {
+                self.look.pick(("added: ", "新增：")).to_owned()
+            }
             (Spot::Row(place), Some(file)) => format!("{file}:{}: ", place.line),
-            (Spot::Row(place), None) => format!("line {}: ", place.line),
+            (Spot::Row(place), None) => {
+                let line = place.line;
+                self.look.pick((format!("line {line}: "), format!("第 {line} 行：")))
+            }
             (Spot::Line(line), _) => format!("{}:{line}: ", self.results.display()),
         }
     }
@@ -277,7 +325,6 @@ mod tests {
     use super::*;
     use crate::engine::stats::Place;
     use crate::verify::FindingKind;
-    use crate::verify::provenance::Provenance;
 
     fn findings() -> Findings {
         let mut findings = Findings::new(vec!["a.csv".to_owned(), "b.csv".to_owned()]);
@@ -300,7 +347,19 @@ mod tests {
         let results = Path::new("a.results.csv");
         let checked = &[Checked::File, Checked::RunJson];
         let recovered = &*NONE;
-        Report { results, rows: 1_234, added: 0, checked, findings, recovered, calls, exit, error }
+        let look = Look::default();
+        Report {
+            results,
+            rows: 1_234,
+            added: 0,
+            checked,
+            findings,
+            recovered,
+            calls,
+            exit,
+            error,
+            look,
+        }
     }
 
     #[test]

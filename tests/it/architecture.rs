@@ -14,6 +14,8 @@ use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, UseTree};
 
 /// Where each third-party crate is used, and nowhere else. What is below a home belongs to it.
 const HOMES: &[(&str, &[&str])] = &[
+    ("anstream", &["report::look"]),
+    ("anstyle", &["report::look"]),
     ("axum", &["sandbox::server"]),
     ("base64", &["report::page"]),
     // The parsers are `cli`'s; pages and scripts are made from them, and mistakes are told.
@@ -44,6 +46,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tempfile", &["input::spool", "storage::sort", "storage::plan"]),
     ("toml", &["sandbox::models", "config::profile"]),
     ("tracing_subscriber", &["report::log"]),
+    ("unicode_width", &["report::width"]),
     ("zstd", &["input::source"]),
 ];
 

@@ -275,7 +275,7 @@ fn findings_are_those_of_verify() {
     let shown: Vec<_> =
         shown.map(|row| (code_spans(&row[0]).next().unwrap(), row[1].clone())).collect();
     let kinds =
-        FindingKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), kind.meaning().to_owned()));
+        FindingKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), kind.meaning().0.to_owned()));
     assert_eq!(shown, kinds.collect::<Vec<_>>());
 }
 

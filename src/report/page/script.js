@@ -3,7 +3,8 @@
   const root = document.documentElement;
   const asked = new URLSearchParams(location.hash.slice(1));
   const speak = (zh) => { root.lang = zh ? "zh" : "en"; };
-  speak(/^zh/i.test(asked.get("lang") || navigator.language || ""));
+  const typed = "opens" in root.dataset ? root.lang : "";
+  speak(/^zh/i.test(asked.get("lang") || typed || navigator.language || ""));
   document.getElementById("language").addEventListener("click", () => speak(root.lang !== "zh"));
   const filter = document.getElementById("filter");
   if (!filter) return;

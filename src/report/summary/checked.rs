@@ -8,8 +8,10 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::grouped;
 use crate::engine::stats::{CallKind, ReasonStats};
-use crate::options::{Rate, brief_duration};
+use crate::options::{Language, Rate};
+use crate::report::look::{Look, Tone};
 use crate::report::names::NamesReport;
+use crate::report::words::span;
 
 /// What a check looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,23 +25,31 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// What no check of this scope can tell.
-    pub const fn not_tested(self) -> &'static [&'static str] {
+    /// What no check of this scope can tell: English, Chinese.
+    pub const fn not_tested(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Contact => &["write permission", "any row"],
+            Self::Contact => &[("write permission", "写权限"), ("any row", "任何数据行")],
             Self::Rows => &[
-                "write permission",
-                "whether the instances exist",
-                "what is on the server already",
+                ("write permission", "写权限"),
+                ("whether the instances exist", "实例是否存在"),
+                ("what is on the server already", "服务端已有哪些关联"),
             ],
             Self::Offline => &[
-                "the contact with the server",
-                "the model associations, and the mappings of those not given with --model",
-                "write permission",
-                "whether the instances exist",
-                "what is on the server already",
+                ("the contact with the server", "与服务端的连接"),
+                (
+                    "the model associations, and the mappings of those not given with --model",
+                    "模型关联，以及未用 --model 给出的映射约束",
+                ),
+                ("write permission", "写权限"),
+                ("whether the instances exist", "实例是否存在"),
+                ("what is on the server already", "服务端已有哪些关联"),
             ],
         }
+    }
+
+    /// The same in one language.
+    fn not_tested_in(self, language: Language) -> Vec<&'static str> {
+        self.not_tested().iter().map(|both| language.pick(*both)).collect()
     }
 }
 
@@ -104,24 +114,40 @@ impl Forecast {
 }
 
 impl Checked<'_> {
-    pub(super) fn write(&self, text: &mut String) -> fmt::Result {
+    pub(super) fn write(&self, look: Look, text: &mut String) -> fmt::Result {
         if let Some(names) = &self.names {
-            write!(text, "{names}")?;
+            names.write(look, text)?;
         }
         if self.not_allowed > 0 {
             let rows = grouped(self.not_allowed);
-            writeln!(text, "\n{rows} rows delete, and are invalid without --allow-delete.")?;
+            let line = look.pick((
+                format!("{rows} rows delete, and are invalid without --allow-delete."),
+                format!("有 {rows} 行要删除关联，没有 --allow-delete 时按无效行处理。"),
+            ));
+            writeln!(text, "\n{}", look.paint(Tone::Open, line))?;
         }
         if let Some(forecast) = self.forecast {
             let calls = grouped(forecast.calls());
             let (rate, at_once) = (forecast.rate, forecast.concurrency);
-            write!(text, "\nThe import will make about {calls} calls")?;
-            if let Some(duration) = forecast.duration() {
-                write!(text, " and take about {}", brief_duration(duration))?;
-            }
-            writeln!(text, ", at rate {rate} and {at_once} at once.")?;
+            let took = forecast.duration().map(|took| span(look.language, took));
+            let (english, chinese) = match took {
+                Some(took) => (format!(" and take about {took}"), format!("，耗时约 {took}")),
+                None => (String::new(), String::new()),
+            };
+            let line = look.pick((
+                format!(
+                    "The import will make about {calls} calls{english}, at rate {rate} and {at_once} at once."
+                ),
+                format!("导入约需 {calls} 次请求{chinese}（速率 {rate}，并发 {at_once}）。"),
+            ));
+            writeln!(text, "\n{line}")?;
         }
-        writeln!(text, "\nNot tested: {}.", self.scope.not_tested().join("; "))
+        let not_tested = self.scope.not_tested_in(look.language);
+        let line = look.pick((
+            format!("Not tested: {}.", not_tested.join("; ")),
+            format!("未检查：{}。", not_tested.join("、")),
+        ));
+        writeln!(text, "\n{}", look.paint(Tone::Faint, line))
     }
 }
 
@@ -134,7 +160,7 @@ impl Serialize for Checked<'_> {
         map.serialize_entry("deletes", &self.deletes)?;
         map.serialize_entry("not_allowed", &self.not_allowed)?;
         map.serialize_entry("forecast", &self.forecast)?;
-        map.serialize_entry("not_tested", self.scope.not_tested())?;
+        map.serialize_entry("not_tested", &self.scope.not_tested_in(Language::En))?;
         if let Some(names) = &self.names {
             map.serialize_entry("names", names)?;
         }
@@ -200,7 +226,7 @@ mod tests {
         };
         let said = |checked: &Checked<'_>| {
             let mut text = String::new();
-            checked.write(&mut text).unwrap();
+            checked.write(Look::default(), &mut text).unwrap();
             text
         };
         assert_eq!(

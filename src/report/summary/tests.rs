@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::association::Cells;
+use crate::engine::stats::Bottleneck;
 use crate::outcome::{Outcome, Record};
 use crate::target::Entrance;
 
@@ -70,6 +71,7 @@ fn a_stranger_reads_what_happened_and_what_to_do() {
         survey: None,
         checked: None,
         next: Some(vec!["bkassoc".into(), "rerun".into(), "my results.csv".into()]),
+        look: Look::default(),
     };
     assert_eq!(
         summary.text(),
@@ -122,6 +124,7 @@ fn lines_of_several_inputs_are_told_with_their_files() {
         survey: None,
         checked: None,
         next: None,
+        look: Look::default(),
     };
     let text = summary.text();
     assert!(text.contains("throttled: line b.csv:11\n"), "{text}");
@@ -144,6 +147,7 @@ fn the_json_has_the_keys_of_the_design_in_their_order() {
         survey: None,
         checked: None,
         next: Some(words("bkassoc rerun a.results.csv")),
+        look: Look::default(),
     };
     assert_eq!(
         summary.json(),
@@ -178,6 +182,7 @@ fn a_run_that_ends_in_an_error_tells_it_in_every_form() {
         survey: None,
         checked: None,
         next: Some(words("bkassoc undo a.csv")),
+        look: Look::default(),
     };
     assert_eq!(
         summary.text(),
@@ -222,6 +227,7 @@ fn deletes_are_counted_and_those_that_a_sync_adds_are_told_by_what_they_are() {
         survey: None,
         checked: None,
         next: None,
+        look: Look::default(),
     };
     let text = summary.text();
     assert!(
@@ -257,6 +263,7 @@ fn quiet_says_nothing_when_all_went_well_but_json_is_always_written() {
         survey: None,
         checked: None,
         next: None,
+        look: Look::default(),
     };
     assert_eq!(summary.render(true, false), None);
     assert_eq!(summary.render(true, true), Some(summary.json()));

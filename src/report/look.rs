@@ -1,0 +1,134 @@
+//! How texts are shown to a person: in which language, and with colours or without.
+//!
+//! The only home of anstream and anstyle. A colour adds codes around a text and changes nothing of it. Knows
+//! nothing of what is told.
+
+use std::fmt::Display;
+use std::io;
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Effects, Style};
+
+use crate::options::Language;
+use crate::outcome::Status;
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    /// As `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR` and `TERM` say, else where the stream is a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// The values by their words.
+    pub const WORDS: [(&str, Self); 3] =
+        [("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
+
+    /// The value of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find(|(known, _)| *known == word).map(|(_, color)| color)
+    }
+
+    /// Decides for the whole process: clap's texts, logs and all that is told.
+    pub fn choose(self) {
+        match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+/// What a colour says of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// It is as it was asked for.
+    Good,
+    /// It failed.
+    Bad,
+    /// Nobody knows, or not yet.
+    Open,
+    /// It is read first.
+    Strong,
+    /// It is read last.
+    Faint,
+}
+
+impl Tone {
+    /// That of rows which ended so.
+    pub const fn of(status: Status) -> Self {
+        match status {
+            Status::Created
+            | Status::Existed
+            | Status::Recovered
+            | Status::Deleted
+            | Status::Absent => Self::Good,
+            Status::Failed | Status::Invalid => Self::Bad,
+            Status::InDoubt | Status::NotAttempted => Self::Open,
+        }
+    }
+
+    const fn style(self) -> Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Bad => AnsiColor::Red.on_default(),
+            Self::Open => AnsiColor::Yellow.on_default(),
+            Self::Strong => Style::new().effects(Effects::BOLD),
+            Self::Faint => Style::new().effects(Effects::DIMMED),
+        }
+    }
+}
+
+/// How texts are shown. By itself in English, and without colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The language.
+    pub language: Language,
+    /// Whether there are colours.
+    pub colors: bool,
+}
+
+impl Look {
+    /// That of stdout.
+    pub fn of_stdout(language: Language) -> Self {
+        Self { language, colors: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
+    }
+
+    /// That of stderr.
+    pub fn of_stderr(language: Language) -> Self {
+        Self { language, colors: AutoStream::choice(&io::stderr()) != ColorChoice::Never }
+    }
+
+    /// One of a text in both languages: English, Chinese.
+    pub fn pick<T>(self, both: (T, T)) -> T {
+        self.language.pick(both)
+    }
+
+    /// A text in a tone.
+    pub fn paint(self, tone: Tone, text: impl Display) -> String {
+        let style = tone.style();
+        if self.colors { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colour_changes_nothing_but_adds_codes() {
+        let plain = Look::default();
+        let painted = Look { colors: true, ..plain };
+        for tone in [Tone::Good, Tone::Bad, Tone::Open, Tone::Strong, Tone::Faint] {
+            assert_eq!(plain.paint(tone, "  7  rows"), "  7  rows");
+            let text = painted.paint(tone, "  7  rows");
+            assert!(text.starts_with("\u{1b}[") && text.ends_with('m'), "{text:?}");
+            assert_eq!(anstream::adapter::strip_str(&text).to_string(), "  7  rows");
+        }
+    }
+}
