@@ -536,6 +536,32 @@ async fn a_newer_esb_deletes_by_model_and_id_and_says_what_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_app_may_not_make_the_calls_that_are_denied_to_it() {
+    let denied = vec!["add_instance_association".to_owned()];
+    let deny = |setup: &mut Setup| setup.models.credentials.denied.clone_from(&denied);
+    let closed = sandbox(MODELS, deny);
+    let (_, mut answer) = esb(&closed, "add_instance_association", json!({})).await;
+    let captures: Vec<Value> =
+        serde_json::from_str(include_str!("../../tests/wire/esb-6.json")).unwrap();
+    let real = captures.iter().find(|capture| capture["capture"] == "esb 6.2").unwrap();
+    let mut real: Value = serde_json::from_str(real["response"]["body"].as_str().unwrap()).unwrap();
+    for body in [&mut answer, &mut real] {
+        body["request_id"] = Value::Null;
+    }
+    assert_eq!(answer, real);
+    let (_, answer) = esb(&closed, "find_instance_association", json!({})).await;
+    assert_ne!(answer["code"], real["code"], "others are open");
+    let authorization =
+        r#"{"bk_app_code":"sandbox","bk_app_secret":"sandbox-secret","bk_username":"admin"}"#;
+    let headers = [("X-Bkapi-Authorization", authorization)];
+    let line = ("POST", "/prod/api/v3/create/instassociation");
+    let written = exchange(&closed, Entrance::Gateway, line, &headers, "{}").await.unwrap();
+    assert_eq!(written.status, 403);
+    assert!(written.body.contains("1640301"), "{}", written.body);
+    assert!(closed.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_gateway_has_its_own_refusals_and_renames_keys_from_3_12_4_on() {
     const PATH: &str = "/api/bk-cmdb/prod/api/v3/create/instassociation";
     const OPEN: &str = "/api/bk-cmdb/prod/api/v3/open/create/instassociation";

@@ -330,10 +330,11 @@ impl Cmdb for Sandbox {
         };
         let endpoint = Endpoint::of(request.route());
         let call = Call::of(request, self.0.version);
-        let written = match self.missing(endpoint, &caller) {
-            Some(written) => Some(written),
-            None => self.answer(endpoint, call, &caller).await,
-        };
+        let written =
+            match self.denied(endpoint, &caller).or_else(|| self.missing(endpoint, &caller)) {
+                Some(written) => Some(written),
+                None => self.answer(endpoint, call, &caller).await,
+            };
         match written {
             Some(written) => Reply::Answered(answer(&written)),
             None => Reply::Lost("the sandbox closed the connection".to_owned()),
@@ -348,6 +349,35 @@ impl Sandbox {
             Entrance::Esb => false,
             Entrance::Gateway => self.0.version == Version::V3_14,
             Entrance::Native => true,
+        }
+    }
+
+    /// The answer of an entrance that does not let the app call an endpoint (tests/wire/esb-6.json#6.2).
+    fn denied(&self, endpoint: Endpoint, caller: &Caller) -> Option<Written> {
+        let name = endpoint.component();
+        if !self.0.models.credentials.denied.iter().any(|denied| denied == name) {
+            return None;
+        }
+        let dialect = self.dialect(caller);
+        match caller.entrance {
+            Entrance::Esb => {
+                let text = format!(
+                    "APP permission is insufficient, APP has no permission to access the component \
+                     ({name}) of the system (CC). The APP manager can go to the Developer Center and \
+                     apply for permission to access the component"
+                );
+                Some(dialect.esb_refused(code::ESB_NO_PERMISSION, &text))
+            }
+            Entrance::Gateway => {
+                let text = "App has no permission to the resource";
+                Some(dialect.gateway_refused(
+                    403,
+                    code::GATEWAY_NO_PERMISSION,
+                    "APP_NO_PERMISSION",
+                    text,
+                ))
+            }
+            Entrance::Native => None,
         }
     }
 

@@ -99,6 +99,8 @@ pub struct Credentials {
     /// Whether its users have the permission to see instances, which is checked from 3.13 on
     /// (docs/cmdb-api.md#permissions).
     pub view: bool,
+    /// Calls that the app may not make, by the ESB's names; they are refused by the ESB and by the gateway.
+    pub denied: Vec<String>,
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
@@ -114,6 +116,7 @@ impl Default for Credentials {
             trusted: true,
             audit: true,
             view: true,
+            denied: Vec::new(),
         }
     }
 }

@@ -61,7 +61,9 @@ pub(super) fn understand(
         .unwrap_or("token-user")
         .clone_into(&mut caller.user);
     fields.retain(|key, _| !OWN_FIELDS.contains(&key.as_str()));
-    if let Some(written) = sandbox.missing(endpoint, &caller) {
+    if let Some(written) =
+        sandbox.denied(endpoint, &caller).or_else(|| sandbox.missing(endpoint, &caller))
+    {
         return Err(Box::new(written));
     }
     let parts = path_parts(sandbox, endpoint, &mut fields, &dialect)?;

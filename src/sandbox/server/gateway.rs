@@ -47,6 +47,9 @@ pub(super) fn understand(
         return Err(Box::new(dialect.not_found()));
     };
     caller.user = authorize(&dialect, &sandbox.0.models.credentials, arrived)?;
+    if let Some(written) = sandbox.denied(endpoint, &caller) {
+        return Err(Box::new(written));
+    }
     if caller.user.is_empty() {
         // The gateway lets it through, and CMDB finds nobody in the gateway's token.
         return Err(Box::new(dialect.filtered(code::UNKNOWN_OR_DRIVER, "user is not set")));
