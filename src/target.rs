@@ -44,6 +44,9 @@ pub struct Target {
     pub tenant_id: Option<String>,
 }
 
+/// Under which path the ESB has its calls.
+pub const ESB_CALLS: &str = "/api/c/compapi/v2/cc";
+
 /// Under which path the gateway and the apiserver have their calls.
 pub const API_ROOT: &str = "/api/v3";
 
@@ -89,6 +92,18 @@ impl Target {
     /// Whether the account is another than the one that every installation has.
     pub fn has_own_account(&self) -> bool {
         self.supplier_account != "0"
+    }
+
+    /// The path below which its calls are.
+    pub fn api_path(&self) -> String {
+        let behind_scheme = self.endpoint.split_once("://").map_or("", |(_, rest)| rest);
+        let path = behind_scheme.find('/').map_or("", |at| &behind_scheme[at..]);
+        let root = match self.entrance {
+            Entrance::Esb => ESB_CALLS,
+            Entrance::Gateway | Entrance::Native if behind_api_root(path).is_some() => "",
+            Entrance::Gateway | Entrance::Native => API_ROOT,
+        };
+        format!("{path}{root}")
     }
 
     /// Whether this is where a run went that wrote down `earlier`. Version 0.1.0 cut an endpoint at
@@ -269,6 +284,20 @@ mod tests {
         ] {
             assert_eq!(normalize(entrance, pasted).as_deref(), Ok(endpoint), "{pasted}");
             assert_eq!(normalize(entrance, endpoint).as_deref(), Ok(endpoint), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_calls_has_all_that_stands_before_them() {
+        for (entrance, endpoint, path) in [
+            (Entrance::Esb, "https://h", "/api/c/compapi/v2/cc"),
+            (Entrance::Esb, "https://h/t", "/t/api/c/compapi/v2/cc"),
+            (Entrance::Gateway, "https://h/api/bk-cmdb/prod", "/api/bk-cmdb/prod/api/v3"),
+            (Entrance::Gateway, "https://h/prod/api/v3/open", "/prod/api/v3/open"),
+            (Entrance::Native, "http://h:80", "/api/v3"),
+            (Entrance::Native, Target::SANDBOX, "/api/v3"),
+        ] {
+            assert_eq!(Target::new(entrance, endpoint, "0").unwrap().api_path(), path);
         }
     }
 

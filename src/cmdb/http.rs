@@ -19,7 +19,7 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request, RequestId, Route};
 use crate::gzip;
 use crate::options::{Language, Proxy};
-use crate::target::{Entrance, Identity, Target, behind_api_root};
+use crate::target::{API_ROOT, ESB_CALLS, Entrance, Identity, Target, behind_api_root};
 use headers::Credentials;
 use text::Cleaner;
 
@@ -265,6 +265,28 @@ impl Cmdb for HttpClient {
             }
         }
     }
+}
+
+/// The name of a call, as the ESB and CMDB's own definition of a gateway have it, and its method and path from the
+/// API's root on, for who has to set it up. What a request puts into the path stands in braces.
+pub fn call_of(route: Route, target: &Target) -> (&'static str, String) {
+    let name = component(route);
+    if target.entrance == Entrance::Esb {
+        return (name, format!("POST {ESB_CALLS}/{name}/"));
+    }
+    let method = match route {
+        Route::Delete | Route::DeleteMany => "DELETE",
+        _ => "POST",
+    };
+    let in_path = match route {
+        Route::Delete => "/{bk_obj_id}/{id}",
+        Route::List | Route::SearchObjectInstances | Route::SearchInst => "/{bk_obj_id}",
+        Route::SearchBusiness => "/{bk_supplier_account}",
+        _ => "",
+    };
+    let path = target.api_path();
+    let root = path.find(API_ROOT).map_or(API_ROOT, |at| &path[at..]);
+    (name, format!("{method} {root}/{}{in_path}", resource(route).join("/")))
 }
 
 /// The ESB's name for the requests of a route.

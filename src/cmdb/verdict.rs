@@ -7,9 +7,11 @@
 mod advice;
 mod table;
 mod texts;
+mod availability;
 
 use crate::cmdb::wire::{Answer, Envelope, Reply, Route, code};
 use crate::outcome::Reason;
+pub use availability::{Availability, availability};
 use table::{by_code, by_status};
 use texts::{ESB_NO_SUCH_PATH, NO_SUCH_PATH};
 

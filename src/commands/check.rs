@@ -20,8 +20,10 @@ use crate::check::Check;
 use crate::cli::layers::Typed;
 use crate::clock;
 use crate::config::{Config, Output};
+use crate::engine::abilities::Abilities;
 use crate::engine::asker::Asker;
 use crate::engine::models::{Admission, Models};
+use crate::engine::probes::{self, Probed};
 use crate::engine::remaining::{PendingRow, Remaining};
 use crate::engine::row_queue::RowQueue;
 use crate::engine::run::COMPANY;
@@ -30,6 +32,7 @@ use crate::engine::time_limits;
 use crate::exit::{Exit, Halt};
 use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
+use crate::report::abilities::ServerReport;
 use crate::report::names::NamesReport;
 use crate::report::progress::{Progress, Screen};
 use crate::report::summary::{Checked, Forecast, RunKind, Scope, Summary, next_step};
@@ -105,6 +108,8 @@ struct Seen {
 struct End {
     scope: Scope,
     seen: Seen,
+    /// What was asked of the server's abilities.
+    probed: Vec<Probed>,
     halt: Option<Halt>,
 }
 
@@ -156,6 +161,7 @@ impl Job<'_> {
         let mut signals = Signals::listen()?;
         let started = Instant::now();
         let mut seen = Seen::default();
+        let mut probed = Vec::new();
         let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
         let read = async {
             let check = match rows {
@@ -168,6 +174,9 @@ impl Job<'_> {
             // Rows that needed no question have not shown that there is a server.
             if let Some(contact) = contact.as_mut().filter(|contact| !contact.is_proven()) {
                 contact.test().await?;
+                if scope == Scope::Contact {
+                    probed = probes::ask(contact).await?;
+                }
             }
             Ok(check)
         };
@@ -190,10 +199,10 @@ impl Job<'_> {
         };
         seen.stats.elapsed = started.elapsed();
         match done {
-            Ok(()) => Ok(End { scope, seen, halt: None }),
+            Ok(()) => Ok(End { scope, seen, probed, halt: None }),
             // These say nothing of what was checked.
             Err(halt) if matches!(halt.exit, Exit::Unwritable | Exit::Bug) => Err(halt),
-            Err(halt) => Ok(End { scope, seen, halt: Some(halt) }),
+            Err(halt) => Ok(End { scope, seen, probed, halt: Some(halt) }),
         }
     }
 
@@ -318,7 +327,14 @@ impl Job<'_> {
     }
 
     fn summarize(&self, end: End, made: Option<&Made>) -> Exit {
-        let End { scope, mut seen, halt } = end;
+        let End { scope, mut seen, probed, mut halt } = end;
+        let abilities = seen.stats.calls.abilities.clone();
+        let server = self.report_on(&abilities, &probed);
+        if let Some(server) = &server {
+            server.log();
+            let missing = server.missing().map(|message| Halt::new(Exit::Target, message));
+            halt = halt.or(missing);
+        }
         let judged = if seen.stats.bad() == 0 { Exit::Ok } else { Exit::SomeFailed };
         let exit = halt.as_ref().map_or(judged, |halt| halt.exit);
         let output = &self.config.results.output;
@@ -333,7 +349,7 @@ impl Job<'_> {
         let names =
             made.map(|made| NamesReport { understood: &made.understood, files: &self.files });
         let Seen { deletes, not_allowed, repeats, .. } = seen;
-        let checked = Checked { scope, repeats, deletes, not_allowed, forecast, names };
+        let checked = Checked { scope, repeats, deletes, not_allowed, forecast, names, server };
         let (again, identity) = (self.typed.again(), self.typed.identity_flags());
         let next = next_step(RunKind::Check, exit, &seen.stats, results, &again, &identity)
             // Without rows there is nothing to import.
@@ -354,6 +370,24 @@ impl Job<'_> {
             look: look(self.config),
         };
         show(&summary, self.config, self.screen)
+    }
+
+    /// What there is to tell of the server, where it was asked for that.
+    fn report_on<'a>(
+        &'a self,
+        abilities: &'a Abilities,
+        probed: &'a [Probed],
+    ) -> Option<ServerReport<'a>> {
+        let connection = self.config.connection.as_ref().filter(|_| !probed.is_empty())?;
+        let identity = &connection.identity;
+        Some(ServerReport {
+            target: &connection.target,
+            app: identity.app_code.as_deref(),
+            user: identity.username.as_deref(),
+            has_models: !self.config.engine.models.is_empty(),
+            abilities,
+            probed,
+        })
     }
 
     /// What the import will take, where it has rows to send.

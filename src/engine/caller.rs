@@ -161,6 +161,9 @@ impl<'a, C: Cmdb> Caller<'a, C> {
             calls.answered(now - sent.at);
         }
         let (verdict, cause) = judge(&mut self.health, reply);
+        if self.health.proven {
+            calls.abilities.note(sent.route, reply);
+        }
         if cause.is_some() {
             self.health.note_trouble(&sent.said(reply));
         }

@@ -24,7 +24,7 @@ use crate::target::Target;
 /// How long after a question without an answer it is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A name that no model association has: names are made of two models and a kind.
-const NO_NAME: &str = "bkassoc_contact";
+pub const NO_NAME: &str = "bkassoc_contact";
 
 /// A look-up of which nothing but an answer is expected.
 pub fn harmless(model: &ModelAssociation) -> Request {

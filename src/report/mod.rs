@@ -6,6 +6,7 @@ pub(crate) mod look;
 pub(crate) mod width;
 pub(crate) mod words;
 pub(crate) mod names;
+pub(crate) mod abilities;
 pub(crate) mod summary;
 pub(crate) mod plan;
 pub(crate) mod progress;

@@ -31,6 +31,7 @@ use crate::input::digest::Digest;
 use crate::input::{about_how_many, digest_of};
 use crate::outcome::{Record, Status};
 use crate::plan::guards;
+use crate::report::abilities;
 use crate::report::metrics::MetricsFile;
 use crate::report::plan::Guarded;
 use crate::report::progress::{Progress, Screen};
@@ -580,6 +581,7 @@ impl Session<'_> {
             metrics.finish();
         }
         let finish = finish?;
+        abilities::log(&stats.calls.abilities, self.target());
         *history = Some(sampler.finish(stats));
         stats.blank_rows = finish.ended.as_ref().map_or(0, |ended| ended.blank_rows);
         Ok(finish)
@@ -601,6 +603,8 @@ impl Session<'_> {
         let history = opened.history.take().filter(|history| !history.calls.is_empty());
         let (journal, results) = (opened.journal.path().to_owned(), path.to_owned());
         let format = self.config.results.format;
+        let abilities = &before.calls.abilities;
+        let server = abilities.is_known().then(|| abilities.of_server(self.target()));
         let work = move || -> Result<(RunStats, Exit), ResultsError> {
             let mut stats = before.without_rows();
             let outcomes = results::conserved(Outcomes::of_journal(&journal)?, end.rows);
@@ -612,7 +616,7 @@ impl Session<'_> {
             stats.input_ended = true;
             let exit = exit_of(&stats);
             let manifest = manifest(head, end, &stats, exit, sha256, sealer.finish());
-            let manifest = Manifest { history, ..manifest };
+            let manifest = Manifest { history, server, ..manifest };
             results::write_whole(&manifest::path_for(&results), &manifest.to_json())?;
             remove(&journal)?;
             drop(lock);
@@ -725,6 +729,7 @@ fn manifest(
         blank_rows: stats.blank_rows,
         exit: exit.code(),
         history: None,
+        server: None,
         results_sha256: sha256,
         seals,
         undone: None,

@@ -31,6 +31,7 @@ use crate::plan::previous::Previous;
 use crate::plan::surveyed::Doomed;
 use crate::plan::surveyor::{Surveyor, Terms};
 use crate::plan::understood::Understood;
+use crate::report::abilities;
 use crate::storage::journal::disk::folder_of;
 use crate::storage::manifest::Head;
 use crate::storage::plan::{PlanManifest, Step, Writer};
@@ -106,6 +107,7 @@ async fn plan(
     let head = Head { survey: surveyed, ..head.clone() };
     let manifest = writer.finish(head, ended.digests, ended.blank_rows, rate)?;
     let calls = asker.stats.borrow().calls.clone();
+    abilities::log(&calls.abilities, &connection.target);
     Ok(Made { manifest, understood, calls, took: began.elapsed() })
 }
 

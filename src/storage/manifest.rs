@@ -14,6 +14,7 @@ use crate::association::{Column, Row};
 use crate::input::digest::{self, Digest};
 use crate::input::{InputError, Source, digest_of};
 use crate::options::Shard;
+use crate::storage::abilities::KnownServer;
 use crate::storage::history::History;
 use crate::storage::links::followed;
 pub use crate::storage::parent::Parent;
@@ -245,6 +246,9 @@ pub struct Manifest {
     /// What it did over time; none before version 0.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
+    /// What its calls showed of the server; none before version 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<KnownServer>,
     /// Of the results file, lower-case hex.
     pub results_sha256: String,
     /// Of what ended well in each 256 lines of them, in order; none before version 0.2.

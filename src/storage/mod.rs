@@ -8,6 +8,7 @@ pub(crate) mod sort;
 pub mod parent;
 pub mod survey;
 pub mod history;
+pub mod abilities;
 pub mod sharding;
 pub mod manifest;
 pub mod journal;

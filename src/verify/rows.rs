@@ -273,6 +273,7 @@ mod tests {
             counts: owned(counts),
             reasons: owned(reasons),
             history: None,
+            server: None,
             exit: exit.code(),
             results_sha256: String::new(),
             seals: Vec::new(),

@@ -8,6 +8,7 @@ mod raw;
 mod server;
 mod workdir;
 
+mod abilities;
 mod actions;
 mod architecture;
 mod check;

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use bkassoc::association::{Association, InstId, Mapping, ModelAssociation, NewAssociation};
 use bkassoc::cmdb::Cmdb;
 use bkassoc::cmdb::http::{ClientError, HttpClient, HttpOptions};
+use bkassoc::cmdb::verdict::{Availability, availability};
 use bkassoc::cmdb::wire::{
     Answer, AnyOf, Attributes, AuditList, AuditRecord, Envelope, Find, IdWindow, InstanceCall,
     Instances, List, Page, Part, Pattern, PropertyValue, RateHint, Reply, Request, RequestId,
-    SharedBy,
+    Route, SharedBy,
 };
 use bkassoc::options::{Language, Proxy};
 use bkassoc::target::{Entrance, Identity, Secret, Target};
@@ -1223,4 +1224,78 @@ async fn connections_are_kept_alive_by_tcp() {
         .map(|fields| fields[5][..2].to_owned())
         .collect();
     assert!(!timers.is_empty() && timers.iter().all(|timer| timer == "02"), "{timers:?}");
+}
+
+/// What docs/cmdb-api.md#what-a-server-can-do makes of answers.
+#[test]
+fn captured_answers_show_whether_there_is_a_call() {
+    use Availability::{Absent, Forbidden, NotGranted, There, Unserved};
+    let captures = Capture::all();
+    for (id, route, shown) in [
+        ("chain 6", Route::Models, Some(There)),
+        ("cmdb 3.1", Route::Create, Some(There)),
+        ("cmdb 8.7", Route::CreateMany, Some(There)),
+        ("cmdb 6.6", Route::Find, Some(There)),
+        ("names 4.3", Route::List, Some(There)),
+        ("names 1.6", Route::SearchObjectInstances, Some(There)),
+        ("names 5.6", Route::DeleteMany, Some(There)),
+        ("cmdb 7.3", Route::Delete, Some(There)),
+        ("esb 1.9", Route::Find, Some(Forbidden)),
+        ("chain 4", Route::CreateMany, Some(Absent)),
+        ("names 6.6", Route::List, Some(Absent)),
+        ("names 6.3", Route::SearchObjectInstances, Some(Absent)),
+        ("names 6.9", Route::DeleteMany, Some(Absent)),
+        ("cmdb 7.1", Route::Delete, Some(Absent)),
+        ("esb 6.1", Route::Create, Some(Absent)),
+        ("esb 6.2", Route::Create, Some(NotGranted)),
+        ("chain 7", Route::Delete, Some(Unserved)),
+        ("names 6.4", Route::Attributes, Some(Unserved)),
+        ("names 6.11", Route::SearchInst, Some(Unserved)),
+        ("cmdb 5.8", Route::CreateMany, Some(Unserved)),
+        ("cmdb 7.4", Route::DeleteMany, Some(Unserved)),
+        ("cmdb 7.4", Route::Delete, Some(There)),
+        ("cmdb 12.15", Route::Create, None),
+        ("cmdb 12.6", Route::Create, None),
+        ("cmdb 5.2", Route::Create, None),
+        ("esb 2.3", Route::Create, None),
+        ("esb 6.3 call 3", Route::Create, None),
+        ("esb 7.1", Route::Create, None),
+        ("esb 1.15", Route::CreateMany, None),
+        ("esb 7.5", Route::CreateMany, None),
+    ] {
+        let capture = captures.iter().find(|capture| capture.id == id).expect(id);
+        let reply = Reply::Answered(Answer {
+            status: capture.response.status,
+            envelope: Envelope::parse(capture.response.body.as_bytes()),
+            ..Answer::default()
+        });
+        assert_eq!(availability(route, &reply), shown, "{}", capture.name());
+    }
+}
+
+/// With permissions on, which no capture has: what was read in the server's source
+/// (docs/cmdb-api.md#permissions).
+#[test]
+fn the_permission_check_shows_which_paths_it_knows() {
+    for (number, text, shown) in [
+        (1_199_045, "no matched rules", Some(Availability::Unserved)),
+        (
+            1_199_045,
+            "model association [map[bk_obj_asst_id:x]] not found",
+            Some(Availability::There),
+        ),
+        (1_199_045, "model [map[bk_obj_id:x]] not found", Some(Availability::There)),
+        (1_199_045, "Post http://x: dial tcp: refused", None),
+        (1_199_998, "get model by objID failed, val: [x]", Some(Availability::There)),
+        (1_199_998, "server selection error", None),
+        (1_640_301, "App has no permission to the resource", Some(Availability::NotGranted)),
+        (1_640_401, "API not found", Some(Availability::Absent)),
+        (1_642_903, "API rate limit exceeded", None),
+        (9_900_403, "no", Some(Availability::Forbidden)),
+    ] {
+        let body = serde_json::json!({"result": false, "code": number, "message": text});
+        let envelope = Envelope::parse(body.to_string().as_bytes());
+        let reply = Reply::Answered(Answer { status: 200, envelope, ..Answer::default() });
+        assert_eq!(availability(Route::CreateMany, &reply), shown, "{number} {text}");
+    }
 }

@@ -91,6 +91,11 @@ impl Envelope {
         }
     }
 
+    /// Whether number and text came under `code` and `message` alone.
+    pub fn has_short_keys(&self) -> bool {
+        self.code.is_some() && self.bk_error_code.is_none()
+    }
+
     pub(super) fn data_as<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         serde_json::from_str(self.data.as_ref()?.get()).ok()
     }

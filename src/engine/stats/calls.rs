@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::engine::abilities::Abilities;
 use crate::engine::pacer::Bottleneck;
 
 /// What a call was for.
@@ -23,7 +24,7 @@ pub enum CallKind {
     List,
     /// To delete an association.
     Delete,
-    /// To see whether the server is back.
+    /// To see whether the server is back, or a call is there.
     Probe,
     /// To ask the audit log who created an association.
     Audit,
@@ -78,6 +79,8 @@ pub struct Calls {
     pub refused_deletes: u64,
     /// Whether the server said that it has no call that deletes.
     pub lacks_delete: bool,
+    /// What they showed of the server.
+    pub abilities: Abilities,
 }
 
 /// Latencies are kept to three digits, from a microsecond to ten minutes.
@@ -97,6 +100,7 @@ impl Default for Calls {
             throttled: 0,
             refused_deletes: 0,
             lacks_delete: false,
+            abilities: Abilities::default(),
         }
     }
 }
@@ -125,6 +129,7 @@ impl Calls {
         }
         self.retries += before.retries;
         self.throttled += before.throttled;
+        self.abilities.take_in(&before.abilities);
     }
 
     /// Calls of that kind.

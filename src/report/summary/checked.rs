@@ -9,6 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::grouped;
 use crate::engine::stats::{CallKind, ReasonStats};
 use crate::options::{Language, Rate};
+use crate::report::abilities::ServerReport;
 use crate::report::look::{Look, Tone};
 use crate::report::names::NamesReport;
 use crate::report::words::span;
@@ -68,6 +69,8 @@ pub struct Checked<'a> {
     pub forecast: Option<Forecast>,
     /// What names were taken for, where rows have any and they were asked for.
     pub(crate) names: Option<NamesReport<'a>>,
+    /// What the server can do, where that was asked.
+    pub(crate) server: Option<ServerReport<'a>>,
 }
 
 /// What an import will take if nothing goes wrong.
@@ -118,6 +121,9 @@ impl Checked<'_> {
         if let Some(names) = &self.names {
             names.write(look, text)?;
         }
+        if let Some(server) = &self.server {
+            write!(text, "{server}")?;
+        }
         if self.not_allowed > 0 {
             let rows = grouped(self.not_allowed);
             let line = look.pick((
@@ -163,6 +169,9 @@ impl Serialize for Checked<'_> {
         map.serialize_entry("not_tested", &self.scope.not_tested_in(Language::En))?;
         if let Some(names) = &self.names {
             map.serialize_entry("names", names)?;
+        }
+        if let Some(server) = &self.server {
+            map.serialize_entry("server", server)?;
         }
         map.end()
     }
@@ -223,6 +232,7 @@ mod tests {
             not_allowed: 0,
             forecast: Some(forecast(Rate::PerSecond(100.0), None)),
             names: None,
+            server: None,
         };
         let said = |checked: &Checked<'_>| {
             let mut text = String::new();

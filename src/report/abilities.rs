@@ -1,0 +1,349 @@
+//! What a server can do, what is missing, and what to ask its administrator for: in words, and for a script.
+//!
+//! Owns what is told of which answer, and in which order. Knows nothing of how it was found out.
+
+mod words;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::cmdb::http::call_of;
+use crate::cmdb::server_message::ServerMessage;
+use crate::cmdb::verdict::Availability;
+use crate::cmdb::wire::Route;
+use crate::engine::abilities::{Abilities, Ability, Limit};
+use crate::engine::probes::{NotMade, Probed, Told};
+use crate::options::brief_duration;
+use crate::target::Target;
+use words::{
+    HEADING, MISSING, NO_PERMISSION_TRIED, PATH, PERMISSION, QUOTA, TO_ASK, VERSION, WITHOUT,
+    answer, filled, limit, named, request, since, versions, without,
+};
+
+/// How wide the first column is.
+const COLUMN: usize = 26;
+
+/// What probes told of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerReport<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) app: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
+    /// Whether no model association has to be asked for.
+    pub(crate) has_models: bool,
+    pub(crate) abilities: &'a Abilities,
+    pub(crate) probed: &'a [Probed],
+}
+
+/// What is known of an ability.
+#[derive(Clone, Copy, Debug)]
+struct Finding<'a> {
+    ability: Ability,
+    route: Route,
+    state: State,
+    said: Option<&'a ServerMessage>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Is(Availability),
+    NotKnown,
+    NotMade(NotMade),
+}
+
+impl State {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Is(availability) => availability.as_str(),
+            Self::NotKnown => "not-known",
+            Self::NotMade(_) => "not-tried",
+        }
+    }
+}
+
+impl ServerReport<'_> {
+    fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
+        Ability::ALL.into_iter().map(|ability| self.finding(ability))
+    }
+
+    /// What is known of an ability: of several calls that of the one that is there, else of the best.
+    fn finding(&self, ability: Ability) -> Finding<'_> {
+        let found = |route: &Route| {
+            let probed = self.probed.iter().rev().find(|probed| probed.route == *route)?;
+            let (state, said) = match &probed.told {
+                Told::Shown(shown, said) => (State::Is(*shown), Some(said)),
+                Told::Nothing(said) => (State::NotKnown, Some(said)),
+                Told::NotMade(why) => (State::NotMade(*why), None),
+            };
+            Some(Finding { ability, route: *route, state, said })
+        };
+        let found: Vec<_> = ability.routes().iter().filter_map(found).collect();
+        let is_there =
+            |finding: &&Finding<'_>| matches!(finding.state, State::Is(shown) if shown.is_there());
+        let is_open = |finding: &&Finding<'_>| !matches!(finding.state, State::Is(_));
+        let of_all = found.iter().find(is_there).or_else(|| found.iter().find(is_open));
+        of_all.or(found.first()).copied().unwrap_or_else(|| {
+            // The contact was tested by it.
+            let state = self.abilities.able(ability).map_or(State::NotKnown, State::Is);
+            Finding { ability, route: ability.routes()[0], state, said: None }
+        })
+    }
+
+    /// The text of a finding, with its places filled.
+    fn filled(&self, text: &'static str, finding: Finding<'_>) -> Cow<'static, str> {
+        let (name, call) = call_of(finding.route, self.target);
+        let said = finding.said.map_or_else(|| "no answer".to_owned(), ToString::to_string);
+        let code = finding.said.and_then(|said| said.code);
+        let briefly = code.map_or_else(|| said.clone(), |code| format!("code {code}"));
+        let places = [
+            ("name", name),
+            ("call", &*call),
+            ("said", &*said),
+            ("code", &*briefly),
+            ("app", self.app.unwrap_or("of this call")),
+            ("user", self.user.unwrap_or("of this call")),
+            ("since", since(finding.route)),
+        ];
+        filled(text, &places)
+    }
+
+    fn answer(&self, finding: Finding<'_>) -> Cow<'static, str> {
+        self.filled(answer(finding.state, self.target.entrance), finding)
+    }
+
+    /// What an administrator can do about a finding.
+    fn request(&self, finding: Finding<'_>) -> Option<Cow<'static, str>> {
+        let State::Is(shown) = finding.state else { return None };
+        // What other calls show decides whose fault it is that a path is not there.
+        let is_old = !matches!(
+            finding.route,
+            Route::CreateMany | Route::List | Route::SearchObjectInstances | Route::DeleteMany
+        );
+        let text = request(shown, self.target.entrance, is_old);
+        (!text.is_empty()).then(|| self.filled(text, finding))
+    }
+
+    /// What is not done where the finding stays so.
+    fn without(&self, finding: Finding<'_>) -> Option<&'static str> {
+        let lacks = |state| matches!(state, State::Is(shown) if !shown.is_there());
+        let is_moot =
+            finding.ability == Ability::DeleteMany && lacks(self.finding(Ability::Delete).state);
+        (lacks(finding.state) && !is_moot).then(|| without(finding.ability))
+    }
+
+    fn version(&self) -> Cow<'static, str> {
+        let (from, before) = self.abilities.versions(self.target.entrance);
+        let places = [("from", from.unwrap_or_default()), ("before", before.unwrap_or_default())];
+        filled(versions(from.is_some(), before.is_some()), &places)
+    }
+
+    fn limit(&self) -> Cow<'static, str> {
+        limit_text(self.abilities.limit())
+    }
+
+    /// Why an import is not possible, where it is not.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let is_needed = |finding: &Finding<'_>| match finding.ability {
+            Ability::Create | Ability::Find => true,
+            Ability::Models => !self.has_models,
+            _ => false,
+        };
+        let lacks =
+            |finding: &Finding<'_>| matches!(finding.state, State::Is(shown) if !shown.is_there());
+        let missing = self.findings().filter(|finding| is_needed(finding) && lacks(finding));
+        let missing: Vec<_> = missing
+            .map(|finding| format!("{}: {}", named(finding.ability), self.answer(finding)))
+            .collect();
+        let what = missing.join("; ");
+        (!missing.is_empty()).then(|| filled(MISSING, &[("what", &what)]).into_owned())
+    }
+
+    /// Logs by which call and answer each is known.
+    pub(crate) fn log(&self) {
+        for Probed { route, told } in self.probed {
+            let (name, call) = call_of(*route, self.target);
+            match told {
+                Told::Shown(shown, said) => {
+                    tracing::debug!("{name} ({call}) is {}, by {said}", shown.as_str());
+                }
+                Told::Nothing(said) => tracing::debug!("{name} ({call}) is not known: {said}"),
+                Told::NotMade(_) => tracing::debug!("{name} ({call}) is not tried"),
+            }
+        }
+    }
+}
+
+/// Logs what a run has seen of its server.
+pub(crate) fn log(abilities: &Abilities, target: &Target) {
+    let known = abilities.of_server(target);
+    for (ability, state) in &known.abilities {
+        tracing::debug!("this server: {ability} is {state}");
+    }
+    if let Some(told) = abilities.limit() {
+        tracing::debug!("this server: {}", limit_text(Some(told)));
+    }
+    let version = &known.version;
+    if version.from.is_some() || version.before.is_some() {
+        let (from, before) = abilities.versions(target.entrance);
+        let places = [("from", from.unwrap_or_default()), ("before", before.unwrap_or_default())];
+        let text = filled(versions(from.is_some(), before.is_some()), &places);
+        tracing::debug!("this server: CMDB {text}");
+    }
+}
+
+fn limit_text(told: Option<Limit>) -> Cow<'static, str> {
+    let (calls, window) = told.map_or_else(Default::default, |told| {
+        (told.calls.to_string(), brief_duration(told.window))
+    });
+    filled(limit(told), &[("calls", &calls), ("window", &window)])
+}
+
+impl fmt::Display for ServerReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{HEADING}")?;
+        let mut line = |what: &str, is: &str| writeln!(f, "  {what:COLUMN$}{is}");
+        line(PATH, &self.target.api_path())?;
+        line(VERSION, &self.version())?;
+        for finding in self.findings() {
+            line(named(finding.ability), &self.answer(finding))?;
+        }
+        line(QUOTA, &self.limit())?;
+        line(PERMISSION, NO_PERMISSION_TRIED)?;
+        let mut requests = self
+            .findings()
+            .filter_map(|finding| Some((self.request(finding)?, self.without(finding))));
+        let Some(first) = requests.next() else { return Ok(()) };
+        writeln!(f, "\n{TO_ASK}")?;
+        for (request, without) in std::iter::once(first).chain(requests) {
+            write!(f, "  - {request}")?;
+            if let Some(without) = without {
+                write!(f, " {}", filled(WITHOUT, &[("without", without)]))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// The key `server` of a check's JSON.
+impl Serialize for ServerReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let known = self.abilities.of_server(self.target);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("path", &known.path)?;
+        map.serialize_entry("version", &known.version)?;
+        map.serialize_entry("quota", &known.quota)?;
+        map.serialize_entry("abilities", &Findings(self))?;
+        map.end()
+    }
+}
+
+struct Findings<'a>(&'a ServerReport<'a>);
+
+impl Serialize for Findings<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(
+            self.0
+                .findings()
+                .map(|finding| (finding.ability.as_str(), OneFinding { report: self.0, finding })),
+        )
+    }
+}
+
+struct OneFinding<'a> {
+    report: &'a ServerReport<'a>,
+    finding: Finding<'a>,
+}
+
+impl Serialize for OneFinding<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { report, finding } = self;
+        let said = finding.said;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("state", finding.state.as_str())?;
+        map.serialize_entry("call", &call_of(finding.route, report.target).1)?;
+        map.serialize_entry("code", &said.and_then(|said| said.code))?;
+        map.serialize_entry("message", &said.map(|said| &*said.message))?;
+        map.serialize_entry("request_id", &said.and_then(|said| said.request_id.as_deref()))?;
+        map.serialize_entry("without", &report.without(*finding))?;
+        map.serialize_entry("ask", &report.request(*finding))?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cmdb::wire::SharedBy;
+    use crate::target::Entrance;
+
+    const ENTRANCES: [Entrance; 3] = [Entrance::Esb, Entrance::Gateway, Entrance::Native];
+    const SHOWN: [Availability; 5] = [
+        Availability::There,
+        Availability::Forbidden,
+        Availability::Absent,
+        Availability::Unserved,
+        Availability::NotGranted,
+    ];
+
+    #[test]
+    fn every_place_of_a_text_is_filled_and_nothing_else() {
+        let target = |entrance| Target::new(entrance, "http://h", "0").unwrap();
+        let not_made = [NotMade::Unsafe, NotMade::Silence, NotMade::Needless].map(State::NotMade);
+        let states: Vec<_> =
+            SHOWN.map(State::Is).into_iter().chain(not_made).chain([State::NotKnown]).collect();
+        let said = ServerMessage { message: "{app}: no".to_owned(), ..ServerMessage::default() };
+        for entrance in ENTRANCES {
+            let (target, abilities) = (target(entrance), Abilities::default());
+            let report = ServerReport {
+                target: &target,
+                app: Some("APP"),
+                user: Some("USER"),
+                has_models: false,
+                abilities: &abilities,
+                probed: &[],
+            };
+            for ability in Ability::ALL {
+                for state in &states {
+                    let route = ability.routes()[0];
+                    let finding = Finding { ability, route, state: *state, said: Some(&said) };
+                    let request = report.request(finding);
+                    for text in
+                        [Some(report.answer(finding)), request.clone()].into_iter().flatten()
+                    {
+                        let own = text.replace("{app}: no", "").replace("{bk_obj_id}", "");
+                        assert!(!own.replace("{id}", "").contains(['{', '}']), "{text}");
+                        assert!(!text.contains("  ") && !text.contains("()"), "{text}");
+                    }
+                    let is_missing =
+                        matches!(state, State::Is(shown) if *shown != Availability::There);
+                    assert_eq!(request.is_some(), is_missing, "{ability:?} {state:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn versions_and_limits_are_told_as_far_as_they_are_known() {
+        for (from, before, text) in [
+            ("", "", "not told"),
+            ("3.10", "", "3.10 or newer"),
+            ("", "3.9", "older than 3.9"),
+            ("3.10.1", "3.10.2", "3.10.1 or newer, and older than 3.10.2"),
+        ] {
+            let told = versions(!from.is_empty(), !before.is_empty());
+            assert_eq!(filled(told, &[("from", from), ("before", before)]), text);
+        }
+        let window = Duration::from_mins(1);
+        let told = Limit { calls: 50, window, shared_by: Some(SharedBy::All) };
+        assert_eq!(
+            limit_text(Some(told)),
+            "50 calls in 1m, counted for all calls of this stage together"
+        );
+        assert_eq!(limit_text(None), "not told: there may be none");
+    }
+}
