@@ -22,6 +22,9 @@ use bkassoc::verify::FindingKind;
 use clap::CommandFactory;
 use page::{Page, code_spans, commands_of, pages, repository};
 
+use crate::server::Server;
+use crate::workdir::{Workdir, samples};
+
 /// Flags that stand for any flag.
 const PLACEHOLDERS: [&str; 1] = ["--some-name"];
 
@@ -98,11 +101,40 @@ fn every_command_line_that_is_shown_can_be_given() {
             }
         }
     }
+}
+
+#[test]
+fn the_tour_of_the_readme_goes_as_it_is_told() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    std::fs::create_dir(work.path("samples")).unwrap();
+    work.write(
+        "samples/links-cmdb.xlsx",
+        std::fs::read(samples().join("links-cmdb.xlsx")).unwrap(),
+    );
     let readme = page("README.md");
-    let manifest = readme.blocks("yaml").next().unwrap();
-    let arguments = manifest.split_once("args: [").unwrap().1.split_once(']').unwrap().0;
-    let words = arguments.split(", ").map(|word| word.trim_matches('"').to_owned());
-    parse(&std::iter::once("bkassoc".to_owned()).chain(words).collect::<Vec<_>>()).unwrap();
+    let tour = readme.text.split("## A tour").nth(1).unwrap().split("\n## ").next().unwrap();
+    let tour = Page { text: tour.to_owned(), ..page("README.md") };
+    let mut done = Vec::new();
+    for words in tour.blocks("sh").flat_map(commands_of).filter(|words| words[1] != "sandbox") {
+        // As somebody who answers the question that it asks.
+        let yes = if words[1] == "undo" { "--yes" } else { "" };
+        let command = words[1..].iter().fold(work.bkassoc(""), |command, word| command.arg(word));
+        let ended = command.args(yes).to(&server).env("BKASSOC_SEND_BIZ_ID", "never").run();
+        done.push((words[1].clone(), ended.code));
+    }
+    let told = [
+        ("check", 0),
+        ("check", 3),
+        ("plan", 0),
+        ("apply", 3),
+        ("rerun", 3),
+        ("verify", 0),
+        ("undo", 0),
+        ("sync", 3),
+    ];
+    assert_eq!(done, told.map(|(word, code)| (word.to_owned(), code)));
+    assert!(work.has("links.html") && work.has("links.plan.csv") && work.has("links.again.xlsx"));
 }
 
 #[test]

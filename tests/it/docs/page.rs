@@ -13,7 +13,8 @@ pub fn repository() -> &'static Path {
 pub fn pages() -> Vec<Page> {
     let files = ["docs", "docs/zh"].map(|folder| fs::read_dir(repository().join(folder)).unwrap());
     let files = files.into_iter().flatten().map(|file| file.unwrap().path());
-    let files = files.filter(|path| path.is_file());
+    let files =
+        files.filter(|path| path.is_file() && path.extension().is_none_or(|kind| kind != "png"));
     let mut paths: Vec<_> = files.chain([repository().join("README.md")]).collect();
     paths.sort();
     paths.iter().map(|path| Page::read(path)).collect()
