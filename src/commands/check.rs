@@ -36,13 +36,14 @@ use crate::report::abilities::ServerReport;
 use crate::report::names::NamesReport;
 use crate::report::progress::{Progress, Screen};
 use crate::report::summary::{Checked, Forecast, RunKind, Scope, Summary, next_step};
+use crate::session::feeding;
 use crate::session::head;
 use crate::session::planning::{self, Made};
 use crate::session::question::may_start_anew;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
 use crate::session::signals::Signals;
-use crate::session::source::{self, OpenSource, RowSource};
+use crate::session::source::{OpenSource, RowSource};
 use crate::storage::journal::disk::folder_of;
 use crate::storage::path_state::{self, PathState};
 use crate::storage::plan::Scratch;
@@ -218,7 +219,7 @@ impl Job<'_> {
         let mut check = Check::new(&self.folder()).map_err(unwritable)?;
         let mut models = Models::given(&self.config.engine.models);
         let started = Instant::now();
-        let mut feed = RowQueue::spawn(rows.waits(), move |sink| source::pour(rows, sink));
+        let mut feed = RowQueue::spawn(rows.waits(), move |sink| feeding::pour(rows, sink));
         let (mut staged, mut ended) = (Vec::new(), None);
         while ended.is_none() {
             if let Some(most) = self.config.engine.max_duration

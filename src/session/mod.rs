@@ -10,6 +10,7 @@ pub(crate) mod server;
 pub(crate) mod open_journal;
 pub(crate) mod parent;
 pub(crate) mod source;
+pub(crate) mod feeding;
 pub(crate) mod planning;
 pub(crate) mod sharding;
 pub(crate) mod unfinished;
@@ -549,7 +550,7 @@ impl Session<'_> {
         let known = rows.rows();
         let named = head.clone();
         let queue = RowQueue::spawn(rows.waits(), move |sink| {
-            source::feed(rows, &path, &replay, |row| named.place_of(row), writes, sink)
+            feeding::feed(rows, &path, &replay, |row| named.place_of(row), writes, sink)
         });
         if writes {
             let sources = self.rows.sources();

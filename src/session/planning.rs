@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::feeding;
 use super::server::Server;
 use super::signals::unless_interrupted;
-use super::source::{self, OpenSource};
+use super::source::OpenSource;
 use crate::association::{Action, Cells, Named};
 use crate::clock;
 use crate::cmdb::Cmdb;
@@ -175,7 +176,7 @@ enum Sink<'w> {
 impl<C: Cmdb> Lines<'_, '_, C> {
     /// Writes a line for each of these rows.
     async fn of(&mut self, rows: OpenSource) -> Result<Ended, Halt> {
-        let mut queue = RowQueue::spawn(rows.waits(), move |sink| source::pour(rows, sink));
+        let mut queue = RowQueue::spawn(rows.waits(), move |sink| feeding::pour(rows, sink));
         let mut waiting = VecDeque::new();
         let mut ended = None;
         loop {
@@ -265,7 +266,7 @@ pub(crate) fn kept(path: &Path, rows: OpenSource, head: &Head) -> Result<PlanMan
     if head.plan.as_ref() != Some(&manifest.plan_sha256) {
         return changed(format!("{} is not the plan that this run carries out", path.display()));
     }
-    if !manifest.is_of(&source::digests_to_the_end(rows)?) {
+    if !manifest.is_of(&feeding::digests_to_the_end(rows)?) {
         let inputs = manifest.head.inputs.join(", ");
         return changed(format!(
             "{inputs}: the input changed since this run made its plan of it ({})",

@@ -1,35 +1,34 @@
-//! Where the rows of a run come from, and how they reach the loop when a run goes on.
+//! Where the rows of a run come from.
 //!
 //! A source is what a journal's head says of it, so that it can be opened again from there.
+
+mod choice;
+mod created;
+mod open;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
-
-use crate::association::{Action, Cells, Column, Named, Row, RowError};
+use crate::association::Column;
 use crate::config::reading;
-use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
-use crate::engine::row_queue::{Ended, RowQueueError, RowSink};
 use crate::exit::{Exit, Halt};
-use crate::input::digest::Digest;
-use crate::input::{self, InputOptions, Reader, RowParser, Source};
+use crate::input::{InputOptions, Reader, Source};
 use crate::options::{Prune, Pruning};
-use crate::outcome::{Outcome, Reason, Record, Status};
-use crate::storage::journal::replay::{Fingerprints, Replay};
 use crate::storage::manifest::{Head, Work};
-use crate::storage::plan::{self, PlanManifest, PlannedRow, Step};
-use crate::storage::results::{self, Outcomes, ResultsError};
-use crate::storage::sharding::{Sharder, Sharding};
+use crate::storage::plan::{self, PlanManifest};
+use crate::storage::sharding::Sharding;
+
+pub(crate) use choice::Choice;
+use created::Created;
+pub(crate) use created::{Deletes, deletes_of};
+pub(crate) use open::OpenSource;
+use open::{OpenResults, Planned};
 
 /// The option under which a head keeps that recovered rows are deleted too.
 const INCLUDE_RECOVERED: &str = "include-recovered";
 
-/// The option under which a head keeps that names are asked for anew.
-const RESOLVE_AGAIN: &str = "resolve-again";
-
-/// The option under which a head keeps that rows may delete.
-const ALLOW_DELETE: &str = "allow-delete";
+/// The option under which a head keeps which plan is applied.
+const PLAN_SHA256: &str = "plan-sha256";
 
 /// What a run reads.
 #[derive(Clone, Debug)]
@@ -196,35 +195,18 @@ impl RowSource {
                 OpenSource::Inputs { reader, waits }
             }
             Self::Results { path, files, options, choice } => {
-                OpenSource::Results(Box::new(OpenResults {
-                    path: path.clone(),
-                    records: results::reader::Reader::open(path, files)?,
-                    cells: options.parser(),
-                    choice: choice.clone(),
-                }))
+                let cells = options.parser();
+                OpenSource::Results(Box::new(OpenResults::at(path, files, cells, choice.clone())?))
             }
             Self::Created { path, files, include_recovered } => {
-                OpenSource::Created(Box::new(Created {
-                    path: path.clone(),
-                    records: records_at(path, files)?,
-                    gone: deletes_of(path, files)?.of_created,
-                    cells: RowParser::new(None, false),
-                    include_recovered: *include_recovered,
-                    count: 0,
-                }))
+                OpenSource::Created(Box::new(Created::at(path, files, *include_recovered)?))
             }
             Self::Plan { path, .. } => {
                 let manifest = PlanManifest::of(path)?;
                 let lines = plan::Reader::open(path, &manifest)?;
                 let digests = vec![lines.digest().clone()];
                 let manifest = PlanManifest { digests, ..manifest };
-                let trusts_list = false;
-                OpenSource::Planned(Box::new(Planned {
-                    lines,
-                    results: None,
-                    manifest,
-                    trusts_list,
-                }))
+                OpenSource::Planned(Box::new(Planned::of(lines, None, manifest, false)))
             }
             Self::Planned { plan, of } => of.carried_out(plan, PlanManifest::of(plan)?, false)?,
             Self::Sharded { sharding, of } => of.open()?.of_shard(sharding.clone()),
@@ -247,63 +229,9 @@ impl RowSource {
             _ => None,
         };
         let lines = plan::Reader::open(path, &manifest)?;
-        Ok(OpenSource::Planned(Box::new(Planned { lines, results, manifest, trusts_list })))
+        Ok(OpenSource::Planned(Box::new(Planned::of(lines, results, manifest, trusts_list))))
     }
 }
-
-/// The records of a results file, or of a journal as far as it goes.
-fn records_at(path: &Path, files: &[String]) -> Result<Records, ResultsError> {
-    if path.extension().is_some_and(|ending| ending == "journal") {
-        return Ok(Box::new(Outcomes::of_journal(path)?));
-    }
-    Ok(Box::new(results::reader::Reader::open(path, files)?))
-}
-
-/// What a run deleted.
-#[derive(Default)]
-pub(crate) struct Deletes {
-    /// The ids of what it had created itself.
-    of_created: FxHashSet<i64>,
-    /// How many others, which no undo brings back.
-    pub(crate) of_others: u64,
-}
-
-/// What a run deleted, by its results or its journal.
-pub(crate) fn deletes_of(path: &Path, files: &[String]) -> Result<Deletes, ResultsError> {
-    let is_journal = path.extension().is_some_and(|ending| ending == "journal");
-    if !is_journal && !results::reader::Reader::open(path, files)?.says_more_than_ids() {
-        return Ok(Deletes::default());
-    }
-    let records = || records_at(path, files).map(|records| records.map_while(Result::ok));
-    let is = |record: &Record, statuses: &[Status]| statuses.contains(&record.outcome.status);
-    // Ids ascend: what has a smaller one than all that the run created was there before, and need not be
-    // remembered.
-    let created = records()?.filter(|record| is(record, &[Status::Created, Status::Recovered]));
-    let first = created.filter_map(|record| record.outcome.association_id).min();
-    let mut deletes = Deletes::default();
-    let mut later = FxHashSet::default();
-    for record in records()?.filter(|record| is(record, &[Status::Deleted])) {
-        deletes.of_others += 1;
-        later.extend(
-            record.outcome.association_id.filter(|id| first.is_some_and(|first| *id >= first)),
-        );
-    }
-    if !later.is_empty() {
-        for record in records()?.filter(|record| is(record, &[Status::Created, Status::Recovered]))
-        {
-            deletes
-                .of_created
-                .extend(record.outcome.association_id.filter(|id| later.contains(id)));
-        }
-        deletes.of_others -= deletes.of_created.len() as u64;
-    }
-    Ok(deletes)
-}
-
-type Records = Box<dyn Iterator<Item = Result<Record, ResultsError>> + Send>;
-
-/// The option under which a head keeps which plan is applied.
-const PLAN_SHA256: &str = "plan-sha256";
 
 /// The options under which a head keeps what a sync may delete.
 const PRUNE: &str = "prune";
@@ -332,459 +260,9 @@ fn pruning_of(head: &Head) -> Pruning {
     }
 }
 
-/// Which rows of a results file are settled again.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Choice {
-    /// Rows of these statuses; empty: of any.
-    pub(crate) statuses: Vec<Status>,
-    /// Rows of these reasons; empty: of any.
-    pub(crate) reasons: Vec<Reason>,
-    /// What their names mean is asked anew, also where there is an id.
-    pub(crate) resolve_again: bool,
-    /// Rows that delete may be among them.
-    pub(crate) allow_delete: bool,
-}
-
-impl Choice {
-    /// As it stands in a head's options: with another choice it is another run.
-    pub(crate) fn named(&self) -> Vec<(&'static str, String)> {
-        let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
-        let reasons: Vec<_> = self.reasons.iter().map(|reason| reason.as_str()).collect();
-        [("status", statuses), ("reason", reasons)]
-            .into_iter()
-            .filter(|(_, words)| !words.is_empty())
-            .map(|(name, words)| (name, words.join(",")))
-            .chain(self.resolve_again.then(|| (RESOLVE_AGAIN, "true".to_owned())))
-            .collect()
-    }
-
-    /// Read back from a head's options.
-    pub(crate) fn of_head(head: &Head) -> Self {
-        let words = |name| head.options.get(name).map_or("", String::as_str).split(',');
-        Self {
-            statuses: words("status").filter_map(Status::parse).collect(),
-            reasons: words("reason").filter_map(Reason::parse).collect(),
-            resolve_again: head.options.contains_key(RESOLVE_AGAIN),
-            allow_delete: head.options.contains_key(ALLOW_DELETE),
-        }
-    }
-
-    /// Whether a row is taken: it is chosen, and nothing keeps it out.
-    fn takes(&self, record: &Record) -> bool {
-        let Record { line, cells, outcome, .. } = record;
-        let may_be_taken = match Action::parse(cells.get(Column::Action)) {
-            // What no input asks for, the next sync does.
-            Some(Action::Delete) => self.allow_delete && *line > 0,
-            Some(Action::Create) => true,
-            // Such a row asked for something else than it reads like.
-            None => outcome.reason != Some(Reason::UnsupportedAction),
-        };
-        may_be_taken && self.chooses(outcome)
-    }
-
-    /// Whether a row is left out only because it is a delete.
-    pub(crate) fn leaves_out(&self, record: &Record) -> bool {
-        record.cells.action() == Action::Delete
-            && self.chooses(&record.outcome)
-            && !self.takes(record)
-    }
-
-    /// Nothing chosen means: what may well succeed as it is.
-    fn chooses(&self, outcome: &Outcome) -> bool {
-        if self.statuses.is_empty() && self.reasons.is_empty() {
-            return outcome.retryable && !outcome.status.is_good();
-        }
-        (self.statuses.is_empty() || self.statuses.contains(&outcome.status))
-            && (self.reasons.is_empty()
-                || outcome.reason.is_some_and(|reason| self.reasons.contains(&reason)))
-    }
-}
-
-/// A source that is open, at its next row.
-pub(crate) enum OpenSource {
-    Inputs { reader: Box<Reader>, waits: bool },
-    Results(Box<OpenResults>),
-    Created(Box<Created>),
-    Planned(Box<Planned>),
-    Sharded(Box<Sharded>),
-}
-
-/// A shard's rows, counted by themselves: to journal and results there are no others.
-pub(crate) struct Sharded {
-    rows: OpenSource,
-    sharder: Sharder,
-    /// Rows that were read, of any shard.
-    read: u64,
-    /// Rows that were given.
-    given: u64,
-}
-
-/// The lines of a plan. Of a rerun's, those that are carried over have their outcomes in the results
-/// beneath, line by line.
-pub(crate) struct Planned {
-    lines: plan::Reader,
-    results: Option<Box<OpenResults>>,
-    manifest: PlanManifest,
-    /// Whether what it says to be there was listed just now, so that it need not be looked up.
-    trusts_list: bool,
-}
-
-pub(crate) struct OpenResults {
-    path: PathBuf,
-    records: results::reader::Reader,
-    cells: RowParser,
-    choice: Choice,
-}
-
-pub(crate) struct Created {
-    path: PathBuf,
-    records: Records,
-    /// The ids that the run deleted itself, of what it had created.
-    gone: FxHashSet<i64>,
-    cells: RowParser,
-    include_recovered: bool,
-    count: u64,
-}
-
-impl OpenSource {
-    /// Whether its rows may say more than ids, so that a plan has to be made of them.
-    pub(crate) fn says_more_than_ids(&self) -> bool {
-        match self {
-            Self::Inputs { reader, .. } => reader.says_more_than_ids(),
-            Self::Results(results) => results.records.says_more_than_ids(),
-            Self::Sharded(sharded) => sharded.rows.says_more_than_ids(),
-            Self::Created(_) | Self::Planned(_) => false,
-        }
-    }
-
-    /// Whether any of its rows is to be deleted.
-    pub(crate) fn deletes(&self) -> bool {
-        match self {
-            Self::Created(_) => true,
-            Self::Planned(planned) => planned.manifest.count("delete", None) > 0,
-            Self::Sharded(sharded) => sharded.rows.deletes(),
-            Self::Inputs { .. } | Self::Results(_) => false,
-        }
-    }
-
-    /// Those of its rows that are a shard's.
-    pub(crate) fn of_shard(self, sharding: Sharding) -> Self {
-        let sharder = Sharder::new(sharding);
-        Self::Sharded(Box::new(Sharded { rows: self, sharder, read: 0, given: 0 }))
-    }
-
-    /// About how many rows it has, where that is known.
-    pub(crate) fn rows(&self) -> Option<u64> {
-        match self {
-            Self::Planned(planned) => Some(planned.manifest.lines()),
-            Self::Sharded(sharded) => {
-                let sharding = sharded.sharder.sharding();
-                Some(sharding.rows.div_ceil(sharding.shard.count.into()))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether the next row may be long in coming.
-    pub(crate) const fn waits(&self) -> bool {
-        matches!(self, Self::Inputs { waits: true, .. })
-    }
-
-    /// The next row, with what is left to do for it when the run begins.
-    pub(crate) fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
-        let unreadable = |error: &dyn ToString| RowQueueError::Unreadable(error.to_string());
-        Some(match self {
-            Self::Inputs { reader, .. } => match reader.next()? {
-                Ok(row) => {
-                    let remaining = Remaining::All(Goal::of(row.action()));
-                    Ok(PendingRow { row, remaining })
-                }
-                Err(error) => Err(unreadable(&error)),
-            },
-            Self::Results(results) => match results.records.next()? {
-                Ok(record) => Ok(results.pending(record)),
-                Err(error) => Err(unreadable(&error)),
-            },
-            Self::Created(created) => created.next()?.map_err(|error| unreadable(&error)),
-            Self::Planned(planned) => planned.next()?.map_err(|what| unreadable(&what)),
-            Self::Sharded(sharded) => sharded.next()?,
-        })
-    }
-
-    /// How many rows of blank cells were skipped.
-    pub(crate) fn blank_rows(&self) -> u64 {
-        match self {
-            Self::Inputs { reader, .. } => reader.blank_rows(),
-            Self::Planned(planned) => planned.manifest.blank_rows,
-            Self::Sharded(sharded) => sharded.rows.blank_rows(),
-            Self::Results(_) | Self::Created(_) => 0,
-        }
-    }
-
-    /// The row of blank cells before the row given last (at the end, after it), if it has this
-    /// fingerprint.
-    fn blank_before(&self, fingerprint: u32) -> Option<&Row> {
-        match self {
-            Self::Inputs { reader, .. } => {
-                reader.blank_before().filter(|row| row.fingerprint() == fingerprint)
-            }
-            Self::Sharded(sharded) => sharded.rows.blank_before(fingerprint),
-            Self::Results(_) | Self::Created(_) | Self::Planned(_) => None,
-        }
-    }
-
-    fn digests(&self) -> Result<Vec<Digest>, RowQueueError> {
-        let path = match self {
-            Self::Inputs { reader, .. } => return Ok(reader.digests().to_vec()),
-            Self::Results(results) => &results.path,
-            Self::Created(created) => &created.path,
-            Self::Planned(planned) => return Ok(planned.manifest.digests.clone()),
-            Self::Sharded(sharded) => return sharded.rows.digests(),
-        };
-        let digest = input::digest_of(&Source::Path(path.clone()));
-        Ok(vec![digest.map_err(|error| RowQueueError::Unreadable(error.to_string()))?])
-    }
-}
-
-impl Sharded {
-    fn next(&mut self) -> Option<Result<PendingRow, RowQueueError>> {
-        loop {
-            let mut pending = match self.rows.next() {
-                Some(Ok(pending)) => pending,
-                Some(Err(error)) => return Some(Err(error)),
-                None if self.read < self.sharder.sharding().rows => {
-                    return Some(Err(self.changed()));
-                }
-                None => return None,
-            };
-            self.read += 1;
-            if self.read > self.sharder.sharding().rows {
-                return Some(Err(self.changed()));
-            }
-            let row = &mut pending.row;
-            if self.sharder.owns(row.file, row.line, &row.cells) {
-                row.ordinal = self.given;
-                self.given += 1;
-                return Some(Ok(pending));
-            }
-        }
-    }
-
-    /// There are other rows than when the shards were decided: one of them may be no shard's, or two shards'.
-    fn changed(&self) -> RowQueueError {
-        let rows = self.sharder.sharding().rows;
-        let has = match self.read {
-            read if read < rows => format!("only {read} rows"),
-            _ => "more rows".to_owned(),
-        };
-        RowQueueError::Unreadable(format!(
-            "the input has {has}, and had {rows} when this shard began: restore it and give the same command, or \
-             start all shards anew with --fresh"
-        ))
-    }
-}
-
-impl OpenResults {
-    /// The ids that count where a row has names. Of a row that may have been sent, what was sent is asked for.
-    fn ids_kept<'c>(&self, cells: &'c Cells, named: &Named, remaining: &Remaining) -> [&'c str; 4] {
-        let [name, mut source, mut target, biz] = cells.ids();
-        if self.choice.resolve_again && !remaining.may_have_been_sent() {
-            source = if named.source.trim().is_empty() { source } else { "" };
-            target = if named.target.trim().is_empty() { target } else { "" };
-        }
-        [name, source, target, biz]
-    }
-
-    fn pending(&mut self, record: Record) -> PendingRow {
-        let is_taken = self.choice.takes(&record);
-        let Record { ordinal, file, line, cells, outcome } = record;
-        if !is_taken {
-            let parsed = Err(RowError::Broken("carried over".into()));
-            let row = Row { ordinal, file, line, cells, parsed };
-            return PendingRow { row, remaining: Remaining::Carry(outcome) };
-        }
-        let remaining = Remaining::again(&outcome, Goal::of(cells.action()));
-        let (cells, parsed) = match cells.named() {
-            Some(named) => {
-                let ids = self.ids_kept(&cells, named, &remaining);
-                self.cells.read_named(ids, named.clone())
-            }
-            None => self.cells.read(cells.ids()),
-        };
-        let row = Row { ordinal, file, line, cells, parsed };
-        PendingRow { row, remaining }
-    }
-}
-
-impl Planned {
-    fn next(&mut self) -> Option<Result<PendingRow, String>> {
-        let beneath = match &mut self.results {
-            None => None,
-            Some(results) => match results.records.next() {
-                Some(Ok(record)) => Some(results.pending(record)),
-                Some(Err(error)) => return Some(Err(error.to_string())),
-                None => return None,
-            },
-        };
-        let PlannedRow { row, step } = match self.lines.next()? {
-            Ok(planned) => planned,
-            Err(error) => return Some(Err(error.to_string())),
-        };
-        if let Step::Carry = step {
-            return Some(beneath.ok_or_else(|| {
-                format!("line {} is carried over from results, and this plan has none", row.line)
-            }));
-        }
-        let remaining = match (step, beneath) {
-            (Step::Refuse(reason, message), _) => {
-                Remaining::Planned(Outcome::bad(reason, message, 0, 0))
-            }
-            (_, Some(beneath)) => beneath.remaining,
-            (Step::Create | Step::Carry, None) => Remaining::All(Goal::Create),
-            // What no row names is deleted under the id that was listed, and under no other.
-            (Step::Delete(id), None) if row.line == 0 => Remaining::All(Goal::Delete { id }),
-            (Step::Keep(id), None) if self.trusts_list => {
-                Remaining::Planned(Outcome::good(Status::Existed, id, 0, 0))
-            }
-            (Step::Keep(_), None) => Remaining::Expected,
-            (Step::Delete(_) | Step::Absent, None) => Remaining::All(Goal::Delete { id: None }),
-        };
-        Some(Ok(PendingRow { row, remaining }))
-    }
-}
-
-impl Created {
-    fn next(&mut self) -> Option<Result<PendingRow, ResultsError>> {
-        loop {
-            let Record { file, line, cells, outcome, .. } = match self.records.next()? {
-                Ok(record) => record,
-                Err(error) => return Some(Err(error)),
-            };
-            let Some(id) = self.deletes(&outcome) else { continue };
-            let (_, parsed) = self.cells.read(cells.ids());
-            let row = Row { ordinal: self.count, file, line, cells, parsed };
-            self.count += 1;
-            return Some(Ok(PendingRow { row, remaining: Remaining::All(Goal::Undo { id }) }));
-        }
-    }
-
-    fn deletes(&self, outcome: &Outcome) -> Option<i64> {
-        let taken = outcome.status == Status::Created
-            || (self.include_recovered && outcome.status == Status::Recovered);
-        outcome.association_id.filter(|id| taken && !self.gone.contains(id))
-    }
-}
-
-/// Gives all rows as they are when a run begins.
-pub(crate) fn pour(mut rows: OpenSource, sink: &mut RowSink) -> Result<Ended, RowQueueError> {
-    let mut count = 0;
-    while let Some(pending) = rows.next() {
-        count += 1;
-        if sink.push(pending?).is_err() {
-            return Ok(Ended::default());
-        }
-    }
-    Ok(Ended { rows: count, blank_rows: rows.blank_rows(), digests: rows.digests()? })
-}
-
-/// The digests of what is read, which is read to its end.
-pub(crate) fn digests_to_the_end(mut rows: OpenSource) -> Result<Vec<Digest>, RowQueueError> {
-    if let OpenSource::Inputs { .. } = &rows {
-        while let Some(row) = rows.next() {
-            row?;
-        }
-    }
-    rows.digests()
-}
-
-/// Feeds the loop: rows that are settled are left out, rows that were marked must be what they were.
-/// Rows that were never marked were never sent.
-pub(crate) fn feed(
-    mut rows: OpenSource,
-    journal: &Path,
-    replay: &Replay,
-    place_of: impl Fn(&Row) -> String,
-    unmarked_too: bool,
-    sink: &mut RowSink,
-) -> Result<Ended, RowQueueError> {
-    let is_marked = |row: &Row| row.ordinal < replay.marked_through;
-    let mut marks = match replay.marked_through {
-        0 => None,
-        _ => Some(Fingerprints::open(journal)?),
-    };
-    let mut count = 0;
-    while let Some(planned) = rows.next() {
-        let PendingRow { row, remaining } = planned?;
-        if !unmarked_too && !is_marked(&row) {
-            break;
-        }
-        count = row.ordinal + 1;
-        if let Some(marks) = marks.as_mut().filter(|_| is_marked(&row)) {
-            let marked = marks.read()?;
-            if marked != row.fingerprint() {
-                return Err(match rows.blank_before(marked) {
-                    Some(blank) => RowQueueError::Blank { row: place_of(blank) },
-                    None => RowQueueError::Changed { row: place_of(&row) },
-                });
-            }
-        }
-        let Some(remaining) = what_remains(replay, row.ordinal, remaining) else { continue };
-        if sink.push(PendingRow { row, remaining }).is_err() {
-            return Ok(Ended::default());
-        }
-    }
-    if count < replay.marked_through {
-        if let Some(marks) = &mut marks
-            && let Some(blank) = rows.blank_before(marks.read()?)
-        {
-            return Err(RowQueueError::Blank { row: place_of(blank) });
-        }
-        return Err(RowQueueError::Short { rows: count, marked: replay.marked_through });
-    }
-    Ok(Ended { rows: count, blank_rows: rows.blank_rows(), digests: rows.digests()? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::row_queue::RowQueue;
-    use crate::storage::journal::{Journal, JournalError};
-
-    #[tokio::test]
-    async fn a_journal_that_can_t_be_read_is_not_told_as_a_changed_input() {
-        let folder = tempfile::tempdir().unwrap();
-        let input = folder.path().join("a.csv");
-        std::fs::write(&input, "obj_asst_id,inst_id,asst_inst_id\na,1,2\na,1,3\n").unwrap();
-        let rows =
-            || RowSource::inputs(std::slice::from_ref(&input), InputOptions::default()).open();
-        let mut read = rows().unwrap();
-        let prints: Vec<_> =
-            std::iter::from_fn(|| read.next()).map(|row| row.unwrap().row.fingerprint()).collect();
-        for (prints, damaged) in [(vec![prints[0], 0], false), (prints[..1].to_vec(), true)] {
-            let path = folder.path().join("r.csv.journal");
-            let file = std::sync::Arc::new(std::fs::File::create(&path).unwrap());
-            let mut journal = Journal::new(path.clone(), Box::new(file), 0, 0);
-            journal.mark(&prints, 0);
-            journal.flush().unwrap();
-            let replay = Replay { marked_through: 2, ..Replay::default() };
-            let rows = rows().unwrap();
-            let place_of = |row: &Row| format!("line {}", row.line);
-            let mut fed =
-                RowQueue::spawn(true, move |sink| feed(rows, &path, &replay, place_of, true, sink));
-            let error = loop {
-                fed.take(2);
-                match fed.end() {
-                    Some(end) => break end.unwrap_err(),
-                    None => fed.news().await,
-                }
-            };
-            match error {
-                RowQueueError::Changed { row } if row == "line 3" => assert!(!damaged),
-                RowQueueError::Journal(JournalError::Damaged { line: 2, .. }) => assert!(damaged),
-                error => panic!("{error}"),
-            }
-        }
-    }
 
     #[test]
     fn the_rows_of_a_run_with_several_inputs_are_read_as_it_read_them() {
