@@ -74,8 +74,14 @@ pub(super) fn run(
         rows.take_if(|rows| rows.says_more_than_ids() && config.connection.is_some())
     {
         scratch = Scratch::new()?;
-        let plan =
-            planning::make(config, named, &scratch.plan(), head(config, &source, None), None)?;
+        let plan = planning::make(
+            config,
+            screen,
+            &source,
+            named,
+            &scratch.plan(),
+            &head(config, &source, None),
+        )?;
         rows = Some(source.carried_out(&scratch.plan(), plan.manifest.clone(), false)?);
         made = Some(plan);
     }
@@ -163,7 +169,8 @@ impl Job<'_> {
         let started = Instant::now();
         let mut seen = Seen::default();
         let mut probed = Vec::new();
-        let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
+        let display = self.config.display;
+        let mut progress = Progress::new(display.progress, self.screen.clone(), display.language);
         let read = async {
             let check = match rows {
                 Some(rows) => {

@@ -7,7 +7,7 @@ use crate::config::paths::{dated, format_of, refuse_own_input};
 use crate::config::{Display, Environment};
 use crate::exit::{Exit, Halt};
 use crate::report::look::Look;
-use crate::report::progress::Screen;
+use crate::report::progress::{Progress, Screen};
 use crate::report::summary::{Summary, next_step};
 use crate::session::merging::{Merged, Shards};
 
@@ -28,7 +28,8 @@ pub(super) fn run(
     let shards = Shards::find(&args.results)?;
     let (files, target) = (shards.files().to_vec(), shards.target().clone());
     let kind = shards.work().into();
-    let Merged { stats, exit } = shards.merge(out.clone(), format)?;
+    let progress = Progress::new(display.progress, screen.clone(), display.language);
+    let Merged { stats, exit } = shards.merge(out.clone(), format, progress)?;
     let next = next_step(kind, exit, &stats, Some(&out), &typed.again(), &typed.identity_flags());
     let summary = Summary {
         kind,

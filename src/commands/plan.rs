@@ -34,7 +34,7 @@ pub(super) fn run(typed: &Typed, screen: &Screen) -> Result<Exit, Halt> {
     }
     let head = head(&config, &source, None);
     let Made { manifest, understood, calls, .. } =
-        planning::make(&config, rows, &path, head, source.pruning())?;
+        planning::make(&config, screen, &source, rows, &path, &head)?;
     let tripped = guards::judge(&manifest, &config.guards);
     let guarded = (!tripped.is_empty()).then(|| Guarded::of(&path, &manifest, &tripped));
     let exit = match &guarded {

@@ -72,7 +72,7 @@ fn confirm(count: u64, recovered: u64, session: &Session<'_>) -> Result<(), Halt
         _ => (
             format!("{count} associations at {target}. {foreign}. Delete them all?"),
             format!(
-                "{target} 上共 {count} 条实例关联，其中 {others} 条为 recovered（应答丢失后查到，可能由别人创建）。\
+                "{target} 上共 {count} 条实例关联，其中 {others} 条为 recovered（无应答后查到，可能由别人创建）。\
                  全部删除？"
             ),
         ),

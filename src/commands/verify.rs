@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use super::{announce, print, resolve};
 use crate::cli::Verify;
 use crate::cli::layers::Typed;
-use crate::config::{Config, Connection, reading};
+use crate::config::{Config, Connection, Display, reading};
 use crate::engine::stats::{Calls, RunStats};
 use crate::exit::{Exit, Halt};
 use crate::input::{InputOptions, Source};
 use crate::outcome::Status;
 use crate::report::look::Look;
-use crate::report::progress::{Progress, ProgressMode, Screen};
+use crate::report::progress::{Progress, Screen};
 use crate::session::parent::ParentRun;
 use crate::session::runtime::runtime;
 use crate::session::server::Server;
@@ -44,7 +44,7 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
     let mut checked = checks(&offline, &args);
     let runtime = runtime()?;
     let (mut findings, rows) =
-        runtime.block_on(audit_unless_interrupted(offline, config.display.progress, screen))?;
+        runtime.block_on(audit_unless_interrupted(offline, config.display, screen))?;
     let Rows { stats, added, overtaken, undoes: of_undo } = rows;
     let (mut calls, mut recovered, mut halt) = (Calls::default(), Recovered::default(), None);
     if let Some(connection) = &config.connection {
@@ -144,10 +144,10 @@ fn checks(offline: &Offline, args: &Verify) -> Vec<Checked> {
 /// Reading takes a while, and writes nothing that a signal would leave half done.
 async fn audit_unless_interrupted(
     offline: Offline,
-    mode: ProgressMode,
+    display: Display,
     screen: &Screen,
 ) -> Result<(Findings, Rows), Halt> {
-    let mut progress = Progress::new(mode, screen.clone());
+    let mut progress = Progress::new(display.progress, screen.clone(), display.language);
     let audit = move || {
         let audited = offline.audit(&mut |stats| progress.show(stats));
         progress.finish();
@@ -254,7 +254,8 @@ impl Live<'_> {
             let exit = signals.halt().await.exit;
             Halt { exit, message: "interrupted: not every row was asked for".to_owned() }
         };
-        let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
+        let display = self.config.display;
+        let mut progress = Progress::new(display.progress, self.screen.clone(), display.language);
         let mut show = |stats: &RunStats| progress.show(stats);
         let ended = live::compare(setting, claims, findings, stop, &mut show).await;
         progress.finish();

@@ -75,6 +75,11 @@ impl ActiveRows {
         self.behind > 0
     }
 
+    /// Whether others stand behind a row.
+    pub fn is_before_others(&self, slot: Slot) -> bool {
+        self.conflicts.is_before_others(slot)
+    }
+
     /// A row's place in the input.
     pub fn ordinal(&self, slot: Slot) -> u64 {
         self.slab[slot].row.ordinal

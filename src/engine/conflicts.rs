@@ -79,6 +79,11 @@ impl Conflicts {
         free
     }
 
+    /// Whether others stand behind a row in one of its queues.
+    pub fn is_before_others(&self, slot: Slot) -> bool {
+        self.standing[slot].places.iter().any(|place| place.next.is_some())
+    }
+
     /// A settled row leaves its places; `freed` is told who may go now.
     pub fn leave(&mut self, slot: Slot, mut freed: impl FnMut(Slot)) {
         for Place { key, next } in std::mem::take(&mut self.standing[slot]).places {

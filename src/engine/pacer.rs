@@ -38,7 +38,7 @@ pub enum Bottleneck {
     Rate,
     /// The server: its quota, or the number of calls above which it fails.
     Server,
-    /// Calls that are not answered yet: as many as go at once, since more would bring nothing.
+    /// Calls that are not answered yet: as many at once as have paid off so far.
     Pool,
     /// Calls that are not answered yet: as many as `--concurrency` allows, or the last ones.
     Concurrency,

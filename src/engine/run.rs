@@ -123,6 +123,17 @@ enum Call {
     Probe,
 }
 
+impl Call {
+    /// The rows that it is for.
+    fn rows(&self) -> &[Slot] {
+        match self {
+            Self::Write(slot) => std::slice::from_ref(slot),
+            Self::Batch(slots) | Self::Deletes(slots, _) | Self::LookUp(slots) => slots,
+            Self::Models(_) | Self::Deletable(_) | Self::Probe => &[],
+        }
+    }
+}
+
 /// A sync of the journal, under way.
 type Sync = BoxFuture<'static, io::Result<()>>;
 

@@ -2,6 +2,7 @@
 //!
 //! Owns the way from a cell to an id. The engine knows nothing of it: what comes out has ids.
 
+pub(crate) mod headway;
 pub(crate) mod properties;
 pub(crate) mod name;
 pub(crate) mod condition;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::cache::Asked;
+use super::headway::Headway;
 use super::model::Fault;
 use super::resolver::Resolver;
 use super::understood::{Understood, UnderstoodModel};
@@ -47,6 +48,7 @@ pub(crate) struct Planner<'a, C> {
     asker: &'a Asker<'a, C>,
     links: Models,
     resolver: Resolver<'a, C>,
+    headway: &'a Headway,
     cells: RowParser,
     rows: VecDeque<Entry>,
     /// How many of the rows are read: what they name is asked for.
@@ -79,17 +81,19 @@ enum State {
 
 impl<'a, C: Cmdb> Planner<'a, C> {
     /// `models` are those of `--model`, which the server is not asked for. `cells` reads rows anew once
-    /// their ids are known.
+    /// their ids are known. How far it is, `headway` tells.
     pub(crate) fn new(
         asker: &'a Asker<'a, C>,
         models: &[ModelAssociation],
         naming: &'a Naming,
         cells: RowParser,
+        headway: &'a Headway,
     ) -> Self {
         Self {
             asker,
             links: Models::given(models),
-            resolver: Resolver::new(asker, naming),
+            resolver: Resolver::new(asker, naming, headway),
+            headway,
             cells,
             rows: VecDeque::new(),
             read: 0,
@@ -102,6 +106,7 @@ impl<'a, C: Cmdb> Planner<'a, C> {
 
     /// Takes the next row, in input order.
     pub(crate) fn push(&mut self, row: Row) {
+        self.headway.read();
         let state = match &row.parsed {
             Err(RowError::Named { .. }) => {
                 let name = row.cells.get(Column::ObjAsstId).trim();

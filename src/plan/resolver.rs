@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::businesses::Businesses;
 use super::cache::{Asked, Cache, Meaning, Room};
+use super::headway::Headway;
 use super::model::{Fault, Model, Way};
 use super::properties::{Properties, quoted};
 use super::question::key_of;
@@ -27,12 +28,14 @@ const IN_FLIGHT: usize = 4;
 /// Questions about a model, each for one cell, that are refused before the model is given up.
 const MOST_REFUSALS: u32 = 3;
 
-type Landed = Result<(Search, InstanceCall, Landing), Halt>;
+/// Of how many names a call was, and what came of it.
+type Landed = (usize, Result<(Search, InstanceCall, Landing), Halt>);
 
 /// Asks which instances cells mean.
 pub(super) struct Resolver<'a, C> {
     asker: &'a Asker<'a, C>,
     naming: &'a Naming,
+    headway: &'a Headway,
     models: Vec<Model>,
     numbers: FxHashMap<Arc<str>, usize>,
     room: Room,
@@ -45,10 +48,11 @@ pub(super) struct Resolver<'a, C> {
 }
 
 impl<'a, C: Cmdb> Resolver<'a, C> {
-    pub(super) fn new(asker: &'a Asker<'a, C>, naming: &'a Naming) -> Self {
+    pub(super) fn new(asker: &'a Asker<'a, C>, naming: &'a Naming, headway: &'a Headway) -> Self {
         Self {
             asker,
             naming,
+            headway,
             models: Vec::new(),
             numbers: FxHashMap::default(),
             room: Room::default(),
@@ -169,6 +173,7 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
                 if let Way::Businesses(all) = &model.way {
                     asked.means(all.meaning(&question, &model.properties));
                 } else {
+                    self.headway.met();
                     self.ready.extend(model.wait(number, (Rc::clone(&asked), question)));
                 }
             }
@@ -203,8 +208,12 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
                 Way::Hosts | Way::Objects | Way::Businesses(_) => self.calls.of(&search.obj_id),
             };
             match call {
-                Some(call) => self.in_flight.push(search.go(self.asker, call).boxed_local()),
-                None => answer_all(&search, &Meaning::NoCall),
+                Some(call) => {
+                    let names = search.pending.len();
+                    let landed = search.go(self.asker, call).map(move |landed| (names, landed));
+                    self.in_flight.push(landed.boxed_local());
+                }
+                None => self.answer_all(&search, &Meaning::NoCall),
             }
         }
     }
@@ -212,10 +221,12 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
     /// Waits until a call has ended. False where none is under way.
     pub(super) async fn land(&mut self) -> Result<bool, Halt> {
         let Some(landed) = self.in_flight.next().await else { return Ok(false) };
+        let (names, landed) = landed;
         let (mut search, call, landing) = landed?;
         match landing {
             Landing::Answered(open) => {
                 self.models[search.model].refusals = 0;
+                self.headway.answered(names - open.len());
                 // Fewer at once bring fewer instances.
                 self.halve(Search { pending: open, ..search });
             }
@@ -235,13 +246,20 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
                     ));
                 }
                 if search.pending.len() == 1 || matches!(model.way, Way::Nowhere(_)) {
-                    answer_all(&search, &Meaning::Refused(said.into()));
+                    self.answer_all(&search, &Meaning::Refused(said.into()));
                     search.pending.clear();
                 }
                 self.halve(search);
             }
         }
         Ok(true)
+    }
+
+    fn answer_all(&self, search: &Search, meaning: &Meaning) {
+        for (asked, _) in &search.pending {
+            asked.means(meaning.clone());
+        }
+        self.headway.answered(search.pending.len());
     }
 
     /// What was too much at once is asked in two parts.
@@ -254,11 +272,5 @@ impl<'a, C: Cmdb> Resolver<'a, C> {
         let properties = Rc::clone(&search.properties);
         let half = Search { obj_id, properties, by: search.by.clone(), pending, ..search };
         self.ready.extend([search, half].into_iter().filter(|search| !search.pending.is_empty()));
-    }
-}
-
-fn answer_all(search: &Search, meaning: &Meaning) {
-    for (asked, _) in &search.pending {
-        asked.means(meaning.clone());
     }
 }

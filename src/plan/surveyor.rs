@@ -15,6 +15,7 @@ use super::desired::{Desired, Names, Triple, Wish, WishReader};
 use super::exchanges::{Exchanges, Fate};
 use super::existence::Existence;
 use super::gathered::unwritable;
+use super::headway::Headway;
 use super::listing::{Completeness, Listed, Listing};
 use super::moves::{LostRows, Moves, Side};
 use super::previous::Previous;
@@ -45,6 +46,8 @@ pub(crate) struct Terms<'t> {
     pub(crate) files: &'t [String],
     /// Where what is sorted waits.
     pub(crate) folder: &'t Path,
+    /// Tells how far it is.
+    pub(crate) headway: &'t Headway,
 }
 
 impl Terms<'_> {
@@ -124,6 +127,7 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
         let mut rows = wishes.read().map_err(&unwritable)?;
         let mut sources = wishes.read().map_err(&unwritable)?;
         let usable = self.usable(&names, &mut wishes.read().map_err(&unwritable)?)?;
+        let (mut listed, to_list) = (0, usable.iter().flatten().count());
         for (number, model) in (0..).zip(usable) {
             let segment = Segment {
                 number,
@@ -132,7 +136,11 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
                 has_deletes: names.has_deletes(number),
             };
             match model {
-                Some(model) => self.compare(&segment, &model, &mut rows, &mut sources).await?,
+                Some(model) => {
+                    listed += 1;
+                    self.terms.headway.lists(&model.obj_asst_id, listed, to_list);
+                    self.compare(&segment, &model, &mut rows, &mut sources).await?;
+                }
                 None => rows.skip(number).map_err(&unwritable)?,
             }
             sources.skip(number).map_err(&unwritable)?;
@@ -318,9 +326,11 @@ impl<'a, C: Cmdb> Surveyor<'a, C> {
     ) -> Result<Sorted<Triple>, Halt> {
         let unwritable = self.terms.unwritable();
         let mut there = Sorter::<Triple>::new(self.terms.folder).map_err(&unwritable)?;
+        let headway = self.terms.headway;
         let mut sources = sources.sources(number).map(|source| source.map_err(&unwritable));
         let mut each = |listed: Listed| {
             found.there += 1;
+            headway.found();
             let triple = (number, listed.source, listed.target);
             there.push(triple, &listed.id.to_le_bytes()).map_err(&unwritable)
         };

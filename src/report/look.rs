@@ -4,7 +4,7 @@
 //! nothing of what is told.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, IsTerminal};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects, Style};
@@ -36,12 +36,26 @@ impl Color {
     /// Decides for the whole process: clap's texts, logs and all that is told.
     pub fn choose(self) {
         match self {
+            // anstream takes a 0 for a yes.
+            Self::Auto if std::env::var_os("CLICOLOR_FORCE").is_some_and(|force| force == "0") => {
+                if io::stdout().is_terminal() && io::stderr().is_terminal() && !says_no() {
+                    ColorChoice::Always
+                } else {
+                    ColorChoice::Never
+                }
+            }
             Self::Auto => ColorChoice::Auto,
             Self::Always => ColorChoice::Always,
             Self::Never => ColorChoice::Never,
         }
         .write_global();
     }
+}
+
+fn says_no() -> bool {
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
+    let has_no_color = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    has_no_color || is("CLICOLOR", "0") || is("TERM", "dumb")
 }
 
 /// What a colour says of a text.

@@ -4,6 +4,7 @@
 
 pub(crate) mod look;
 pub(crate) mod width;
+pub(crate) mod screen;
 pub(crate) mod words;
 pub(crate) mod names;
 pub(crate) mod abilities;

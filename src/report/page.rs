@@ -350,7 +350,7 @@ fn hold_name(word: &str) -> String {
         "rate" => ("`--rate`", "`--rate` 上限"),
         "server" => ("the server's limit", "服务端限流"),
         "pool" => {
-            ("answers; more calls at once would bring nothing", "等待应答；再加并发也不会更快")
+            ("answers, with as many calls at once as paid off", "等待应答；再加并发也不会更快")
         }
         "concurrency" => ("answers", "等待应答"),
         "collisions" => ("rows that collide", "有冲突、不能同时处理的行"),

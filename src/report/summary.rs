@@ -275,7 +275,7 @@ impl Summary<'_> {
         if stats.unsettled > 0 {
             let left = grouped(stats.unsettled);
             let what =
-                look.pick(("outstanding: read, but not settled", "未定：已读取，还没有结果"));
+                look.pick(("outstanding: read, but not settled", "尚无结论：已读取，还没有结果"));
             writeln!(text, "{}", look.paint(Tone::Open, format!("{left:>13}  {what}")))?;
         }
         if !stats.input_ended && !matches!(self.exit, Exit::Usage | Exit::Held) {
@@ -343,7 +343,7 @@ impl Summary<'_> {
         let (retries, throttled) = (grouped(calls.retries), grouped(calls.throttled));
         lines.push(look.pick((
             format!("Retries: {retries}, throttled answers: {throttled}"),
-            format!("重试：{retries}，被限速：{throttled}"),
+            format!("重试：{retries}，被限流：{throttled}"),
         )));
         if let (Some(p50), Some(p90), Some(p99)) =
             (calls.latency_ms(0.5), calls.latency_ms(0.9), calls.latency_ms(0.99))

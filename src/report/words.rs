@@ -14,7 +14,7 @@ pub const fn status_in_chinese(status: Status) -> &'static str {
     match status {
         Status::Created => "已创建",
         Status::Existed => "已存在",
-        Status::Recovered => "应答丢失后查到",
+        Status::Recovered => "无应答后查到",
         Status::Deleted => "已删除",
         Status::Absent => "本就不存在",
         Status::Failed => "失败",
@@ -37,10 +37,10 @@ pub const fn reason_in_chinese(reason: Reason) -> &'static str {
         Reason::AmbiguousSource => "源实例名称不唯一",
         Reason::AmbiguousTarget => "目标实例名称不唯一",
         Reason::Unresolvable => "名称无法解析",
-        Reason::MappingConflict => "违反映射约束",
+        Reason::MappingConflict => "违反源-目标约束",
         Reason::Forbidden => "无权限",
         Reason::Rejected => "被服务端拒绝",
-        Reason::Throttled => "被限速",
+        Reason::Throttled => "被限流",
         Reason::Unavailable => "服务不可用",
         Reason::LockContention => "抢锁失败",
         Reason::OutcomeUnknown => "结果未知",
@@ -54,7 +54,7 @@ pub const fn reason_in_chinese(reason: Reason) -> &'static str {
 pub const fn hold_text(hold: Bottleneck) -> (&'static str, &'static str) {
     match hold {
         Bottleneck::Rate => ("held back by --rate", "受 --rate 限制"),
-        Bottleneck::Server => ("held back by the server's limit", "受服务端限速"),
+        Bottleneck::Server => ("held back by the server's limit", "受服务端限流"),
         Bottleneck::Pool => (
             "waiting for answers, with as many calls at once as have paid off so far",
             "等待应答（并发数已自动调到有效上限）",

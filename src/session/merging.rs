@@ -17,6 +17,7 @@ use crate::input::RowParser;
 use crate::input::digest::are_same;
 use crate::options::{Format, Shard};
 use crate::outcome::Record;
+use crate::report::progress::Progress;
 use crate::storage::draft::Draft;
 use crate::storage::journal::EndEntry;
 use crate::storage::manifest::{Head, Manifest, path_for};
@@ -104,10 +105,19 @@ impl Shards {
     }
 
     /// Writes them as one to `out`. Where that is done already, it is counted again.
-    pub(crate) fn merge(self, out: PathBuf, format: Format) -> Result<Merged, Halt> {
+    pub(crate) fn merge(
+        self,
+        out: PathBuf,
+        format: Format,
+        mut progress: Progress,
+    ) -> Result<Merged, Halt> {
         let runtime = runtime()?;
         let merged = runtime.block_on(async {
-            let work = move || self.written(&out, format);
+            let work = move || {
+                let merged = self.written(&out, format, &mut progress);
+                progress.finish();
+                merged
+            };
             let done = Signals::listen()?.or_interrupted(work).await;
             done.map_err(|exit| Halt::new(exit, "interrupted: nothing was merged"))?
         });
@@ -115,13 +125,13 @@ impl Shards {
         merged
     }
 
-    fn written(&self, out: &Path, format: Format) -> Result<Merged, Halt> {
+    fn written(&self, out: &Path, format: Format, progress: &mut Progress) -> Result<Merged, Halt> {
         let head = self.head();
         for (path, run) in &self.0 {
             refuse_changed(path, run)?;
         }
         match path_state::look(out)? {
-            PathState::Free => self.write(out, format, head),
+            PathState::Free => self.write(out, format, head, progress),
             PathState::Finished(before) if before.head.shards == head.shards => {
                 self.again(out, &before)
             }
@@ -150,12 +160,19 @@ impl Shards {
         let mut stats = RunStats::default();
         stats.input_ended = true;
         stats.blank_rows = self.0[0].1.blank_rows;
+        stats.expected = Some(self.0.iter().map(|(_, run)| rows_of(run)).sum());
         stats
     }
 
     /// `run.json` is there first: results without one would pass for a stranger's, and a `run.json` without
     /// results is written again.
-    fn write(&self, out: &Path, format: Format, head: Head) -> Result<Merged, Halt> {
+    fn write(
+        &self,
+        out: &Path,
+        format: Format,
+        head: Head,
+        progress: &mut Progress,
+    ) -> Result<Merged, Halt> {
         let unwritable = |(path, error)| ResultsError::Unwritable { path, error };
         let draft = Draft::of(out).map_err(unwritable)?;
         let (mut stats, mut sealer) = (self.stats(), Sealer::default());
@@ -163,7 +180,8 @@ impl Shards {
         let layout = Layout::of(&head);
         let sha256 = results::write_to(draft.file(), out, format, layout, records, |record| {
             sealer.take(record);
-            stats.carry(record);
+            stats.add(record);
+            progress.show(&stats);
         })?;
         let exit = exit_of(&stats);
         let runs = self.0.iter().map(|(_, run)| run);

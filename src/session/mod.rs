@@ -266,7 +266,7 @@ impl Session<'_> {
     ) -> Result<Planned, Halt> {
         let head = opened.head.clone();
         let Made { manifest, calls, took, .. } =
-            planning::make(self.config, rows, path, head, self.rows.pruning())?;
+            planning::make(self.config, self.screen, &self.rows, rows, path, &head)?;
         opened.stats.calls.count_in(&calls);
         opened.stats.planning = took;
         let tripped = guards::judge(&manifest, &self.config.guards);
@@ -557,7 +557,8 @@ impl Session<'_> {
             queue.expect(move || known.or_else(|| about_how_many(&sources)));
         }
         let signals = Signals::listen()?;
-        let mut progress = Progress::new(self.config.display.progress, self.screen.clone());
+        let display = self.config.display;
+        let mut progress = Progress::new(display.progress, self.screen.clone(), display.language);
         let metrics = self.config.metrics.as_ref().filter(|_| writes);
         let mut metrics = metrics.map(MetricsFile::new);
         let mut sampler = Sampler::start();

@@ -6,33 +6,36 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::feeding;
 use super::server::Server;
 use super::signals::unless_interrupted;
-use super::source::OpenSource;
+use super::source::{OpenSource, RowSource};
 use crate::association::{Action, Cells, Named};
 use crate::clock;
 use crate::cmdb::Cmdb;
-use crate::config::Config;
+use crate::config::{Config, Display};
 use crate::engine::asker::Asker;
 use crate::engine::models::invalidity;
 use crate::engine::remaining::{PendingRow, Remaining};
 use crate::engine::row_queue::{Ended, RowQueue};
 use crate::engine::stats::Calls;
 use crate::exit::{Exit, Halt};
-use crate::input::RowParser;
+use crate::input::{RowParser, Source, about_how_many};
 use crate::options::{Prune, Pruning, brief_duration};
 use crate::plan::gathered::{Gathered, Known, Waited, unwritable};
+use crate::plan::headway::Headway;
 use crate::plan::planner::{PlannedRow as Resolved, Planner};
 use crate::plan::previous::Previous;
 use crate::plan::surveyed::Doomed;
 use crate::plan::surveyor::{Surveyor, Terms};
 use crate::plan::understood::Understood;
 use crate::report::abilities;
+use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::disk::folder_of;
 use crate::storage::manifest::Head;
 use crate::storage::plan::{PlanManifest, Step, Writer};
@@ -41,6 +44,8 @@ use crate::target::Target;
 
 /// How many rows are taken from the reader at once.
 const AT_ONCE: usize = 1024;
+/// How often the display may change.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// A plan that was made, and what its names were taken for.
 pub(crate) struct Made {
@@ -51,40 +56,46 @@ pub(crate) struct Made {
     pub(crate) took: Duration,
 }
 
-/// Makes the plan of these rows at `path`. `head` is that of the run that is planned; with `pruning` what is
-/// there is listed. Nothing is written to the CMDB, and unless all is asked and written down there is no
-/// plan.
+/// Makes the plan of rows of `source` at `path`, and shows how far it is. `head` is that of the run that is
+/// planned; where the source prunes, what is there is listed. Nothing is written to the CMDB, and unless all is
+/// asked and written down there is no plan.
 pub(crate) fn make(
     config: &Config,
+    screen: &Screen,
+    source: &RowSource,
     rows: OpenSource,
     path: &Path,
-    head: Head,
-    pruning: Option<&Pruning>,
+    head: &Head,
 ) -> Result<Made, Halt> {
     let what = "interrupted while planning: nothing was sent";
-    unless_interrupted(what, plan(config, rows, path, head, pruning))
+    let Display { progress, language, .. } = config.display;
+    let mut progress = Progress::new(progress, screen.clone(), language);
+    let made = unless_interrupted(what, plan(config, source, rows, (path, head), &mut progress));
+    progress.finish();
+    made
 }
 
 async fn plan(
     config: &Config,
+    source: &RowSource,
     rows: OpenSource,
-    path: &Path,
-    head: Head,
-    pruning: Option<&Pruning>,
+    (path, head): (&Path, &Head),
+    progress: &mut Progress,
 ) -> Result<Made, Halt> {
     let began = Instant::now();
     let connection = config.connection.as_ref().expect("this command calls a server");
+    let pruning = source.pruning();
     let previous = previous(pruning, &connection.target)?;
     let engine = &config.engine;
     let server = Server::of(connection, engine.concurrency)?;
     let asker = Asker::new(&server, &connection.target, engine, engine.concurrency, rand::random());
-    let cells = config.input.parser();
-    let mut writer = Writer::new(path, &head)?;
+    let (cells, headway) = (config.input.parser(), Headway::default());
+    let mut writer = Writer::new(path, head)?;
     // What is there, or has to make room, is known only when all rows are.
     let waits = pruning.is_some() || config.input.allow_delete;
     let folder = folder_of(path);
     let mut lines = Lines {
-        planner: Planner::new(&asker, &engine.models, &config.naming, cells),
+        planner: Planner::new(&asker, &engine.models, &config.naming, cells, &headway),
         carried: VecDeque::new(),
         sink: if waits {
             let gathered = Gathered::new(folder, &head.files).map_err(unwritable(folder))?;
@@ -92,17 +103,22 @@ async fn plan(
         } else {
             Sink::Writes(&mut writer)
         },
-        head: &head,
+        head,
         folder,
+        headway: &headway,
     };
-    let ended = lines.of(rows).await?;
+    let mut show = || progress.show_plan(&headway, &asker.stats.borrow().calls);
+    let sources = source.sources();
+    let ended = showing(lines.of(rows, sources), &mut show).await?;
     let Lines { planner, sink, .. } = lines;
     let understood = planner.understood().clone();
     let mut surveyed = None;
     if let Sink::Gathers(gathered) = sink {
-        let terms = Terms { pruning, previous: &previous, files: &head.files, folder };
+        let (files, headway) = (&head.files, &headway);
+        let terms = Terms { pruning, previous: &previous, files, folder, headway };
         let surveyor = Surveyor::new(&asker, &engine.models, terms)?;
-        surveyed = survey(surveyor, *gathered, &mut writer, &head, folder).await?;
+        let survey = survey(surveyor, *gathered, &mut writer, head, folder);
+        surveyed = showing(survey, &mut show).await?;
     }
     let rate = engine.rate.per_second();
     let head = Head { survey: surveyed, ..head.clone() };
@@ -110,6 +126,20 @@ async fn plan(
     let calls = asker.stats.borrow().calls.clone();
     abilities::log(&calls.abilities, &connection.target);
     Ok(Made { manifest, understood, calls, took: began.elapsed() })
+}
+
+/// Does some work, and shows a few times a second how far it is.
+async fn showing<T>(work: impl Future<Output = T>, show: &mut dyn FnMut()) -> T {
+    let mut work = pin!(work);
+    let mut tick = interval(SHOW_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = tick.tick() => show(),
+        }
+    }
 }
 
 /// The earlier runs that a sync goes by.
@@ -163,6 +193,7 @@ struct Lines<'a, 'w, C> {
     sink: Sink<'w>,
     head: &'a Head,
     folder: &'a Path,
+    headway: &'a Headway,
 }
 
 /// Where rows go whose names are known.
@@ -175,14 +206,16 @@ enum Sink<'w> {
 
 impl<C: Cmdb> Lines<'_, '_, C> {
     /// Writes a line for each of these rows.
-    async fn of(&mut self, rows: OpenSource) -> Result<Ended, Halt> {
+    async fn of(&mut self, rows: OpenSource, sources: Vec<Source>) -> Result<Ended, Halt> {
         let mut queue = RowQueue::spawn(rows.waits(), move |sink| feeding::pour(rows, sink));
+        queue.expect(move || about_how_many(&sources));
         let mut waiting = VecDeque::new();
         let mut ended = None;
         loop {
             while !self.planner.is_full()
                 && let Some(PendingRow { row, remaining }) = waiting.pop_front()
             {
+                self.headway.expected.set(queue.expected());
                 self.carried.push_back(matches!(remaining, Remaining::Carry(_)));
                 self.planner.push(row);
             }

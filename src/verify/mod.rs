@@ -122,7 +122,7 @@ kinds! {
         "服务端只在源模型的表里有的关联";
     /// Others on a side that a rule bounds.
     RuleBroken = "rule-broken", "associations that stand beside others against a 1:1 or 1:n rule",
-        "违反 1:1 或 1:n 映射约束而并存的关联";
+        "违反 1:1 或 1:n 源-目标约束而并存的关联";
     /// Failed or invalid, and there.
     Exists = "exists", "failed or invalid rows that the server has, by no other line of the file",
         "记为失败或无效、服务端却存在的关联";

@@ -173,7 +173,7 @@ impl<'a> Report<'a> {
         if !self.recovered.is_empty() {
             let heading = look.pick((
                 "Recovered rows, by the server's audit log:",
-                "recovered（应答丢失后查到）的行，据服务端操作审计：",
+                "recovered（无应答后查到）的行，据服务端操作审计：",
             ));
             writeln!(text, "\n{}", look.paint(Tone::Strong, heading))?;
         }

@@ -332,32 +332,217 @@ fn terminal(columns: u16) -> (OwnedFd, String, JoinHandle<Vec<u8>>) {
     (theirs, name, drawing)
 }
 
+/// What was drawn, as lines without codes.
+fn lines_of(drawn: &str) -> Vec<String> {
+    // An escape sequence ends with its first letter.
+    let mut plain = String::new();
+    for (at, part) in drawn.split("\x1b[").enumerate() {
+        let code = part.find(|c: char| c.is_ascii_alphabetic()).map_or(0, |end| end + 1);
+        plain += if at == 0 { part } else { &part[code..] };
+    }
+    plain.split(['\r', '\n']).map(str::to_owned).collect()
+}
+
+/// The columns that a text takes whose Chinese characters take two.
+fn columns_of(text: &str) -> usize {
+    text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum()
+}
+
 #[test]
 fn the_bar_keeps_to_its_two_lines_however_narrow_the_terminal_is() {
     let server = Server::esb();
-    for columns in [40, 60, 120] {
+    for (columns, locale, words) in [
+        (40, "C", [" %, ", "held"]),
+        (60, "en_US.UTF-8", [" of 12,000 rows (", "held"]),
+        (120, "", [" of 12,000 rows (", "held"]),
+        (60, "zh_CN.UTF-8", [" / 12,000（", "受 --rate"]),
+        (120, "zh_CN.UTF-8", ["已处理 ", "受 --rate"]),
+    ] {
         let work = Workdir::new();
         work.write("in.csv", links(12_000));
         let (open, name, drawing) = terminal(columns);
         let command = work.under("exec \"$@\" 2>\"$TTY\"", "import in.csv --rate 80/s");
-        let running = command.to(&server).env("TERM", "xterm").env("TTY", name).start();
+        let command = command.to(&server).env("TERM", "xterm").env("TTY", name);
+        let running = command.env("LC_MESSAGES", locale).start();
         let before = server.calls(Endpoint::Create);
         running.until_true(|| server.calls(Endpoint::Create) >= before + 60);
         running.signal(Signal::INT);
         running.wait().with(130);
         drop(open);
         let drawn = String::from_utf8(drawing.join().unwrap()).unwrap();
-        // An escape sequence ends with its first letter.
-        let plain = drawn.split("\x1b[").map(|part| {
-            let at = part.find(|c: char| c.is_ascii_alphabetic()).map_or(0, |at| at + 1);
-            &part[at..]
-        });
-        // Both lines of the bar are filled with blanks, and so there is no line break between them.
-        let lines = plain.flat_map(|part| part.split("\r\n"));
-        let both: Vec<_> = lines.filter(|part| part.contains(" of 12,000 rows")).collect();
-        assert!(both.len() > 1, "{columns}: {drawn:?}");
-        for lines in both {
-            assert!(lines.chars().count() <= 2 * usize::from(columns), "{columns}: {lines:?}");
+        let lines = lines_of(&drawn);
+        for word in words {
+            let both: Vec<_> = lines.iter().filter(|line| line.contains(word)).collect();
+            assert!(both.len() > 1, "{columns}: {word}: {drawn:?}");
+            for line in both {
+                assert!(columns_of(line) < columns.into(), "{columns}: {line:?}");
+            }
+        }
+        // Each view is drawn over the one before, and the last one is taken away.
+        assert!(drawn.contains("\r\x1b[1A["), "{drawn:?}");
+        assert!(drawn.contains("\r\x1b[1A\x1b[J"), "{drawn:?}");
+    }
+}
+
+#[test]
+fn while_a_plan_is_made_names_and_lists_are_told() {
+    let server = Server::new(Entrance::Native);
+    let work = Workdir::new();
+    let rows = (0..3_000).map(|n| format!("bk_switch_belong_bk_host,none-{n},bk_host_id=31,,"));
+    let rows = rows.collect::<Vec<_>>().join("\n");
+    let header = "obj_asst_id,source,target,biz_id,action\n";
+    work.write("in.csv", format!("{header}{rows}\n"));
+    let (open, name, drawing) = terminal(100);
+    let command = work.under("exec \"$@\" 2>\"$TTY\"", "plan in.csv -o p.csv --rate 4/s");
+    command.to(&server).env("TERM", "xterm").env("TTY", name).ends(0);
+    drop(open);
+    let drawn = String::from_utf8(drawing.join().unwrap()).unwrap();
+    for told in
+        ["planning: 3,000", " names looked up", "planning: listing bk_switch_belong_bk_host"]
+    {
+        assert!(lines_of(&drawn).iter().any(|line| line.contains(told)), "{told}: {drawn:?}");
+    }
+}
+
+/// What is the same whenever it is said.
+fn timeless<'t>(lines: impl IntoIterator<Item = &'t str>) -> Vec<&'t str> {
+    let is_timed =
+        |line: &str| ["Calls", "Latency", "Took"].iter().any(|word| line.starts_with(word));
+    lines.into_iter().filter(|line| !line.is_empty() && !is_timed(line)).collect()
+}
+
+#[test]
+fn colours_follow_the_conventions_and_a_typed_flag_stands_above_them() {
+    let server = Server::esb();
+    let has_codes = |text: &str| text.contains("\x1b[");
+    for (flags, variables, colors) in [
+        ("", &[][..], false),
+        ("", &[("CLICOLOR_FORCE", "1")], true),
+        ("", &[("CLICOLOR_FORCE", "0")], false),
+        ("", &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
+        ("", &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "")], true),
+        ("", &[("BKASSOC_COLOR", "always"), ("NO_COLOR", "1")], true),
+        ("--color never", &[("BKASSOC_COLOR", "always")], false),
+        ("--color always", &[("NO_COLOR", "1")], true),
+        ("--color=never", &[("CLICOLOR_FORCE", "1")], false),
+    ] {
+        let run = |words: &str, exit| {
+            let work = folder(true);
+            let mut command = work.bkassoc(words).args(flags).to(&server);
+            for (name, value) in variables {
+                command = command.env(name, value);
+            }
+            command.ends(exit)
+        };
+        let done = run("import in.csv", 3);
+        assert_eq!(has_codes(&done.stdout), colors, "{flags} {variables:?}: {}", done.stdout);
+        assert_eq!(has_codes(&run("import none.csv", 7).stderr), colors, "{flags} {variables:?}");
+        assert_eq!(has_codes(&run("import --frob", 2).stderr), colors, "{flags} {variables:?}");
+        assert_eq!(has_codes(&run("import --help", 0).stdout), colors, "{flags} {variables:?}");
+        for machine in ["import in.csv --json", "import in.csv -q", "import in.csv -o -"] {
+            assert!(!has_codes(&run(machine, 3).stdout), "{machine}");
         }
     }
+}
+
+#[test]
+fn on_a_terminal_there_are_colours_unless_a_variable_says_no() {
+    let plain = folder(true).bkassoc("import in.csv --sandbox").ends(3).stdout;
+    for (variables, colors) in [
+        (&[("TERM", "xterm-256color")][..], true),
+        (&[("TERM", "dumb")], false),
+        (&[("TERM", "xterm"), ("NO_COLOR", "1")], false),
+        (&[("TERM", "xterm"), ("CLICOLOR", "0")], false),
+        (&[("TERM", "dumb"), ("BKASSOC_COLOR", "always")], true),
+    ] {
+        let work = folder(true);
+        let (open, name, drawing) = terminal(100);
+        let mut command = work.under("exec \"$@\" >\"$TTY\"", "import in.csv --sandbox -vv");
+        for (variable, value) in variables {
+            command = command.env(variable, value);
+        }
+        let done = command.env("TTY", name).ends(3);
+        // Each stream for itself: stderr is no terminal here.
+        let always = variables.iter().any(|(_, value)| *value == "always");
+        assert_eq!(done.stderr.contains("\x1b["), always, "{variables:?}: {}", done.stderr);
+        drop(open);
+        let drawn = String::from_utf8(drawing.join().unwrap()).unwrap();
+        assert_eq!(drawn.contains("\x1b[32m            5  created\x1b[0m"), colors, "{drawn}");
+        assert_eq!(drawn.contains("\x1b["), colors, "{drawn}");
+        let lines = lines_of(&drawn);
+        let drawn = timeless(lines.iter().map(String::as_str));
+        assert_eq!(drawn[..drawn.len() - 1], timeless(plain.lines())[..drawn.len() - 1]);
+    }
+}
+
+#[test]
+fn a_person_is_told_in_the_language_of_the_locale_and_a_script_in_english() {
+    let server = Server::esb();
+    for (flags, variables, chinese) in [
+        ("", &[][..], false),
+        ("", &[("LANG", "zh_CN.UTF-8")], true),
+        ("", &[("LANG", "zh_CN.UTF-8"), ("LC_ALL", "C.UTF-8")], false),
+        ("", &[("LANG", "en_US.UTF-8"), ("LC_MESSAGES", "zh_CN")], true),
+        ("", &[("LC_ALL", ""), ("LC_MESSAGES", "C"), ("LANG", "zh_CN")], false),
+        ("", &[("BKASSOC_LANG", "zh"), ("LC_ALL", "C")], true),
+        ("--lang en", &[("BKASSOC_LANG", "zh"), ("LANG", "zh_CN")], false),
+        ("--lang zh", &[], true),
+    ] {
+        let run = |words: &str, exit| {
+            let work = folder(true);
+            let mut command = work.bkassoc(words).args(flags).to(&server);
+            for (name, value) in variables {
+                command = command.env(name, value);
+            }
+            (command.ends(exit), work)
+        };
+        let (done, work) = run("import in.csv", 3);
+        let said =
+            ["部分行失败", "invalid（无效行）", "invalid-row（行内容有误）：第 7 行", "结果文件："];
+        for said in said {
+            assert_eq!(done.stdout.contains(said), chinese, "{variables:?}: {}", done.stdout);
+        }
+        assert_eq!(done.stdout.contains("some rows failed"), !chinese);
+        assert!(done.stderr.is_ascii(), "{}", done.stderr);
+        assert!(work.read("in.results.csv").is_ascii());
+        let (done, _) = run("import in.csv --json", 3);
+        assert!(done.stdout.is_ascii(), "{}", done.stdout);
+        let (done, _) = run("import in.csv -q", 3);
+        assert_eq!((done.stdout.is_ascii(), done.stdout.lines().count()), (!chinese, 1));
+        for (words, exit, said) in [
+            ("check in.csv", 3, "未检查：写权限、实例是否存在"),
+            ("plan in.csv -o p.csv", 0, "计划已写入 p.csv"),
+        ] {
+            let server = Server::new(Entrance::Native);
+            let work = folder(true);
+            let mut command = work.bkassoc(words).args(flags).to(&server);
+            for (name, value) in variables {
+                command = command.env(name, value);
+            }
+            let done = command.ends(exit);
+            assert_eq!(done.stdout.contains(said), chinese, "{words}: {}", done.stdout);
+        }
+    }
+}
+
+#[test]
+fn verify_and_the_report_speak_chinese_where_it_is_typed() {
+    let server = Server::esb();
+    let work = folder(true);
+    work.bkassoc("import in.csv --report r.html").to(&server).ends(3);
+    let opens = |page: &str| page.contains("<html lang=\"zh\" data-opens");
+    assert!(!opens(&work.read("r.html")));
+    let done = work.bkassoc("verify in.results.csv --lang zh").ends(0);
+    assert!(
+        done.stdout.contains("一切相符") && done.stdout.contains("核对内容"),
+        "{}",
+        done.stdout
+    );
+    let done = work.bkassoc("verify in.results.csv").env("LANG", "en_US.UTF-8").ends(0);
+    assert!(done.stdout.is_ascii(), "{}", done.stdout);
+    // The page is read elsewhere: a locale says nothing of its reader.
+    let report = |words: &str| work.bkassoc(words).env("LANG", "zh_CN.UTF-8").ends(0);
+    report("report in.results.csv -o a.html");
+    report("report in.results.csv -o b.html --lang zh");
+    assert!(!opens(&work.read("a.html")) && opens(&work.read("b.html")));
 }

@@ -23,7 +23,7 @@ use clap::CommandFactory;
 use page::{Page, code_spans, commands_of, pages, repository};
 
 use crate::server::Server;
-use crate::workdir::{Cli, Workdir, samples};
+use crate::workdir::{self, Workdir, samples};
 
 /// Flags that stand for any flag.
 const PLACEHOLDERS: [&str; 1] = ["--some-name"];
@@ -119,7 +119,7 @@ fn the_tour_of_the_readme_goes_as_it_is_told() {
     for words in tour.blocks("sh").flat_map(commands_of).filter(|words| words[1] != "sandbox") {
         // As somebody who answers the question that it asks.
         let yes = if words[1] == "undo" { "--yes" } else { "" };
-        let command = words[1..].iter().fold(work.bkassoc(""), Cli::arg);
+        let command = words[1..].iter().fold(work.bkassoc(""), workdir::Cli::arg);
         let ended = command.args(yes).to(&server).env("BKASSOC_SEND_BIZ_ID", "never").run();
         done.push((words[1].clone(), ended.code));
     }

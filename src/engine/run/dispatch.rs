@@ -102,7 +102,10 @@ impl<C: Cmdb> Run<'_, C> {
     /// What is waited for while there is no call to make.
     fn idle_for(&self) -> Bottleneck {
         if !self.in_flight.is_empty() {
-            return if self.rows.has_queues() {
+            // Rows may also stand behind one that pauses, and that is no collision.
+            let is_before_others =
+                |call: &Call| call.rows().iter().any(|&slot| self.rows.is_before_others(slot));
+            return if self.rows.has_queues() && self.in_flight.any(is_before_others) {
                 Bottleneck::Collisions
             } else {
                 Bottleneck::Concurrency
@@ -112,9 +115,9 @@ impl<C: Cmdb> Run<'_, C> {
             // The question got no answer, and is asked again in a while.
             Bottleneck::Outage
         } else if self.rows.next_timer().is_some()
-            && (self.intake.ended().is_some() || self.rows.has_queues())
+            && (self.intake.ended().is_some() || self.rows.has_queues() || !self.rows.has_room())
         {
-            // Rows that stand behind one that pauses wait for its pause.
+            // So do rows that stand behind one that pauses, and those for which there is no room.
             Bottleneck::Pauses
         } else {
             Bottleneck::Input

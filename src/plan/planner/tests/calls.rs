@@ -270,9 +270,10 @@ async fn a_hundred_thousand_rows_with_fifty_thousand_names_take_few_calls() {
 async fn a_queue_is_full_by_rows_or_by_bytes() {
     let world = World::new();
     let asker = Asker::new(&world, &world.target, &world.options, 4, 1);
+    let headway = Headway::default();
     for (name, most) in [("sw-14".to_owned(), MOST_ROWS), ("x".repeat(1 << 20), 16)] {
         let cells = RowParser::new(None, false);
-        let mut planner = Planner::new(&asker, &[], &world.naming, cells);
+        let mut planner = Planner::new(&asker, &[], &world.naming, cells, &headway);
         let mut pushed = 0;
         while !planner.is_full() {
             planner.push(row(pushed, ON_SWITCH, &name, "sw-15"));

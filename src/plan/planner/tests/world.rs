@@ -126,7 +126,8 @@ impl World {
     ) -> Result<Understood, Halt> {
         let asker = Asker::new(self, &self.target, &self.options, 4, 1);
         let cells = RowParser::new(None, false);
-        let mut planner = Planner::new(&asker, &self.options.models, &self.naming, cells);
+        let headway = Headway::default();
+        let mut planner = Planner::new(&asker, &self.options.models, &self.naming, cells, &headway);
         let mut rows = rows.into_iter();
         loop {
             let mut ended = false;
@@ -141,6 +142,7 @@ impl World {
             std::iter::from_fn(|| planner.pop()).for_each(&mut take);
             if ended {
                 assert_eq!((planner.rows.len(), planner.bytes), (0, 0), "a row is kept");
+                assert_eq!(headway.names, headway.answered, "a name is open, or told twice");
                 return Ok(planner.understood().clone());
             }
         }
