@@ -365,6 +365,7 @@ impl Job<'_> {
         let summary = Summary {
             kind: RunKind::Check,
             target: self.config.connection.as_ref().map(|connection| &connection.target),
+            shard: None,
             stats: &seen.stats,
             inputs: &self.files,
             results,

@@ -34,6 +34,7 @@ pub(super) fn run(
     let summary = Summary {
         kind,
         target: Some(&target),
+        shard: None,
         stats: &stats,
         inputs: &files,
         results: Some(&out),

@@ -86,6 +86,7 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str, screen: &Screen) -> E
         Summary {
             kind: RunKind::Import,
             target: None,
+            shard: None,
             stats: &RunStats::default(),
             inputs: &[],
             results: None,
@@ -203,6 +204,7 @@ fn tell(session: &Session<'_>, typed: &Typed, ending: Ending) -> Exit {
     let summary = Summary {
         kind,
         target: Some(session.target()),
+        shard: config.shard,
         stats: &stats,
         inputs: &session.rows.files(),
         results: results.filter(|_| error.is_none()),

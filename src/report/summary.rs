@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::engine::stats::{CallKind, ReasonStats, RunStats};
 use crate::exit::Exit;
-use crate::options::Language;
+use crate::options::{Language, Shard};
 use crate::outcome::{Reason, Status};
 use crate::report::look::{Look, Tone};
 use crate::report::width::cut;
@@ -86,6 +86,8 @@ pub struct Summary<'a> {
     pub kind: RunKind,
     /// The server; `None` where none was called, or none is known yet.
     pub target: Option<&'a Target>,
+    /// The shard of a job that it was, if it was one.
+    pub shard: Option<Shard>,
     /// The numbers.
     pub stats: &'a RunStats,
     /// The inputs' names, in order, shown before line numbers; empty for a single input.
@@ -133,8 +135,8 @@ impl Summary<'_> {
     pub fn line(&self) -> String {
         let look = Look { colors: false, ..self.look };
         let (comma, semicolon) = look.pick(((", ", "; "), ("，", "；")));
-        let (kind, ending) = (self.kind.as_str(), look.pick(self.ending()));
-        let mut line = look.pick((format!("bkassoc {kind}: "), format!("bkassoc {kind}：")));
+        let (name, ending) = (self.name(), look.pick(self.ending()));
+        let mut line = format!("{name}{}", look.pick((": ", "：")));
         line.push_str(ending);
         // Writing to a String can't fail.
         if let Some(error) = self.error {
@@ -158,7 +160,7 @@ impl Summary<'_> {
 
     fn write(&self, text: &mut String) -> fmt::Result {
         let look = self.look;
-        let mut title = format!("bkassoc {}", self.kind.as_str());
+        let mut title = self.name();
         if let Some(target) = self.target {
             write!(title, "{}{target}", look.pick((", ", "，")))?;
         }
@@ -197,6 +199,15 @@ impl Summary<'_> {
             writeln!(text, "\n{heading}{space}bkassoc results {results} -o FILE")?;
         }
         self.write_next(text)
+    }
+
+    /// What was run.
+    fn name(&self) -> String {
+        let command = format!("bkassoc {}", self.kind.as_str());
+        match self.shard {
+            Some(shard) => format!("{command}{} {shard}", self.look.pick((", shard", "，分片"))),
+            None => command,
+        }
     }
 
     const fn is_of_contact(&self) -> bool {

@@ -115,7 +115,8 @@ fn shard(work: &Workdir, server: &Server, words: &str, index: usize, count: usiz
 /// Imports `in.csv` in so many shards, one after the other, and gives their results' names.
 fn imported(work: &Workdir, server: &Server, count: usize) -> String {
     for index in 1..=count {
-        shard(work, server, "import in.csv", index, count).ends(0);
+        let done = shard(work, server, "import in.csv", index, count).ends(0);
+        done.saying(&[&format!("bkassoc import, shard {index}/{count}, http")]);
     }
     let names: Vec<_> =
         (1..=count).map(|index| format!("in.{index}-of-{count}.results.csv")).collect();

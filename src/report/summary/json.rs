@@ -22,6 +22,7 @@ impl Summary<'_> {
         let json = Json {
             schema: 1,
             target: self.target,
+            shard: self.shard.map(|shard| shard.to_string()),
             rows: stats.rows(),
             created: stats.count(Status::Created),
             existed: stats.count(Status::Existed),
@@ -67,6 +68,8 @@ pub fn json_line(value: &impl Serialize) -> String {
 struct Json<'a> {
     schema: u32,
     target: Option<&'a Target>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<String>,
     rows: u64,
     created: u64,
     existed: u64,

@@ -61,6 +61,7 @@ fn a_stranger_reads_what_happened_and_what_to_do() {
     let summary = Summary {
         kind: RunKind::Import,
         target: Some(&target),
+        shard: None,
         stats: &stats,
         inputs: &["a.csv".to_owned()],
         results: Some(Path::new("my results.csv")),
@@ -114,6 +115,7 @@ fn lines_of_several_inputs_are_told_with_their_files() {
     let summary = Summary {
         kind: RunKind::Import,
         target: None,
+        shard: None,
         stats: &stats,
         inputs: &["a.csv".to_owned(), "b.csv".to_owned()],
         results: None,
@@ -137,6 +139,7 @@ fn the_json_has_the_keys_of_the_design_in_their_order() {
     let summary = Summary {
         kind: RunKind::Import,
         target: Some(&target),
+        shard: None,
         stats: &stats,
         inputs: &[],
         results: Some(Path::new("a.results.csv")),
@@ -172,6 +175,7 @@ fn a_run_that_ends_in_an_error_tells_it_in_every_form() {
     let summary = Summary {
         kind: RunKind::Undo,
         target: None,
+        shard: None,
         stats: &stats,
         inputs: &[],
         results: None,
@@ -217,6 +221,7 @@ fn deletes_are_counted_and_those_that_a_sync_adds_are_told_by_what_they_are() {
     let mut summary = Summary {
         kind: RunKind::Sync,
         target: None,
+        shard: None,
         stats: &stats,
         inputs: &[],
         results: None,
@@ -253,6 +258,7 @@ fn quiet_says_nothing_when_all_went_well_but_json_is_always_written() {
     let mut summary = Summary {
         kind: RunKind::Import,
         target: None,
+        shard: None,
         stats: &stats,
         inputs: &[],
         results: None,
