@@ -170,7 +170,7 @@ pub struct Import {
 /// `bkassoc check`
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Files with rows, or `-` for stdin; without any, only the contact with the server is tested
+    /// Files with rows, or `-` for stdin; without any, the contact is tested, and what the server can do
     #[arg(value_name = "INPUT", required_if_eq("offline", "true"))]
     pub inputs: Vec<PathBuf>,
     /// Check the rows alone and call no server

@@ -32,7 +32,7 @@ use crate::engine::time_limits;
 use crate::exit::{Exit, Halt};
 use crate::options::Batch;
 use crate::outcome::{Outcome, Reason, Record, Status};
-use crate::report::abilities::ServerReport;
+use crate::report::abilities::{self, ServerReport};
 use crate::report::names::NamesReport;
 use crate::report::progress::{Progress, Screen};
 use crate::report::summary::{Checked, Forecast, RunKind, Scope, Summary, next_step};
@@ -336,12 +336,14 @@ impl Job<'_> {
 
     fn summarize(&self, end: End, made: Option<&Made>) -> Exit {
         let End { scope, mut seen, probed, mut halt } = end;
-        let abilities = seen.stats.calls.abilities.clone();
-        let server = self.report_on(&abilities, &probed);
+        let known = seen.stats.calls.abilities.clone();
+        let server = self.report_on(&known, &probed);
         if let Some(server) = &server {
             server.log();
             let missing = server.missing().map(|message| Halt::new(Exit::Target, message));
             halt = halt.or(missing);
+        } else if let Some(connection) = &self.config.connection {
+            abilities::log(&seen.stats.calls.abilities, &connection.target);
         }
         let judged = if seen.stats.bad() == 0 { Exit::Ok } else { Exit::SomeFailed };
         let exit = halt.as_ref().map_or(judged, |halt| halt.exit);

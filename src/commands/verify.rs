@@ -10,6 +10,7 @@ use crate::engine::stats::{Calls, RunStats};
 use crate::exit::{Exit, Halt};
 use crate::input::{InputOptions, Source};
 use crate::outcome::Status;
+use crate::report::abilities;
 use crate::report::look::Look;
 use crate::report::progress::{Progress, Screen};
 use crate::session::parent::ParentRun;
@@ -54,6 +55,7 @@ pub(super) fn run(typed: &Typed, args: &Verify, screen: &Screen) -> Result<Exit,
         let compared = runtime.block_on(live.go(trail, overtaken, &mut findings))?;
         let asked = compared.stats.rows();
         (calls, recovered, halt) = (compared.stats.calls, compared.recovered, compared.halt);
+        abilities::log(&calls.abilities, &connection.target);
         if halt.is_none() {
             checked.push(Checked::Server(connection.target.to_string(), asked));
         }

@@ -19,7 +19,7 @@ use crate::options::brief_duration;
 use crate::target::Target;
 use words::{
     HEADING, MISSING, NO_PERMISSION_TRIED, PATH, PERMISSION, QUOTA, TO_ASK, VERSION, WITHOUT,
-    answer, filled, limit, named, request, since, versions, without,
+    answer, filled, limit, named, request, since, versions, window, without,
 };
 
 /// How wide the first column is.
@@ -104,7 +104,7 @@ impl ServerReport<'_> {
             ("code", &*briefly),
             ("app", self.app.unwrap_or("of this call")),
             ("user", self.user.unwrap_or("of this call")),
-            ("since", since(finding.route)),
+            ("since", since(finding.route, self.target.entrance).unwrap_or_default()),
         ];
         filled(text, &places)
     }
@@ -116,12 +116,8 @@ impl ServerReport<'_> {
     /// What an administrator can do about a finding.
     fn request(&self, finding: Finding<'_>) -> Option<Cow<'static, str>> {
         let State::Is(shown) = finding.state else { return None };
-        // What other calls show decides whose fault it is that a path is not there.
-        let is_old = !matches!(
-            finding.route,
-            Route::CreateMany | Route::List | Route::SearchObjectInstances | Route::DeleteMany
-        );
-        let text = request(shown, self.target.entrance, is_old);
+        let entrance = self.target.entrance;
+        let text = request(shown, entrance, since(finding.route, entrance).is_some());
         (!text.is_empty()).then(|| self.filled(text, finding))
     }
 
@@ -131,16 +127,6 @@ impl ServerReport<'_> {
         let is_moot =
             finding.ability == Ability::DeleteMany && lacks(self.finding(Ability::Delete).state);
         (lacks(finding.state) && !is_moot).then(|| without(finding.ability))
-    }
-
-    fn version(&self) -> Cow<'static, str> {
-        let (from, before) = self.abilities.versions(self.target.entrance);
-        let places = [("from", from.unwrap_or_default()), ("before", before.unwrap_or_default())];
-        filled(versions(from.is_some(), before.is_some()), &places)
-    }
-
-    fn limit(&self) -> Cow<'static, str> {
-        limit_text(self.abilities.limit())
     }
 
     /// Why an import is not possible, where it is not.
@@ -186,17 +172,21 @@ pub(crate) fn log(abilities: &Abilities, target: &Target) {
     }
     let version = &known.version;
     if version.from.is_some() || version.before.is_some() {
-        let (from, before) = abilities.versions(target.entrance);
-        let places = [("from", from.unwrap_or_default()), ("before", before.unwrap_or_default())];
-        let text = filled(versions(from.is_some(), before.is_some()), &places);
-        tracing::debug!("this server: CMDB {text}");
+        tracing::debug!("this server: CMDB {}", version_text(abilities, target));
     }
 }
 
+fn version_text(abilities: &Abilities, target: &Target) -> Cow<'static, str> {
+    let (from, before) = abilities.versions(target.entrance);
+    let places = [("from", from.unwrap_or_default()), ("before", before.unwrap_or_default())];
+    filled(versions(from.is_some(), before.is_some()), &places)
+}
+
 fn limit_text(told: Option<Limit>) -> Cow<'static, str> {
-    let (calls, window) = told.map_or_else(Default::default, |told| {
-        (told.calls.to_string(), brief_duration(told.window))
-    });
+    let length = told.map(|told| told.window).unwrap_or_default();
+    let time = brief_duration(length);
+    let window = filled(window(!length.is_zero()), &[("time", &time)]);
+    let calls = told.map_or_else(String::new, |told| told.calls.to_string());
     filled(limit(told), &[("calls", &calls), ("window", &window)])
 }
 
@@ -205,11 +195,11 @@ impl fmt::Display for ServerReport<'_> {
         writeln!(f, "\n{HEADING}")?;
         let mut line = |what: &str, is: &str| writeln!(f, "  {what:COLUMN$}{is}");
         line(PATH, &self.target.api_path())?;
-        line(VERSION, &self.version())?;
+        line(VERSION, &version_text(self.abilities, self.target))?;
         for finding in self.findings() {
             line(named(finding.ability), &self.answer(finding))?;
         }
-        line(QUOTA, &self.limit())?;
+        line(QUOTA, &limit_text(self.abilities.limit()))?;
         line(PERMISSION, NO_PERMISSION_TRIED)?;
         let mut requests = self
             .findings()
@@ -342,8 +332,10 @@ mod tests {
         let told = Limit { calls: 50, window, shared_by: Some(SharedBy::All) };
         assert_eq!(
             limit_text(Some(told)),
-            "50 calls in 1m, counted for all calls of this stage together"
+            "50 calls in 1m or longer, counted for all calls of this stage together"
         );
+        let told = Limit { calls: 50, window: Duration::ZERO, shared_by: None };
+        assert!(limit_text(Some(told)).starts_with("50 calls in a time that is not told;"));
         assert_eq!(limit_text(None), "not told: there may be none");
     }
 }

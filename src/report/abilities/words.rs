@@ -59,7 +59,9 @@ pub(super) const fn without(ability: Ability) -> &'static str {
         Ability::Models => {
             "each model association has to be given with --model NAME=SOURCE_MODEL,TARGET_MODEL,MAPPING"
         }
-        Ability::Create => "nothing can be created: import, apply, sync and rerun end with exit 8",
+        Ability::Create => {
+            "no row can be created by itself, so that import, apply, sync and rerun don't work"
+        }
         Ability::Batch => "each row is created by a call of its own, with --batch too",
         Ability::Find => {
             "a row in doubt can't be looked up, so that no import, sync, rerun, undo or verify --live works"
@@ -84,7 +86,7 @@ pub(super) const fn without(ability: Ability) -> &'static str {
 pub(super) const fn request(
     availability: Availability,
     entrance: Entrance,
-    is_old: bool,
+    is_young: bool,
 ) -> &'static str {
     use Availability::{Absent, Forbidden, NotGranted, There, Unserved};
     match (availability, entrance) {
@@ -93,13 +95,18 @@ pub(super) const fn request(
             "The user {user} may not use {call}. Please grant the permission that this answer is about: \
              {said}"
         }
+        (Absent, Entrance::Esb) if is_young => {
+            "The ESB component {name} is not registered ({call}). Please register it, as CMDB's list of \
+             components has it (docs/apidoc/cc/cc.yaml of CMDB 3.11 and newer), and let the app {app} call it. \
+             It needs CMDB {since} or newer."
+        }
         (Absent, Entrance::Esb) => {
             "The ESB component {name} is not registered ({call}). Please register it, as CMDB's list of \
              components has it (docs/apidoc/cc/cc.yaml of CMDB 3.11 and newer), and let the app {app} call it."
         }
-        (Unserved, Entrance::Esb) if is_old => {
-            "The ESB component {name} ({call}) goes to a path that this CMDB does not have. Please bring it up \
-             to date with CMDB's list of components (docs/apidoc/cc/cc.yaml of CMDB 3.11 and newer)."
+        (Unserved, Entrance::Esb) if !is_young => {
+            "The ESB component {name} ({call}) goes to a path that this CMDB does not have. Please let it go \
+             where CMDB's list of components says (docs/apidoc/cc/cc.yaml of CMDB 3.11 and newer)."
         }
         (NotGranted, Entrance::Esb) => {
             "Please let the app {app} call the ESB component {name} ({call})."
@@ -109,19 +116,24 @@ pub(super) const fn request(
              it as in CMDB's definition of its gateway, release it, and grant it to the app {app}."
         }
         (NotGranted, _) => "Please grant the app {app} the API gateway's resource {name} ({call}).",
-        (Absent | Unserved, _) => {
+        (Absent | Unserved, _) if is_young => {
             "This CMDB has no {call}. It came with CMDB {since}: please update, where that is wanted."
+        }
+        (Absent | Unserved, _) => {
+            "There is no {call}, which every CMDB has. Please look at what stands in front of this one."
         }
     }
 }
 
-/// With which version a call came, as bkassoc makes it.
-pub(super) const fn since(route: Route) -> &'static str {
-    match route {
-        Route::CreateMany => "3.10.2",
-        Route::List | Route::SearchObjectInstances => "3.10.1",
-        Route::Delete => "3.10",
-        _ => "3.9",
+/// With which version a call came (docs/cmdb-api.md#entrances-and-paths), if any that bkassoc knows lacks it.
+pub(super) const fn since(route: Route, entrance: Entrance) -> Option<&'static str> {
+    match (route, entrance) {
+        (Route::CreateMany, _) => Some("3.10.2"),
+        (Route::List | Route::SearchObjectInstances, _) => Some("3.10.1"),
+        (Route::DeleteMany, _) => Some("3.9"),
+        // By model and id. An ESB has had it all along.
+        (Route::Delete, Entrance::Gateway | Entrance::Native) => Some("3.10"),
+        _ => None,
     }
 }
 
@@ -140,15 +152,20 @@ pub(super) const fn limit(limit: Option<Limit>) -> &'static str {
     match limit {
         None => "not told: there may be none",
         Some(Limit { shared_by: Some(SharedBy::Route), .. }) => {
-            "{calls} calls in {window}, counted for this app and each resource apart"
+            "{calls} calls {window}, counted for this app and each resource apart"
         }
         Some(Limit { shared_by: Some(SharedBy::All), .. }) => {
-            "{calls} calls in {window}, counted for all calls of this stage together"
+            "{calls} calls {window}, counted for all calls of this stage together"
         }
         Some(Limit { shared_by: None, .. }) => {
-            "{calls} calls in {window}; which calls are counted together is not told"
+            "{calls} calls {window}; which calls are counted together is not told"
         }
     }
+}
+
+/// The window of a limit. What is told is the time to its end, so that it may be longer.
+pub(super) const fn window(is_told: bool) -> &'static str {
+    if is_told { "in {time} or longer" } else { "in a time that is not told" }
 }
 
 pub(super) const HEADING: &str = "What this server can do:";
