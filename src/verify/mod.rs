@@ -125,7 +125,7 @@ kinds! {
         "违反 1:1 或 1:n 源-目标约束而并存的关联";
     /// Failed or invalid, and there.
     Exists = "exists", "failed or invalid rows that the server has, by no other line of the file",
-        "记为失败或无效、服务端却存在的关联";
+        "记为失败或无效、服务端却有，且文件里没有别的行能解释的行";
     /// Deleted, and there.
     NotDeleted = "not-deleted", "deleted associations that the server has",
         "记为已删除、服务端仍存在的关联";

@@ -72,22 +72,24 @@ const FIRST_COMMAND: [&str; 3] = ["import", "samples/associations.csv", "--sandb
 
 #[test]
 fn the_first_command_of_the_readme_prints_what_is_shown() {
-    let readme = page("README.md");
-    let typed: Vec<_> = readme.blocks("sh").flat_map(commands_of).collect();
-    assert_eq!(typed[0][1..], FIRST_COMMAND, "the first command is another");
-    let (folder, output) = run_in_a_copy(&FIRST_COMMAND);
-    // Only the clock's doing may differ.
-    let timeless = |text: &str| -> Vec<String> {
-        let is_timed = |line: &&str| {
-            ["Calls:", "Latency:", "Took "].iter().any(|start| line.starts_with(start))
+    for (name, language) in [("README.md", "en"), ("docs/zh/README.md", "zh")] {
+        let readme = page(name);
+        let typed: Vec<_> = readme.blocks("sh").flat_map(commands_of).collect();
+        assert_eq!(typed[0][1..], FIRST_COMMAND, "{name}: the first command is another");
+        let spoken = [&FIRST_COMMAND[..], &["--lang", language]].concat();
+        let (folder, output) = run_in_a_copy(&spoken);
+        // Only the clock's doing may differ.
+        let timeless = |text: &str| -> Vec<String> {
+            let starts = ["Calls:", "Latency:", "Took ", "请求：", "延迟：", "耗时："];
+            let is_timed = |line: &&str| starts.iter().any(|start| line.starts_with(start));
+            text.lines().filter(|line| !is_timed(line)).map(str::to_owned).collect()
         };
-        text.lines().filter(|line| !is_timed(line)).map(str::to_owned).collect()
-    };
-    let shown = readme.blocks("text").next().unwrap();
-    assert_eq!(timeless(&String::from_utf8(output.stdout).unwrap()), timeless(shown));
-    assert_eq!(output.status.code(), Some(3));
-    let results = folder.path().join("samples/associations.sandbox.results.csv");
-    assert_eq!(fs::read_to_string(results).unwrap().lines().count(), 27);
+        let shown = readme.blocks("text").next().unwrap();
+        assert_eq!(timeless(&String::from_utf8(output.stdout).unwrap()), timeless(shown), "{name}");
+        assert_eq!(output.status.code(), Some(3));
+        let results = folder.path().join("samples/associations.sandbox.results.csv");
+        assert_eq!(fs::read_to_string(results).unwrap().lines().count(), 27);
+    }
 }
 
 #[test]
@@ -303,12 +305,18 @@ fn columns_and_keys_are_those_that_a_run_writes() {
 
 #[test]
 fn findings_are_those_of_verify() {
-    let shown = page("docs/reference.md").table("## What verify finds", "finding").into_iter();
-    let shown: Vec<_> =
-        shown.map(|row| (code_spans(&row[0]).next().unwrap(), row[1].clone())).collect();
-    let kinds =
-        FindingKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), kind.meaning().0.to_owned()));
-    assert_eq!(shown, kinds.collect::<Vec<_>>());
+    let shown = |page: &str, section: &str, head: &str| -> Vec<_> {
+        let rows = self::page(page).table(section, head).into_iter();
+        rows.map(|row| (code_spans(&row[0]).next().unwrap(), row[1].clone())).collect()
+    };
+    let kinds = FindingKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), kind.meaning()));
+    let (english, chinese): (Vec<_>, Vec<_>) = kinds
+        .map(|(word, (english, chinese))| {
+            ((word.clone(), english.to_owned()), (word, chinese.to_owned()))
+        })
+        .unzip();
+    assert_eq!(shown("docs/reference.md", "## What verify finds", "finding"), english);
+    assert_eq!(shown("docs/zh/reference.md", "## verify 能发现什么", "问题"), chinese);
 }
 
 #[test]
@@ -396,7 +404,7 @@ fn profiles_that_are_shown_can_be_used() {
             }
         }
     }
-    assert_eq!(count, 7, "profiles");
+    assert_eq!(count, 8, "profiles");
 }
 
 #[test]

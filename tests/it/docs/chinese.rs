@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::page::{Page, code_spans, repository};
 
-/// Pages that are there in both languages: in `docs/`, and with the same name in `docs/zh/`.
-const PAGES: [&str; 3] = ["failures.md", "guide.md", "reference.md"];
+/// Pages that are there in both languages, with the same name in `docs/zh/`: README.md, and these of `docs/`.
+const PAGES: [&str; 4] = ["README.md", "failures.md", "guide.md", "reference.md"];
 
 fn pairs() -> impl Iterator<Item = (Page, Page)> {
     PAGES.iter().map(|name| {
@@ -83,7 +83,7 @@ fn plain(text: &str) -> String {
     let mut parts = prose.split("](");
     let first = parts.next().unwrap_or_default().to_owned();
     let rest = parts.map(|part| part.split_once(')').map_or("", |(_, rest)| rest));
-    (first + &rest.collect::<String>()).replace('[', "")
+    (first + &rest.collect::<String>()).replace("![", "").replace('[', "")
 }
 
 fn numbers_of(text: &str) -> BTreeSet<String> {
@@ -156,6 +156,12 @@ fn differences(english: &Block, chinese: &Block, pages: (&Page, &Page)) -> Vec<S
     if matches!(english.kind, Kind::Code(_)) {
         let (ours, theirs): (Vec<_>, Vec<_>) =
             (english.text.lines().collect(), chinese.text.lines().collect());
+        // What the program prints in Chinese, another test holds against the program.
+        let is_printed =
+            english.kind == Kind::Code("text".to_owned()) && chinese.text.contains(is_han);
+        if is_printed {
+            return found;
+        }
         if ours.len() != theirs.len() {
             found.push(format!("{} lines of code instead of {}", theirs.len(), ours.len()));
         }
@@ -287,22 +293,10 @@ fn what_a_column_says_twice_it_says_twice_in_both() {
 #[test]
 fn pages_lead_to_their_other_language_and_stay_in_their_own() {
     for (english, chinese) in pairs() {
-        for (page, other, name) in [(&english, &chinese, "中文"), (&chinese, &english, "English")]
-        {
-            let folder = page.path.parent().unwrap();
-            let up = if page.path == chinese.path { repository() } else { folder };
-            let line = page.text.lines().nth(2).unwrap();
-            let link =
-                line.strip_prefix(&format!("[{name}](")).and_then(|rest| rest.strip_suffix(')'));
-            let link = link.unwrap_or_else(|| panic!("{}: its third line is {line:?}", page.name));
-            let target = folder.join(link).canonicalize().unwrap();
-            assert_eq!(
-                target,
-                other.path.canonicalize().unwrap(),
-                "{} of {}",
-                page.name,
-                up.display()
-            );
+        for (page, other) in [(&english, &chinese), (&chinese, &english)] {
+            let top = page.text.split("\n## ").next().unwrap();
+            let leads = links_of(top).any(|link| target_of(link, page).0 == target_of("", other).0);
+            assert!(leads, "{}: its top does not lead to {}", page.name, other.name);
         }
         let own = target_of("", &english).0;
         for link in links_of(&chinese.text) {
