@@ -18,7 +18,7 @@ use crate::cmdb::wire::{Reply, Request};
 use crate::engine::caller::{Caller, Landed, Outgoing};
 use crate::engine::request_ids::RequestIds;
 use crate::engine::retry::Backoff;
-use crate::engine::stats::{CallKind, RunStats};
+use crate::engine::stats::{Bottleneck, CallKind, RunStats};
 use crate::engine::time_limits::TimeLimits;
 use crate::exit::Halt;
 use crate::options::EngineOptions;
@@ -92,6 +92,7 @@ impl<'a, C: Cmdb> Asker<'a, C> {
         };
         let Landed { reply, sent, .. } = call.await;
         let calls = &mut self.stats.borrow_mut().calls;
+        calls.held(Bottleneck::Concurrency, now.elapsed());
         let query = self.caller.borrow_mut().landed(
             &reply,
             sent,
@@ -108,8 +109,17 @@ impl<'a, C: Cmdb> Asker<'a, C> {
         if let Reply::Answered(_) = reply {
             self.caller.borrow_mut().health.note_trouble(&ServerMessage::of(reply));
         }
-        self.sleep_until(Instant::now() + time).await?;
-        self.stats.borrow_mut().calls.retries += 1;
+        let began = Instant::now();
+        self.sleep_until(began + time).await?;
+        let calls = &mut self.stats.borrow_mut().calls;
+        calls.held(
+            match reply {
+                Reply::Answered(_) => Bottleneck::Pauses,
+                _ => Bottleneck::Outage,
+            },
+            began.elapsed(),
+        );
+        calls.retries += 1;
         Ok(())
     }
 

@@ -15,10 +15,13 @@ use crate::cmdb::verdict::Availability;
 use crate::cmdb::wire::Route;
 use crate::engine::abilities::{Abilities, Ability, Limit};
 use crate::engine::probes::{NotMade, Probed, Told};
-use crate::options::brief_duration;
+use crate::options::Language;
+use crate::report::look::{Look, Tone};
+use crate::report::width::padded;
+use crate::report::words::span;
 use crate::target::Target;
 use words::{
-    HEADING, MISSING, NO_PERMISSION_TRIED, PATH, PERMISSION, QUOTA, TO_ASK, VERSION, WITHOUT,
+    Both, HEADING, MISSING, NO_PERMISSION_TRIED, PATH, PERMISSION, QUOTA, TO_ASK, VERSION, WITHOUT,
     answer, filled, limit, named, request, since, versions, window, without,
 };
 
@@ -54,6 +57,14 @@ enum State {
 }
 
 impl State {
+    const fn tone(self) -> Tone {
+        match self {
+            Self::Is(Availability::There) => Tone::Good,
+            Self::Is(_) => Tone::Bad,
+            Self::NotKnown | Self::NotMade(_) => Tone::Open,
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Is(availability) => availability.as_str(),
@@ -92,41 +103,48 @@ impl ServerReport<'_> {
     }
 
     /// The text of a finding, with its places filled.
-    fn filled(&self, text: &'static str, finding: Finding<'_>) -> Cow<'static, str> {
+    fn filled(&self, text: Both, finding: Finding<'_>, language: Language) -> Cow<'static, str> {
         let (name, call) = call_of(finding.route, self.target);
-        let said = finding.said.map_or_else(|| "no answer".to_owned(), ToString::to_string);
+        let no_answer = || language.pick(("no answer", "没有应答")).to_owned();
+        let said = finding.said.map_or_else(no_answer, ToString::to_string);
         let code = finding.said.and_then(|said| said.code);
-        let briefly = code.map_or_else(|| said.clone(), |code| format!("code {code}"));
+        let code_of = |code| format!("{} {code}", language.pick(("code", "错误码")));
+        let briefly = code.map_or_else(|| said.clone(), code_of);
+        let this = language.pick(("of this call", "（当前）"));
         let places = [
             ("name", name),
             ("call", &*call),
             ("said", &*said),
             ("code", &*briefly),
-            ("app", self.app.unwrap_or("of this call")),
-            ("user", self.user.unwrap_or("of this call")),
+            ("app", self.app.unwrap_or(this)),
+            ("user", self.user.unwrap_or(this)),
             ("since", since(finding.route, self.target.entrance).unwrap_or_default()),
         ];
-        filled(text, &places)
+        filled(language.pick(text), &places)
     }
 
-    fn answer(&self, finding: Finding<'_>) -> Cow<'static, str> {
-        self.filled(answer(finding.state, self.target.entrance), finding)
+    fn answer(&self, finding: Finding<'_>, language: Language) -> Cow<'static, str> {
+        self.filled(answer(finding.state, self.target.entrance), finding, language)
     }
 
     /// What an administrator can do about a finding.
-    fn request(&self, finding: Finding<'_>) -> Option<Cow<'static, str>> {
+    fn request(&self, finding: Finding<'_>, language: Language) -> Option<Cow<'static, str>> {
         let State::Is(shown) = finding.state else { return None };
         let entrance = self.target.entrance;
         let text = request(shown, entrance, since(finding.route, entrance).is_some());
-        (!text.is_empty()).then(|| self.filled(text, finding))
+        (!text.0.is_empty()).then(|| self.filled(text, finding, language))
     }
 
     /// What is not done where the finding stays so.
-    fn without(&self, finding: Finding<'_>) -> Option<&'static str> {
+    fn without(&self, finding: Finding<'_>) -> Option<Both> {
         let lacks = |state| matches!(state, State::Is(shown) if !shown.is_there());
         let is_moot =
             finding.ability == Ability::DeleteMany && lacks(self.finding(Ability::Delete).state);
         (lacks(finding.state) && !is_moot).then(|| without(finding.ability))
+    }
+
+    fn version(&self, language: Language) -> Cow<'static, str> {
+        version_text(self.abilities.versions(self.target.entrance), language)
     }
 
     /// Why an import is not possible, where it is not.
@@ -140,7 +158,9 @@ impl ServerReport<'_> {
             |finding: &Finding<'_>| matches!(finding.state, State::Is(shown) if !shown.is_there());
         let missing = self.findings().filter(|finding| is_needed(finding) && lacks(finding));
         let missing: Vec<_> = missing
-            .map(|finding| format!("{}: {}", named(finding.ability), self.answer(finding)))
+            .map(|finding| {
+                format!("{}: {}", named(finding.ability).0, self.answer(finding, Language::En))
+            })
             .collect();
         let what = missing.join("; ");
         (!missing.is_empty()).then(|| filled(MISSING, &[("what", &what)]).into_owned())
@@ -168,50 +188,60 @@ pub(crate) fn log(abilities: &Abilities, target: &Target) {
         tracing::debug!("this server: {ability} is {state}");
     }
     if let Some(told) = abilities.limit() {
-        tracing::debug!("this server: {}", limit_text(Some(told)));
+        tracing::debug!("this server: {}", limit_text(Some(told), Language::En));
     }
     let version = &known.version;
     if version.from.is_some() || version.before.is_some() {
-        tracing::debug!("this server: CMDB {}", version_text(abilities, target));
+        let text = version_text(abilities.versions(target.entrance), Language::En);
+        tracing::debug!("this server: CMDB {text}");
     }
 }
 
-fn version_text(abilities: &Abilities, target: &Target) -> Cow<'static, str> {
-    let (from, before) = abilities.versions(target.entrance);
+fn version_text(
+    (from, before): (Option<&'static str>, Option<&'static str>),
+    language: Language,
+) -> Cow<'static, str> {
     let places = [("from", from.unwrap_or_default()), ("before", before.unwrap_or_default())];
-    filled(versions(from.is_some(), before.is_some()), &places)
+    filled(language.pick(versions(from.is_some(), before.is_some())), &places)
 }
 
-fn limit_text(told: Option<Limit>) -> Cow<'static, str> {
+fn limit_text(told: Option<Limit>, language: Language) -> Cow<'static, str> {
     let length = told.map(|told| told.window).unwrap_or_default();
-    let time = brief_duration(length);
-    let window = filled(window(!length.is_zero()), &[("time", &time)]);
+    let time = span(language, length);
+    let window = filled(language.pick(window(!length.is_zero())), &[("time", &time)]);
     let calls = told.map_or_else(String::new, |told| told.calls.to_string());
-    filled(limit(told), &[("calls", &calls), ("window", &window)])
+    filled(language.pick(limit(told)), &[("calls", &calls), ("window", &window)])
 }
 
-impl fmt::Display for ServerReport<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{HEADING}")?;
-        let mut line = |what: &str, is: &str| writeln!(f, "  {what:COLUMN$}{is}");
-        line(PATH, &self.target.api_path())?;
-        line(VERSION, &version_text(self.abilities, self.target))?;
+impl ServerReport<'_> {
+    /// In words, for a person.
+    pub(crate) fn write(&self, look: Look, text: &mut impl fmt::Write) -> fmt::Result {
+        let language = look.language;
+        writeln!(text, "\n{}", look.paint(Tone::Strong, look.pick(HEADING)))?;
+        let mut line = |what: Both, is: &str, tone: Option<Tone>| {
+            let is = tone.map_or_else(|| is.to_owned(), |tone| look.paint(tone, is));
+            writeln!(text, "  {}{is}", padded(look.pick(what), COLUMN))
+        };
+        line(PATH, &self.target.api_path(), None)?;
+        line(VERSION, &self.version(language), None)?;
         for finding in self.findings() {
-            line(named(finding.ability), &self.answer(finding))?;
+            let tone = finding.state.tone();
+            line(named(finding.ability), &self.answer(finding, language), Some(tone))?;
         }
-        line(QUOTA, &limit_text(self.abilities.limit()))?;
-        line(PERMISSION, NO_PERMISSION_TRIED)?;
+        line(QUOTA, &limit_text(self.abilities.limit(), language), None)?;
+        line(PERMISSION, look.pick(NO_PERMISSION_TRIED), None)?;
         let mut requests = self
             .findings()
-            .filter_map(|finding| Some((self.request(finding)?, self.without(finding))));
+            .filter_map(|finding| Some((self.request(finding, language)?, self.without(finding))));
         let Some(first) = requests.next() else { return Ok(()) };
-        writeln!(f, "\n{TO_ASK}")?;
+        writeln!(text, "\n{}", look.paint(Tone::Strong, look.pick(TO_ASK)))?;
         for (request, without) in std::iter::once(first).chain(requests) {
-            write!(f, "  - {request}")?;
+            write!(text, "  - {request}")?;
             if let Some(without) = without {
-                write!(f, " {}", filled(WITHOUT, &[("without", without)]))?;
+                let without = filled(look.pick(WITHOUT), &[("without", look.pick(without))]);
+                write!(text, "{}{without}", look.pick((" ", "")))?;
             }
-            writeln!(f)?;
+            writeln!(text)?;
         }
         Ok(())
     }
@@ -257,8 +287,8 @@ impl Serialize for OneFinding<'_> {
         map.serialize_entry("code", &said.and_then(|said| said.code))?;
         map.serialize_entry("message", &said.map(|said| &*said.message))?;
         map.serialize_entry("request_id", &said.and_then(|said| said.request_id.as_deref()))?;
-        map.serialize_entry("without", &report.without(*finding))?;
-        map.serialize_entry("ask", &report.request(*finding))?;
+        map.serialize_entry("without", &report.without(*finding).map(|(english, _)| english))?;
+        map.serialize_entry("ask", &report.request(*finding, Language::En))?;
         map.end()
     }
 }
@@ -301,10 +331,11 @@ mod tests {
                 for state in &states {
                     let route = ability.routes()[0];
                     let finding = Finding { ability, route, state: *state, said: Some(&said) };
-                    let request = report.request(finding);
-                    for text in
-                        [Some(report.answer(finding)), request.clone()].into_iter().flatten()
-                    {
+                    let request = report.request(finding, Language::En);
+                    let texts = [Language::En, Language::Zh].into_iter().flat_map(|language| {
+                        [Some(report.answer(finding, language)), report.request(finding, language)]
+                    });
+                    for text in texts.flatten() {
                         let own = text.replace("{app}: no", "").replace("{bk_obj_id}", "");
                         assert!(!own.replace("{id}", "").contains(['{', '}']), "{text}");
                         assert!(!text.contains("  ") && !text.contains("()"), "{text}");
@@ -326,16 +357,17 @@ mod tests {
             ("3.10.1", "3.10.2", "3.10.1 or newer, and older than 3.10.2"),
         ] {
             let told = versions(!from.is_empty(), !before.is_empty());
-            assert_eq!(filled(told, &[("from", from), ("before", before)]), text);
+            assert_eq!(filled(told.0, &[("from", from), ("before", before)]), text);
         }
         let window = Duration::from_mins(1);
         let told = Limit { calls: 50, window, shared_by: Some(SharedBy::All) };
         assert_eq!(
-            limit_text(Some(told)),
+            limit_text(Some(told), Language::En),
             "50 calls in 1m or longer, counted for all calls of this stage together"
         );
         let told = Limit { calls: 50, window: Duration::ZERO, shared_by: None };
-        assert!(limit_text(Some(told)).starts_with("50 calls in a time that is not told;"));
-        assert_eq!(limit_text(None), "not told: there may be none");
+        let untold = "50 calls in a time that is not told;";
+        assert!(limit_text(Some(told), Language::En).starts_with(untold));
+        assert_eq!(limit_text(None, Language::En), "not told: there may be none");
     }
 }

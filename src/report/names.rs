@@ -18,6 +18,15 @@ pub(crate) struct NamesReport<'a> {
 }
 
 impl NamesReport<'_> {
+    fn told(&self, place: Place, look: Look) -> String {
+        let line = place.line;
+        let chinese = match self.files.get(place.file as usize) {
+            Some(file) => format!("{file} 第 {line} 行"),
+            None => format!("第 {line} 行"),
+        };
+        look.pick((self.place(place), chinese))
+    }
+
     fn place(&self, place: Place) -> String {
         match self.files.get(place.file as usize) {
             Some(file) => format!("{file} line {}", place.line),
@@ -63,7 +72,7 @@ impl NamesReport<'_> {
                 }
                 let mut first = String::new();
                 for (place, name) in &names.first {
-                    write!(first, "{}{name:?} ({})", separator(&first), self.place(*place))?;
+                    write!(first, "{}{name:?} ({})", separator(&first), self.told(*place, look))?;
                 }
                 let more = if names.count > names.first.len() as u64 { ", …" } else { "" };
                 let tone = if word.0 == "found" { Tone::Good } else { Tone::Bad };

@@ -511,6 +511,7 @@ fn a_person_is_told_in_the_language_of_the_locale_and_a_script_in_english() {
         assert_eq!((done.stdout.is_ascii(), done.stdout.lines().count()), (!chinese, 1));
         for (words, exit, said) in [
             ("check in.csv", 3, "未检查：写权限、实例是否存在"),
+            ("check", 0, "  批量创建                  支持\n"),
             ("plan in.csv -o p.csv", 0, "计划已写入 p.csv"),
         ] {
             let server = Server::new(Entrance::Native);

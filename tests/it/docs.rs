@@ -292,7 +292,7 @@ fn columns_and_keys_are_those_that_a_run_writes() {
         object.into_keys().collect::<BTreeSet<_>>()
     };
     let mut summary = keys(&output.stdout);
-    summary.extend(["blank_rows", "scope", "warnings"].map(str::to_owned));
+    summary.extend(["blank_rows", "scope", "shard", "warnings"].map(str::to_owned));
     assert_eq!(keys_of("## Output and --json", "key"), summary);
 
     let manifest = "samples/associations.sandbox.results.csv.run.json";

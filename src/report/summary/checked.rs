@@ -122,7 +122,7 @@ impl Checked<'_> {
             names.write(look, text)?;
         }
         if let Some(server) = &self.server {
-            write!(text, "{server}")?;
+            server.write(look, text)?;
         }
         if self.not_allowed > 0 {
             let rows = grouped(self.not_allowed);
