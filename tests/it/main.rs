@@ -24,6 +24,7 @@ mod inputs;
 mod metrics;
 mod names;
 mod pace;
+mod packages;
 mod report;
 mod sandbox;
 mod secrets;
