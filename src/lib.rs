@@ -3,6 +3,7 @@
 //! on each other: each imports only from those above it, and so do the modules within each.
 
 pub(crate) mod exit;
+pub(crate) mod version;
 pub(crate) mod clock;
 pub mod association;
 pub mod target;

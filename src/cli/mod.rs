@@ -23,6 +23,7 @@ use crate::outcome::{Reason, Status};
 use crate::sandbox::Version;
 use crate::sandbox::faults::FaultRate;
 use crate::target::Entrance;
+use crate::version;
 
 pub use clap::Args;
 pub use groups::{
@@ -57,7 +58,7 @@ wins over a variable, a variable over a profile. Flags only: --sandbox, --fresh,
 
 /// Imports associations into BlueKing CMDB in bulk. Every row in is exactly one true line out.
 #[derive(Debug, Parser)]
-#[command(name = "bkassoc", version, after_long_help = EXIT_CODES)]
+#[command(name = "bkassoc", version = version::VERSION, long_version = version::in_full(), after_long_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -20,6 +20,7 @@ use crate::cmdb::wire::{Answer, Body, Envelope, Reply, Request, RequestId, Route
 use crate::gzip;
 use crate::options::{Language, Proxy};
 use crate::target::{API_ROOT, ESB_CALLS, Entrance, Identity, Target, behind_api_root};
+use crate::version;
 use headers::Credentials;
 use text::Cleaner;
 
@@ -54,7 +55,7 @@ impl Default for HttpOptions {
             insecure: false,
             proxy: Proxy::None,
             concurrency: 32,
-            user_agent: concat!("bkassoc/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user_agent: format!("bkassoc/{}", version::VERSION),
         }
     }
 }

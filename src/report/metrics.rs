@@ -20,6 +20,7 @@ use crate::engine::stats::{Bottleneck, CallKind, Calls, RunStats};
 use crate::exit::Exit;
 use crate::outcome::{Reason, Status};
 use crate::storage::draft::Draft;
+use crate::version;
 
 /// How often the file is written while calls are made.
 const EVERY: Duration = Duration::from_secs(15);
@@ -256,11 +257,17 @@ fn families(stats: &RunStats, in_flight: usize, ended: Before) -> Vec<Family> {
         (EXIT_CODE, "The exit code of the command that ended last", gauge(ended.exit_code)),
         (
             "build_info",
-            "The version of bkassoc",
-            Values::Gauges(vec![(vec![("version", env!("CARGO_PKG_VERSION"))], 1)]),
+            "The version of bkassoc, and the commit where a release was built",
+            Values::Gauges(vec![(build(), 1)]),
         ),
     ];
     families.into_iter().map(|(name, help, values)| Family { name, help, values }).collect()
+}
+
+/// Which bkassoc it is. Only releases know their commit.
+fn build() -> Labels {
+    let revision = version::COMMIT.map(|commit| ("revision", commit));
+    [("version", version::VERSION)].into_iter().chain(revision).collect()
 }
 
 /// Rows by status and reason. Each status that a finished run knows has a series, so that an alert on it

@@ -47,6 +47,7 @@ use crate::storage::seals::Sealer;
 use crate::storage::sharding::Sharding;
 use crate::storage::survey::Survey;
 use crate::target::Target;
+use crate::version;
 use open_journal::{OpenJournal, held, open_journal, remove};
 use planning::Made;
 use question::may_start_anew;
@@ -678,7 +679,7 @@ pub(crate) fn head(config: &Config, rows: &RowSource, parent: Option<Parent>) ->
     options.extend(rows.choice().into_iter().map(|(name, value)| (name.to_owned(), value)));
     Head {
         format: FORMAT,
-        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        tool: version::VERSION.to_owned(),
         work: rows.work(),
         target: connection.target.clone(),
         app_code: connection.identity.app_code.clone(),
