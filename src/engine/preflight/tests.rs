@@ -2,6 +2,7 @@ use std::cell::RefCell;
 
 use super::*;
 use crate::cmdb::wire::{Answer, Attributes, InstanceCall, Instances, Page, RateHint};
+use crate::engine::stats::Bottleneck;
 use crate::options::{self, EngineOptions, Language};
 use crate::sandbox::{self, Sandbox, Setup};
 use crate::target::Entrance;
@@ -217,4 +218,23 @@ async fn a_call_that_the_entrance_lacks_is_told_from_one_that_it_refuses() {
         }
         assert_eq!(asker.stats.borrow().calls.count(CallKind::Names), 5);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_questions_wait_for_is_counted_with_the_time_that_answers_take() {
+    let mut setup = Setup::new(sandbox::models::Models::sample());
+    setup.latency = Duration::from_millis(400);
+    let sandbox = Sandbox::new(setup).unwrap();
+    let (target, options) = (target(), EngineOptions::default());
+    let asker = Asker::new(&sandbox, &target, &options, 1, 1);
+    for _ in 0..5 {
+        asker.test().await.unwrap();
+    }
+    let most = asker.stats.borrow().calls.holds.most();
+    assert!(matches!(most, Some((Bottleneck::Concurrency, 0.9..))), "{most:?}");
+    let nobody = Script::new([]);
+    let asker = Asker::new(&nobody, &target, &options, 1, 1);
+    asker.test().await.unwrap_err();
+    let most = asker.stats.borrow().calls.holds.most();
+    assert!(matches!(most, Some((Bottleneck::Outage, 0.9..))), "{most:?}");
 }

@@ -235,6 +235,29 @@ async fn a_lost_answer_on_a_bound_side_holds_back_what_collides_and_nothing_else
     assert!(sent(100)[0] < Duration::from_secs(2), "a row that collides with nothing waited");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_row_that_stands_behind_one_that_waits_does_not_collide_while_another_call_is_in_flight()
+{
+    let name = name_of(Mapping::OneToOne);
+    let rows = vec![row(0, name, 1, 1), row(1, name, 1, 900), row(2, name, 3, 3)];
+    let mut world = World::new(rows, Faults::none(), 1);
+    world.options.timeout = Duration::from_secs(4);
+    // The first is in doubt at once, the last has no answer for four seconds.
+    let sky = Sky::over(&world.sandbox, |at, request| match request {
+        Request::Create(link) if at.as_secs() < 4 => match link.association.inst_id.get() {
+            1 => Weather::Floods,
+            _ => Weather::Hangs,
+        },
+        _ => Weather::Fine,
+    });
+    world.process_on(&sky).await.unwrap();
+    world.check().unwrap();
+    let held = world.held.get();
+    assert!(held.of(Bottleneck::Collisions) < Duration::from_secs(1), "{held:?}");
+    assert!(held.of(Bottleneck::Concurrency) > Duration::from_secs(3), "{held:?}");
+    assert!(held.of(Bottleneck::Pauses) > Duration::from_secs(25), "{held:?}");
+}
+
 /// Rows that wait for each other go one at a time: no three of them can fail together.
 #[tokio::test(start_paused = true)]
 async fn an_outage_spends_no_row_of_a_queue_in_which_one_row_goes_at_a_time() {

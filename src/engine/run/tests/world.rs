@@ -1,5 +1,6 @@
 //! A run in virtual time: rows, a server, a disk, and the truth of every line afterwards.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use super::super::*;
 use crate::association::Row;
 use crate::association::{Association, Cells, InstId, Mapping, NewAssociation};
 use crate::engine::remaining::{Goal, PendingRow, Remaining, what_remains};
+use crate::engine::stats::BottleneckTimes;
 use crate::options::Rate;
 use crate::outcome::Reason;
 use crate::outcome::Status;
@@ -171,6 +173,8 @@ pub(super) struct World {
     pub(super) stop_after: Option<Duration>,
     /// When the input ends; else with its last row.
     pub(super) open_for: Option<Duration>,
+    /// What held the last process back.
+    pub(super) held: Cell<BottleneckTimes>,
 }
 
 impl World {
@@ -197,6 +201,7 @@ impl World {
             options,
             stop_after: None,
             open_for: None,
+            held: Cell::default(),
             target: Target {
                 entrance: crate::target::Entrance::Esb,
                 endpoint: Target::SANDBOX.to_owned(),
@@ -283,7 +288,9 @@ impl World {
             }
             Halt { exit: Exit::Interrupted, message: String::new() }
         };
-        run(setting, &mut journal, feed, &mut stats, stop, &mut |_| {}).await
+        let finish = run(setting, &mut journal, feed, &mut stats, stop, &mut |_| {}).await;
+        self.held.set(stats.calls.holds);
+        finish
     }
 
     /// Kills the process after that time, if it still runs.
