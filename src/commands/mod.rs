@@ -178,11 +178,12 @@ fn conclude(
     let config = session.config;
     let finished = ended.as_ref().ok().filter(|ending| ending.error.is_none());
     let results = finished.and_then(|ending| ending.results.clone());
-    let counted = config.metrics.as_ref().and(ended.as_ref().ok());
+    let is_told_of = config.metrics.is_some() || config.report.is_some();
+    let counted = ended.as_ref().ok().filter(|_| is_told_of);
     let stats = counted.map(|ending| ending.stats.clone()).unwrap_or_default();
     let ended = ended.map(|ending| tell(session, typed, ending));
     if let Some(place) = &config.report {
-        report::leave(results.as_deref(), place, config.display.given_language);
+        report::leave(results.as_deref(), Some(&stats), place, config.display.given_language);
     }
     let exit = ended.as_ref().map_or_else(|halt| halt.exit, |exit| *exit);
     // The metrics of a run are those of the process that holds it.

@@ -20,7 +20,7 @@ use crate::storage::results::reader::Reader;
 /// Runs it.
 pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<Exit, Halt> {
     warn(warnings);
-    let page = page_of(&args.results, args.language.lang)?;
+    let page = page_of(&args.results, None, args.language.lang)?;
     let place = match &args.output {
         Some(place) if place == Path::new("-") => {
             return Ok(print(page.as_bytes(), Exit::Ok, screen));
@@ -33,10 +33,15 @@ pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<E
     Ok(Exit::Ok)
 }
 
-/// Writes the report of the run that has just ended, if it is finished.
-pub(super) fn leave(results: Option<&Path>, place: &Path, language: Option<Language>) {
+/// Writes the report of the run that has just ended so, if it is finished.
+pub(super) fn leave(
+    results: Option<&Path>,
+    stats: Option<&RunStats>,
+    place: &Path,
+    language: Option<Language>,
+) {
     let made = match results {
-        Some(results) => page_of(results, language).and_then(|page| write(place, &page)),
+        Some(results) => page_of(results, stats, language).and_then(|page| write(place, &page)),
         None => Err(Halt::usage("the run is not finished, or has no results")),
     };
     if let Err(halt) = made {
@@ -44,7 +49,11 @@ pub(super) fn leave(results: Option<&Path>, place: &Path, language: Option<Langu
     }
 }
 
-fn page_of(results: &Path, language: Option<Language>) -> Result<String, Halt> {
+fn page_of(
+    results: &Path,
+    known: Option<&RunStats>,
+    language: Option<Language>,
+) -> Result<String, Halt> {
     let manifest = match path_state::look(results)? {
         PathState::Finished(manifest) => manifest,
         PathState::Unfinished => {
@@ -62,15 +71,22 @@ fn page_of(results: &Path, language: Option<Language>) -> Result<String, Halt> {
         }
     };
     let manifest: &Manifest = &manifest;
-    let (mut stats, mut bad) = (RunStats::default(), Vec::new());
-    for record in Reader::open(results, &manifest.head.files)? {
-        let record = record?;
-        stats.add(&record);
-        if !record.outcome.status.is_good() && bad.len() < SHOWN {
+    // Whoever counted the rows need not read all of them again.
+    let most = known.map_or(SHOWN, |stats| SHOWN.min((stats.bad() + stats.outstanding()) as usize));
+    let (mut counted, mut bad) = (RunStats::default(), Vec::new());
+    let mut records = Reader::open(results, &manifest.head.files)?;
+    while (known.is_none() || bad.len() < most)
+        && let Some(record) = records.next().transpose()?
+    {
+        if known.is_none() {
+            counted.add(&record);
+        }
+        if !record.outcome.status.is_good() && bad.len() < most {
             bad.push(record);
         }
     }
-    Ok(Report { results, manifest, stats: &stats, bad: &bad, language }.html())
+    let stats = known.unwrap_or(&counted);
+    Ok(Report { results, manifest, stats, bad: &bad, language }.html())
 }
 
 /// A page may take the place of another, and of nothing else.
