@@ -18,6 +18,7 @@ use bkassoc::config::{Environment, resolve};
 use bkassoc::outcome::{Reason, Status};
 use bkassoc::sandbox::faults::Fault;
 use bkassoc::storage::results::COLUMNS;
+use bkassoc::target::Entrance;
 use bkassoc::verify::FindingKind;
 use clap::CommandFactory;
 use page::{Page, code_spans, commands_of, pages, repository};
@@ -89,6 +90,19 @@ fn the_first_command_of_the_readme_prints_what_is_shown() {
         assert_eq!(output.status.code(), Some(3));
         let results = folder.path().join("samples/associations.sandbox.results.csv");
         assert_eq!(fs::read_to_string(results).unwrap().lines().count(), 27);
+    }
+}
+
+#[test]
+fn what_the_guide_shows_of_an_old_esb_is_printed() {
+    let server = Server::with(Entrance::Esb, |setup| setup.old_esb = true);
+    for (name, language) in [("docs/guide.md", "en"), ("docs/zh/guide.md", "zh")] {
+        let done = Workdir::new().bkassoc("check --lang").arg(language).to(&server).ends(0);
+        let guide = page(name);
+        let shown = guide.blocks("text").next().unwrap();
+        for line in shown.lines().map(|line| line.trim_end_matches('…').trim_end()) {
+            assert!(done.stdout.contains(line), "{name}: {line:?}: {}", done.stdout);
+        }
     }
 }
 
