@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
 
+use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects, Style};
 
@@ -98,6 +99,11 @@ impl Tone {
     }
 }
 
+/// A text as it is without colours.
+pub fn without_codes(text: &str) -> String {
+    strip_str(text).to_string()
+}
+
 /// How texts are shown. By itself in English, and without colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Look {
@@ -142,7 +148,7 @@ mod tests {
             assert_eq!(plain.paint(tone, "  7  rows"), "  7  rows");
             let text = painted.paint(tone, "  7  rows");
             assert!(text.starts_with("\u{1b}[") && text.ends_with('m'), "{text:?}");
-            assert_eq!(anstream::adapter::strip_str(&text).to_string(), "  7  rows");
+            assert_eq!(without_codes(&text), "  7  rows");
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns when something is shown. Knows nothing of where its numbers come from, or of how it is drawn.
 
+mod bar;
 mod speed;
 mod view;
 
@@ -15,6 +16,7 @@ use crate::plan::headway::Headway;
 use crate::report::look::Look;
 pub use crate::report::screen::Screen;
 use crate::report::screen::{can_draw, columns};
+use bar::Bar;
 use speed::Speed;
 use view::View;
 
@@ -45,7 +47,7 @@ impl ProgressMode {
 /// The display of a run, or of the plan before it.
 #[derive(Debug)]
 pub struct Progress {
-    screen: Screen,
+    bar: Bar,
     shape: Shape,
     look: Look,
     speed: Speed,
@@ -83,7 +85,8 @@ impl Progress {
         speed.observe(now, 0);
         let due = now + shape.every().unwrap_or_default();
         let held_before = BottleneckTimes::default();
-        Self { screen, shape, look, speed, held_before, due }
+        let bar = Bar::shown_by(move |lines| screen.show_below(lines));
+        Self { bar, shape, look, speed, held_before, due }
     }
 
     /// Shows how far the run is and what holds it back. Does nothing until the next view is due, so it
@@ -104,7 +107,7 @@ impl Progress {
 
     fn put(&self, view: &View) {
         match self.shape {
-            Shape::Bar => self.screen.show_below(view.fit(self.look, columns())),
+            Shape::Bar => self.bar.show(view.parts(self.look, columns())),
             Shape::Lines => tracing::info!("{view}"),
             Shape::Off => {}
         }
@@ -112,9 +115,7 @@ impl Progress {
 
     /// Takes the bar away.
     pub fn finish(self) {
-        if self.shape == Shape::Bar {
-            self.screen.show_below(Vec::new());
-        }
+        self.bar.clear();
     }
 
     fn view_if_due(&mut self, stats: &RunStats) -> Option<View> {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::termios::tcgetwinsize;
 
+use crate::report::look::without_codes;
 use crate::report::width::columns_of;
 
 /// The width of a terminal that does not say.
@@ -31,9 +32,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// A text that is shown as it is.
-    pub(super) fn plain(text: String) -> Self {
-        Self { columns: columns_of(&text), text }
+    /// A text with its colours.
+    pub(super) fn new(text: String) -> Self {
+        Self { columns: columns_of(&without_codes(&text)), text }
     }
 }
 
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     fn lines(texts: &[&str]) -> Vec<Line> {
-        texts.iter().map(|text| Line::plain((*text).to_owned())).collect()
+        texts.iter().map(|text| Line::new((*text).to_owned())).collect()
     }
 
     #[test]

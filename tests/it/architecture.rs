@@ -31,6 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("governor", &["engine::pacer"]),
     ("hdrhistogram", &["engine::stats"]),
     ("humantime", &["options"]),
+    ("indicatif", &["report::progress"]),
     ("jiff", &["clock"]),
     ("itoa", &["storage::results"]),
     ("memchr", &["storage::journal"]),

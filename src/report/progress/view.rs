@@ -10,7 +10,7 @@ use crate::options::Language;
 use crate::outcome::Status;
 use crate::plan::headway::{Headway, Listed};
 use crate::report::look::{Look, Tone};
-use crate::report::screen::Line;
+use crate::report::progress::bar::Parts;
 use crate::report::summary::grouped;
 use crate::report::width::{columns_of, cut};
 use crate::report::words::{hold_text, span, status_in_chinese};
@@ -97,13 +97,14 @@ impl View {
 
     /// Two lines for a terminal of so many columns, of which they leave one free: a line that the terminal
     /// breaks tears the display.
-    pub(super) fn fit(&self, look: Look, columns: usize) -> Vec<Line> {
+    pub(super) fn parts(&self, look: Look, columns: usize) -> Parts {
         let columns = columns.saturating_sub(1);
-        vec![Line::plain(self.first(columns)), self.second(look, columns)]
+        let (bar, how_far) = self.first(columns);
+        Parts { bar, how_far: how_far.to_owned(), how_well: self.second(look, columns) }
     }
 
     /// A bar where there is room for it, and as much of how far it is as there is room for.
-    fn first(&self, columns: usize) -> String {
+    fn first(&self, columns: usize) -> (Option<(u64, usize)>, &str) {
         let (most, least) = BAR_WIDTH;
         let room = |text: &str| columns.saturating_sub(columns_of(text) + AROUND).min(most);
         let (done, total) = self.done;
@@ -111,27 +112,26 @@ impl View {
         if let Some(total) = total
             && let Some(text) = texts.clone().find(|text| room(text) >= least)
         {
-            return format!("[{}] {text}", bar(done, total, room(text)));
+            return (Some((percent(done, total), room(text))), text);
         }
         let shortest = self.how_far.last().map_or("", String::as_str);
         let fits = texts.find(|text| columns_of(text) <= columns);
-        fits.unwrap_or_else(|| cut(shortest, columns)).to_owned()
+        (None, fits.unwrap_or_else(|| cut(shortest, columns)))
     }
 
     /// As many counts as there is room for beside what holds it back.
-    fn second(&self, look: Look, columns: usize) -> Line {
+    fn second(&self, look: Look, columns: usize) -> String {
         let mut counts = &self.counts[..];
         loop {
             let plain = self.told(counts, |_, text| text.to_owned());
             if columns_of(&plain) <= columns {
-                let text = self.told(counts, |tone, text| match tone {
+                return self.told(counts, |tone, text| match tone {
                     Some(tone) => look.paint(tone, text),
                     None => text.to_owned(),
                 });
-                return Line { text, columns: columns_of(&plain) };
             }
             match counts {
-                [] | [_] => return Line::plain(cut(&plain, columns).to_owned()),
+                [] | [_] => return cut(&plain, columns).to_owned(),
                 [first @ .., _] => counts = first,
             }
         }
@@ -161,12 +161,6 @@ impl fmt::Display for View {
         }
         write!(f, "{}{rest}", self.language.pick(("; ", "；")))
     }
-}
-
-fn bar(done: u64, total: u64, width: usize) -> String {
-    let filled = (percent(done, total) as usize * width / 100).min(width);
-    let head = if filled < width { ">" } else { "" };
-    format!("{:<width$}", "=".repeat(filled) + head)
 }
 
 fn said(hold: Bottleneck, language: Language) -> Option<&'static str> {
@@ -277,9 +271,35 @@ fn listing(listed: &Listed, language: Language) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::mem;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
     use crate::association::Cells;
     use crate::outcome::{Outcome, Reason, Record};
+    use crate::report::progress::bar::Bar;
+    use crate::report::screen::Line;
+
+    fn drawn(parts: Parts) -> Vec<Line> {
+        let drawn = Arc::new(Mutex::default());
+        let seen = Arc::clone(&drawn);
+        let bar = Bar::shown_by(move |lines| *seen.lock().unwrap() = lines);
+        bar.show(parts);
+        mem::take(&mut *drawn.lock().unwrap())
+    }
+
+    fn bar(done: u64, total: u64, width: usize) -> String {
+        let bar = Some((percent(done, total), width));
+        let line = drawn(Parts { bar, ..Parts::default() }).remove(0);
+        line.text.trim_start_matches('[').trim_end_matches("] ").to_owned()
+    }
+
+    impl View {
+        /// What is drawn of it.
+        fn fit(&self, look: Look, columns: usize) -> Vec<Line> {
+            drawn(self.parts(look, columns))
+        }
+    }
 
     fn stats(expected: Option<u64>) -> RunStats {
         let mut stats = RunStats::default();
