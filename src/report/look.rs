@@ -5,10 +5,12 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects, Style};
+use rustix::termios::tcgetwinsize;
 
 use crate::options::Language;
 use crate::outcome::Status;
@@ -99,6 +101,11 @@ impl Tone {
     }
 }
 
+fn columns_of_terminal(stream: impl AsFd) -> Option<usize> {
+    let size = tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
 /// A text as it is without colours.
 pub fn without_codes(text: &str) -> String {
     strip_str(text).to_string()
@@ -111,17 +118,21 @@ pub struct Look {
     pub language: Language,
     /// Whether there are colours.
     pub colors: bool,
+    /// How wide the terminal is, where it is one.
+    pub columns: Option<usize>,
 }
 
 impl Look {
     /// That of stdout.
     pub fn of_stdout(language: Language) -> Self {
-        Self { language, colors: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
+        let colors = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        Self { language, colors, columns: columns_of_terminal(io::stdout()) }
     }
 
     /// That of stderr.
     pub fn of_stderr(language: Language) -> Self {
-        Self { language, colors: AutoStream::choice(&io::stderr()) != ColorChoice::Never }
+        let colors = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+        Self { language, colors, columns: columns_of_terminal(io::stderr()) }
     }
 
     /// One of a text in both languages: English, Chinese.

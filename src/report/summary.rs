@@ -32,6 +32,10 @@ pub(crate) use surveyed::{planned, write_stays};
 
 /// How many columns of a server's message a summary shows.
 const MESSAGE_LENGTH: usize = 100;
+/// So many are shown on any terminal.
+const LEAST: usize = 20;
+/// How many blanks stand before it.
+const INDENT: usize = 21;
 
 /// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,8 +310,11 @@ impl Summary<'_> {
         match &stats.example {
             Some(example) if !example.message.is_empty() => {
                 let code = example.code.map(|code| format!("{code} ")).unwrap_or_default();
-                let message = one_line(&example.message, MESSAGE_LENGTH);
-                writeln!(text, "{:>21}{}", "", look.paint(Tone::Faint, code + &message))
+                // A message that goes on in the next row of a terminal hides where the next reason begins.
+                let left = look.columns.map(|all| all.saturating_sub(INDENT + code.len() + 1));
+                let room = left.map_or(MESSAGE_LENGTH, |left| left.clamp(LEAST, MESSAGE_LENGTH));
+                let message = one_line(&example.message, room);
+                writeln!(text, "{:>INDENT$}{}", "", look.paint(Tone::Faint, code + &message))
             }
             _ => Ok(()),
         }

@@ -322,7 +322,7 @@ mod tests {
     }
 
     fn look(language: Language) -> Look {
-        Look { language, colors: false }
+        Look { language, ..Look::default() }
     }
 
     #[test]
@@ -373,7 +373,7 @@ mod tests {
             let fitted = view.fit(look(Language::En), columns);
             assert_eq!([&*fitted[0].text, &*fitted[1].text], [first, second], "{columns}");
         }
-        let painted = view.fit(Look { language: Language::En, colors: true }, 60).remove(1).text;
+        let painted = view.fit(Look { colors: true, ..look(Language::En) }, 60).remove(1).text;
         assert!(painted.starts_with("\u{1b}[31mfailed 4\u{1b}[0m, created 1,200"), "{painted:?}");
     }
 

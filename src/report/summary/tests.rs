@@ -110,6 +110,36 @@ Results: my results.csv
 }
 
 #[test]
+fn a_message_is_cut_where_the_terminal_ends() {
+    let stats = stats();
+    let shown = |columns| {
+        let look = Look { columns, ..Look::default() };
+        let summary = Summary {
+            kind: RunKind::Import,
+            target: None,
+            shard: None,
+            stats: &stats,
+            inputs: &[],
+            results: None,
+            unfinished: None,
+            exit: Exit::SomeFailed,
+            error: None,
+            warnings: &[],
+            survey: None,
+            checked: None,
+            next: None,
+            look,
+        };
+        let text = summary.text();
+        text.lines().find(|line| line.contains("1101073")).unwrap().trim_start().to_owned()
+    };
+    assert_eq!(shown(None), "1101073 the association inst is not exist");
+    assert_eq!(shown(Some(120)), shown(None));
+    assert_eq!(shown(Some(60)), "1101073 the association inst is not ex…");
+    assert_eq!(shown(Some(1)), "1101073 the association inst…");
+}
+
+#[test]
 fn lines_of_several_inputs_are_told_with_their_files() {
     let stats = stats();
     let summary = Summary {
