@@ -72,6 +72,15 @@ impl MetricsFile {
         }
     }
 
+    /// The same, while there are calls and no rows yet.
+    pub fn show_calls(&mut self, calls: &Calls) {
+        if self.due <= Instant::now() {
+            let mut stats = RunStats::default();
+            stats.calls.clone_from(calls);
+            self.show(&stats);
+        }
+    }
+
     /// Waits for what is being written.
     pub fn finish(self) {
         self.writer.finish();

@@ -35,6 +35,7 @@ use crate::plan::surveyed::Doomed;
 use crate::plan::surveyor::{Surveyor, Terms};
 use crate::plan::understood::Understood;
 use crate::report::abilities;
+use crate::report::metrics::MetricsFile;
 use crate::report::progress::{Progress, Screen};
 use crate::storage::journal::disk::folder_of;
 use crate::storage::manifest::Head;
@@ -70,8 +71,19 @@ pub(crate) fn make(
     let what = "interrupted while planning: nothing was sent";
     let Display { progress, language, .. } = config.display;
     let mut progress = Progress::new(progress, screen.clone(), language);
-    let made = unless_interrupted(what, plan(config, source, rows, (path, head), &mut progress));
+    let mut metrics = config.metrics.as_ref().map(MetricsFile::new);
+    let mut show = |headway: &Headway, calls: &Calls| {
+        progress.show_plan(headway, calls);
+        if let Some(metrics) = &mut metrics {
+            metrics.show_calls(calls);
+        }
+    };
+    let made = unless_interrupted(what, plan(config, source, rows, (path, head), &mut show));
     progress.finish();
+    // What is being written must not take the place of what the run writes.
+    if let Some(metrics) = metrics {
+        metrics.finish();
+    }
     made
 }
 
@@ -80,7 +92,7 @@ async fn plan(
     source: &RowSource,
     rows: OpenSource,
     (path, head): (&Path, &Head),
-    progress: &mut Progress,
+    show: &mut dyn FnMut(&Headway, &Calls),
 ) -> Result<Made, Halt> {
     let began = Instant::now();
     let connection = config.connection.as_ref().expect("this command calls a server");
@@ -107,7 +119,7 @@ async fn plan(
         folder,
         headway: &headway,
     };
-    let mut show = || progress.show_plan(&headway, &asker.stats.borrow().calls);
+    let mut show = || show(&headway, &asker.stats.borrow().calls);
     let sources = source.sources();
     let ended = showing(lines.of(rows, sources), &mut show).await?;
     let Lines { planner, sink, .. } = lines;

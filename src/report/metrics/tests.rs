@@ -105,6 +105,19 @@ async fn while_a_run_is_under_way_the_file_still_says_how_the_last_one_ended() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_are_told_while_a_plan_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = file(&folder);
+    let mut metrics = MetricsFile::new(&options);
+    metrics.show_calls(&stats().calls);
+    tokio::time::advance(EVERY).await;
+    metrics.show_calls(&stats().calls);
+    metrics.finish();
+    assert!(written(&options).contains("bkassoc_calls_total{job=\"links\",kind=\"create\"} 1"));
+    assert!(written(&options).contains("status=\"created\",reason=\"\"} 0"));
+}
+
 #[test]
 fn a_file_that_can_t_be_written_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
