@@ -342,7 +342,8 @@ pub struct DisplayArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Display")]
 pub struct MonitoringArgs {
-    /// Write metrics to this file for node_exporter's textfile collector, every 15 s and at the end
+    /// Write metrics to this file for node_exporter's textfile collector, every 15 s and at the end; a {date} and
+    /// a {shard} in it as in -o
     #[arg(long, value_name = "PATH")]
     pub metrics_file: Option<PathBuf>,
     /// What metrics call this job [default: the results' name, without ending and {date}]

@@ -263,6 +263,13 @@ fn announce(config: &Config, screen: &Screen) {
     warn(&config.warnings);
 }
 
+/// Tells of warnings where there are no logs.
+fn say_all(warnings: &[String], screen: &Screen) {
+    for warning in warnings {
+        screen.say(&format!("bkassoc: {warning}"));
+    }
+}
+
 fn warn(warnings: &[String]) {
     for warning in warnings {
         tracing::warn!("{warning}");

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{print, warn};
+use super::{print, say_all};
 use crate::cli::Report as Args;
 use crate::config::Environment;
 use crate::config::paths::dated;
@@ -19,8 +19,14 @@ use crate::storage::results::reader::Reader;
 
 /// Runs it.
 pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<Exit, Halt> {
-    warn(warnings);
-    let page = page_of(&args.results, None, args.language.lang)?;
+    say_all(warnings, screen);
+    let Page { html: page, changed } = page_of(&args.results, None, args.language.lang)?;
+    if changed {
+        let results = args.results.display();
+        screen.say(&format!(
+            "bkassoc: {results} was changed since its run wrote it: the report tells what stands in it now"
+        ));
+    }
     let place = match &args.output {
         Some(place) if place == Path::new("-") => {
             return Ok(print(page.as_bytes(), Exit::Ok, screen));
@@ -41,7 +47,9 @@ pub(super) fn leave(
     language: Option<Language>,
 ) {
     let made = match results {
-        Some(results) => page_of(results, stats, language).and_then(|page| write(place, &page)),
+        Some(results) => {
+            page_of(results, stats, language).and_then(|page| write(place, &page.html))
+        }
         None => Err(Halt::usage("the run is not finished, or has no results")),
     };
     if let Err(halt) = made {
@@ -49,11 +57,18 @@ pub(super) fn leave(
     }
 }
 
+/// A report, made.
+struct Page {
+    html: String,
+    /// The results were changed since their run wrote them.
+    changed: bool,
+}
+
 fn page_of(
     results: &Path,
     known: Option<&RunStats>,
     language: Option<Language>,
-) -> Result<String, Halt> {
+) -> Result<Page, Halt> {
     let manifest = match path_state::look(results)? {
         PathState::Finished(manifest) => manifest,
         PathState::Unfinished => {
@@ -71,6 +86,7 @@ fn page_of(
         }
     };
     let manifest: &Manifest = &manifest;
+    let changed = known.is_none() && !manifest.wrote(results)?;
     // Whoever counted the rows need not read all of them again.
     let most = known.map_or(SHOWN, |stats| SHOWN.min((stats.bad() + stats.outstanding()) as usize));
     let (mut counted, mut bad) = (RunStats::default(), Vec::new());
@@ -86,7 +102,8 @@ fn page_of(
         }
     }
     let stats = known.unwrap_or(&counted);
-    Ok(Report { results, manifest, stats, bad: &bad, language }.html())
+    let html = Report { results, manifest, stats, bad: &bad, changed, language }.html();
+    Ok(Page { html, changed })
 }
 
 /// A page may take the place of another, and of nothing else.
@@ -103,6 +120,10 @@ fn write(place: &Path, page: &str) -> Result<(), Halt> {
 }
 
 fn is_page(place: &Path) -> bool {
+    // A pipe would be waited for.
+    if !std::fs::metadata(place).is_ok_and(|there| there.is_file()) {
+        return false;
+    }
     let mut start = vec![0; OPENING.len()];
     let read = std::fs::File::open(place).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start == OPENING.as_bytes()

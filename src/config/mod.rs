@@ -9,6 +9,7 @@ pub mod paths;
 mod profile;
 pub mod reading;
 mod results;
+mod monitoring;
 mod sharding;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ use crate::target::{EndpointError, Target};
 
 pub use connection::Connection;
 pub use identity::IdentityError;
+use monitoring::Monitoring;
+pub use monitoring::MonitoringError;
 pub use paths::PathError;
 pub use profile::ProfileError;
 pub use results::{Output, ResultsConfig};
@@ -98,6 +101,9 @@ pub enum ConfigError {
     /// The shard.
     #[error(transparent)]
     Shard(#[from] ShardError),
+    /// Where metrics or the report go.
+    #[error(transparent)]
+    Monitoring(#[from] MonitoringError),
     /// The encoding of the input.
     #[error(transparent)]
     Encoding(#[from] UnknownEncoding),
@@ -280,6 +286,8 @@ pub fn resolve<A: ServerCommand>(
     let shard = sharding::decide(&groups, environment, &mut warnings)?;
     let results =
         results::decide(groups.output, output_origin, groups.inputs, sandbox, shard, environment)?;
+    let Monitoring { metrics, report } =
+        monitoring::decide(groups.monitoring, groups.output, &results, shard, environment.today)?;
     let shards = shard.map_or(1, |shard| shard.count);
     let engine = EngineOptions { shards, ..engine(&groups) };
     if groups.settling.is_some() && engine.settle_after >= engine.max_outage {
@@ -304,9 +312,8 @@ pub fn resolve<A: ServerCommand>(
         guards: groups.guards.map(Into::into).unwrap_or_default(),
         shard,
         display: Display::of(&groups.server.display, environment),
-        metrics: metrics(&groups, &results),
-        report: (groups.monitoring.and_then(|args| args.report.as_deref()))
-            .map(|place| paths::dated(place, environment.today)),
+        metrics,
+        report,
         results,
         meaning: layered.meaning(),
         inherited: layered.inherited,
@@ -395,18 +402,6 @@ fn pruning(args: Option<&PruneArgs>) -> Result<Pruning, ConfigError> {
         return Err(ConfigError::NoPrevious);
     }
     Ok(Pruning { prune: *prune, scope: scope.clone(), previous: previous.clone() })
-}
-
-fn metrics(groups: &Groups<'_>, results: &ResultsConfig) -> Option<MetricsOptions> {
-    let args = groups.monitoring?;
-    let path = args.metrics_file.clone()?;
-    let named = groups.output.and_then(|(_, args)| args.output.as_deref());
-    let job = || match (&results.output, groups.output) {
-        (Output::File(path), _) => paths::job_of(named.unwrap_or(path)),
-        (_, Some((kind, _))) => kind.as_str().to_owned(),
-        (_, None) => String::new(),
-    };
-    Some(MetricsOptions { path, job: args.job.clone().unwrap_or_else(job) })
 }
 
 fn engine(groups: &Groups<'_>) -> EngineOptions {

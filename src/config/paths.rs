@@ -1,5 +1,6 @@
 //! Where results go: the rules for their names. Pure but for [`refuse_own_input`].
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Date;
@@ -137,14 +138,27 @@ pub fn of_shard(path: &Path, shard: Option<Shard>) -> Result<PathBuf, PathError>
 
 /// Refuses results that would overwrite an input, whatever the way to it is spelled.
 pub fn refuse_own_input(results: &Path, inputs: &[PathBuf]) -> Result<(), PathError> {
-    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
-    let results_place = place(results);
-    let same = |input: &PathBuf| input == results || place(input) == results_place;
-    if results_place.is_some() && inputs.iter().any(same) {
+    if inputs.iter().any(|input| same_place(input, results)) {
         let path = results.to_owned();
         return Err(PathError::OwnInput { path });
     }
     Ok(())
+}
+
+/// Whether two paths lead to the same file, whatever the way is spelled, and whether it is there or not.
+pub fn same_place(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().or_else(|_| absolute(path)).ok();
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
+}
+
+/// A path that is not there, from the root, its folder by its own name.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    Ok(match (folder, path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path,
+    })
 }
 
 /// A name without the endings that say how it is packed and written, and the format they ask for.

@@ -4,6 +4,8 @@
 //! warning, and a disk that hangs holds up nobody. Knows nothing of how a run goes on.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -31,6 +33,9 @@ const LONGEST: u64 = 1 << 20;
 /// The upper ends of the histogram's buckets, in milliseconds: from a server next door to `--timeout`.
 const LIMITS_MS: [u64; 13] =
     [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 40_000];
+
+/// How the file begins.
+const OPENING: &[u8] = b"# HELP bkassoc_";
 
 const LAST_RUN: &str = "last_run_timestamp_seconds";
 const LAST_SUCCESS: &str = "last_success_timestamp_seconds";
@@ -110,6 +115,18 @@ pub fn conclude(options: &MetricsOptions, stats: &RunStats, exit: Exit) {
     writer.finish();
 }
 
+/// What is there that metrics may not take the place of: anything but metrics of ours.
+pub fn stranger_at(path: &Path) -> Option<&'static str> {
+    let there = std::fs::metadata(path).ok()?;
+    if !there.is_file() {
+        return Some("it is no regular file");
+    }
+    let mut start = [0; OPENING.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    let is_ours = there.len() == 0 || (read.is_ok() && start == *OPENING);
+    (!is_ours).then_some("it is there, and holds no metrics of bkassoc")
+}
+
 /// Writes texts to the file, one after the other, on a thread of its own.
 #[derive(Debug)]
 struct Writer {
@@ -130,7 +147,12 @@ impl Writer {
             while let Ok(text) = unwritten.recv() {
                 // Where the disk is slow, only the newest counts.
                 let text = unwritten.try_iter().last().unwrap_or(text);
-                if let Err((file, error)) = Draft::whole(&place, &text)
+                let written = match stranger_at(&place) {
+                    Some(what) => Err((place.clone(), what.to_owned())),
+                    None => Draft::whole(&place, &text)
+                        .map_err(|(file, error)| (file, error.to_string())),
+                };
+                if let Err((file, error)) = written
                     && !std::mem::replace(&mut warned, true)
                 {
                     warn(&file, &error);

@@ -39,6 +39,8 @@ pub struct Report<'a> {
     pub manifest: &'a Manifest,
     /// Its rows.
     pub stats: &'a RunStats,
+    /// The results were changed since the run wrote them.
+    pub changed: bool,
     /// Rows that did not end well, in order; the first [`SHOWN`] of them.
     pub bad: &'a [Record],
     /// The language in which it opens; without one it is the reader's.
@@ -64,6 +66,13 @@ impl Report<'_> {
              <style>{STYLE}</style></head><body><main>"
         );
         self.write_head(&title, &mut page);
+        if self.changed {
+            let notice = both((
+                "The results were changed since the run wrote them: these are the counts of what stands in them now",
+                "结果文件在运行结束后被改过，下面的数字按文件现在的内容统计",
+            ));
+            let _ = write!(page, "<section class=\"notice\">{notice}</section>");
+        }
         self.write_counts(&mut page);
         self.write_facts(&mut page);
         if let Some(history) = &self.manifest.history {

@@ -30,6 +30,10 @@ impl Draft {
         let new = || {
             let held =
                 || io::Error::new(io::ErrorKind::WouldBlock, "another process is writing it");
+            // Through a link that stands there somebody else's file would be written.
+            if std::fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
+                return Err(io::Error::other("it is there and no regular file: move it away"));
+            }
             let file = open_locked(&path)?.ok_or_else(held)?;
             file.set_len(0)?;
             Ok(file)

@@ -147,8 +147,8 @@ fn the_tour_of_the_readme_goes_as_it_is_told() {
         ("check", 3),
         ("plan", 0),
         ("apply", 3),
-        ("rerun", 3),
         ("verify", 0),
+        ("rerun", 3),
         ("undo", 0),
         ("sync", 3),
     ];

@@ -228,6 +228,43 @@ fn metrics_that_can_t_be_written_are_a_warning() {
 }
 
 #[test]
+fn metrics_take_no_other_file_s_place() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(2)).write("other.prom", "node_load1 3\n");
+    for name in
+        ["in.csv", "other.prom", "in.results.csv", "in.results.csv.journal", "/dev/null", "-"]
+    {
+        let command = work.bkassoc("import in.csv --metrics-file").arg(name).to(&server);
+        command.ends(2).saying(&["--metrics-file"]);
+    }
+    assert_eq!(server.calls(Endpoint::Create), 0);
+    assert_eq!(work.names(), ["in.csv", "other.prom"]);
+    assert_eq!(work.read("other.prom"), "node_load1 3\n");
+    // What somebody put where the draft goes leads nowhere.
+    work.write("theirs", "mine");
+    std::os::unix::fs::symlink(work.path("theirs"), work.path("m.prom.draft")).unwrap();
+    let done = work.bkassoc("import in.csv --metrics-file m.prom").to(&server).ends(0);
+    done.saying(&["m.prom.draft", "no regular file"]);
+    assert_eq!(work.read("theirs"), "mine");
+}
+
+#[test]
+fn shards_leave_metrics_and_reports_of_their_own() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(40));
+    let import = "import in.csv -o out.{shard}.csv --shard 1/2 --report";
+    work.bkassoc(&format!("{import} r.html")).to(&server).ends(2).saying(&["{shard}"]);
+    let import = format!("{import} r.{{shard}}.html --metrics-file");
+    work.bkassoc(&format!("{import} m.prom")).to(&server).ends(2).saying(&["{shard}"]);
+    work.bkassoc(&format!("{import} m.{{shard}}.prom")).to(&server).ends(0);
+    assert!(work.has("r.1-of-2.html"));
+    let series = checked(&work, "m.1-of-2.prom");
+    assert_eq!(one(&series, "bkassoc_exit_code", &[("job", "out.1-of-2")]), 0.0);
+}
+
+#[test]
 fn a_process_that_finds_its_run_held_leaves_the_other_s_metrics_alone() {
     let server = Server::esb();
     let work = Workdir::new();

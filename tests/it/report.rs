@@ -152,6 +152,32 @@ fn a_report_can_be_read_on_a_desk_on_a_phone_in_the_dark_and_on_paper() {
 }
 
 #[test]
+fn results_that_were_changed_are_told_in_the_report() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(3));
+    work.bkassoc("import in.csv").to(&server).ends(0);
+    work.bkassoc("report in.results.csv").ends(0);
+    let notice = "were changed since the run wrote them";
+    assert!(!work.read("in.results.html").contains(notice));
+    work.write("in.results.csv", work.read("in.results.csv").replace(",created,", ",existed,"));
+    work.bkassoc("report in.results.csv").ends(0).saying(&["was changed since its run wrote it"]);
+    assert!(work.read("in.results.html").contains(notice));
+}
+
+#[test]
+fn a_report_never_waits_for_who_reads_it() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write("in.csv", links(2));
+    let status = std::process::Command::new("mkfifo").arg(work.path("pipe.html")).status().unwrap();
+    assert!(status.success());
+    let import = work.bkassoc("import in.csv --report pipe.html").to(&server);
+    import.ends(0).saying(&["no report in pipe.html"]);
+    work.bkassoc("report in.results.csv -o pipe.html").ends(2).saying(&["is no report"]);
+}
+
+#[test]
 fn a_report_takes_no_other_file_s_place_and_is_of_finished_runs() {
     let server = Server::esb();
     let work = Workdir::new();
