@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::say_all;
 use crate::cli::Results as Args;
 use crate::config::Environment;
 use crate::config::paths::{dated, refuse_own_input};
@@ -45,12 +46,6 @@ pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<E
             write(args, format, Layout::of(&head), Reader::open(&args.results, &head.files)?)
         }
         PathState::Free | PathState::Stranger => Err(nothing_there(&args.results)),
-    }
-}
-
-fn say_all(warnings: &[String], screen: &Screen) {
-    for warning in warnings {
-        screen.say(&format!("bkassoc: {warning}"));
     }
 }
 

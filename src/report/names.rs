@@ -48,10 +48,10 @@ fn kinds(model: &UnderstoodModel) -> [((&'static str, &'static str), &Names); 4]
 /// What a bare value of a model stands for.
 fn key(model: &UnderstoodModel, look: Look) -> String {
     match &model.key[..] {
-        [] => look.pick(("a bare value says nothing", "单独的值无法识别")).to_owned(),
+        [] => look.pick(("a bare value says nothing", "必须写明字段")).to_owned(),
         key => {
             let key = key.join("|");
-            look.pick((format!("a bare value is its {key}"), format!("单独的值按 {key} 匹配")))
+            look.pick((format!("a bare value is its {key}"), format!("只写一个值时按 {key} 匹配")))
         }
     }
 }

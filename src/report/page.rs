@@ -108,9 +108,9 @@ impl Report<'_> {
         // Left what and where, right when.
         let facts = [
             (("command", "命令"), escaped(head.work.as_str())),
-            (("began", "开始"), bdi(&head.started_at)),
+            (("began", "开始时间"), bdi(&head.started_at)),
             (("server", "服务端"), bdi(&head.target.to_string())),
-            (("ended", "结束"), bdi(&self.manifest.finished_at)),
+            (("ended", "结束时间"), bdi(&self.manifest.finished_at)),
             (
                 ("app, user", "应用、用户"),
                 format!("{}, {}", or_none(&head.app_code), or_none(&head.username)),
@@ -128,7 +128,7 @@ impl Report<'_> {
             let _ = write!(
                 page,
                 "<dt>{}</dt><dd>{}</dd>",
-                both(("undone by", "撤销它的运行")),
+                both(("undone by", "已被撤销，见")),
                 bdi(&undone.by)
             );
         }
@@ -292,7 +292,7 @@ fn write_history(history: &History, page: &mut String) {
         pictures::curve(&in_flight, all)
     );
     page.push_str("<div class=\"two\"><section>");
-    let _ = write!(page, "<h2>{}</h2>", both(("How long answers took", "响应时间")));
+    let _ = write!(page, "<h2>{}</h2>", both(("How long answers took", "请求延迟")));
     match &history.latency {
         Some(latency) => write_latency(latency, page),
         None => page.push_str(&both(("no answer", "没有应答"))),
@@ -359,10 +359,10 @@ fn hold_name(word: &str) -> String {
         "rate" => ("`--rate`", "`--rate` 上限"),
         "server" => ("the server's limit", "服务端限流"),
         "pool" => {
-            ("answers, with as many calls at once as paid off", "等待应答；再加并发也不会更快")
+            ("answers, with as many calls at once as paid off", "等待应答（再加并发也不会更快）")
         }
         "concurrency" => ("answers", "等待应答"),
-        "collisions" => ("rows that collide", "有冲突、不能同时处理的行"),
+        "collisions" => ("rows that collide", "有冲突、须逐行处理的行"),
         "outage" => ("a server that gave no answer", "服务端没有应答"),
         "pauses" => ("waits before rows are tried again", "重试前的等待"),
         "input" => ("the input", "读取输入"),

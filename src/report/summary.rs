@@ -290,7 +290,7 @@ impl Summary<'_> {
         if stats.unsettled > 0 {
             let left = grouped(stats.unsettled);
             let what =
-                look.pick(("outstanding: read, but not settled", "尚无结论：已读取，还没有结果"));
+                look.pick(("outstanding: read, but not settled", "尚无结论：已读取，还没有处理完"));
             writeln!(text, "{}", look.paint(Tone::Open, format!("{left:>13}  {what}")))?;
         }
         if !stats.input_ended && !matches!(self.exit, Exit::Usage | Exit::Held) {
@@ -379,7 +379,7 @@ impl Summary<'_> {
             let (hold, share) = (look.pick(hold_text(hold)), share * 100.0);
             line += &look.pick((
                 format!("; {hold} for {share:.0} % of the time"),
-                format!("；{share:.0}% 的时间{hold}"),
+                format!("；{hold}（占 {share:.0}% 的时间）"),
             ));
         }
         lines.push(line);

@@ -57,14 +57,14 @@ pub const fn hold_text(hold: Bottleneck) -> (&'static str, &'static str) {
         Bottleneck::Server => ("held back by the server's limit", "受服务端限流"),
         Bottleneck::Pool => (
             "waiting for answers, with as many calls at once as have paid off so far",
-            "等待应答（并发数已自动调到有效上限）",
+            "等待应答，并发数已自动调到有效上限",
         ),
         Bottleneck::Concurrency => ("waiting for answers", "等待应答"),
-        Bottleneck::Collisions => ("held back by rows that collide", "相互冲突的行须依次处理"),
+        Bottleneck::Collisions => ("held back by rows that collide", "有冲突的行须逐行处理"),
         Bottleneck::Outage => ("waiting for the server to come back", "等待服务端恢复"),
         Bottleneck::Pauses => (
             "waiting to try rows again, or to look again after --settle-after",
-            "等待重试或复查（--settle-after）",
+            "等待重试，或等待 --settle-after 后复查",
         ),
         Bottleneck::Input => ("waiting for input", "等待输入"),
         Bottleneck::Nothing => ("held back by nothing", "没有瓶颈"),

@@ -39,7 +39,7 @@ pub(crate) fn ask(
 pub(crate) fn may_start_anew(path: &Path, config: &Config, screen: &Screen) -> Result<(), Halt> {
     let path = path.display();
     let question =
-        (format!("move {path} aside and start anew?"), format!("把 {path} 移到一边并重新开始？"));
+        (format!("move {path} aside and start anew?"), format!("把 {path} 改名备份，重新开始？"));
     if config.results.yes || ask(screen, config.display.language, question)? {
         return Ok(());
     }

@@ -116,10 +116,10 @@ kinds! {
         "服务端没有的关联";
     /// The server has it under another id.
     Different = "different", "associations that the server has under another id",
-        "服务端以另一个 ID 存在的关联";
+        "服务端也有、但 ID 不同的关联";
     /// In the source model's table only.
     HalfWritten = "half-written", "associations that the server has in the source model's table only",
-        "服务端只在源模型的表里有的关联";
+        "服务端只在源模型的表里有记录的关联";
     /// Others on a side that a rule bounds.
     RuleBroken = "rule-broken", "associations that stand beside others against a 1:1 or 1:n rule",
         "违反 1:1 或 1:n 源-目标约束而并存的关联";
@@ -131,7 +131,7 @@ kinds! {
         "记为已删除、服务端仍存在的关联";
     /// The server can't be asked for it.
     NotAsked = "not-asked", "associations that the server gives no answer for",
-        "服务端未给出答复的关联";
+        "服务端没有返回查询结果的关联";
 }
 
 /// The place that a finding is about.

@@ -46,27 +46,27 @@ impl Checked {
             Self::File => look
                 .pick((
                     "the file: that each row is there once, and its status, id and reason fit together",
-                    "文件：每行出现且只出现一次，状态、ID、原因相互一致",
+                    "文件：每行是否出现且只出现一次，状态、ID、原因是否相互一致",
                 ))
                 .to_owned(),
             Self::RunJson => look
                 .pick((
                     "run.json: that the file has the SHA-256 and the counts of its run",
-                    "run.json：文件的 SHA-256 和统计数与运行时一致",
+                    "run.json：文件的 SHA-256 和统计数是否与运行时一致",
                 ))
                 .to_owned(),
             Self::Input(names) => {
                 let names = names.join(", ");
                 look.pick((
                     format!("the input ({names}): that the file has the same rows, in the same order"),
-                    format!("输入（{names}）：文件中的行与输入相同、顺序一致"),
+                    format!("输入（{names}）：文件中的行是否与输入相同、顺序一致"),
                 ))
             }
             Self::Server(target, claims) => {
                 let claims = grouped(*claims);
                 look.pick((
                     format!("the server {target}: that {claims} rows are true there"),
-                    format!("服务端 {target}：{claims} 行与实际一致"),
+                    format!("服务端 {target}：{claims} 行是否与服务端的实际情况一致"),
                 ))
             }
         }
@@ -112,8 +112,8 @@ impl<'a> Report<'a> {
     const fn ending(&self) -> (&'static str, &'static str) {
         match (self.exit, self.error) {
             (_, Some(_)) => ("did not come to its end", "未能完成"),
-            (Exit::Ok, None) => ("nothing is off", "一切相符"),
-            (_, None) => ("something is off", "有不符之处"),
+            (Exit::Ok, None) => ("nothing is off", "没有发现问题"),
+            (_, None) => ("something is off", "发现问题"),
         }
     }
 
@@ -155,7 +155,7 @@ impl<'a> Report<'a> {
         }
         writeln!(text, "\n{:>13}  {}", grouped(self.rows), look.pick(("rows", "行")))?;
         if self.added > 0 {
-            let what = look.pick(("of them deletes that no input names", "其中是输入未列出的删除"));
+            let what = look.pick(("of them deletes that no input names", "其中是输入里没有的删除"));
             writeln!(text, "{:>13}  {what}", grouped(self.added))?;
         }
         writeln!(text, "\n{}", look.paint(Tone::Strong, look.pick(("Looked at:", "核对内容："))))?;
@@ -163,8 +163,8 @@ impl<'a> Report<'a> {
             writeln!(text, "  {}", checked.text(look))?;
         }
         if !self.findings.is_empty() {
-            let heading = look
-                .pick(("Off (lines are those of the input):", "不符之处（行号为输入的行号）："));
+            let heading =
+                look.pick(("Off (lines are those of the input):", "问题（行号为输入的行号）："));
             writeln!(text, "\n{}", look.paint(Tone::Strong, heading))?;
         }
         for (kind, group) in self.findings.groups() {
@@ -223,7 +223,7 @@ impl<'a> Report<'a> {
         match (spot, self.findings.file_of(spot)) {
             (Spot::Whole, _) => String::new(),
             (Spot::Row(place), _) if place.line == 0 => {
-                self.look.pick(("added: ", "新增：")).to_owned()
+                self.look.pick(("added: ", "同步额外加上的删除：")).to_owned()
             }
             (Spot::Row(place), Some(file)) => format!("{file}:{}: ", place.line),
             (Spot::Row(place), None) => {

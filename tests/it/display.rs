@@ -535,7 +535,7 @@ fn verify_and_the_report_speak_chinese_where_it_is_typed() {
     assert!(!opens(&work.read("r.html")));
     let done = work.bkassoc("verify in.results.csv --lang zh").ends(0);
     assert!(
-        done.stdout.contains("一切相符") && done.stdout.contains("核对内容"),
+        done.stdout.contains("没有发现问题") && done.stdout.contains("核对内容"),
         "{}",
         done.stdout
     );

@@ -61,16 +61,16 @@ pub(super) const fn answer(state: State, entrance: Entrance) -> Both {
             "no: the app {app} may not call {name} ({code})",
             "不支持：应用 {app} 无权调用 {name}（{code}）",
         ),
-        (State::NotKnown, _) => ("not known: {said}", "未知：{said}"),
+        (State::NotKnown, _) => ("not known: {said}", "无法判断：{said}"),
         (State::NotMade(NotMade::Unsafe), _) => (
             "not tried: the server does not say that the probe's association is none of its own",
-            "未试：无法确认探测用的关联不是服务端已有的",
+            "未测试：无法确认探测用的关联不是服务端已有的",
         ),
         (State::NotMade(NotMade::Silence), _) => {
-            ("not tried: the calls before it got no answer", "未试：之前的请求没有应答")
+            ("not tried: the calls before it got no answer", "未测试：之前的请求没有应答")
         }
         (State::NotMade(NotMade::Needless), _) => {
-            ("not tried: the call for many deletes one, too", "未试：批量删除的接口也能删单条")
+            ("not tried: the call for many deletes one, too", "未测试：批量删除的接口也能删单条")
         }
     }
 }
@@ -80,7 +80,7 @@ pub(super) const fn without(ability: Ability) -> Both {
     match ability {
         Ability::Models => (
             "each model association has to be given with --model NAME=SOURCE_MODEL,TARGET_MODEL,MAPPING",
-            "每个模型关联都要用 --model 名称=源模型,目标模型,源-目标约束 给出",
+            "每个模型关联都要用 --model 名称=源模型,目标模型,源-目标约束 指定",
         ),
         Ability::Create => (
             "no row can be created by itself, so that import, apply, sync and rerun don't work",
@@ -88,7 +88,7 @@ pub(super) const fn without(ability: Ability) -> Both {
         ),
         Ability::Batch => (
             "each row is created by a call of its own, with --batch too",
-            "即使加 --batch，也只能一行一个请求地创建",
+            "即使加 --batch，也只能逐行创建，一行一个请求",
         ),
         Ability::Find => (
             "a row in doubt can't be looked up, so that no import, sync, rerun, undo or verify --live works",
@@ -109,12 +109,12 @@ pub(super) const fn without(ability: Ability) -> Both {
         ),
         Ability::DeleteMany => (
             "undo and rows that delete take a call for each association",
-            "undo 和删除行只能一条关联一个请求",
+            "undo 和删除行每删一条关联都要单独发一个请求",
         ),
         Ability::Delete => (
             "nothing can be deleted: undo, rows that delete and sync --prune end with exit 8 before \
              anything is sent. Another entrance of the same CMDB may have the call",
-            "无法删除任何关联：undo、删除行、sync --prune 会在发出任何请求之前以退出码 8 结束。同一 CMDB 的其他入口也许有这个接口",
+            "无法删除任何关联：undo、删除行、sync --prune 会在提交任何变更之前以退出码 8 结束。同一 CMDB 的其他入口可能有这个接口",
         ),
     }
 }
@@ -227,14 +227,14 @@ pub(super) const fn window(is_told: bool) -> Both {
 
 pub(super) const HEADING: Both = ("What this server can do:", "当前服务端支持的功能：");
 pub(super) const TO_ASK: Both = ("To ask its administrator for:", "需要向管理员申请：");
-pub(super) const WITHOUT: Both = ("Without it: {without}.", "否则：{without}。");
+pub(super) const WITHOUT: Both = ("Without it: {without}.", "缺少时的影响：{without}。");
 pub(super) const PATH: Both = ("path of the calls", "请求路径");
 pub(super) const VERSION: Both = ("version of CMDB", "CMDB 版本");
-pub(super) const QUOTA: Both = ("limit", "服务端限流");
+pub(super) const QUOTA: Both = ("limit", "限流配额");
 pub(super) const PERMISSION: Both = ("permission to write", "写权限");
 pub(super) const NO_PERMISSION_TRIED: Both = (
     "not tried: only a row's own write shows it. Where the first 20 are all refused, a run ends with exit 8",
-    "未试：只有真正写入才知道。前 20 行全部被拒绝时，运行会以退出码 8 结束",
+    "未测试：只有真正写入才知道。前 20 行全部被拒绝时，运行会以退出码 8 结束",
 );
 pub(super) const MISSING: &str = "this server can't do what an import needs: {what}";
 

@@ -244,8 +244,8 @@ fn reading(headway: &Headway, language: Language) -> Vec<String> {
         Language::Zh => {
             let of_rows = of(expected, " / ");
             vec![
-                format!("制定计划：已读取 {rows}{of_rows} 行，已查询名称 {answered} / {names} 个"),
-                format!("制定计划：{rows}{of_rows} 行，名称 {answered} / {names}"),
+                format!("生成计划：已读取 {rows}{of_rows} 行，已查询名称 {answered} / {names} 个"),
+                format!("生成计划：{rows}{of_rows} 行，名称 {answered} / {names}"),
                 format!("名称 {answered} / {names}"),
             ]
         }
@@ -262,7 +262,7 @@ fn listing(listed: &Listed, language: Language) -> Vec<String> {
             format!("listing {number} of {of}: {found}"),
         ],
         vec![
-            format!("制定计划：列出 {name} 的现有关联（第 {number} / {of} 个），已得 {found} 条"),
+            format!("生成计划：列出 {name} 的现有关联（第 {number} / {of} 个），已列出 {found} 条"),
             format!("列出 {name}（{number} / {of}）：{found} 条"),
             format!("列出 {number} / {of}：{found} 条"),
         ],

@@ -39,7 +39,7 @@ impl Scope {
                 ("the contact with the server", "与服务端的连接"),
                 (
                     "the model associations, and the mappings of those not given with --model",
-                    "模型关联，以及未用 --model 给出的源-目标约束",
+                    "模型关联（含没有用 --model 指定的源-目标约束）",
                 ),
                 ("write permission", "写权限"),
                 ("whether the instances exist", "实例是否存在"),

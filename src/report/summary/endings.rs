@@ -36,7 +36,7 @@ impl Summary<'_> {
             (_, Exit::SomeFailed) => ("finished, some rows failed", "已完成，部分行失败"),
             (_, Exit::AllRetryable) => (
                 "finished, some rows failed that may well succeed later",
-                "已完成，部分行失败，稍后重跑有望成功",
+                "已完成，部分行失败，稍后重跑很可能成功",
             ),
             (_, Exit::MaxFailures) => {
                 ("stopped, --max-failures is reached", "已中止，失败行数达到 --max-failures")
@@ -49,7 +49,7 @@ impl Summary<'_> {
                 ("stopped, the server can't be used like this", "已中止，按当前配置无法使用服务端")
             }
             (_, Exit::MaxDuration) => {
-                ("stopped, --max-duration is over", "已中止，到达 --max-duration")
+                ("stopped, --max-duration is over", "已中止，运行时间达到 --max-duration")
             }
             (_, Exit::Held) => (
                 "not started, another process is at this run",
@@ -77,11 +77,11 @@ impl Summary<'_> {
             )),
             (Exit::SomeFailed | Exit::AllRetryable, 0) => both((
                 "No row will succeed as it is. Mend the cause, or the rows in the results, then:",
-                "原样重跑不会成功。先排除原因，或在结果文件里改正这些行，然后：",
+                "直接重跑不会成功。先排除原因，或在结果文件里改好这些行，然后：",
             )),
             (Exit::SomeFailed | Exit::AllRetryable, _) => (
                 format!("{rows} of the rows may well succeed now:"),
-                format!("其中 {rows} 行现在重跑有望成功："),
+                format!("其中 {rows} 行现在重跑很可能成功："),
             ),
             (Exit::MaxFailures, _) => {
                 both(("To go on, with more failures allowed:", "放宽失败上限后继续："))

@@ -45,7 +45,7 @@ pub(crate) fn write_stays(survey: &Survey, look: Look, text: &mut impl fmt::Writ
                 format!(
                     "{name}: {withheld} deletes are withheld, since rows of the input are not understood: {why}"
                 ),
-                format!("{name}：有 {withheld} 条暂不删除，因为输入中有无法识别的行：{why}"),
+                format!("{name}：有 {withheld} 条暂不删除，因为输入中有无法确定的行：{why}"),
             ));
             writeln!(text, "{}", look.paint(Tone::Open, line))?;
         }
@@ -70,7 +70,7 @@ pub(crate) fn planned<'c>(look: Look, counts: impl IntoIterator<Item = (&'c str,
             "create" => ("+ {} create", "+ {} 待创建"),
             "delete" => ("- {} delete", "- {} 待删除"),
             "keep" => ("= {} there", "= {} 已存在"),
-            "none" => ("{} can't be resolved", "{} 无法解析"),
+            "none" => ("{} can't be resolved", "{} 无法确定"),
             "absent" => ("{} absent already", "{} 本就不存在"),
             _ => continue,
         };
