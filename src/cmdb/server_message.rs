@@ -38,6 +38,11 @@ impl ServerMessage {
         };
         Self { code, message, request_id: answer.request_id.clone() }
     }
+
+    /// Whether another call was told the same.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        (self.code, &self.message) == (other.code, &other.message)
+    }
 }
 
 /// In one line.

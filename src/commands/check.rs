@@ -340,8 +340,7 @@ impl Job<'_> {
         let server = self.report_on(&known, &probed);
         if let Some(server) = &server {
             server.log();
-            let missing = server.missing().map(|message| Halt::new(Exit::Target, message));
-            halt = halt.or(missing);
+            halt = halt.or_else(|| server.against_import());
         } else if let Some(connection) = &self.config.connection {
             abilities::log(&seen.stats.calls.abilities, &connection.target);
         }

@@ -168,17 +168,28 @@ impl Abilities {
     /// Which versions have such calls (docs/cmdb-api.md#what-a-server-can-do): at least the first, and before
     /// the second.
     pub fn versions(&self, entrance: Entrance) -> (Option<&'static str>, Option<&'static str>) {
-        let has = |route| self.of(route).is_some_and(Availability::is_there);
-        let is = |route, availability| self.of(route) == Some(availability);
-        // What an ESB or a gateway lacks the CMDB behind it may have.
-        let lacks = |route| {
-            is(route, Availability::Unserved)
-                || (entrance == Entrance::Native && is(route, Availability::Absent))
+        match (self.at_least(entrance), self.before(entrance)) {
+            // Such a server is none of those that are known.
+            (Some(_), Some("3.9"))
+            | (Some("3.12.4" | "3.10.2"), Some(_))
+            | (Some("3.10.1"), Some("3.10.1")) => (None, None),
+            known => known,
+        }
+    }
+
+    /// Whether calls that are there say that CMDB is this version or a newer one, whatever is missing.
+    pub fn is_at_least(&self, version: &str, entrance: Entrance) -> bool {
+        let numbers = |version: &str| -> Vec<u32> {
+            version.split('.').filter_map(|number| number.parse().ok()).collect()
         };
-        // Such an ESB has the list of before 3.10, whose paths newer ones dropped.
-        let is_old_esb = entrance == Entrance::Esb && is(Route::CreateMany, Availability::Absent);
-        let dropped = |route| is_old_esb && is(route, Availability::Unserved);
-        let from = if entrance == Entrance::Gateway && self.has_short_keys {
+        self.at_least(entrance).is_some_and(|least| numbers(least) >= numbers(version))
+    }
+
+    fn at_least(&self, entrance: Entrance) -> Option<&'static str> {
+        let has = |route| self.of(route).is_some_and(Availability::is_there);
+        let dropped =
+            |route| self.is_old_esb(entrance) && self.of(route) == Some(Availability::Unserved);
+        if entrance == Entrance::Gateway && self.has_short_keys {
             Some("3.12.4")
         } else if has(Route::CreateMany) {
             Some("3.10.2")
@@ -190,8 +201,17 @@ impl Abilities {
             Some("3.9")
         } else {
             None
+        }
+    }
+
+    fn before(&self, entrance: Entrance) -> Option<&'static str> {
+        let is = |route, availability| self.of(route) == Some(availability);
+        // What an ESB or a gateway lacks the CMDB behind it may have.
+        let lacks = |route| {
+            is(route, Availability::Unserved)
+                || (entrance == Entrance::Native && is(route, Availability::Absent))
         };
-        let before = if is_old_esb {
+        if self.is_old_esb(entrance) {
             None
         } else if lacks(Route::DeleteMany) {
             Some("3.9")
@@ -201,14 +221,12 @@ impl Abilities {
             Some("3.10.2")
         } else {
             None
-        };
-        match (from, before) {
-            // Such a server is none of those that are known.
-            (Some(_), Some("3.9"))
-            | (Some("3.12.4" | "3.10.2"), Some(_))
-            | (Some("3.10.1"), Some("3.10.1")) => (None, None),
-            known => known,
         }
+    }
+
+    /// Whether it is an ESB with the list of before 3.10, whose paths newer CMDBs dropped.
+    fn is_old_esb(&self, entrance: Entrance) -> bool {
+        entrance == Entrance::Esb && self.of(Route::CreateMany) == Some(Availability::Absent)
     }
 
     /// The same for `run.json`.
@@ -253,11 +271,14 @@ mod tests {
     const NO_ESB_PATH: &str = r#"{"result":false,"code":1306000,"message":"Request interface error, the response content is not a json string: 404: Page Not Found"}"#;
     const NO_COMPONENT: &str = "{}";
     const FORBIDDEN: &str = r#"{"result":false,"code":9900403,"message":"no"}"#;
+    const PAGE: &str = "<html>404 Not Found";
+    const NO_PAGE: &str = "404: Page Not Found";
 
     fn reply(body: &str, rate: RateHint) -> Reply {
-        let status = if body == NO_COMPONENT { 404 } else { 200 };
+        let status = if matches!(body, NO_COMPONENT | PAGE | NO_PAGE) { 404 } else { 200 };
         let envelope = Envelope::parse(body.as_bytes());
-        Reply::Answered(Answer { status, envelope, rate, ..Answer::default() })
+        let excerpt = if envelope.is_none() { body.to_owned() } else { String::new() };
+        Reply::Answered(Answer { status, envelope, excerpt, rate, ..Answer::default() })
     }
 
     fn seen(answers: &[(Route, &str)]) -> Abilities {
@@ -278,6 +299,11 @@ mod tests {
             (Native, &[(List, LONG_KEYS), (CreateMany, NO_PATH)], Some("3.10.1"), Some("3.10.2")),
             (Native, &[(List, NO_COMPONENT), (DeleteMany, UNKNOWN)], None, Some("3.10.1")),
             (Native, &[(DeleteMany, NO_COMPONENT)], None, Some("3.9")),
+            (Native, &[(DeleteMany, NO_PAGE)], None, Some("3.9")),
+            // Of a page of something on the way nothing follows.
+            (Native, &[(DeleteMany, PAGE), (List, PAGE)], None, None),
+            (Native, &[(DeleteMany, PAGE), (CreateMany, UNKNOWN)], Some("3.10.2"), None),
+            (Esb, &[(CreateMany, PAGE), (Delete, NO_ESB_PATH)], None, None),
             // Signs that contradict each other.
             (Native, &[(CreateMany, UNKNOWN), (List, NO_PATH)], None, None),
             (Native, &[(List, LONG_KEYS), (SearchObjectInstances, NO_PATH)], None, None),
@@ -296,6 +322,17 @@ mod tests {
             let told = seen(answers).versions(entrance);
             assert_eq!(told, (from, before), "{entrance:?} {answers:?}");
         }
+    }
+
+    #[test]
+    fn a_call_that_is_there_says_from_when_on_cmdb_is_whatever_is_missing() {
+        let calls = seen(&[(Route::List, LONG_KEYS), (Route::DeleteMany, NO_PATH)]);
+        for (version, is_at_least) in
+            [("3.9", true), ("3.10", true), ("3.10.1", true), ("3.10.2", false), ("3.12.4", false)]
+        {
+            assert_eq!(calls.is_at_least(version, Entrance::Native), is_at_least, "{version}");
+        }
+        assert!(!Abilities::default().is_at_least("3.9", Entrance::Native));
     }
 
     #[test]

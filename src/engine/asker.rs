@@ -37,7 +37,7 @@ pub struct Asker<'a, C> {
     /// Calls so far, and what else the command counts.
     pub stats: RefCell<RunStats>,
     /// What the last question without an answer met, as it was logged.
-    pub(super) logged: RefCell<String>,
+    pub(super) logged: RefCell<Option<ServerMessage>>,
 }
 
 impl<'a, C: Cmdb> Asker<'a, C> {

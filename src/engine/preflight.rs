@@ -77,12 +77,12 @@ fn may_not_ask(reply: &Reply, names: &[Arc<str>]) -> Halt {
 }
 
 /// Logs what came instead of an answer. The question is asked every second for minutes, so that is
-/// logged when it changes.
-fn log_trouble(reply: &Reply, logged: &mut String) {
-    let trouble = ServerMessage::of(reply).to_string();
-    if trouble != *logged {
-        tracing::info!("no answer to the first question: {trouble}");
-        *logged = trouble;
+/// logged when it changes; its request id always does.
+fn log_trouble(reply: &Reply, logged: &mut Option<ServerMessage>) {
+    let said = ServerMessage::of(reply);
+    if logged.as_ref().is_none_or(|logged| !logged.says_the_same_as(&said)) {
+        tracing::info!("no answer to the first question: {said}");
+        *logged = Some(said);
     }
 }
 
@@ -96,7 +96,7 @@ pub struct Questions {
     ask_at: Instant,
     /// The last question brought no answer.
     in_vain: bool,
-    logged: String,
+    logged: Option<ServerMessage>,
 }
 
 impl Questions {
@@ -107,7 +107,7 @@ impl Questions {
             in_flight: false,
             ask_at: now,
             in_vain: false,
-            logged: String::new(),
+            logged: None,
         }
     }
 

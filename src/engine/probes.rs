@@ -52,7 +52,7 @@ pub enum NotMade {
     Unsafe,
     /// The calls before it got no answer.
     Silence,
-    /// The call for many does it, too.
+    /// The call for many is there, and does it, too.
     Needless,
 }
 
@@ -78,10 +78,10 @@ pub async fn ask<C: Cmdb>(asker: &Asker<'_, C>) -> Result<Vec<Probed>, Halt> {
     let attributes = Attributes { obj_id: "host".into(), language: Language::En };
     probes.ask(Request::Attributes(attributes)).await?;
     probes.ask(Request::DeleteMany { obj_id: NO_NAME.into(), ids: Vec::new() }).await?;
-    if probes.lacks(Route::DeleteMany) {
-        probes.ask(Request::Delete { obj_id: NO_NAME.into(), id: NO_ID }).await?;
-    } else {
+    if probes.known(Route::DeleteMany) == Some(Availability::There) {
         probes.leave(Route::Delete, NotMade::Needless);
+    } else {
+        probes.ask(Request::Delete { obj_id: NO_NAME.into(), id: NO_ID }).await?;
     }
     Ok(probes.probed)
 }

@@ -15,14 +15,15 @@ use crate::cmdb::verdict::Availability;
 use crate::cmdb::wire::Route;
 use crate::engine::abilities::{Abilities, Ability, Limit};
 use crate::engine::probes::{NotMade, Probed, Told};
+use crate::exit::{Exit, Halt};
 use crate::options::Language;
 use crate::report::look::{Look, Tone};
 use crate::report::width::padded;
 use crate::report::words::span;
 use crate::target::Target;
 use words::{
-    Both, HEADING, MISSING, NO_PERMISSION_TRIED, PATH, PERMISSION, QUOTA, TO_ASK, VERSION, WITHOUT,
-    answer, filled, limit, named, request, since, versions, window, without,
+    Age, Both, HEADING, MISSING, NO_PERMISSION_TRIED, PATH, PERMISSION, QUOTA, TO_ASK, UNTOLD,
+    VERSION, WITHOUT, answer, filled, limit, named, request, since, versions, window, without,
 };
 
 /// How wide the first column is.
@@ -63,6 +64,16 @@ impl State {
             Self::Is(_) => Tone::Bad,
             Self::NotKnown | Self::NotMade(_) => Tone::Open,
         }
+    }
+
+    /// Whether it can't be used: it is not there, or not for this app or user.
+    const fn is_missing(self) -> bool {
+        matches!(self, Self::Is(shown) if !matches!(shown, Availability::There))
+    }
+
+    /// Whether nobody answered whether it is there.
+    const fn is_untold(self) -> bool {
+        matches!(self, Self::NotKnown | Self::NotMade(NotMade::Silence))
     }
 
     const fn as_str(self) -> &'static str {
@@ -131,7 +142,12 @@ impl ServerReport<'_> {
     fn request(&self, finding: Finding<'_>, language: Language) -> Option<Cow<'static, str>> {
         let State::Is(shown) = finding.state else { return None };
         let entrance = self.target.entrance;
-        let text = request(shown, entrance, since(finding.route, entrance).is_some());
+        let age = match since(finding.route, entrance) {
+            None => Age::Old,
+            Some(since) if self.abilities.is_at_least(since, entrance) => Age::Reached,
+            Some(_) => Age::Young,
+        };
+        let text = request(shown, entrance, age);
         (!text.0.is_empty()).then(|| self.filled(text, finding, language))
     }
 
@@ -147,23 +163,25 @@ impl ServerReport<'_> {
         version_text(self.abilities.versions(self.target.entrance), language)
     }
 
-    /// Why an import is not possible, where it is not.
-    pub(crate) fn missing(&self) -> Option<String> {
+    /// Why an import is not possible, or not known to be.
+    pub(crate) fn against_import(&self) -> Option<Halt> {
         let is_needed = |finding: &Finding<'_>| match finding.ability {
             Ability::Create | Ability::Find => true,
             Ability::Models => !self.has_models,
             _ => false,
         };
-        let lacks =
-            |finding: &Finding<'_>| matches!(finding.state, State::Is(shown) if !shown.is_there());
-        let missing = self.findings().filter(|finding| is_needed(finding) && lacks(finding));
-        let missing: Vec<_> = missing
-            .map(|finding| {
-                format!("{}: {}", named(finding.ability).0, self.answer(finding, Language::En))
-            })
-            .collect();
-        let what = missing.join("; ");
-        (!missing.is_empty()).then(|| filled(MISSING, &[("what", &what)]).into_owned())
+        let halt = |exit, text, is: fn(State) -> bool| {
+            let found = self.findings().filter(|finding| is_needed(finding) && is(finding.state));
+            let found: Vec<_> = found
+                .map(|finding| {
+                    format!("{}: {}", named(finding.ability).0, self.answer(finding, Language::En))
+                })
+                .collect();
+            let what = found.join("; ");
+            (!found.is_empty()).then(|| Halt::new(exit, filled(text, &[("what", &what)])))
+        };
+        halt(Exit::Target, MISSING, State::is_missing)
+            .or_else(|| halt(Exit::Outage, UNTOLD, State::is_untold))
     }
 
     /// Logs by which call and answer each is known.
@@ -298,7 +316,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cmdb::wire::SharedBy;
+    use crate::cmdb::wire::{Answer, Envelope, Reply, SharedBy};
     use crate::target::Entrance;
 
     const ENTRANCES: [Entrance; 3] = [Entrance::Esb, Entrance::Gateway, Entrance::Native];
@@ -346,6 +364,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_missing_of_a_newer_cmdb_is_looked_for_in_front_of_it() {
+        let target = Target::new(Entrance::Native, "http://h", "0").unwrap();
+        let mut abilities = Abilities::default();
+        let said = ServerMessage::default();
+        let asked = |abilities: &Abilities, shown| {
+            let (target, probed) = (&target, &[][..]);
+            let (app, user, has_models) = (None, None, false);
+            let report = ServerReport { target, app, user, has_models, abilities, probed };
+            let (ability, route) = (Ability::DeleteMany, Route::DeleteMany);
+            let state = State::Is(shown);
+            let finding = Finding { ability, route, state, said: Some(&said) };
+            let languages = [Language::En, Language::Zh];
+            languages.map(|language| report.request(finding, language).unwrap().into_owned())
+        };
+        let [english, chinese] = asked(&abilities, Availability::Absent);
+        assert!(english.contains("CMDB 3.9: please update"), "{english}");
+        assert!(chinese.contains("请升级"), "{chinese}");
+        let unknown = r#"{"result":false,"bk_error_code":1199038,"bk_error_msg":"none"}"#;
+        let envelope = Envelope::parse(unknown.as_bytes());
+        abilities
+            .note(Route::CreateMany, &Reply::Answered(Answer { envelope, ..Answer::default() }));
+        let [english, chinese] = asked(&abilities, Availability::Absent);
+        assert!(english.contains("every CMDB from 3.9 on has"), "{english}");
+        assert!(english.contains("stands in front") && !english.contains("update"), "{english}");
+        assert!(chinese.contains("CMDB 3.9 起") && !chinese.contains("升级"), "{chinese}");
+        let [english, chinese] = asked(&abilities, Availability::NotGranted);
+        assert!(english.contains("stands in front") && !english.contains("gateway"), "{english}");
+        assert!(!chinese.contains("API 网关"), "{chinese}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bkassoc::target::Entrance;
 use serde_json::Value;
 use std::time::Duration;
 
-use crate::raw::{Asked, Raw, http, ok};
+use crate::raw::{Asked, Raw, http, ok, refusal};
 use crate::server::Server;
 use crate::workdir::{Done, NN, Workdir, csv_of};
 
@@ -158,6 +158,55 @@ fn a_server_without_what_an_import_needs_ends_the_check_with_exit_8() {
 }
 
 #[test]
+fn what_an_import_needs_and_the_user_may_not_use_ends_the_check_with_exit_8() {
+    for (odd, code, said) in [
+        ("/add_instance_association", 8, "create one: yes, but not for this user: code 9900403"),
+        ("/find_instance_association", 8, "look up: yes, but not for this user: code 9900403"),
+        ("/batch_create_instance_association", 0, ""),
+    ] {
+        let raw = esb(odd, |_, stream| stream.write_all(&refusal(9_900_403, "no")).is_ok());
+        let done = Workdir::new().bkassoc("check").aim(Entrance::Esb, &raw.url()).ends(code);
+        assert!(done.stdout.contains(said), "{}", done.stdout);
+        assert_eq!(done.stdout.contains("the contact works"), code == 0, "{}", done.stdout);
+    }
+}
+
+#[test]
+fn where_nothing_says_that_an_import_is_possible_the_check_ends_with_exit_6() {
+    for (odd, what) in [
+        ("/add_instance_association", "create one: not known: HTTP 200 <html>"),
+        ("/find_instance_association", "look up: not known: HTTP 200 <html>"),
+    ] {
+        let raw = esb(odd, |_, stream| stream.write_all(&http(200, "", "<html>log in")).is_ok());
+        let check =
+            |words: &str| Workdir::new().bkassoc(words).aim(Entrance::Esb, &raw.url()).ends(6);
+        let done = check("check");
+        for part in ["whether an import is possible is not known", what, "look up", "yes"] {
+            assert!(done.stdout.contains(part), "{part}: {}", done.stdout);
+        }
+        for untrue in ["the contact works", "the server does not answer"] {
+            assert!(!done.stdout.contains(untrue), "{untrue}: {}", done.stdout);
+        }
+        let summary = check("check --json").json();
+        assert_eq!(summary["exit"], 6, "{summary}");
+        assert!(summary["error"].as_str().unwrap().contains(what), "{summary}");
+        assert_eq!(summary["check"]["server"]["abilities"]["hosts"]["state"], "there");
+    }
+}
+
+#[test]
+fn the_delete_of_one_is_asked_for_where_that_of_many_is_not_known_to_be_there() {
+    let page = http(502, "", "<html>");
+    for (answer, state) in [(page, "not-known"), (refusal(9_900_403, "no"), "forbidden")] {
+        let raw =
+            esb("delete_related_inst_asso", move |_, stream| stream.write_all(&answer).is_ok());
+        let told = found_of(&raw, "check", 0);
+        assert_eq!(told["abilities"]["delete-many"]["state"], state);
+        assert_eq!(told["abilities"]["delete"]["state"], "there", "{told}");
+    }
+}
+
+#[test]
 fn a_limit_is_told_with_whose_it_is() {
     let limited = |entrance| {
         Server::with(entrance, |setup| {
@@ -213,7 +262,7 @@ fn found_of(raw: &Raw, words: &str, code: i32) -> Value {
 
 #[test]
 fn a_page_instead_of_an_answer_is_not_known_and_ends_nothing() {
-    for page in [200, 502] {
+    for page in [200, 404, 502] {
         let raw = esb("batch_create_instance_association", move |_, stream| {
             stream
                 .write_all(&http(page, "Content-Type: text/html\r\n", "<html>log in</html>"))
@@ -247,7 +296,7 @@ fn where_no_probe_gets_an_answer_two_are_enough() {
     let raw = Raw::serve(|asked, stream| {
         !asked.path.contains("find_object_association") || stream.write_all(&ok("[]")).is_ok()
     });
-    let told = found_of(&raw, "check --timeout 100ms", 0);
+    let told = found_of(&raw, "check --timeout 100ms", 6);
     assert_eq!(raw.asked().len(), 4);
     let states = states(&told);
     let count = |of: &str| states.iter().filter(|(_, state)| *state == of).count();
@@ -258,7 +307,7 @@ fn where_no_probe_gets_an_answer_two_are_enough() {
 fn a_create_that_claims_success_is_not_believed() {
     let raw =
         esb("add_instance_association", |_, stream| stream.write_all(&ok(r#"{"id":7}"#)).is_ok());
-    assert_eq!(missing(&found_of(&raw, "check", 0)), [("create", "not-known")]);
+    assert_eq!(missing(&found_of(&raw, "check", 6)), [("create", "not-known")]);
 }
 
 #[test]

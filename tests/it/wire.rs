@@ -1246,6 +1246,8 @@ fn captured_answers_show_whether_there_is_a_call() {
         ("names 6.3", Route::SearchObjectInstances, Some(Absent)),
         ("names 6.9", Route::DeleteMany, Some(Absent)),
         ("cmdb 7.1", Route::Delete, Some(Absent)),
+        ("cmdb 5.9", Route::Delete, Some(Absent)),
+        ("esb 4.4", Route::Create, None),
         ("esb 6.1", Route::Create, Some(Absent)),
         ("esb 6.2", Route::Create, Some(NotGranted)),
         ("chain 7", Route::Delete, Some(Unserved)),
@@ -1264,9 +1266,11 @@ fn captured_answers_show_whether_there_is_a_call() {
         ("esb 7.5", Route::CreateMany, None),
     ] {
         let capture = captures.iter().find(|capture| capture.id == id).expect(id);
+        let body = &*capture.response.body;
         let reply = Reply::Answered(Answer {
             status: capture.response.status,
-            envelope: Envelope::parse(capture.response.body.as_bytes()),
+            envelope: Envelope::parse(body.as_bytes()),
+            excerpt: body.to_owned(),
             ..Answer::default()
         });
         assert_eq!(availability(route, &reply), shown, "{}", capture.name());

@@ -1,7 +1,7 @@
 //! Whether an answer shows that there is a call for us.
 
 use super::{backend_lacks_path, code_of};
-use crate::cmdb::wire::{Envelope, Reply, Route, code};
+use crate::cmdb::wire::{Answer, Envelope, Reply, Route, code};
 
 /// Whether there is a call for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +20,9 @@ pub enum Availability {
 
 /// What CMDB's permission check says of a path that it does not know (docs/cmdb-api.md#permissions).
 const NO_RULE: &str = "no matched rules";
-/// What it says where it knows the path, and not the model that the call is about.
+/// What CMDB's own router says of one, in plain text (tests/wire/cmdb-05.json#5.9).
+const NO_PAGE: &str = "404: Page Not Found";
+/// What the permission check says where it knows the path, and not the model that the call is about.
 const OF_NO_MODEL: [&str; 2] = ["model ", "get model by objID failed"];
 
 impl Availability {
@@ -47,7 +49,7 @@ pub fn availability(route: Route, reply: &Reply) -> Option<Availability> {
     let Reply::Answered(answer) = reply else { return None };
     let message = answer.envelope.as_ref().map_or("", Envelope::message);
     let Some(number) = code_of(answer) else {
-        return (answer.status == 404).then_some(Availability::Absent);
+        return is_of_router(answer).then_some(Availability::Absent);
     };
     if backend_lacks_path(answer) {
         return Some(Availability::Unserved);
@@ -80,4 +82,10 @@ pub fn availability(route: Route, reply: &Reply) -> Option<Availability> {
         1_100_000..=1_199_999 => Availability::There,
         _ => return None,
     })
+}
+
+/// Whether it is a router that does not know the path, an ESB's in JSON or CMDB's in plain text. Any other page may
+/// be that of something on the way.
+fn is_of_router(answer: &Answer) -> bool {
+    answer.status == 404 && (answer.envelope.is_some() || answer.excerpt.starts_with(NO_PAGE))
 }

@@ -238,3 +238,21 @@ async fn what_questions_wait_for_is_counted_with_the_time_that_answers_take() {
     let most = asker.stats.borrow().calls.holds.most();
     assert!(matches!(most, Some((Bottleneck::Outage, 0.9..))), "{most:?}");
 }
+
+#[test]
+fn trouble_under_another_request_id_is_no_news() {
+    let mut logged = None;
+    let mut last_logged = |id: &str, code: i64| {
+        let body = format!(r#"{{"result":false,"code":{code},"message":"m","request_id":"{id}"}}"#);
+        let envelope = Envelope::parse(body.as_bytes());
+        let request_id = Some(id.to_owned());
+        log_trouble(
+            &Reply::Answered(Answer { envelope, request_id, ..Answer::default() }),
+            &mut logged,
+        );
+        logged.clone().and_then(|said| said.request_id)
+    };
+    assert_eq!(last_logged("r1", 1).as_deref(), Some("r1"));
+    assert_eq!(last_logged("r2", 1).as_deref(), Some("r1"));
+    assert_eq!(last_logged("r3", 2).as_deref(), Some("r3"));
+}

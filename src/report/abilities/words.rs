@@ -119,12 +119,19 @@ pub(super) const fn without(ability: Ability) -> Both {
     }
 }
 
+/// Which versions of CMDB have a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    /// All that are known.
+    Old,
+    /// Newer ones, and this CMDB may be older.
+    Young,
+    /// Newer ones, and this CMDB is one of them.
+    Reached,
+}
+
 /// What to ask the administrator for.
-pub(super) const fn request(
-    availability: Availability,
-    entrance: Entrance,
-    is_young: bool,
-) -> Both {
+pub(super) const fn request(availability: Availability, entrance: Entrance, age: Age) -> Both {
     use Availability::{Absent, Forbidden, NotGranted, There, Unserved};
     match (availability, entrance) {
         (There, _) => ("", ""),
@@ -133,7 +140,7 @@ pub(super) const fn request(
              {said}",
             "用户 {user} 无权使用 {call}。请授予以下应答所指的权限：{said}",
         ),
-        (Absent, Entrance::Esb) if is_young => (
+        (Absent, Entrance::Esb) if matches!(age, Age::Young) => (
             "The ESB component {name} is not registered ({call}). Please register it, as CMDB's list of \
              components has it (docs/apidoc/cc/cc.yaml of CMDB 3.11 and newer), and let the app {app} call it. \
              It needs CMDB {since} or newer.",
@@ -144,7 +151,7 @@ pub(super) const fn request(
              components has it (docs/apidoc/cc/cc.yaml of CMDB 3.11 and newer), and let the app {app} call it.",
             "ESB 组件 {name} 未注册（{call}）。请按 CMDB 的组件清单（CMDB 3.11 及以上的 docs/apidoc/cc/cc.yaml）注册，并允许应用 {app} 调用。",
         ),
-        (Unserved, Entrance::Esb) if !is_young => (
+        (Unserved, Entrance::Esb) if !matches!(age, Age::Young) => (
             "The ESB component {name} ({call}) goes to a path that this CMDB does not have. Please let it go \
              where CMDB's list of components says (docs/apidoc/cc/cc.yaml of CMDB 3.11 and newer).",
             "ESB 组件 {name}（{call}）指向的路径在该 CMDB 上不存在。请按 CMDB 的组件清单（CMDB 3.11 及以上的 docs/apidoc/cc/cc.yaml）改正它的路径。",
@@ -158,11 +165,21 @@ pub(super) const fn request(
              it as in CMDB's definition of its gateway, release it, and grant it to the app {app}.",
             "API 网关没有资源 {name}（{call}），或者当前环境尚未发布。请按 CMDB 的网关定义添加并发布，并授权给应用 {app}。",
         ),
-        (NotGranted, _) => (
+        (NotGranted, Entrance::Gateway) => (
             "Please grant the app {app} the API gateway's resource {name} ({call}).",
             "请为应用 {app} 授权 API 网关资源 {name}（{call}）。",
         ),
-        (Absent | Unserved, _) if is_young => (
+        (NotGranted, Entrance::Native) => (
+            "The app {app} may not make {call} ({said}), which a CMDB never says itself. Please look at what stands \
+             in front of it.",
+            "应用 {app} 无权调用 {call}（{said}），而 CMDB 自身不会这样应答。请检查 CMDB 前面的网关或代理。",
+        ),
+        (Absent | Unserved, _) if matches!(age, Age::Reached) => (
+            "There is no {call}, which every CMDB from {since} on has, and other calls show that this one is. \
+             Please look at what stands in front of it.",
+            "没有 {call}。CMDB {since} 起就有这个接口，而其他请求表明该 CMDB 不低于这个版本。请检查 CMDB 前面的网关或代理。",
+        ),
+        (Absent | Unserved, _) if matches!(age, Age::Young) => (
             "This CMDB has no {call}. It came with CMDB {since}: please update, where that is wanted.",
             "该 CMDB 没有 {call}，CMDB {since} 起才有：如有需要请升级。",
         ),
@@ -237,6 +254,8 @@ pub(super) const NO_PERMISSION_TRIED: Both = (
     "未测试：只有真正写入才知道。前 20 行全部被拒绝时，运行会以退出码 8 结束",
 );
 pub(super) const MISSING: &str = "this server can't do what an import needs: {what}";
+pub(super) const UNTOLD: &str = "what an import needs is not known to be there: {what}; look at what stands between here \
+                                 and the CMDB, then check again";
 
 /// A text with its places filled.
 pub(super) fn filled(text: &'static str, places: &[(&str, &str)]) -> Cow<'static, str> {

@@ -117,6 +117,11 @@ impl Forecast {
 }
 
 impl Checked<'_> {
+    /// Whether it was asked what the server can do.
+    pub(super) const fn has_server(&self) -> bool {
+        self.server.is_some()
+    }
+
     pub(super) fn write(&self, look: Look, text: &mut String) -> fmt::Result {
         if let Some(names) = &self.names {
             names.write(look, text)?;

@@ -1,6 +1,6 @@
 //! How a run ended, in words.
 
-use super::{RunKind, Summary};
+use super::{Checked, RunKind, Summary};
 use crate::exit::Exit;
 use crate::outcome::Status;
 
@@ -10,6 +10,9 @@ impl Summary<'_> {
         let empty = self.stats.rows() == 0;
         match (self.kind, self.exit) {
             (RunKind::Check, Exit::Ok) if self.is_of_contact() => ("the contact works", "连接正常"),
+            (RunKind::Check, Exit::Outage) if self.checked.is_some_and(Checked::has_server) => {
+                ("whether an import is possible is not known", "无法确定能否导入")
+            }
             (RunKind::Check, Exit::Ok) => {
                 ("nothing was found amiss, and nothing was created", "未发现问题，未创建任何关联")
             }
