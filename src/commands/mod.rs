@@ -25,6 +25,8 @@ use crate::cli::{Args, Check, Command, ServerCommand};
 use crate::config::{self, Config, Display, Environment, Output};
 use crate::engine::stats::{Calls, RunStats};
 use crate::exit::{Exit, Halt};
+use crate::options::Language;
+use crate::report::controls::shown;
 use crate::report::log;
 use crate::report::look::{Color, Look};
 use crate::report::metrics;
@@ -40,7 +42,8 @@ use crate::verify::report::Report;
 pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Wherever it happens, also on a thread whose end nobody waits for.
     std::panic::set_hook(Box::new(|panic| {
-        let _ = writeln!(io::stderr(), "bkassoc: this is a bug: {panic}");
+        let panic = panic.to_string();
+        let _ = writeln!(io::stderr(), "bkassoc: this is a bug: {}", shown(&panic, false));
         std::process::exit(Exit::Bug.code().into());
     }));
     let argv: Vec<OsString> = argv.into_iter().collect();
@@ -106,11 +109,14 @@ fn print_as_json(is_verify: bool, exit: Exit, error: &str, screen: &Screen) -> E
 
 fn answer_usage(error: &clap::Error, argv: &[OsString]) -> ExitCode {
     let screen = Screen::default();
-    let printed = error.print();
     // Help and version are no errors.
     if !error.use_stderr() {
-        return printed_or(printed, Exit::Ok, &screen).into();
+        return printed_or(error.print(), Exit::Ok, &screen).into();
     }
+    // It names words that were typed, or are names of files.
+    let look = Look::of_stderr(Language::En);
+    let text = if look.colors { error.render().ansi().to_string() } else { error.to_string() };
+    screen.say(text.trim_end());
     if !wants_json(argv) {
         return Exit::Usage.into();
     }

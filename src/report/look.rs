@@ -14,6 +14,7 @@ use rustix::termios::tcgetwinsize;
 
 use crate::options::Language;
 use crate::outcome::Status;
+use crate::report::controls::shown;
 
 /// When colours are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,10 +141,16 @@ impl Look {
         self.language.pick(both)
     }
 
-    /// A text in a tone.
+    /// A text in a tone. What the text itself would have a terminal do is shown.
     pub fn paint(self, tone: Tone, text: impl Display) -> String {
-        let style = tone.style();
-        if self.colors { format!("{style}{text}{style:#}") } else { text.to_string() }
+        let (style, text) = (tone.style(), text.to_string());
+        let text = shown(&text, false);
+        if self.colors { format!("{style}{text}{style:#}") } else { text.into_owned() }
+    }
+
+    /// A whole text as it leaves: with our colours, and nothing else that a terminal obeys.
+    pub fn shown(self, text: &str) -> String {
+        shown(text, self.colors).into_owned()
     }
 }
 
@@ -160,6 +167,19 @@ mod tests {
             let text = painted.paint(tone, "  7  rows");
             assert!(text.starts_with("\u{1b}[") && text.ends_with('m'), "{text:?}");
             assert_eq!(without_codes(&text), "  7  rows");
+        }
+    }
+
+    #[test]
+    fn a_colour_is_no_way_for_what_a_terminal_obeys() {
+        let plain = Look::default();
+        let painted = Look { colors: true, ..plain };
+        for tone in [Tone::Good, Tone::Bad, Tone::Open, Tone::Strong, Tone::Faint] {
+            let text = painted.paint(tone, "f\x1b[0m\x1b]0;T\x07");
+            assert_eq!(without_codes(&text), r"f\u001b[0m\u001b]0;T\u0007");
+            let line = format!("{text} \x1b[31mg\u{202e}");
+            assert_eq!(painted.shown(&line), format!(r"{text} \u001b[31mg\u202e"));
+            assert_eq!(plain.paint(tone, "\x1b[31m"), r"\u001b[31m");
         }
     }
 }

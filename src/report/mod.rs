@@ -2,6 +2,7 @@
 //!
 //! Makes texts from counts. Decides nothing.
 
+pub(crate) mod controls;
 pub(crate) mod look;
 pub(crate) mod width;
 pub(crate) mod screen;

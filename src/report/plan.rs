@@ -140,7 +140,7 @@ impl PlanReport<'_> {
         let mut text = String::new();
         // Writing to a String can't fail.
         let _ = self.write(look, &mut text);
-        text
+        look.shown(&text)
     }
 
     fn write(&self, look: Look, text: &mut String) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! The one way to stderr, and the lines that stand below all that is written there.
 //!
-//! Everything for stderr passes a [`Screen`], so that nothing tears those lines and a closed stderr does no harm.
+//! Everything for stderr passes a [`Screen`], so that nothing tears those lines, nothing but ours moves the cursor, and
+//! a closed stderr does no harm.
 //! They are drawn anew over themselves in one write, also where the terminal was made wider or narrower meanwhile and
 //! has broken them. Knows nothing of what is told.
 
@@ -10,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::termios::tcgetwinsize;
 
-use crate::report::look::without_codes;
+use crate::options::Language;
+use crate::report::look::{Look, without_codes};
 use crate::report::width::columns_of;
 
 /// The width of a terminal that does not say.
@@ -45,8 +47,9 @@ impl Screen {
     }
 
     fn put(&self, text: &str) {
+        let text = Look::of_stderr(Language::En).shown(text);
         let below = self.below();
-        write(&drawn(&below, columns(), text, &below));
+        write(&drawn(&below, columns(), &text, &below));
     }
 
     /// Shows these lines below all else, in place of those that are there.

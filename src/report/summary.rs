@@ -132,7 +132,7 @@ impl Summary<'_> {
         let mut text = String::new();
         // Writing to a String can't fail.
         let _ = self.write(&mut text);
-        text
+        self.look.shown(&text)
     }
 
     /// The summary in one line, without colours.
@@ -159,7 +159,7 @@ impl Summary<'_> {
             let _ = write!(line, "{semicolon}{}{next}", look.pick(("next: ", "下一步：")));
         }
         line.push('\n');
-        line
+        look.shown(&line)
     }
 
     fn write(&self, text: &mut String) -> fmt::Result {

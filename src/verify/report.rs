@@ -124,7 +124,7 @@ impl<'a> Report<'a> {
     }
 
     fn line(&self) -> String {
-        let look = self.look;
+        let look = Look { colors: false, ..self.look };
         let mut line = self.title();
         // Writing to a String can't fail.
         if let Some(error) = self.error {
@@ -136,13 +136,13 @@ impl<'a> Report<'a> {
             let _ = write!(line, "{comma}{} {}", grouped(group.count), kind.as_str());
         }
         line.push('\n');
-        line
+        look.shown(&line)
     }
 
     fn text(&self) -> String {
         let mut text = String::new();
         let _ = self.write(&mut text);
-        text
+        self.look.shown(&text)
     }
 
     fn write(&self, text: &mut String) -> fmt::Result {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bkassoc::target::Entrance;
 
 use crate::raw::{Raw, http, ok, refusal};
+use crate::server::Server;
 use crate::workdir::{Done, NN, Row, Workdir, csv_of};
 
 /// Far more memory than a run needs, and far less than the server sends.
@@ -276,4 +277,107 @@ fn connections_that_close_after_each_answer_double_nothing() {
     work.write("in.csv", csv_of((0..100).map(|n| format!("{NN},{},{},1", 1 + n, 100 + n))));
     work.bkassoc("import in.csv").aim(Entrance::Esb, &raw.url()).ends(0);
     assert_eq!(raw.creates(), 100);
+}
+
+/// A title, a colour, a cursor, a C1 code, and a text that turns its direction.
+const EVIL: &str = "f\x1b]0;T\x07\x1b[31mr\x1b[2J\u{9b}2J\u{202e}vsc\u{2066}";
+/// The same as it is told.
+const TOLD: &str = r"f\u001b]0;T\u0007\u001b[31mr\u001b[2J\u009b2J\u202evsc\u2066";
+
+/// All that was told holds nothing that a terminal obeys but our colours, where they are wanted.
+fn told(done: &Done, colors: bool) -> String {
+    let both = format!("{}{}", done.stdout, done.stderr);
+    assert!(!both.contains("\x1b[31mr"), "a colour that is not ours: {both:?}");
+    let codes = [0, 1, 2, 3, 4, 31, 32, 33, 34].map(|code| format!("\x1b[{code}m"));
+    let remove = |text: String, code: &String| text.replace(code, "");
+    let plain = if colors { codes.iter().fold(both, remove) } else { both };
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    assert!(!plain.contains(|c: char| turns(c) || (c.is_control() && c != '\n')), "{plain:?}");
+    plain
+}
+
+#[test]
+fn what_files_are_named_moves_no_terminal() {
+    let server = Server::esb();
+    for (name, value) in [("NO_COLOR", "1"), ("BKASSOC_LANG", "zh"), ("CLICOLOR_FORCE", "1")] {
+        let work = Workdir::new();
+        let bad = csv_of([format!("{NN},99999,100,1"), format!("{NN},x,100,1")]);
+        work.write(&format!("{EVIL}.csv"), &bad).write("in.csv", &bad);
+        for shard in ["1/2", "2/2"] {
+            let words = format!("import {EVIL}.csv -o s{{shard}}.csv --shard {shard}");
+            told(&work.bkassoc(&words).to(&server).run(), false);
+        }
+        for (words, calls, code) in [
+            ("import EVIL.csv", true, 3),
+            ("import EVIL.csv in.csv -o two.csv", true, 3),
+            ("import EVIL.csv in.csv -o EVIL.two.csv -q", true, 3),
+            ("import noEVIL.csv", true, 7),
+            ("import --EVIL", false, 2),
+            ("rerun EVIL.results.csv --all-failed -o EVIL.again.csv", true, 3),
+            ("verify EVIL.results.csv --against EVIL.csv", false, 0),
+            ("verify noEVIL.csv -q", false, 7),
+            ("check EVIL.csv --offline -o EVIL.checked.csv", false, 3),
+            ("report EVIL.results.csv", false, 0),
+            ("results noEVIL.csv -o x.csv", false, 7),
+            ("merge s1-of-2.csv s2-of-2.csv -o EVIL.merged.csv", false, 3),
+        ] {
+            let command = work.bkassoc(&words.replace("EVIL", EVIL)).env(name, value);
+            let command = if calls { command.to(&server) } else { command };
+            let text = told(&command.ends(code), name == "CLICOLOR_FORCE");
+            // A command to be pasted is quoted in bash's way.
+            let text = text.replace(r"\x", r"\u00");
+            // clap leaves codes out where there are no colours.
+            let part = if words == "import --EVIL" { r"\u009b2J\u202evsc\u2066" } else { TOLD };
+            assert!(text.contains(part), "{words}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_forged_run_json_moves_no_terminal() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    let input = csv_of([format!("{NN},99999,100,1"), format!("{NN},x,100,1")]);
+    work.write("in.csv", &input);
+    work.bkassoc("import in.csv -o true.csv").to(&server).ends(3);
+    let (rows, honest) = (work.read("true.csv"), work.json("true.csv.run.json"));
+    let undone = serde_json::json!({"by": EVIL, "at": "2026-11-29T15:33:00+00:00"});
+    let supplier =
+        serde_json::json!({"entrance": "esb", "endpoint": server.url(), "supplier_account": EVIL});
+    for (key, value, words, code) in [
+        ("undone", undone.clone(), "verify r.csv", 3),
+        ("undone", undone, "rerun r.csv --all-failed", 2),
+        ("target", supplier.clone(), "rerun r.csv --all-failed", 3),
+        ("target", supplier, "import in.csv -o r.csv", 2),
+        ("settings", serde_json::json!({"ca-cert": [EVIL]}), "rerun r.csv --all-failed", 8),
+        ("work", EVIL.into(), "verify r.csv", 3),
+        ("work", EVIL.into(), "rerun r.csv --all-failed", 2),
+        ("work", EVIL.into(), "merge r.csv -o m.csv", 2),
+        ("options", serde_json::json!({EVIL: "1"}), "import in.csv -o r.csv", 2),
+    ] {
+        let (work, mut forged) = (Workdir::new(), honest.clone());
+        forged[key] = value;
+        work.write("in.csv", &input)
+            .write("r.csv", &rows)
+            .write("r.csv.run.json", forged.to_string());
+        let command = work.bkassoc(words);
+        let calls = words.starts_with("import") || words.starts_with("rerun");
+        let command = if calls { command.to(&server) } else { command };
+        let text = told(&command.ends(code), false);
+        assert!(text.contains(TOLD), "{key}, {words}: {text}");
+    }
+}
+
+#[test]
+fn the_next_command_finds_a_file_whatever_its_name_is() {
+    let server = Server::esb();
+    let work = Workdir::new();
+    work.write(&format!("{EVIL}.csv"), csv_of([format!("{NN},x,100,1")]));
+    let done = work.bkassoc("import").arg(format!("{EVIL}.csv")).to(&server).ends(3);
+    let next = done.stdout.lines().last().unwrap().trim();
+    assert!(next.starts_with(r"bkassoc rerun $'f\x1b]0;"), "{next}");
+    let script = "exec bash -c 'bkassoc() { \"$0\" \"$@\"; }; eval \"$NEXT\"' \"$1\"";
+    let pasted = work.under(script, "").env("NEXT", next).env("LC_ALL", "C.UTF-8");
+    let pasted = pasted.env("PATH", "/usr/bin:/bin").to(&server).ends(3);
+    assert!(told(&pasted, false).contains("bkassoc rerun, "), "{pasted:?}");
 }

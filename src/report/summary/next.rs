@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::engine::stats::RunStats;
 use crate::exit::Exit;
+use crate::report::controls::{escaped, is_obeyed};
 use crate::target::Entrance;
 
 use super::RunKind;
@@ -158,12 +159,12 @@ fn quoted(word: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         Cow::Borrowed(word)
-    } else if word.chars().any(char::is_control) {
+    } else if word.contains(is_obeyed) {
         // `escape_default` would escape other characters, too, in Rust's way.
         let escape = |c: char| match c {
             '\\' | '\'' => format!("\\{c}"),
             c if c.is_ascii_control() => format!("\\x{:02x}", c as u32),
-            c if c.is_control() => format!("\\u{:04x}", c as u32),
+            c if is_obeyed(c) => escaped(c),
             c => c.to_string(),
         };
         format!("$'{}'", word.chars().map(escape).collect::<String>()).into()
@@ -305,6 +306,7 @@ mod tests {
             ("名.csv", "'名.csv'"),
             ("a\nb'\\", r"$'a\x0ab\'\\'"),
             ("\u{85}", r"$'\u0085'"),
+            ("f\u{202e}vsc.'\x1b[31m", r"$'f\u202evsc.\'\x1b[31m'"),
         ] {
             assert_eq!(shell_quoted(&[word.to_owned()]), shown, "{word:?}");
         }
