@@ -189,7 +189,7 @@ fn conclude(
     let stats = counted.map(|ending| ending.stats.clone()).unwrap_or_default();
     let ended = ended.map(|ending| tell(session, typed, ending));
     if let Some(place) = &config.report {
-        report::leave(results.as_deref(), Some(&stats), place, config.display.given_language);
+        report::leave(results.as_deref(), &stats, place, config.display.given_language);
     }
     let exit = ended.as_ref().map_or_else(|halt| halt.exit, |exit| *exit);
     // The metrics of a run are those of the process that holds it.

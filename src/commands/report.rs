@@ -1,6 +1,5 @@
 //! `bkassoc report`: what a finished run was, as a page to look at.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{print, say_all};
@@ -12,7 +11,7 @@ use crate::exit::{Exit, Halt};
 use crate::options::Language;
 use crate::report::page::{OPENING, Report, SHOWN};
 use crate::report::progress::Screen;
-use crate::storage::draft::Draft;
+use crate::storage::draft::{Draft, is_file_of};
 use crate::storage::manifest::Manifest;
 use crate::storage::path_state::{self, PathState};
 use crate::storage::results::reader::Reader;
@@ -42,13 +41,13 @@ pub(super) fn run(args: &Args, warnings: &[String], screen: &Screen) -> Result<E
 /// Writes the report of the run that has just ended so, if it is finished.
 pub(super) fn leave(
     results: Option<&Path>,
-    stats: Option<&RunStats>,
+    stats: &RunStats,
     place: &Path,
     language: Option<Language>,
 ) {
     let made = match results {
         Some(results) => {
-            page_of(results, stats, language).and_then(|page| write(place, &page.html))
+            page_of(results, Some(stats), language).and_then(|page| write(place, &page.html))
         }
         None => Err(Halt::usage("the run is not finished, or has no results")),
     };
@@ -108,7 +107,7 @@ fn page_of(
 
 /// A page may take the place of another, and of nothing else.
 fn write(place: &Path, page: &str) -> Result<(), Halt> {
-    if place.exists() && !is_page(place) {
+    if place.exists() && !is_file_of(place, OPENING.as_bytes()) {
         return Err(Halt::usage(format!(
             "{} is there and is no report: give another file",
             place.display()
@@ -117,14 +116,4 @@ fn write(place: &Path, page: &str) -> Result<(), Halt> {
     Draft::whole(place, page).map_err(|(file, error): (PathBuf, _)| {
         Halt::new(Exit::Unwritable, format!("{}: {error}", file.display()))
     })
-}
-
-fn is_page(place: &Path) -> bool {
-    // A pipe would be waited for.
-    if !std::fs::metadata(place).is_ok_and(|there| there.is_file()) {
-        return false;
-    }
-    let mut start = vec![0; OPENING.len()];
-    let read = std::fs::File::open(place).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == OPENING.as_bytes()
 }

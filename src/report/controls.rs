@@ -78,7 +78,7 @@ mod tests {
             ("\u{9b}2J\u{85}", r"\u009b2J\u0085"),
             ("\u{202e}vsc\u{2066}.\u{2069}", r"\u202evsc\u2066.\u2069"),
             ("\u{61c}\u{200e}\u{200f}\u{202a}", r"\u061c\u200e\u200f\u202a"),
-            // Chinese and emoji are joined by these.
+            // The first joins emoji, the second indents Chinese.
             ("\u{200d}\u{3000}", "\u{200d}\u{3000}"),
         ] {
             assert_eq!(shown(text, false), told);

@@ -4,8 +4,6 @@
 //! warning, and a disk that hangs holds up nobody. Knows nothing of how a run goes on.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -21,7 +19,7 @@ use crate::clock;
 use crate::engine::stats::{Bottleneck, CallKind, Calls, RunStats};
 use crate::exit::Exit;
 use crate::outcome::{Reason, Status};
-use crate::storage::draft::Draft;
+use crate::storage::draft::{Draft, is_file_of};
 use crate::version;
 
 /// How often the file is written while calls are made.
@@ -121,9 +119,7 @@ pub fn stranger_at(path: &Path) -> Option<&'static str> {
     if !there.is_file() {
         return Some("it is no regular file");
     }
-    let mut start = [0; OPENING.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    let is_ours = there.len() == 0 || (read.is_ok() && start == *OPENING);
+    let is_ours = there.len() == 0 || is_file_of(path, OPENING);
     (!is_ours).then_some("it is there, and holds no metrics of bkassoc")
 }
 

@@ -3,7 +3,7 @@
 //! Knows nothing of what it holds.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::journal::disk::{open_locked, sync_folder_of};
@@ -20,6 +20,17 @@ pub struct Draft {
 
 /// Which file could not be written, and what the system said.
 pub type DraftError = (PathBuf, io::Error);
+
+/// Whether a regular file is there that begins so: one of a kind that may be replaced. Nothing is waited for, as a
+/// pipe would be.
+pub fn is_file_of(place: &Path, opening: &[u8]) -> bool {
+    if !std::fs::metadata(place).is_ok_and(|there| there.is_file()) {
+        return false;
+    }
+    let mut start = vec![0; opening.len()];
+    let read = File::open(place).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == opening
+}
 
 impl Draft {
     /// A draft of the file at `place`: where that is a link, of what it names. One that a process which

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::input::digest::Hasher;
+use crate::report::controls::is_obeyed;
 
 /// A text as content or as an attribute's value. Control characters, and those that turn the direction of
 /// writing, are shown by their numbers.
@@ -29,9 +30,10 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
+/// What a terminal obeys, and what nobody sees.
 fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    is_obeyed(c)
+        || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A text in both languages, of which one is shown. Code between backticks is set as code.

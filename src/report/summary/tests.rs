@@ -55,24 +55,35 @@ fn stats() -> RunStats {
     stats
 }
 
-#[test]
-fn a_stranger_reads_what_happened_and_what_to_do() {
-    let (stats, target) = (stats(), target());
-    let summary = Summary {
+/// An import of which some rows failed.
+fn ended(stats: &RunStats) -> Summary<'_> {
+    Summary {
         kind: RunKind::Import,
-        target: Some(&target),
+        target: None,
         shard: None,
-        stats: &stats,
-        inputs: &["a.csv".to_owned()],
-        results: Some(Path::new("my results.csv")),
+        stats,
+        inputs: &[],
+        results: None,
         unfinished: None,
         exit: Exit::SomeFailed,
         error: None,
         warnings: &[],
         survey: None,
         checked: None,
-        next: Some(vec!["bkassoc".into(), "rerun".into(), "my results.csv".into()]),
+        next: None,
         look: Look::default(),
+    }
+}
+
+#[test]
+fn a_stranger_reads_what_happened_and_what_to_do() {
+    let (stats, target) = (stats(), target());
+    let summary = Summary {
+        target: Some(&target),
+        inputs: &["a.csv".to_owned()],
+        results: Some(Path::new("my results.csv")),
+        next: Some(vec!["bkassoc".into(), "rerun".into(), "my results.csv".into()]),
+        ..ended(&stats)
     };
     assert_eq!(
         summary.text(),
@@ -114,22 +125,7 @@ fn a_message_is_cut_where_the_terminal_ends() {
     let stats = stats();
     let shown = |columns| {
         let look = Look { columns, ..Look::default() };
-        let summary = Summary {
-            kind: RunKind::Import,
-            target: None,
-            shard: None,
-            stats: &stats,
-            inputs: &[],
-            results: None,
-            unfinished: None,
-            exit: Exit::SomeFailed,
-            error: None,
-            warnings: &[],
-            survey: None,
-            checked: None,
-            next: None,
-            look,
-        };
+        let summary = Summary { look, ..ended(&stats) };
         let text = summary.text();
         text.lines().find(|line| line.contains("1101073")).unwrap().trim_start().to_owned()
     };
@@ -142,22 +138,7 @@ fn a_message_is_cut_where_the_terminal_ends() {
 #[test]
 fn lines_of_several_inputs_are_told_with_their_files() {
     let stats = stats();
-    let summary = Summary {
-        kind: RunKind::Import,
-        target: None,
-        shard: None,
-        stats: &stats,
-        inputs: &["a.csv".to_owned(), "b.csv".to_owned()],
-        results: None,
-        unfinished: None,
-        exit: Exit::SomeFailed,
-        error: None,
-        warnings: &[],
-        survey: None,
-        checked: None,
-        next: None,
-        look: Look::default(),
-    };
+    let summary = Summary { inputs: &["a.csv".to_owned(), "b.csv".to_owned()], ..ended(&stats) };
     let text = summary.text();
     assert!(text.contains("throttled: line b.csv:11\n"), "{text}");
     assert!(text.contains("missing-source: lines a.csv:5, a.csv:6, "), "{text}");
@@ -167,20 +148,10 @@ fn lines_of_several_inputs_are_told_with_their_files() {
 fn the_json_has_the_keys_of_the_design_in_their_order() {
     let (stats, target) = (stats(), target());
     let summary = Summary {
-        kind: RunKind::Import,
         target: Some(&target),
-        shard: None,
-        stats: &stats,
-        inputs: &[],
         results: Some(Path::new("a.results.csv")),
-        unfinished: None,
-        exit: Exit::SomeFailed,
-        error: None,
-        warnings: &[],
-        survey: None,
-        checked: None,
         next: Some(words("bkassoc rerun a.results.csv")),
-        look: Look::default(),
+        ..ended(&stats)
     };
     assert_eq!(
         summary.json(),
@@ -204,19 +175,11 @@ fn a_run_that_ends_in_an_error_tells_it_in_every_form() {
     stats.unsettled = 8;
     let summary = Summary {
         kind: RunKind::Undo,
-        target: None,
-        shard: None,
-        stats: &stats,
-        inputs: &[],
-        results: None,
         unfinished: Some(Path::new("a undo.csv")),
         exit: Exit::Outage,
         error: Some("no answer ever came from https://h"),
-        warnings: &[],
-        survey: None,
-        checked: None,
         next: Some(words("bkassoc undo a.csv")),
-        look: Look::default(),
+        ..ended(&stats)
     };
     assert_eq!(
         summary.text(),
@@ -248,22 +211,7 @@ fn deletes_are_counted_and_those_that_a_sync_adds_are_told_by_what_they_are() {
     stats.add(&record(0, 2, Outcome::good(Status::Created, 1, 1, 0)));
     stats.add(&record(0, 3, Outcome::good(Status::Deleted, 1, 1, 0)));
     stats.input_ended = true;
-    let mut summary = Summary {
-        kind: RunKind::Sync,
-        target: None,
-        shard: None,
-        stats: &stats,
-        inputs: &[],
-        results: None,
-        unfinished: None,
-        exit: Exit::Ok,
-        error: None,
-        warnings: &[],
-        survey: None,
-        checked: None,
-        next: None,
-        look: Look::default(),
-    };
+    let mut summary = Summary { kind: RunKind::Sync, exit: Exit::Ok, ..ended(&stats) };
     let text = summary.text();
     assert!(
         text.starts_with("bkassoc sync: finished, every row is there, or gone as asked.\n"),
@@ -285,22 +233,7 @@ fn deletes_are_counted_and_those_that_a_sync_adds_are_told_by_what_they_are() {
 #[test]
 fn quiet_says_nothing_when_all_went_well_but_json_is_always_written() {
     let stats = RunStats::default();
-    let mut summary = Summary {
-        kind: RunKind::Import,
-        target: None,
-        shard: None,
-        stats: &stats,
-        inputs: &[],
-        results: None,
-        unfinished: None,
-        exit: Exit::Ok,
-        error: None,
-        warnings: &[],
-        survey: None,
-        checked: None,
-        next: None,
-        look: Look::default(),
-    };
+    let mut summary = Summary { exit: Exit::Ok, ..ended(&stats) };
     assert_eq!(summary.render(true, false), None);
     assert_eq!(summary.render(true, true), Some(summary.json()));
     assert_eq!(summary.render(false, false), Some(summary.text()));
